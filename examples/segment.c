@@ -1,0 +1,698 @@
+/* segment.c - pictures in, class maps out: the command line of swin.h
+
+   cc -std=c99 -O2 examples/segment.c -o segment -lm -lpthread        (stb: Debian's libstb-dev) */
+#define SWIN_IMPLEMENTATION
+#define COMMON_PICTURES
+#include "common.h"
+
+static const char usage[] =
+    "usage: segment [-m MODEL] [-o OUT] [options] IMAGE...\n"
+    "\n"
+    "Tells for every pixel of a picture (PNG, JPEG, PNM) what it shows, with a Swin or GLAM model.\n"
+    "Each IMAGE gives a PNG beside it, IMAGE's name with .overlay.png, .mask.png or .ids.png at its end;\n"
+    "- reads standard input and writes to standard output.\n"
+    "\n"
+    "  -m, --model MODEL   a .swin file. Default: $SWIN_MODEL, or street.swin beside the program, in\n"
+    "                      ../weights or in ../share/swin from there\n"
+    "  -o, --output OUT    the file to write, where one IMAGE gives one PNG; otherwise, or where OUT is\n"
+    "                      a directory or ends in /, the directory for all of them. - is standard output\n"
+    "what to write (several together are fine):\n"
+    "      --overlay       the picture blended with the classes' colours, and a legend (the default)\n"
+    "      --mask          the classes' colours alone\n"
+    "      --ids           the class of each pixel as its grey value, 8 bits (16 beyond 256 classes)\n"
+    "      --json          a line of JSON an IMAGE on standard output, or in OUT if that ends in .json:\n"
+    "                      classes, their share, times. Alone it writes a PNG only where -o names one\n"
+    "how:\n"
+    "      --opacity F     of the colours in the overlay, 0 to 1 (0.5)\n"
+    "      --size N        longest side at which the network sees a picture (the model's own rule)\n"
+    "      --threads N     (all processors)\n"
+    "      --cpu NAME      scalar, avx2, avx512 or neon; all give the same result (the best there is)\n"
+    "  -q, --quiet         no progress bar and no summary, which only a terminal gets anyway\n"
+    "without an IMAGE:\n"
+    "      --self-test     prove that this machine computes the same bits as the model's maker's\n"
+    "      --record        store what the self-test expects in the model file\n"
+    "  -h, --help          this text\n"
+    "      --version\n"
+    "\n"
+    "Exit status: 0 done, 1 an image failed, 2 usage, 3 no model, a damaged one or a failed self-test.\n";
+
+enum { DONE, IMAGE_FAILED, USAGE, MODEL };
+
+enum { OVERLAY, MASK, IDS, KINDS };
+static const char *const kind_names[KINDS] = { "overlay", "mask", "ids" };
+
+typedef struct options {
+    const char *model, *out, *json_path;
+    int kinds[KINDS], json, self_test, record, quiet;
+    int size, threads;
+    double opacity;
+    swin_cpu cpu;
+    char **images;              /* argv, reordered: the images first */
+    int count;
+} options;
+
+static int fail(int status, const char *what, const char *why)
+{
+    fprintf(stderr, "segment: %s: %s\n", what, why);
+    return status;
+}
+
+/* -------------------------------------------------------------------------- */
+/* the command line                                                           */
+
+/* Long names, '-' and their letter, or 0; `takes` says whether a value follows. */
+static const struct option { const char *name; char letter; int takes; } option_list[] = {
+    { "model", 'm', 1 }, { "output", 'o', 1 }, { "overlay", 0, 0 }, { "mask", 0, 0 }, { "ids", 0, 0 },
+    { "json", 0, 0 }, { "opacity", 0, 1 }, { "size", 0, 1 }, { "threads", 0, 1 }, { "cpu", 0, 1 },
+    { "quiet", 'q', 0 }, { "self-test", 0, 0 }, { "record", 0, 0 }, { "help", 'h', 0 }, { "version", 0, 0 },
+};
+enum { O_MODEL, O_OUTPUT, O_OVERLAY, O_MASK, O_IDS, O_JSON, O_OPACITY, O_SIZE, O_THREADS, O_CPU,
+       O_QUIET, O_SELF_TEST, O_RECORD, O_HELP, O_VERSION, O_COUNT };
+
+/* The option that `arg` names, as -m, -mVALUE, --model or --model=VALUE; *value is what is glued to it. */
+static int find_option(const char *arg, const char **value)
+{
+    int longer = arg[1] == '-';
+    size_t length = longer ? strcspn(arg + 2, "=") : 1;
+    for (int i = 0; i < O_COUNT; i++) {
+        const struct option *o = &option_list[i];
+        int same = longer ? strlen(o->name) == length && !memcmp(arg + 2, o->name, length)
+                          : o->letter == arg[1];
+        if (!same) continue;
+        const char *rest = arg + (longer ? 2 + length : 2);
+        *value = !*rest ? NULL : longer ? rest + 1 : rest;
+        return *value && !o->takes ? O_COUNT : i;
+    }
+    return O_COUNT;
+}
+
+/* Applies one option; returns a sentence when its value is not good. */
+static const char *set_option(options *o, int option, const char *value)
+{
+    static char why[256];
+    char *end;
+    int cpu;
+    switch (option) {
+    case O_MODEL:     o->model = value; break;
+    case O_OUTPUT:    o->out = value; break;
+    case O_OVERLAY:   o->kinds[OVERLAY] = 1; break;
+    case O_MASK:      o->kinds[MASK] = 1; break;
+    case O_IDS:       o->kinds[IDS] = 1; break;
+    case O_JSON:      o->json = 1; break;
+    case O_QUIET:     o->quiet = 1; break;
+    case O_SELF_TEST: o->self_test = 1; break;
+    case O_RECORD:    o->record = 1; break;
+    case O_OPACITY:
+        o->opacity = strtod(value, &end);
+        if (end == value || *end || !(o->opacity >= 0 && o->opacity <= 1)) return "expected a number from 0 to 1";
+        break;
+    case O_SIZE:
+        o->size = number(value, 1, 65536);
+        if (!o->size) return "expected a number of pixels from 1 to 65536";
+        break;
+    case O_THREADS:
+        o->threads = number(value, 1, THREADS_MAX);
+        if (!o->threads) return "expected a number from 1 to 1024";
+        break;
+    case O_CPU:
+        cpu = cpu_of_name(value, why);
+        if (cpu < 0) return why;
+        o->cpu = (swin_cpu)cpu;
+        break;
+    }
+    return NULL;
+}
+
+static int ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), m = strlen(end);
+    return n >= m && !strcmp(s + n - m, end);
+}
+
+/* What follows from the options together; a sentence where they do not fit. */
+static const char *settle_options(options *o)
+{
+    if (o->self_test || o->record)
+        return o->count ? "--self-test and --record take no IMAGE" :
+               o->self_test && o->record ? "--self-test or --record, not both" : NULL;
+    if (!o->count) return "no IMAGE given (segment --help tells more)";
+    if (o->json && o->out && ends_with(o->out, ".json")) {
+        o->json_path = o->out;
+        o->out = NULL;
+    }
+    int kinds = o->kinds[OVERLAY] + o->kinds[MASK] + o->kinds[IDS];
+    if (!kinds && (!o->json || o->out)) o->kinds[OVERLAY] = kinds = 1;
+
+    int standard_inputs = 0;
+    for (int i = 0; i < o->count; i++) standard_inputs += !strcmp(o->images[i], "-");
+    if (standard_inputs > 1) return "only one IMAGE can be standard input";
+    int to_standard = o->out ? !strcmp(o->out, "-") : standard_inputs && kinds;
+    if (to_standard && kinds * (o->out ? o->count : 1) > 1) return "standard output can take one PNG only";
+    if (to_standard && o->json && !o->json_path) return "the PNG and --json cannot both go to standard output";
+    return NULL;
+}
+
+/* Returns a status to end with, or -1 to go on. */
+static int parse_options(options *o, int argc, char **argv)
+{
+    int only_images = 0;
+    o->opacity = 0.5;
+    o->threads = processor_count();
+    o->images = argv;
+    for (int i = 1; i < argc; i++) {
+        char *arg = argv[i];
+        if (only_images || arg[0] != '-' || !arg[1]) {
+            o->images[o->count++] = arg;
+            continue;
+        }
+        if (!strcmp(arg, "--")) {
+            only_images = 1;
+            continue;
+        }
+        const char *value, *why;
+        int option = find_option(arg, &value);
+        if (option == O_COUNT) return fail(USAGE, arg, "no such option (segment --help lists them)");
+        if (option_list[option].takes && !value) {
+            if (++i == argc) return fail(USAGE, arg, "a value must follow");
+            value = argv[i];
+        }
+        if (option == O_HELP) return fputs(usage, stdout), DONE;
+        if (option == O_VERSION)
+            return printf("segment %d.%d.%d\n", SWIN_VERSION_MAJOR, SWIN_VERSION_MINOR, SWIN_VERSION_PATCH), DONE;
+        why = set_option(o, option, value);
+        if (why) return fail(USAGE, arg, why);
+    }
+    const char *why = settle_options(o);
+    return why ? fail(USAGE, "usage", why) : -1;
+}
+
+/* -------------------------------------------------------------------------- */
+/* paths                                                                      */
+
+static char *text_of(const char *a, const char *b, const char *c)      /* joined; free() it */
+{
+    size_t size = strlen(a) + strlen(b) + strlen(c) + 1;
+    char *text = (char *)malloc(size);
+    if (!text) exit(fail(IMAGE_FAILED, "memory", "none left for a file name"));
+    snprintf(text, size, "%s%s%s", a, b, c);
+    return text;
+}
+
+static int is_separator(char c)
+{
+#ifdef _WIN32
+    if (c == '\\' || c == ':') return 1;
+#endif
+    return c == '/';
+}
+
+static const char *base_name(const char *path)
+{
+    const char *base = path;
+    for (const char *p = path; *p; p++)
+        if (is_separator(*p)) base = p + 1;
+    return base;
+}
+
+/* The directory of this program with a separator at its end. */
+static char *program_directory(const char *argv0)
+{
+    char path[4096] = "";
+#ifdef _WIN32
+    GetModuleFileNameA(NULL, path, sizeof path - 1);
+#else
+    if (readlink("/proc/self/exe", path, sizeof path - 1) < 0) path[0] = 0;
+#endif
+    if (!path[0]) snprintf(path, sizeof path, "%s", argv0);
+    path[base_name(path) - path] = 0;
+    return text_of(path, "", "");
+}
+
+static char *default_model(const char *argv0)
+{
+    static const char *const places[] = { "street.swin", "../weights/street.swin", "../share/swin/street.swin" };
+    const char *named = getenv("SWIN_MODEL");
+    if (named && *named) return text_of(named, "", "");
+    char *directory = program_directory(argv0), *path = NULL;
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        struct stat s;
+        free(path);
+        path = text_of(directory, places[i], "");
+        if (!stat(path, &s)) break;
+    }
+    free(directory);
+    return path;
+}
+
+/* Where a picture's PNG of this kind goes; free() it. */
+static char *output_path(const options *o, const char *image, int kind)
+{
+    int one = o->count == 1 && o->kinds[OVERLAY] + o->kinds[MASK] + o->kinds[IDS] == 1;
+    int standard = !strcmp(image, "-");
+    if (o->out ? !strcmp(o->out, "-") : standard) return text_of("-", "", "");
+    int in_directory = o->out && (!one || is_directory(o->out) || is_separator(o->out[strlen(o->out) - 1]));
+    if (o->out && !in_directory) return text_of(o->out, "", "");
+
+    char *stem = text_of(standard ? "stdin" : o->out ? base_name(image) : image, "", "");
+    char *dot = strrchr(stem, '.');
+    if (dot && dot > base_name(stem)) *dot = 0;
+    char *name = text_of(stem, ".", kind_names[kind]);
+    char *directory = in_directory ? text_of(o->out, is_separator(o->out[strlen(o->out) - 1]) ? "" : "/", "") : NULL;
+    char *path = text_of(directory ? directory : "", name, ".png");
+    free(stem);
+    free(name);
+    free(directory);
+    return path;
+}
+
+static int compare_texts(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Makes the output directory, and finds two pictures that would be written over each other. */
+static int check_outputs(const options *o)
+{
+    int kind = o->kinds[OVERLAY] ? OVERLAY : o->kinds[MASK] ? MASK : IDS, status = -1;
+    if (!o->kinds[kind]) return -1;
+    char **paths = (char **)malloc((size_t)o->count * sizeof *paths);
+    if (!paths) return fail(IMAGE_FAILED, "memory", "none left for the file names");
+    for (int i = 0; i < o->count; i++) paths[i] = output_path(o, o->images[i], kind);
+    if (o->out && strcmp(o->out, "-") && strcmp(o->out, paths[0])) {
+        int why = make_directory(o->out);
+        if (why) status = fail(USAGE, o->out, strerror(why));
+    }
+    qsort(paths, (size_t)o->count, sizeof *paths, compare_texts);
+    for (int i = 1; i < o->count && status < 0; i++)
+        if (!strcmp(paths[i - 1], paths[i])) status = fail(USAGE, paths[i], "two of the images would be written here");
+    for (int i = 0; i < o->count; i++) free(paths[i]);
+    free(paths);
+    return status;
+}
+
+/* -------------------------------------------------------------------------- */
+/* running a model                                                            */
+
+/* A context for one picture size at a time; it is made anew when the size changes. */
+typedef struct runner {
+    const swin_model *model;
+    int longest;                /* --size */
+    swin_desc desc;
+    swin_context *context;
+    void *memory;
+    size_t memory_size;
+} runner;
+
+static swin_status prepare(runner *r, int w, int h, swin_error *error)
+{
+    swin_desc *d = &r->desc;
+    if (r->context && d->picture_width == w && d->picture_height == h) return SWIN_OK;
+    r->context = NULL;
+    d->picture_width = w;
+    d->picture_height = h;
+    swin_status status = swin_input_size(r->model, w, h, r->longest, &d->width, &d->height, error);
+    if (status) return status;
+    size_t size = swin_workspace_size(r->model, d, error);
+    if (!size) return error->status;
+    if (size > r->memory_size) {
+        free(r->memory);
+        r->memory = malloc(size);
+        r->memory_size = r->memory ? size : 0;
+    }
+    if (r->memory) return swin_init(&r->context, r->model, d, r->memory, r->memory_size, error);
+    snprintf(error->text, sizeof error->text, "no memory for a workspace of %lu MiB", (unsigned long)(size >> 20));
+    return error->status = SWIN_MEMORY;
+}
+
+static swin_status run(runner *r, const unsigned char *rgb, int w, int h, swin_error *error)
+{
+    swin_status status = prepare(r, w, h, error);
+    if (status) return status;
+    swin_image image = {0};
+    image.data = rgb;
+    image.width = w;
+    image.height = h;
+    image.format = SWIN_RGB8;
+    status = swin_run(r->context, &image);
+    if (status) snprintf(error->text, sizeof error->text, "%s", swin_error_text(r->context));
+    return status;
+}
+
+static unsigned class_at(swin_map m, size_t pixel)
+{
+    return m.bytes == 1 ? ((const uint8_t *)m.data)[pixel] : ((const uint16_t *)m.data)[pixel];
+}
+
+/* -------------------------------------------------------------------------- */
+/* drawing                                                                    */
+
+typedef struct share {          /* of a class in a picture */
+    int id;
+    size_t pixels;
+} share;
+
+static int compare_shares(const void *a, const void *b)       /* largest first */
+{
+    const share *s = (const share *)a, *t = (const share *)b;
+    if (s->pixels != t->pixels) return s->pixels < t->pixels ? 1 : -1;
+    return s->id - t->id;
+}
+
+/* The classes present, largest first; returns how many. `shares` has room for all classes. */
+static int count_classes(swin_map m, int classes, share *shares)
+{
+    int present = 0;
+    for (int k = 0; k < classes; k++) {
+        shares[k].id = k;
+        shares[k].pixels = 0;
+    }
+    for (size_t i = 0; i < (size_t)m.width * (size_t)m.height; i++) shares[class_at(m, i)].pixels++;
+    qsort(shares, (size_t)classes, sizeof *shares, compare_shares);
+    while (present < classes && shares[present].pixels) present++;
+    return present;
+}
+
+static void blend(unsigned char *rgb, uint32_t color, double opacity)
+{
+    for (int c = 0; c < 3; c++) {
+        double wanted = color >> (16 - 8 * c) & 255;
+        rgb[c] = (unsigned char)(rgb[c] + (wanted - rgb[c]) * opacity + 0.5);
+    }
+}
+
+static void fill(picture *p, int x0, int y0, int x1, int y1, uint32_t color, double opacity)
+{
+    if (x1 > p->width) x1 = p->width;
+    if (y1 > p->height) y1 = p->height;
+    for (int y = y0; y < y1; y++)
+        for (int x = x0; x < x1; x++) blend(p->rgb + 3 * ((size_t)y * (size_t)p->width + (size_t)x), color, opacity);
+}
+
+/* Text as the axis-aligned quads of stb_easy_font, each font unit `scale` pixels wide. */
+static void draw_text(picture *p, int x, int y, int scale, char *text)
+{
+    struct { float x, y, z; unsigned char color[4]; } quads[4 * 1024];
+    int n = stb_easy_font_print(0, 0, text, NULL, quads, sizeof quads);
+    for (int i = 0; i < n; i++) {
+        int left = (int)quads[4 * i].x, top = (int)quads[4 * i].y;
+        int right = (int)quads[4 * i + 2].x, bottom = (int)quads[4 * i + 2].y;
+        fill(p, x + scale * left, y + scale * top, x + scale * right, y + scale * bottom, 0xffffff, 1);
+    }
+}
+
+/* The class and its share as ASCII text: the font has no other letters. */
+static void legend_text(char text[64], const char *name, double part)
+{
+    snprintf(text, 64, "%.48s %.*f%%", name, part < 0.0095 ? 1 : 0, 100 * part);
+    for (char *s = text; *s; s++)
+        if (*s < ' ' || *s > '~') *s = '?';
+}
+
+/* A dark strip at the bottom with a patch of colour and the share of every class, largest first, row
+   after row; at most a third of the picture, and nothing where not even one row fits. */
+static void draw_legend(picture *p, const swin_model *m, const share *shares, int present)
+{
+    enum { ROW = 13, PATCH = 9, GAP = 5 };      /* font units */
+    int scale = p->width < p->height ? p->width / 300 : p->height / 300;
+    if (scale < 1) scale = 1;
+    int rows = 1, most = p->height / 3 / (ROW * scale), shown = 0;
+    double pixels = (double)p->width * p->height;
+    int *place = (int *)malloc((size_t)present * sizeof *place);    /* row * width + x of an entry */
+    char text[64];
+    for (int x = GAP * scale; place && shown < present; shown++) {
+        legend_text(text, swin_class_name(m, shares[shown].id), (double)shares[shown].pixels / pixels);
+        int width = scale * (PATCH + GAP + stb_easy_font_width(text) + 2 * GAP);
+        if (x + width > p->width) {
+            if (GAP * scale + width > p->width || rows == most) break;
+            rows++;
+            x = GAP * scale;
+        }
+        place[shown] = (rows - 1) * p->width + x;
+        x += width;
+    }
+    if (shown && rows <= most) {
+        int top = p->height - rows * ROW * scale;
+        fill(p, 0, top, p->width, p->height, 0x101418, 0.72);
+        for (int i = 0; i < shown; i++) {
+            int x = place[i] % p->width, y = top + place[i] / p->width * ROW * scale + 2 * scale;
+            fill(p, x, y, x + PATCH * scale, y + PATCH * scale, swin_class_color(m, shares[i].id), 1);
+            legend_text(text, swin_class_name(m, shares[i].id), (double)shares[i].pixels / pixels);
+            draw_text(p, x + (PATCH + GAP) * scale, y + scale, scale, text);
+        }
+    }
+    free(place);
+}
+
+/* -------------------------------------------------------------------------- */
+/* one picture                                                                */
+
+typedef struct job {
+    const options *options;
+    const char *image;
+    picture picture;
+    share *shares;              /* room for all classes */
+    int present;
+    double read, network, write;    /* seconds */
+} job;
+
+static int write_ids(const char *path, swin_map m)
+{
+    size_t pixels = (size_t)m.width * (size_t)m.height;
+    if (m.bytes == 1) return picture_write(path, (const unsigned char *)m.data, m.width, m.height, 1);
+    unsigned char *wide = (unsigned char *)malloc(2 * pixels);
+    if (!wide) return ENOMEM;
+    for (size_t i = 0; i < pixels; i++) {
+        unsigned id = class_at(m, i);
+        wide[2 * i] = (unsigned char)(id >> 8);
+        wide[2 * i + 1] = (unsigned char)(id & 255);
+    }
+    int why = picture_write(path, wide, m.width, m.height, 2);
+    free(wide);
+    return why;
+}
+
+/* The classes' colours over what `p` shows. */
+static void paint(picture *p, const swin_model *model, swin_map m, double opacity)
+{
+    for (size_t i = 0; i < (size_t)m.width * (size_t)m.height; i++)
+        blend(p->rgb + 3 * i, swin_class_color(model, (int)class_at(m, i)), opacity);
+}
+
+static int write_kind(job *j, int kind, const char *path, const swin_model *model, swin_map m)
+{
+    picture *p = &j->picture;
+    if (kind == IDS) return write_ids(path, m);
+    paint(p, model, m, kind == MASK ? 1 : j->options->opacity);
+    if (kind == OVERLAY) draw_legend(p, model, j->shares, j->present);
+    return picture_write(path, p->rgb, p->width, p->height, 3);
+}
+
+/* Writes the PNGs that are asked for. The overlay needs the photo, so the mask, which paints over it, is
+   made after it. */
+static int write_pictures(job *j, const runner *r)
+{
+    double start = seconds();
+    for (int kind = 0; kind < KINDS; kind++) {
+        if (!j->options->kinds[kind]) continue;
+        char *path = output_path(j->options, j->image, kind);
+        int why = write_kind(j, kind, path, r->model, swin_classes(r->context));
+        if (why) fail(IMAGE_FAILED, path, strerror(why));
+        free(path);
+        if (why) return IMAGE_FAILED;
+    }
+    j->write = seconds() - start;
+    return DONE;
+}
+
+/* Length of the UTF-8 sequence at s, 0 where there is none. */
+static int utf8_length(const unsigned char *s)
+{
+    int n = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 :
+            s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
+    for (int i = 1; i < n; i++)
+        if ((s[i] & 0xc0) != 0x80) return 0;
+    return n;
+}
+
+static void json_text(FILE *f, const char *text)
+{
+    fputc('"', f);
+    for (const unsigned char *s = (const unsigned char *)text; *s;) {
+        int n = utf8_length(s);
+        if (!n) fputs("\\ufffd", f);
+        else if (*s < ' ') fprintf(f, "\\u%04x", *s);
+        else if (*s == '"' || *s == '\\') fprintf(f, "\\%c", *s);
+        else fwrite(s, 1, (size_t)n, f);
+        s += n ? n : 1;
+    }
+    fputc('"', f);
+}
+
+static void write_json(FILE *f, const job *j, const runner *r, const char *model_path)
+{
+    const swin_desc *d = &r->desc;
+    double pixels = (double)j->picture.width * j->picture.height;
+    fputs("{\"schema\": 1, \"file\": ", f);
+    json_text(f, j->image);
+    fputs(", \"model\": ", f);
+    json_text(f, model_path);
+    fprintf(f, ", \"width\": %d, \"height\": %d, \"input_width\": %d, \"input_height\": %d",
+            j->picture.width, j->picture.height, d->width, d->height);
+    fprintf(f, ", \"cpu\": \"%s\", \"threads\": %d, \"workspace\": %lu", swin_cpu_name(r->context),
+            j->options->threads, (unsigned long)r->memory_size);
+    fprintf(f, ", \"ms\": {\"read\": %.3f, \"network\": %.3f, \"write\": %.3f}, \"classes\": [",
+            1e3 * j->read, 1e3 * j->network, 1e3 * j->write);
+    for (int i = 0; i < j->present; i++) {
+        const share *s = &j->shares[i];
+        fprintf(f, "%s{\"id\": %d, \"name\": ", i ? ", " : "", s->id);
+        json_text(f, swin_class_name(r->model, s->id));
+        fprintf(f, ", \"color\": \"#%06lx\", \"pixels\": %lu, \"share\": %.6f}",
+                (unsigned long)swin_class_color(r->model, s->id), (unsigned long)s->pixels, (double)s->pixels / pixels);
+    }
+    fputs("]}\n", f);
+    fflush(f);
+}
+
+static int segment(job *j, runner *r)
+{
+    char why[256];
+    swin_error error;
+    double start = seconds();
+    if (!picture_read(&j->picture, j->image, why)) return fail(IMAGE_FAILED, j->image, why);
+    j->read = seconds() - start;
+    start = seconds();
+    swin_status status = run(r, j->picture.rgb, j->picture.width, j->picture.height, &error);
+    j->network = seconds() - start;
+    if (status) return fail(IMAGE_FAILED, j->image, error.text);
+    j->present = count_classes(swin_classes(r->context), (int)r->model->config.classes, j->shares);
+    return write_pictures(j, r);
+}
+
+static void summarise(const job *j, const runner *r)
+{
+    progress_clear();
+    fprintf(stderr, "%s: %dx%d in %.2f s,", j->image, j->picture.width, j->picture.height, j->network);
+    for (int i = 0; i < j->present && i < 4; i++)
+        fprintf(stderr, " %s %.0f%%", swin_class_name(r->model, j->shares[i].id),
+                100.0 * (double)j->shares[i].pixels / ((double)j->picture.width * j->picture.height));
+    fputc('\n', stderr);
+}
+
+static int segment_all(const options *o, runner *r, const char *model_path)
+{
+    int status = DONE, talk = !o->quiet && on_terminal();
+    FILE *json = !o->json_path ? stdout : fopen(o->json_path, "wb");
+    if (!json) return fail(USAGE, o->json_path, strerror(errno));
+    share *shares = (share *)malloc(r->model->config.classes * sizeof *shares);
+    if (!shares) return fail(IMAGE_FAILED, "memory", "none left to count the classes");
+    for (int i = 0; i < o->count; i++) {
+        if (talk && o->count > 1) progress_show(i, o->count);
+        job j = {0};
+        j.options = o;
+        j.image = o->images[i];
+        j.shares = shares;
+        if (segment(&j, r)) {
+            status = IMAGE_FAILED;
+        } else {
+            if (o->json) write_json(json, &j, r, model_path);
+            if (talk) summarise(&j, r);
+        }
+        free(j.picture.rgb);
+    }
+    free(shares);
+    if (ferror(json) || (json != stdout && fclose(json)))
+        status = fail(IMAGE_FAILED, o->json_path ? o->json_path : "standard output", "could not be written");
+    return status;
+}
+
+/* -------------------------------------------------------------------------- */
+/* the self-test                                                              */
+
+/* Segments the generated picture of reference *r and renews its checksums. */
+static swin_status measure_reference(runner *r, swin_reference *reference, swin_error *error)
+{
+    int w = (int)reference->width, h = (int)reference->height;
+    unsigned char *rgb = (unsigned char *)malloc((size_t)w * (size_t)h * 3);
+    r->desc.outputs = SWIN_CLASSES | SWIN_LOGITS;
+    if (!rgb) snprintf(error->text, sizeof error->text, "no memory for the generated picture");
+    else swin_reference_picture(rgb, w, h, reference->seed);
+    swin_status status = rgb ? run(r, rgb, w, h, error) : SWIN_MEMORY;
+    free(rgb);
+    if (status) return status;
+
+    swin_map m = swin_classes(r->context);
+    swin_tensor t = swin_logits(r->context);
+    swin_checksum(m.data, (size_t)w * (size_t)h * (size_t)m.bytes, reference->classes);
+    size_t n = 0;
+    float *plain = (float *)malloc((size_t)t.channels * (size_t)t.height * (size_t)t.width * sizeof *plain);
+    if (!plain) return snprintf(error->text, sizeof error->text, "no memory for the logits"), SWIN_MEMORY;
+    for (size_t c = 0; c < (size_t)t.channels; c++)
+        for (size_t y = 0; y < (size_t)t.height; y++)
+            for (size_t x = 0; x < (size_t)t.width; x++)
+                plain[n++] = t.data[c * t.channel + y * t.row + x * t.pixel];
+    swin_checksum(plain, n * sizeof *plain, reference->logits);
+    free(plain);
+    return SWIN_OK;
+}
+
+/* Runs the model's reference on one instruction set, or on all that there are. */
+static int self_test(const options *o, runner *r, const char *model_path)
+{
+    swin_reference expected = r->model->config.reference;
+    if (!expected.present) return fail(MODEL, model_path, "holds no reference to test against (segment --record stores one)");
+    for (int cpu = SWIN_CPU_SCALAR; cpu <= SWIN_CPU_NEON; cpu++) {
+        if (o->cpu ? o->cpu != (swin_cpu)cpu : !swin_cpu_available((swin_cpu)cpu)) continue;
+        swin_reference found = expected;
+        swin_error error;
+        r->desc.cpu = (swin_cpu)cpu;
+        r->context = NULL;
+        double start = seconds();
+        if (measure_reference(r, &found, &error)) return fail(MODEL, model_path, error.text);
+        if (memcmp(&found, &expected, sizeof found)) return fail(MODEL, cpu_names[cpu], "computes other bits than the model's reference");
+        printf("%-6s the same bits, %lux%lu in %.2f s\n", cpu_names[cpu], (unsigned long)expected.width,
+               (unsigned long)expected.height, seconds() - start);
+    }
+    return DONE;
+}
+
+static int record(runner *r, const char *model_path, file_bytes *blob)
+{
+    swin_reference reference = { 1, 1, 480, 360, { 0, 0 }, { 0, 0 } };
+    swin_error error;
+    if (measure_reference(r, &reference, &error) || swin_set_reference(blob->data, blob->size, &reference, &error))
+        return fail(MODEL, model_path, error.text);
+    int why = file_save(model_path, blob->data, blob->size);
+    return why ? fail(MODEL, model_path, strerror(why)) : DONE;
+}
+
+int main(int argc, char **argv)
+{
+    options o = {0};
+    int status = parse_options(&o, argc, argv);
+    if (status >= 0) return status;
+
+    char *model_path = o.model ? text_of(o.model, "", "") : default_model(argv[0]);
+    file_bytes blob;
+    swin_model model;
+    swin_error error;
+    int why = file_load(model_path, &blob);
+    if (why) return fail(MODEL, model_path, strerror(why));
+    if (swin_open(&model, blob.data, blob.size, SWIN_VERIFY, &error)) return fail(MODEL, model_path, error.text);
+    if (!model.config.classes) return fail(MODEL, model_path, "gives features only, no classes");
+
+    pool workers;
+    pool_start(&workers, o.threads);
+    runner r = {0};
+    r.model = &model;
+    r.longest = o.size;
+    r.desc.cpu = o.cpu;
+    pool_serve(&workers, &r.desc);
+    if (o.self_test) status = self_test(&o, &r, model_path);
+    else if (o.record) status = record(&r, model_path, &blob);
+    else if ((status = check_outputs(&o)) < 0) status = segment_all(&o, &r, model_path);
+    pool_stop(&workers);
+    free(r.memory);
+    free(model_path);
+    file_free(&blob);
+    return status;
+}
