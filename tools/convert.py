@@ -1,0 +1,294 @@
+#!/usr/bin/env python3
+"""Makes a .swin model for swin.h from a checkpoint of a Swin or GLAM segmentation model.
+
+    convert.py CHECKPOINT -o MODEL.swin [options]
+    convert.py --info FILE          prints what a checkpoint or a .swin model holds
+
+CHECKPOINT: a PyTorch file (zip or legacy), safetensors, an index of shards, or a folder of one.
+Needs Python 3.9 and numpy. Nothing in a checkpoint is executed, and what is not known is refused.
+Exit codes: 0 done, 1 refused or unreadable, 2 wrong usage.
+"""
+
+import argparse
+import os
+import re
+import sys
+
+from swinblob import blob, canonical, checkpoint, classes, families
+
+
+def parse_arguments(arguments):
+    def counts(text):
+        values = [int(n) for n in text.split(",")]
+        if min(values) < 1:
+            raise ValueError
+        return values
+
+    def size(text):
+        height, width = (int(n) for n in re.fullmatch(r"(\d+)x(\d+)", text).groups())
+        if not (0 < height <= 1 << 16 and 0 < width <= 1 << 16):
+            raise ValueError
+        return height, width
+
+    def side(text):
+        value = int(text)
+        if not 0 < value <= 1 << 16:
+            raise ValueError
+        return value
+
+    def triple(text):
+        values = [float(n) for n in text.split(",")]
+        if len(values) != 3 or not all(abs(n) < 1e6 for n in values):
+            raise ValueError
+        return values
+
+    def positive_triple(text):
+        values = triple(text)
+        if min(values) <= 0:
+            raise ValueError
+        return values
+
+    def note(text):
+        key, text = re.fullmatch(r"([A-Za-z0-9_.-]+)=(.*)", text, re.DOTALL).groups()
+        return key, text
+
+    def typed(function, what):
+        def convert(text):
+            try:
+                return function(text)
+            except (ValueError, AttributeError):
+                raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
+        return convert
+
+    parser = argparse.ArgumentParser(
+        prog="convert.py", description=__doc__.partition("\n\n")[0],
+        formatter_class=argparse.RawDescriptionHelpFormatter, epilog=__doc__.split("\n\n", 2)[2])
+    parser.add_argument("checkpoint", metavar="CHECKPOINT")
+    parser.add_argument("-o", "--output", metavar="MODEL.swin")
+    parser.add_argument("--info", action="store_true", help="print what a file holds")
+    tell = parser.add_argument_group("what weights cannot tell")
+    tell.add_argument("--pool-scales", type=typed(counts, "a list such as 1,2,3,6"),
+                      metavar="1,2,3,6", help="bins of UPerHead's pools")
+    tell.add_argument("--align-corners", action=argparse.BooleanOptionalAction, default=None,
+                      help="how the head resizes (default: as the config text says, else no)")
+    tell.add_argument("--heads", type=typed(counts, "a list such as 3,6,12,24"), metavar="3,6,...",
+                      help="attention heads a stage; bias tables tell them, so this only checks")
+    tell.add_argument("--max-size", type=typed(size, "a size such as 1024x2048"), metavar="HxW",
+                      help="GLAM: keep positions for inputs up to this size "
+                           "(default 2048x2048, or what the table reaches)")
+    tell.add_argument("--classes", metavar="FILE",
+                      help=f"names of the classes, one a line; or {', '.join(classes.BUILT_IN)}")
+    tell.add_argument("--palette", metavar="NAME|FILE",
+                      help=f"colours (and names): {', '.join(classes.BUILT_IN)}, or a file with "
+                           "'#rrggbb name' a line")
+    pictures = parser.add_argument_group("how pictures become input")
+    pictures.add_argument("--mean", type=typed(triple, "three numbers"), metavar="R,G,B",
+                          help="of pixels 0..255, default 123.675,116.28,103.53")
+    pictures.add_argument("--std", type=typed(positive_triple, "three positive numbers"),
+                          metavar="R,G,B", help="default 58.395,57.12,57.375")
+    pictures.add_argument("--bgr", action=argparse.BooleanOptionalAction, default=None,
+                          help="the network's first plane is blue")
+    pictures.add_argument("--size", type=typed(side, "1..65536"), metavar="N",
+                          help="pictures are resized to this longest side")
+    notes = parser.add_argument_group("notes that travel with the model")
+    notes.add_argument("--name")
+    notes.add_argument("--licence", metavar="TEXT")
+    notes.add_argument("--source", metavar="TEXT")
+    notes.add_argument("--note", action="append", default=[], type=typed(note, "KEY=TEXT"),
+                       metavar="KEY=TEXT")
+    options = parser.parse_args(arguments)
+    if not options.info and not options.output:
+        parser.error("-o MODEL.swin is missing")
+    return options
+
+
+# Converting ---------------------------------------------------------------------------------------
+
+def convert(options):
+    source = checkpoint.read(options.checkpoint)
+    model = families.read(source, options)
+    model.trim_tokens(options.max_size or (2048, 2048), required=options.max_size is not None)
+    apply_preprocessing(model.description, options)
+    classes.apply(model, options)
+    apply_notes(model, options)
+    size = blob.write(options.output, model, progress)
+    print_summary(source, model, options.output, size)
+
+
+def apply_preprocessing(d, options):
+    if options.mean:
+        d["mean"] = options.mean
+    if options.std:
+        d["scale"] = [1 / s for s in options.std]
+    if options.bgr is not None:
+        d["bgr"] = int(options.bgr)
+    if options.size:
+        d.update(resize_rule=canonical.LONGEST_SIDE, resize_a=options.size, resize_b=0)
+
+
+def apply_notes(model, options):
+    stem = os.path.splitext(os.path.basename(os.path.normpath(options.checkpoint)))[0]
+    given = {"name": options.name or stem, "source": options.source, "licence": options.licence,
+             "converted_from": model.family}
+    model.notes = {key: text for key, text in {**given, **model.notes, **dict(options.note)}.items()
+                   if text}
+
+
+def progress(specs):
+    """The specs, with a bar on a terminal where tqdm is installed."""
+    if not sys.stderr.isatty():
+        return specs
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return specs
+    return tqdm(specs, desc="packing", unit="tensor", leave=False)
+
+
+# Printing -----------------------------------------------------------------------------------------
+
+def row(label, text):
+    print(f"{label:<11}{text}")
+
+
+def describe_model(d):
+    stages = d["stages"]
+
+    def listed(name):
+        return " ".join(map(str, d[name][:stages]))
+
+    tokens = f", {d['tokens']} global token{'s'[:d['tokens'] > 1]} a window" if d["tokens"] else ""
+    row("backbone", f"Swin V{d['version']}: width {d['width']}, depths {listed('depth')}, heads "
+                    f"{listed('heads')}, windows {listed('window_h')}{tokens}")
+    if d["head"] == canonical.NO_HEAD:
+        row("head", "none: features only")
+        return
+    inputs = " ".join(map(str, canonical.head_features(d)))
+    if d["head"] == canonical.UPERHEAD:
+        scales = " ".join(map(str, d["pool_scale"][:d["pool_count"]]))
+        kind = f"UPerHead, {d['head_channels']} channels, pools {scales}"
+    else:
+        kind = (f"FCNHead, {d['head_channels']} channels, {d['convs']} convolutions of "
+                f"{d['conv_kernel']}x{d['conv_kernel']}{' + concatenation' * d['conv_concat']}")
+    row("head", f"{kind}, on features {inputs}, {d['classes']} classes"
+                + ", align_corners" * d["align_corners"])
+
+
+def describe_input(d):
+    order = "BGR" if d["bgr"] else "RGB"
+    numbers = "mean {:.6g} {:.6g} {:.6g}, std {:.6g} {:.6g} {:.6g} (R, G, B)".format(
+        *d["mean"], *(1 / s for s in d["scale"]))
+    resize = {
+        canonical.KEEP_SIZE: "pictures keep their size",
+        canonical.FIT_SIDES: f"long side up to {d['resize_a']}, short side up to {d['resize_b']}",
+        canonical.LONGEST_SIDE: f"longest side {d['resize_a']}",
+        canonical.SHORTEST_SIDE: f"shortest side {d['resize_a']}",
+        canonical.EXACT_SIZE: f"{d['resize_a']} high, {d['resize_b']} wide"}[d["resize_rule"]]
+    row("input", f"{order}, {numbers}; {resize}")
+
+
+def print_summary(source, model, path, size):
+    d = model.description
+    row("read", " in ".join([source.container, *source.wrappers[::-1]]) + ": " + model.family)
+    describe_model(d)
+    describe_input(d)
+    for what, reason, names in model.dropped:
+        row("dropped", f"{what}{f' ({len(names)} tensors)' if len(names) > 1 else ''}: {reason}")
+    if source.others:
+        row("not taken", checkpoint.enumerate_names(source.others))
+    for remark in model.remarks:
+        row("note", remark)
+    row("wrote", f"{path}: {model.parameters:,} parameters, {size / 2 ** 20:.1f} MiB")
+
+
+def print_info(path):
+    magic = b""
+    if os.path.isfile(path):
+        with open(path, "rb") as file:
+            magic = file.read(len(blob.MAGIC))
+    if magic == blob.MAGIC:
+        print_blob(path)
+    else:
+        print_checkpoint(path)
+
+
+def print_blob(path):
+    model = blob.read(path)
+    d = model.description
+    print(f"{path}: a .swin model of version {blob.VERSION}, {len(model.data):,} bytes, sound")
+    describe_model(d)
+    describe_input(d)
+    print("\nconfig")
+    for name, first, _, _ in sorted(blob.CONFIG, key=lambda word: word[1]):
+        value = d[name]
+        text = " ".join(f"{v:.9g}" for v in value) if isinstance(value, list) else f"{value:.9g}"
+        print(f"  {first:3}  {name:<16} {text}")
+    print("\nnotes")
+    for key, text in model.notes.items():
+        print(f"  {key}: {printable(text)}")
+    if model.class_names:
+        print("\nclasses")
+    for k, (name, color) in enumerate(zip(model.class_names, model.class_colors)):
+        print(f"  {k:3}  #{bytes(color).hex()}  {printable(name)}")
+    print("\ntensors")
+    for spec in model.specs:
+        layout = blob.LAYOUT_NAMES[spec.form.layout]
+        shape = "x".join(map(str, spec.form.shape))
+        print(f"  {model.offsets[spec.name]:>10}  f32 {layout:<6}  {shape:<14} {spec.name}")
+
+
+def print_checkpoint(path):
+    source = checkpoint.read(path)
+    row("container", source.container)
+    row("wrappers", " ".join(source.wrappers) or "none")
+    row("others", checkpoint.enumerate_names(source.others, 20) or "none")
+    row("model", families.recognised(source.tensors))
+    for key, value in source.meta.items():
+        row("meta", printable(f"{key}: {preview(value)}"))
+    total = 0
+    for name, tensor in source.tensors.items():
+        numbers = 1
+        for n in tensor.shape:
+            numbers *= n
+        total += numbers
+        row("tensor", f"{tensor.dtype:<8} {'x'.join(map(str, tensor.shape)) or 'scalar':<14} "
+                      + printable(name))
+    row("numbers", f"{total:,} in {len(source.tensors)} tensors")
+
+
+def preview(value, limit=200):
+    """A short text for any value a pickle may hold."""
+    if isinstance(value, str):
+        return value if len(value) <= limit else f"{value[:limit]}... ({len(value)} characters)"
+    if isinstance(value, (list, tuple)):
+        names = [v for v in value[:8] if isinstance(v, str)]
+        return f"{len(value)} entries" + (": " + ", ".join(n[:30] for n in names) if names else "")
+    if isinstance(value, (bool, float, type(None))) or (
+            isinstance(value, int) and value.bit_length() < 64):
+        return str(value)
+    return checkpoint.describe(value)
+
+
+def printable(text):
+    """Text without characters that could steer a terminal."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
+
+
+def main(arguments=None):
+    options = parse_arguments(arguments)
+    try:
+        if options.info:
+            print_info(options.checkpoint)
+        else:
+            convert(options)
+    except BrokenPipeError:             # whoever reads our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (checkpoint.CheckpointError, canonical.Refused, blob.BlobError, OSError) as error:
+        print(f"convert.py: {options.checkpoint}: {printable(str(error))}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Model files of swin.h and the checkpoints they are made from."""

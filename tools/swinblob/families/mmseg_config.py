@@ -1,0 +1,355 @@
+"""What the meta of an mmseg checkpoint tells: classes, colours, and the config's text.
+
+The text is a Python program; only its literals are read, by a parser of our own, and nothing is
+ever evaluated.
+"""
+
+import ast
+import re
+
+from ..canonical import BATCH_NORM_EPS, EXACT_SIZE, FIT_SIDES, Refused
+
+MAX_TEXT = 1 << 20
+MAX_DEPTH = 40
+MAX_MERGED = 256                # entries of a dict that `**` copies
+
+
+class NoLiteral(Exception):
+    pass
+
+
+class Unknown:
+    """A value that is no literal."""
+
+
+UNKNOWN = Unknown()
+TOKEN = re.compile(r"""(?:\s|\\\n|\#[^\n]*)*(?:
+    (?P<text>[rRbBuU]{0,2}(?:'{3}[^\\]*?(?:\\.[^\\]*?)*'{3}|"{3}[^\\]*?(?:\\.[^\\]*?)*"{3}
+             |'[^'\\\n]*(?:\\.[^'\\\n]*)*'|"[^"\\\n]*(?:\\.[^"\\\n]*)*"))
+    |(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
+    |(?P<word>[A-Za-z_][\w.]*)
+    |(?P<sign>\*\*|[-+=(){}\[\],:]))""", re.VERBOSE | re.DOTALL)
+CONSTANTS = {"True": True, "False": False, "None": None}
+
+
+def parse(text):
+    """The variables that a config text assigns literals to, as far as they can be read."""
+    variables = {}
+    for match in re.finditer(r"^([A-Za-z_]\w*)[ \t]*=(?!=)", text[:MAX_TEXT], re.MULTILINE):
+        try:
+            variables[match[1]] = Literal(text, match.end(), variables).value
+        except NoLiteral:
+            variables[match[1]] = UNKNOWN
+    return variables
+
+
+class Literal:
+    """Parses one value: constants, lists, tuples, dicts, dict(...), names known before."""
+
+    def __init__(self, text, place, variables):
+        self.text, self.place, self.variables, self.depth = text, place, variables, 0
+        self.value = self.parse_value()
+
+    def next(self):
+        match = TOKEN.match(self.text, self.place)
+        if not match:
+            raise NoLiteral
+        return match
+
+    def at(self, sign):
+        """Steps over a sign if it comes next."""
+        match = self.next()
+        if match["sign"] == sign:
+            self.place = match.end()
+            return True
+        return False
+
+    def parse_value(self):
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise NoLiteral
+        match = self.next()
+        self.place = match.end()
+        if match["text"] is not None:
+            value = self.parse_text(match["text"])
+        elif match["number"] is not None:
+            value = self.parse_number(match["number"])
+        elif match["word"] is not None:
+            value = self.parse_word(match["word"])
+        elif match["sign"] == "-":
+            value = self.parse_value()
+            if not isinstance(value, (int, float)):
+                raise NoLiteral
+            value = -value
+        elif match["sign"] == "[":
+            value = self.parse_items("]")[0]
+        elif match["sign"] == "(":
+            items, comma = self.parse_items(")")
+            value = tuple(items) if comma or len(items) != 1 else items[0]
+        elif match["sign"] == "{":
+            value = self.parse_pairs()
+        else:
+            raise NoLiteral
+        self.depth -= 1
+        return value
+
+    def parse_text(self, token):
+        value = ""
+        while token is not None:        # texts side by side are one
+            try:
+                piece = ast.literal_eval(token)
+            except (ValueError, SyntaxError):
+                raise NoLiteral from None
+            value += piece if isinstance(piece, str) else ""
+            match = TOKEN.match(self.text, self.place)
+            token = match["text"] if match else None
+            if token is not None:
+                self.place = match.end()
+        return value
+
+    def parse_number(self, token):
+        if len(token) > 30:
+            raise NoLiteral
+        return int(token) if token.isdigit() else float(token)
+
+    def parse_word(self, word):
+        if word in CONSTANTS:
+            return CONSTANTS[word]
+        match = TOKEN.match(self.text, self.place)
+        if match and match["sign"] == "(":
+            self.place = match.end()
+            arguments = self.parse_arguments()
+            return arguments if word == "dict" else UNKNOWN
+        return self.variables.get(word, UNKNOWN)
+
+    def parse_items(self, end):
+        items, comma = [], False
+        while not self.at(end):
+            if items and not comma:
+                raise NoLiteral
+            items.append(self.parse_value())
+            comma = self.at(",")
+        return items, comma
+
+    def parse_pairs(self):
+        pairs = {}
+        while not self.at("}"):
+            key = self.parse_value()
+            if not isinstance(key, (str, int, float)) or not self.at(":"):
+                raise NoLiteral
+            pairs[key] = self.parse_value()
+            if not self.at(","):
+                if not self.at("}"):
+                    raise NoLiteral
+                break
+        return pairs
+
+    def parse_arguments(self):
+        arguments = {}
+        while not self.at(")"):
+            if self.at("**"):
+                merged = self.parse_value()
+                if not isinstance(merged, dict) or len(merged) > MAX_MERGED:
+                    raise NoLiteral
+                arguments.update(merged)
+            else:
+                match = self.next()
+                self.place = match.end()
+                if match["word"] is None or not self.at("="):
+                    raise NoLiteral
+                arguments[match["word"]] = self.parse_value()
+            if not self.at(","):
+                if not self.at(")"):
+                    raise NoLiteral
+                break
+        return arguments
+
+
+# What a config means ------------------------------------------------------------------------------
+
+BACKBONES = {
+    "SwinTransformer": True, "SwinTransformerGTV8": True, "SwinTransformerGTV8Opti": True,
+    "NoSwinTransformerGTV8": False}     # type -> do its odd blocks shift
+HEADS = ("UPerHead", "FCNHead")
+LOADING = ("LoadImageFromFile", "LoadAnnotations", "MultiScaleFlipAug", "RandomFlip", "Resize",
+           "Normalize", "ImageToTensor", "DefaultFormatBundle", "Collect", "PackSegInputs",
+           "TestTimeAug")
+
+
+def part(mapping, *path):
+    """mapping[path[0]][path[1]]..., or an empty dict where something is no dict."""
+    for key in path:
+        mapping = mapping.get(key) if isinstance(mapping, dict) else None
+    return mapping if isinstance(mapping, dict) else {}
+
+
+def type_of(mapping):
+    """The registered name of a module without the scope before it."""
+    kind = mapping.get("type")
+    return kind.rpartition(".")[2] if isinstance(kind, str) else None
+
+
+def numbers(value, count, low=float("-inf")):
+    """`value` as a list of so many numbers above low, or None."""
+    if not isinstance(value, (list, tuple)) or len(value) != count:
+        return None
+    good = all(isinstance(n, (int, float)) and not isinstance(n, bool) and low < n < 1e9
+               for n in value)
+    return list(value) if good else None
+
+
+def transforms(pipeline):
+    """All transforms of a pipeline, those inside others too."""
+    found, waiting = [], [pipeline]
+    while waiting and len(found) < 1000:
+        item = waiting.pop()
+        if isinstance(item, (list, tuple)):
+            waiting.extend(reversed(item))
+        elif isinstance(item, dict):
+            found.append(item)
+            waiting.append(item.get("transforms"))
+    return found
+
+
+class Told:
+    """What a checkpoint's meta tells beyond its weights."""
+
+    def __init__(self, meta):
+        dataset = part(meta, "dataset_meta")
+        self.classes = texts(meta.get("CLASSES") or dataset.get("classes"))
+        self.palette = colors(meta.get("PALETTE") or dataset.get("palette"))
+        text = next((meta[key] for key in ("config", "cfg") if isinstance(meta.get(key), str)), "")
+        self.config = parse(text)
+        model = part(self.config, "model")
+        self.backbone = part(model, "backbone")
+        self.head = part(model, "decode_head")
+        self.test = part(model, "test_cfg") or part(self.config, "test_cfg")
+        self.pipeline = transforms(
+            next((found for found in (
+                part(self.config, "test_dataloader", "dataset").get("pipeline"),
+                part(self.config, "data", "test").get("pipeline"),
+                self.config.get("test_pipeline")) if isinstance(found, (list, tuple))), []))
+
+    @property
+    def shifts(self):
+        return BACKBONES.get(type_of(self.backbone), True)
+
+    @property
+    def align_corners(self):
+        return self.head.get("align_corners") is True
+
+    @property
+    def batch_norm_eps(self):
+        eps = part(self.head, "norm_cfg").get("eps", BATCH_NORM_EPS)
+        return eps if isinstance(eps, float) and 0 < eps < 1 else BATCH_NORM_EPS
+
+    @property
+    def pool_scales(self):
+        scales = self.head.get("pool_scales")
+        good = isinstance(scales, (list, tuple)) and all(
+            type(n) is int and n > 0 for n in scales)
+        return list(scales) if good else None
+
+    def check_backbone(self, family):
+        """Refuses a config text that speaks of another backbone."""
+        kind = type_of(self.backbone)
+        if kind and kind not in BACKBONES:
+            raise Refused(f"the names are those of {family}, but the config text says that the "
+                          f"backbone is a {kind}")
+        if self.backbone.get("qk_scale"):
+            raise Refused("the config text sets the backbone's qk_scale, which is not known")
+        refuse_activation("backbone", self.backbone, "GELU")
+        eps = part(self.backbone, "norm_cfg").get("eps", 1e-5)
+        if eps != 1e-5:
+            raise Refused(f"the config text sets the backbone's norm eps to {eps}, not 1e-5")
+
+    def check_head(self, kind):
+        """Refuses a config text that speaks of another head than the names do."""
+        told = type_of(self.head)
+        if told and told != kind:
+            raise Refused(f"the names are those of {kind}, but the config text says that the "
+                          f"decode head is a {told}, which this version does not take")
+        if self.head.get("dilation", 1) != 1:
+            raise Refused("the config text sets the decode head's dilation, which is not known")
+        refuse_activation("decode head", self.head, "ReLU")
+
+    def apply(self, model):
+        """Gives a model the classes, preprocessing and test settings that are told."""
+        d = model.description
+        self.apply_classes(model)
+        ignore = self.head.get("ignore_index")
+        if type(ignore) is int and d["classes"] <= ignore < 1 << 16:
+            d["ignore_label"] = ignore
+        elif d["classes"] > d["ignore_label"]:
+            d["ignore_label"] = 0xFFFF
+        self.apply_normalisation(d)
+        self.apply_resize(model)
+        foreign = sorted({str(kind) for kind in map(type_of, self.pipeline)
+                          if kind and kind not in LOADING})
+        if foreign:
+            model.remarks.append("the config's test pipeline also has " + ", ".join(foreign)
+                                 + ", which a blob cannot say")
+        if self.test.get("mode") == "slide":
+            crop, stride = numbers(self.test.get("crop_size"), 2), numbers(self.test.get("stride"), 2)
+            how = f"slide, crop {crop}, stride {stride}"
+            model.notes["test_mode"] = how
+            model.remarks.append(f"the authors test with {how}; here the whole picture is one input")
+
+    def apply_classes(self, model):
+        K = model.description["classes"]
+        if self.classes and K:
+            model.class_names = self.classes
+        if self.palette and K:
+            model.class_colors = self.palette
+
+    def apply_normalisation(self, d):
+        for norm in [t for t in self.pipeline if type_of(t) == "Normalize"] + [
+                part(self.config, "img_norm_cfg"), part(self.config, "model", "data_preprocessor"),
+                part(self.config, "data_preprocessor")]:
+            mean, std = numbers(norm.get("mean"), 3), numbers(norm.get("std"), 3, 0)
+            if not mean or not std:
+                continue
+            rgb = norm.get("to_rgb", norm.get("bgr_to_rgb", True)) is not False
+            step = 1 if rgb else -1     # the config's order is that of the network's planes
+            d.update(mean=mean[::step], scale=[1 / s for s in std[::step]], bgr=int(not rgb))
+            return
+
+    def apply_resize(self, model):
+        """The size that test pictures get: of mmseg 0.x (img_scale) or 1.x (Resize's scale)."""
+        keep, scale = True, None
+        for transform in self.pipeline:
+            scale = transform.get("img_scale", scale)
+            if type_of(transform) == "Resize":
+                scale = transform.get("scale", transform.get("img_scale", scale))
+                keep = transform.get("keep_ratio", keep)
+        sides = numbers(scale, 2, 0)
+        if not sides or not all(type(n) is int and n <= 1 << 16 for n in sides):
+            if scale is not None:
+                model.remarks.append("the config's test size is no pair of numbers: pictures keep "
+                                     "their own size")
+            return
+        if keep is False:
+            width, height = sides
+            model.description.update(resize_rule=EXACT_SIZE, resize_a=height, resize_b=width)
+        else:
+            model.description.update(resize_rule=FIT_SIDES, resize_a=max(sides),
+                                     resize_b=min(sides))
+
+
+def refuse_activation(where, mapping, usual):
+    kind = type_of(part(mapping, "act_cfg"))
+    if kind and kind != usual:
+        raise Refused(f"the config text sets the {where}'s activation to {kind}, not {usual}")
+
+
+def texts(value):
+    good = isinstance(value, (list, tuple)) and value and all(isinstance(t, str) for t in value)
+    return list(value) if good else None
+
+
+def colors(value):
+    if not isinstance(value, (list, tuple)) or not value:
+        return None
+    result = [numbers(color, 3, -1) for color in value]
+    good = all(color and all(type(n) is int and n < 256 for n in color) for color in result)
+    return [tuple(color) for color in result] if good else None

@@ -1,0 +1,37 @@
+"""Swin-Transformer-Semantic-Segmentation: the Swin authors' fork of mmseg 0.x."""
+
+from . import segmentation
+from .source import renamer
+
+FAMILY = "Swin of Swin-Transformer-Semantic-Segmentation"
+
+RULES = [
+    (r"^embed\.norm", r"patch_embed.norm"),
+    (r"^embed\.position$", r"absolute_pos_embed"),
+    (r"^embed\.", r"patch_embed.proj."),
+    (r"^stage(\d+)\.norm", r"norm\1"),
+    (r"^stage(\d+)\.merge\.norm", r"layers.\1.downsample.norm"),
+    (r"^stage(\d+)\.merge", r"layers.\1.downsample.reduction"),
+    (r"^stage(\d+)\.block(\d+)", r"layers.\1.blocks.\2"),
+    (r"\.attn\.bias$", r".attn.relative_position_bias_table"),
+]
+rename = renamer(RULES)
+
+
+def recognise(names):
+    return any(name.endswith("layers.0.blocks.0.attn.qkv.weight") for name in names)
+
+
+def read(checkpoint, options, told):
+    return segmentation.read(checkpoint, options, told, FAMILY, rename, take_position)
+
+
+def take_position(model, source, name):
+    """The absolute position embedding [1, E, rows, columns], resized to any map."""
+    origin = name("embed.position")
+    if origin not in source:
+        return
+    _, E, rows, columns = source.shape(origin, 4)
+    model.description.update(position_h=rows, position_w=columns)
+    model.weights["embed.position"] = source.take(origin).map(
+        (rows * columns, E), lambda x: x.reshape(E, -1).T)

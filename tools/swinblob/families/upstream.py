@@ -1,0 +1,68 @@
+"""Upstream mmsegmentation, 0.x and 1.x: the same model under other names, and patch merging with
+its channels in the order of an unfold."""
+
+from math import isqrt
+
+from . import segmentation
+from .source import renamer
+from ..canonical import MERGE_NORM, Refused, stage_width
+
+FAMILY = "Swin of upstream mmsegmentation"
+
+rename = renamer([
+    (r"^embed\.norm", r"patch_embed.norm"),
+    (r"^embed\.position$", r"absolute_pos_embed"),
+    (r"^embed\.", r"patch_embed.projection."),
+    (r"^stage(\d+)\.norm", r"norm\1"),
+    (r"^stage(\d+)\.merge\.norm", r"stages.\1.downsample.norm"),
+    (r"^stage(\d+)\.merge", r"stages.\1.downsample.reduction"),
+    (r"^stage(\d+)\.block(\d+)", r"stages.\1.blocks.\2"),
+    (r"\.attn\.bias$", r".attn.relative_position_bias_table"),
+    (r"\.attn\.", r".attn.w_msa."),
+    (r"\.mlp\.fc1\.", r".ffn.layers.0.0."),
+    (r"\.mlp\.fc2\.", r".ffn.layers.1."),
+])
+
+
+def recognise(names):
+    return any(".attn.w_msa." in name for name in names)
+
+
+def read(checkpoint, options, told):
+    return segmentation.read(checkpoint, options, told, FAMILY, rename, take_differing)
+
+
+def take_differing(model, source, name):
+    take_position(model, source, name)
+    d = model.description
+    for i in range(d["stages"] - 1):
+        C = stage_width(d, i)
+        parts = ["merge.weight"]
+        if d["flags"] & MERGE_NORM:
+            parts += ["merge.norm.weight", "merge.norm.bias"]
+        for part in parts:
+            weight = source.take(name(f"stage{i}.{part}"))
+            if weight.shape[-1:] != (4 * C,):
+                raise Refused(f"{weight.origin} has shape {list(weight.shape)} where {4 * C} "
+                              "channels are merged")
+            model.weights[f"stage{i}.{part}"] = weight.map(weight.shape, reorder_merge)
+
+
+def reorder_merge(x):
+    """Last axis from channel * 4 + row * 2 + column to (column * 2 + row) * C + channel."""
+    cells = x.reshape(*x.shape[:-1], -1, 2, 2)
+    order = [*range(x.ndim - 1), x.ndim + 1, x.ndim, x.ndim - 1]
+    return cells.transpose(order).reshape(x.shape)
+
+
+def take_position(model, source, name):
+    """The absolute position embedding [1, side * side, E], which fits one input size only."""
+    origin = name("embed.position")
+    if origin not in source:
+        return
+    _, count, E = source.shape(origin, 3)
+    side = isqrt(count)
+    if side * side != count:
+        raise Refused(f"{origin} has {count} positions, which is no square grid's")
+    model.description.update(position_h=side, position_w=side, position_rule=1)
+    model.weights["embed.position"] = source.take(origin).map((count, E), lambda x: x[0])
