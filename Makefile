@@ -5,7 +5,8 @@
 # make install    header, pkg-config file, program and weights below PREFIX
 # make clean
 #
-# What is missing is installed through apt-get, as root or through sudo; elsewhere make names it and stops.
+# What is missing is installed through apt-get, as root or through sudo; elsewhere make names it
+# and stops.
 
 CC      = gcc
 CFLAGS  = -O2

@@ -1,6 +1,6 @@
 /* common.h - what the example programs share: files, a clock, a thread pool, .npy arrays, pictures
 
-   Include it before anything else; everything in it is static. The last part reads and writes pictures
+   Include it before anything else; it includes swin.h. The last part reads and writes pictures
    through stb (Debian: libstb-dev) and is there only where COMMON_PICTURES is defined. */
 #ifndef COMMON_H
 #define COMMON_H
@@ -59,10 +59,10 @@ static inline int read_stream(FILE *f, file_bytes *b)
     while (b->data) {
         b->size += fread(b->data + b->size, 1, room - b->size, f);
         if (b->size < room) break;
-        unsigned char *larger = room <= SIZE_MAX / 2 ? (unsigned char *)realloc(b->data, room * 2) : NULL;
+        room *= 2;
+        unsigned char *larger = room ? (unsigned char *)realloc(b->data, room) : NULL;
         if (!larger) free(b->data);
         b->data = larger;
-        room *= 2;
     }
     if (!b->data) return ENOMEM;
     if (!ferror(f)) return 0;
@@ -71,8 +71,8 @@ static inline int read_stream(FILE *f, file_bytes *b)
     return why;
 }
 
-/* Maps a file privately, so that its bytes may be changed here and the file stays as it is. What cannot
-   be mapped (a pipe, Windows) is read. "-" is standard input. */
+/* Maps a file privately, so that its bytes may be changed here and the file stays as it is. What
+   cannot be mapped (a pipe, Windows) is read. "-" is standard input. */
 static inline int file_load(const char *path, file_bytes *b)
 {
     memset(b, 0, sizeof *b);
@@ -117,8 +117,8 @@ static inline int write_stream(FILE *f, const void *data, size_t size)
     return fwrite(data, 1, size, f) == size && !fflush(f) ? 0 : errno ? errno : EIO;
 }
 
-/* Writes a file whole or not at all: under a temporary name that takes the place of `path` at the end.
-   "-" is standard output; a device or a pipe is written in place. */
+/* Writes a file whole or not at all: under a temporary name that becomes `path` at the end. "-" is
+   standard output; a device or a pipe is written in place. */
 static inline int file_save(const char *path, const void *data, size_t size)
 {
     if (!strcmp(path, "-")) {
@@ -316,7 +316,7 @@ static inline void pool_stop(pool *p)
     free(p->threads);
 }
 
-/* Lets a context made with `d` work on the pool. Three pieces a thread even out threads of unequal speed. */
+/* Lets contexts made with `d` work on the pool. Three pieces a thread even out unequal threads. */
 static inline void pool_serve(pool *p, swin_desc *d)
 {
     if (!p->workers) return;
@@ -350,8 +350,25 @@ static inline int cpu_of_name(const char *name, char why[256])
         snprintf(why, 256, "this machine or build has no %s", name);
         return -1;
     }
-    snprintf(why, 256, "unknown instruction set '%.100s': scalar, avx2, avx512, neon or best", name);
+    snprintf(why, 256, "no instruction set '%.99s': scalar, avx2, avx512, neon or best", name);
     return -1;
+}
+
+/* -------------------------------------------------------------------------- */
+/* the library's tensors                                                      */
+
+static inline size_t tensor_size(swin_tensor t)
+{
+    return (size_t)t.channels * (size_t)t.height * (size_t)t.width;
+}
+
+/* Gathers a tensor into plain [channels][height][width]. */
+static inline void tensor_copy(float *out, swin_tensor t)
+{
+    for (size_t c = 0; c < (size_t)t.channels; c++)
+        for (size_t y = 0; y < (size_t)t.height; y++)
+            for (size_t x = 0; x < (size_t)t.width; x++)
+                *out++ = t.data[c * t.channel + y * t.row + x * t.pixel];
 }
 
 /* -------------------------------------------------------------------------- */
@@ -391,7 +408,7 @@ static inline size_t npy_shape(const char *text, size_t shape[3])
     return text[strspn(text, " ")] == ')' ? elements : 0;
 }
 
-/* Takes a float32 array of three dimensions out of a file's bytes; 0 with a sentence in `why` otherwise. */
+/* Takes a float32 array [a,b,c] out of a file's bytes; 0 with a sentence in `why` otherwise. */
 static inline int npy_parse(npy *a, const file_bytes *b, char why[256])
 {
     const unsigned char *d = b->data;
@@ -412,14 +429,15 @@ static inline int npy_parse(npy *a, const file_bytes *b, char why[256])
     if (strncmp(descr, "'<f4'", 5))
         return snprintf(why, 256, "its numbers are %.20s... instead of '<f4' (float32)", descr), 0;
     if (strncmp(order, "False", 5))
-        return snprintf(why, 256, "it is stored in Fortran order: save np.ascontiguousarray of it"), 0;
+        return snprintf(why, 256, "it is in Fortran order: save np.ascontiguousarray of it"), 0;
     size_t elements = npy_shape(shape, a->shape);
     if (!elements)
-        return snprintf(why, 256, "its shape %.60s is not that of a float32 array [3,H,W]", shape), 0;
+        return snprintf(why, 256, "its shape %.60s is not that of an array [3,H,W]", shape), 0;
     if ((b->size - start - length) / sizeof(float) < elements)
         return snprintf(why, 256, "it ends before its %lu numbers do", (unsigned long)elements), 0;
     a->data = (float *)malloc(elements * sizeof(float));
-    if (!a->data) return snprintf(why, 256, "no memory for %lu numbers", (unsigned long)elements), 0;
+    if (!a->data)
+        return snprintf(why, 256, "no memory for %lu numbers", (unsigned long)elements), 0;
     memcpy(a->data, d + start + length, elements * sizeof(float));
     return 1;
 }
@@ -434,13 +452,14 @@ static inline int npy_read(npy *a, const char *path, char why[256])
     return ok;
 }
 
-/* An empty array's file for `elements` things of `bytes` bytes: the data go to the returned block + *start. */
+/* The file of an array of `elements` things of `bytes` bytes, which are to go to the block + *start.
+   free() the block; NULL: no memory. */
 static inline unsigned char *npy_header(const char *descr, size_t bytes, const char *shape,
                                         size_t elements, size_t *start)
 {
     char header[192];
-    int n = snprintf(header, sizeof header, "{'descr': '%s', 'fortran_order': False, 'shape': (%s), }",
-                     descr, shape);
+    int n = snprintf(header, sizeof header,
+                     "{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", descr, shape);
     *start = ((size_t)n + 10 + 1 + 63) / 64 * 64;
     unsigned char *file = (unsigned char *)malloc(*start + elements * bytes);
     if (!file) return NULL;
@@ -501,9 +520,11 @@ static inline uint32_t png_crc(const unsigned char *data, int size)
     return ~crc;
 }
 
-/* Writes a PNG of 1 (grey) or 3 (RGB) channels of 8 bits, or 2: one grey channel of 16 bits, the high byte
-   first. The last is what stb writes as grey and alpha of 8 bits each, but for two bytes of the header. */
-static inline int picture_write(const char *path, const unsigned char *pixels, int w, int h, int channels)
+/* Writes a PNG of 1 (grey) or 3 (RGB) channels of 8 bits, or 2: one grey channel of 16 bits, the
+   high byte first. stb has no 16 bits, but its grey and alpha are the same bytes under another
+   header. */
+static inline int picture_write(const char *path, const unsigned char *pixels, int w, int h,
+                                int channels)
 {
     enum { IHDR = 12, DEPTH = 24, COLOUR = 25, CRC = 29 };
     int size;

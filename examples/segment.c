@@ -8,33 +8,43 @@
 static const char usage[] =
     "usage: segment [-m MODEL] [-o OUT] [options] IMAGE...\n"
     "\n"
-    "Tells for every pixel of a picture (PNG, JPEG, PNM) what it shows, with a Swin or GLAM model.\n"
-    "Each IMAGE gives a PNG beside it, IMAGE's name with .overlay.png, .mask.png or .ids.png at its end;\n"
-    "- reads standard input and writes to standard output.\n"
+    "Tells for every pixel of a picture (PNG, JPEG, PNM) what it shows, with a Swin\n"
+    "or GLAM model. Each IMAGE gives a PNG beside it: its name with .overlay.png,\n"
+    ".mask.png or .ids.png at its end. - reads standard input and writes to\n"
+    "standard output.\n"
     "\n"
-    "  -m, --model MODEL   a .swin file. Default: $SWIN_MODEL, or street.swin beside the program, in\n"
-    "                      ../weights or in ../share/swin from there\n"
-    "  -o, --output OUT    the file to write, where one IMAGE gives one PNG; otherwise, or where OUT is\n"
-    "                      a directory or ends in /, the directory for all of them. - is standard output\n"
-    "what to write (several together are fine):\n"
-    "      --overlay       the picture blended with the classes' colours, and a legend (the default)\n"
+    "  -m, --model MODEL   a .swin file. Default: $SWIN_MODEL, or street.swin beside\n"
+    "                      the program, in ../weights or in ../share/swin from there\n"
+    "  -o, --output OUT    the file to write, where one IMAGE gives one PNG. For\n"
+    "                      more, and where OUT is a directory or ends in /: the\n"
+    "                      directory for all of them. - is standard output\n"
+    "what to write, several together if you like:\n"
+    "      --overlay       the picture blended with the classes' colours, and a\n"
+    "                      legend (the default)\n"
     "      --mask          the classes' colours alone\n"
-    "      --ids           the class of each pixel as its grey value, 8 bits (16 beyond 256 classes)\n"
-    "      --json          a line of JSON an IMAGE on standard output, or in OUT if that ends in .json:\n"
-    "                      classes, their share, times. Alone it writes a PNG only where -o names one\n"
+    "      --ids           the class of each pixel as its grey value, in 8 bits, or\n"
+    "                      in 16 bits for a model of more than 256 classes\n"
+    "      --json          a line of JSON an IMAGE, to standard output or to OUT\n"
+    "                      where that ends in .json: classes, their share, times.\n"
+    "                      Alone it writes a PNG only where -o names one\n"
     "how:\n"
     "      --opacity F     of the colours in the overlay, 0 to 1 (0.5)\n"
-    "      --size N        longest side at which the network sees a picture (the model's own rule)\n"
+    "      --size N        longest side at which the network sees a picture (the\n"
+    "                      model's own rule)\n"
     "      --threads N     (all processors)\n"
-    "      --cpu NAME      scalar, avx2, avx512 or neon; all give the same result (the best there is)\n"
-    "  -q, --quiet         no progress bar and no summary, which only a terminal gets anyway\n"
+    "      --cpu NAME      scalar, avx2, avx512 or neon (the best there is); all\n"
+    "                      give the same result\n"
+    "  -q, --quiet         no progress bar and no summary, which only a terminal\n"
+    "                      gets anyway\n"
     "without an IMAGE:\n"
-    "      --self-test     prove that this machine computes the same bits as the model's maker's\n"
+    "      --self-test     prove that this machine computes the same bits as the\n"
+    "                      machine of the model's maker\n"
     "      --record        store what the self-test expects in the model file\n"
     "  -h, --help          this text\n"
     "      --version\n"
     "\n"
-    "Exit status: 0 done, 1 an image failed, 2 usage, 3 no model, a damaged one or a failed self-test.\n";
+    "Exit status: 0 done, 1 an image failed, 2 usage, 3 the model could not be used\n"
+    "or failed its self-test.\n";
 
 enum { DONE, IMAGE_FAILED, USAGE, MODEL };
 
@@ -62,14 +72,15 @@ static int fail(int status, const char *what, const char *why)
 
 /* Long names, '-' and their letter, or 0; `takes` says whether a value follows. */
 static const struct option { const char *name; char letter; int takes; } option_list[] = {
-    { "model", 'm', 1 }, { "output", 'o', 1 }, { "overlay", 0, 0 }, { "mask", 0, 0 }, { "ids", 0, 0 },
-    { "json", 0, 0 }, { "opacity", 0, 1 }, { "size", 0, 1 }, { "threads", 0, 1 }, { "cpu", 0, 1 },
-    { "quiet", 'q', 0 }, { "self-test", 0, 0 }, { "record", 0, 0 }, { "help", 'h', 0 }, { "version", 0, 0 },
+    { "model", 'm', 1 }, { "output", 'o', 1 }, { "overlay", 0, 0 }, { "mask", 0, 0 },
+    { "ids", 0, 0 }, { "json", 0, 0 }, { "opacity", 0, 1 }, { "size", 0, 1 }, { "threads", 0, 1 },
+    { "cpu", 0, 1 }, { "quiet", 'q', 0 }, { "self-test", 0, 0 }, { "record", 0, 0 },
+    { "help", 'h', 0 }, { "version", 0, 0 },
 };
 enum { O_MODEL, O_OUTPUT, O_OVERLAY, O_MASK, O_IDS, O_JSON, O_OPACITY, O_SIZE, O_THREADS, O_CPU,
        O_QUIET, O_SELF_TEST, O_RECORD, O_HELP, O_VERSION, O_COUNT };
 
-/* The option that `arg` names, as -m, -mVALUE, --model or --model=VALUE; *value is what is glued to it. */
+/* The option that `arg` names, as -m, -mVALUE, --model or --model=VALUE; *value is its VALUE. */
 static int find_option(const char *arg, const char **value)
 {
     int longer = arg[1] == '-';
@@ -104,7 +115,8 @@ static const char *set_option(options *o, int option, const char *value)
     case O_RECORD:    o->record = 1; break;
     case O_OPACITY:
         o->opacity = strtod(value, &end);
-        if (end == value || *end || !(o->opacity >= 0 && o->opacity <= 1)) return "expected a number from 0 to 1";
+        if (end == value || *end || !(o->opacity >= 0 && o->opacity <= 1))
+            return "expected a number from 0 to 1";
         break;
     case O_SIZE:
         o->size = number(value, 1, 65536);
@@ -147,8 +159,10 @@ static const char *settle_options(options *o)
     for (int i = 0; i < o->count; i++) standard_inputs += !strcmp(o->images[i], "-");
     if (standard_inputs > 1) return "only one IMAGE can be standard input";
     int to_standard = o->out ? !strcmp(o->out, "-") : standard_inputs && kinds;
-    if (to_standard && kinds * (o->out ? o->count : 1) > 1) return "standard output can take one PNG only";
-    if (to_standard && o->json && !o->json_path) return "the PNG and --json cannot both go to standard output";
+    if (to_standard && kinds * (o->out ? o->count : 1) > 1)
+        return "standard output can take one PNG only";
+    if (to_standard && o->json && !o->json_path)
+        return "the PNG and --json cannot both go to standard output";
     return NULL;
 }
 
@@ -171,14 +185,16 @@ static int parse_options(options *o, int argc, char **argv)
         }
         const char *value, *why;
         int option = find_option(arg, &value);
-        if (option == O_COUNT) return fail(USAGE, arg, "no such option (segment --help lists them)");
+        if (option == O_COUNT)
+            return fail(USAGE, arg, "no such option (segment --help lists them)");
         if (option_list[option].takes && !value) {
             if (++i == argc) return fail(USAGE, arg, "a value must follow");
             value = argv[i];
         }
         if (option == O_HELP) return fputs(usage, stdout), DONE;
         if (option == O_VERSION)
-            return printf("segment %d.%d.%d\n", SWIN_VERSION_MAJOR, SWIN_VERSION_MINOR, SWIN_VERSION_PATCH), DONE;
+            return printf("segment %d.%d.%d\n", SWIN_VERSION_MAJOR, SWIN_VERSION_MINOR,
+                          SWIN_VERSION_PATCH), DONE;
         why = set_option(o, option, value);
         if (why) return fail(USAGE, arg, why);
     }
@@ -230,7 +246,9 @@ static char *program_directory(const char *argv0)
 
 static char *default_model(const char *argv0)
 {
-    static const char *const places[] = { "street.swin", "../weights/street.swin", "../share/swin/street.swin" };
+    static const char *const places[] = {
+        "street.swin", "../weights/street.swin", "../share/swin/street.swin"
+    };
     const char *named = getenv("SWIN_MODEL");
     if (named && *named) return text_of(named, "", "");
     char *directory = program_directory(argv0), *path = NULL;
@@ -250,15 +268,16 @@ static char *output_path(const options *o, const char *image, int kind)
     int one = o->count == 1 && o->kinds[OVERLAY] + o->kinds[MASK] + o->kinds[IDS] == 1;
     int standard = !strcmp(image, "-");
     if (o->out ? !strcmp(o->out, "-") : standard) return text_of("-", "", "");
-    int in_directory = o->out && (!one || is_directory(o->out) || is_separator(o->out[strlen(o->out) - 1]));
+    int slash = o->out && *o->out && is_separator(o->out[strlen(o->out) - 1]);
+    int in_directory = o->out && (!one || slash || is_directory(o->out));
     if (o->out && !in_directory) return text_of(o->out, "", "");
 
     char *stem = text_of(standard ? "stdin" : o->out ? base_name(image) : image, "", "");
     char *dot = strrchr(stem, '.');
     if (dot && dot > base_name(stem)) *dot = 0;
     char *name = text_of(stem, ".", kind_names[kind]);
-    char *directory = in_directory ? text_of(o->out, is_separator(o->out[strlen(o->out) - 1]) ? "" : "/", "") : NULL;
-    char *path = text_of(directory ? directory : "", name, ".png");
+    char *directory = text_of(in_directory ? o->out : "", in_directory && !slash ? "/" : "", "");
+    char *path = text_of(directory, name, ".png");
     free(stem);
     free(name);
     free(directory);
@@ -284,7 +303,8 @@ static int check_outputs(const options *o)
     }
     qsort(paths, (size_t)o->count, sizeof *paths, compare_texts);
     for (int i = 1; i < o->count && status < 0; i++)
-        if (!strcmp(paths[i - 1], paths[i])) status = fail(USAGE, paths[i], "two of the images would be written here");
+        if (!strcmp(paths[i - 1], paths[i]))
+            status = fail(USAGE, paths[i], "two of the images would be written here");
     for (int i = 0; i < o->count; i++) free(paths[i]);
     free(paths);
     return status;
@@ -320,7 +340,8 @@ static swin_status prepare(runner *r, int w, int h, swin_error *error)
         r->memory_size = r->memory ? size : 0;
     }
     if (r->memory) return swin_init(&r->context, r->model, d, r->memory, r->memory_size, error);
-    snprintf(error->text, sizeof error->text, "no memory for a workspace of %lu MiB", (unsigned long)(size >> 20));
+    snprintf(error->text, sizeof error->text, "no memory for a workspace of %lu MiB",
+             (unsigned long)(size >> 20));
     return error->status = SWIN_MEMORY;
 }
 
@@ -346,10 +367,17 @@ static unsigned class_at(swin_map m, size_t pixel)
 /* -------------------------------------------------------------------------- */
 /* drawing                                                                    */
 
+enum { WHITE = 0xffffff, DARK = 0x101418 };
+
 typedef struct share {          /* of a class in a picture */
     int id;
     size_t pixels;
 } share;
+
+static double part_of(const share *s, const picture *p)
+{
+    return (double)s->pixels / ((double)p->width * p->height);
+}
 
 static int compare_shares(const void *a, const void *b)       /* largest first */
 {
@@ -385,7 +413,8 @@ static void fill(picture *p, int x0, int y0, int x1, int y1, uint32_t color, dou
     if (x1 > p->width) x1 = p->width;
     if (y1 > p->height) y1 = p->height;
     for (int y = y0; y < y1; y++)
-        for (int x = x0; x < x1; x++) blend(p->rgb + 3 * ((size_t)y * (size_t)p->width + (size_t)x), color, opacity);
+        for (int x = x0; x < x1; x++)
+            blend(p->rgb + 3 * ((size_t)y * (size_t)p->width + (size_t)x), color, opacity);
 }
 
 /* Text as the axis-aligned quads of stb_easy_font, each font unit `scale` pixels wide. */
@@ -396,7 +425,7 @@ static void draw_text(picture *p, int x, int y, int scale, char *text)
     for (int i = 0; i < n; i++) {
         int left = (int)quads[4 * i].x, top = (int)quads[4 * i].y;
         int right = (int)quads[4 * i + 2].x, bottom = (int)quads[4 * i + 2].y;
-        fill(p, x + scale * left, y + scale * top, x + scale * right, y + scale * bottom, 0xffffff, 1);
+        fill(p, x + scale * left, y + scale * top, x + scale * right, y + scale * bottom, WHITE, 1);
     }
 }
 
@@ -408,19 +437,18 @@ static void legend_text(char text[64], const char *name, double part)
         if (*s < ' ' || *s > '~') *s = '?';
 }
 
-/* A dark strip at the bottom with a patch of colour and the share of every class, largest first, row
-   after row; at most a third of the picture, and nothing where not even one row fits. */
+/* A dark strip at the bottom with a patch of colour and the share of every class, largest first;
+   at most a third of the picture, and nothing where not even one row fits. */
 static void draw_legend(picture *p, const swin_model *m, const share *shares, int present)
 {
     enum { ROW = 13, PATCH = 9, GAP = 5 };      /* font units */
     int scale = p->width < p->height ? p->width / 300 : p->height / 300;
     if (scale < 1) scale = 1;
     int rows = 1, most = p->height / 3 / (ROW * scale), shown = 0;
-    double pixels = (double)p->width * p->height;
-    int *place = (int *)malloc((size_t)present * sizeof *place);    /* row * width + x of an entry */
+    int *place = (int *)malloc((size_t)present * sizeof *place);    /* row * picture width + x */
     char text[64];
     for (int x = GAP * scale; place && shown < present; shown++) {
-        legend_text(text, swin_class_name(m, shares[shown].id), (double)shares[shown].pixels / pixels);
+        legend_text(text, swin_class_name(m, shares[shown].id), part_of(&shares[shown], p));
         int width = scale * (PATCH + GAP + stb_easy_font_width(text) + 2 * GAP);
         if (x + width > p->width) {
             if (GAP * scale + width > p->width || rows == most) break;
@@ -432,11 +460,13 @@ static void draw_legend(picture *p, const swin_model *m, const share *shares, in
     }
     if (shown && rows <= most) {
         int top = p->height - rows * ROW * scale;
-        fill(p, 0, top, p->width, p->height, 0x101418, 0.72);
+        fill(p, 0, top, p->width, p->height, DARK, 0.72);
         for (int i = 0; i < shown; i++) {
             int x = place[i] % p->width, y = top + place[i] / p->width * ROW * scale + 2 * scale;
-            fill(p, x, y, x + PATCH * scale, y + PATCH * scale, swin_class_color(m, shares[i].id), 1);
-            legend_text(text, swin_class_name(m, shares[i].id), (double)shares[i].pixels / pixels);
+            int side = PATCH * scale;
+            fill(p, x - 1, y - 1, x + side + 1, y + side + 1, WHITE, 0.6);
+            fill(p, x, y, x + side, y + side, swin_class_color(m, shares[i].id), 1);
+            legend_text(text, swin_class_name(m, shares[i].id), part_of(&shares[i], p));
             draw_text(p, x + (PATCH + GAP) * scale, y + scale, scale, text);
         }
     }
@@ -458,7 +488,8 @@ typedef struct job {
 static int write_ids(const char *path, swin_map m)
 {
     size_t pixels = (size_t)m.width * (size_t)m.height;
-    if (m.bytes == 1) return picture_write(path, (const unsigned char *)m.data, m.width, m.height, 1);
+    if (m.bytes == 1)
+        return picture_write(path, (const unsigned char *)m.data, m.width, m.height, 1);
     unsigned char *wide = (unsigned char *)malloc(2 * pixels);
     if (!wide) return ENOMEM;
     for (size_t i = 0; i < pixels; i++) {
@@ -487,8 +518,8 @@ static int write_kind(job *j, int kind, const char *path, const swin_model *mode
     return picture_write(path, p->rgb, p->width, p->height, 3);
 }
 
-/* Writes the PNGs that are asked for. The overlay needs the photo, so the mask, which paints over it, is
-   made after it. */
+/* Writes the PNGs that are asked for. The overlay needs the photo, so the mask, which paints
+   over it, comes after it. */
 static int write_pictures(job *j, const runner *r)
 {
     double start = seconds();
@@ -531,7 +562,6 @@ static void json_text(FILE *f, const char *text)
 static void write_json(FILE *f, const job *j, const runner *r, const char *model_path)
 {
     const swin_desc *d = &r->desc;
-    double pixels = (double)j->picture.width * j->picture.height;
     fputs("{\"schema\": 1, \"file\": ", f);
     json_text(f, j->image);
     fputs(", \"model\": ", f);
@@ -547,7 +577,8 @@ static void write_json(FILE *f, const job *j, const runner *r, const char *model
         fprintf(f, "%s{\"id\": %d, \"name\": ", i ? ", " : "", s->id);
         json_text(f, swin_class_name(r->model, s->id));
         fprintf(f, ", \"color\": \"#%06lx\", \"pixels\": %lu, \"share\": %.6f}",
-                (unsigned long)swin_class_color(r->model, s->id), (unsigned long)s->pixels, (double)s->pixels / pixels);
+                (unsigned long)swin_class_color(r->model, s->id), (unsigned long)s->pixels,
+                part_of(s, &j->picture));
     }
     fputs("]}\n", f);
     fflush(f);
@@ -571,10 +602,11 @@ static int segment(job *j, runner *r)
 static void summarise(const job *j, const runner *r)
 {
     progress_clear();
-    fprintf(stderr, "%s: %dx%d in %.2f s,", j->image, j->picture.width, j->picture.height, j->network);
+    fprintf(stderr, "%s: %dx%d in %.2f s,", j->image, j->picture.width, j->picture.height,
+            j->network);
     for (int i = 0; i < j->present && i < 4; i++)
         fprintf(stderr, " %s %.0f%%", swin_class_name(r->model, j->shares[i].id),
-                100.0 * (double)j->shares[i].pixels / ((double)j->picture.width * j->picture.height));
+                100 * part_of(&j->shares[i], &j->picture));
     fputc('\n', stderr);
 }
 
@@ -601,7 +633,8 @@ static int segment_all(const options *o, runner *r, const char *model_path)
     }
     free(shares);
     if (ferror(json) || (json != stdout && fclose(json)))
-        status = fail(IMAGE_FAILED, o->json_path ? o->json_path : "standard output", "could not be written");
+        status = fail(IMAGE_FAILED, o->json_path ? o->json_path : "standard output",
+                      "could not be written");
     return status;
 }
 
@@ -623,14 +656,13 @@ static swin_status measure_reference(runner *r, swin_reference *reference, swin_
     swin_map m = swin_classes(r->context);
     swin_tensor t = swin_logits(r->context);
     swin_checksum(m.data, (size_t)w * (size_t)h * (size_t)m.bytes, reference->classes);
-    size_t n = 0;
-    float *plain = (float *)malloc((size_t)t.channels * (size_t)t.height * (size_t)t.width * sizeof *plain);
-    if (!plain) return snprintf(error->text, sizeof error->text, "no memory for the logits"), SWIN_MEMORY;
-    for (size_t c = 0; c < (size_t)t.channels; c++)
-        for (size_t y = 0; y < (size_t)t.height; y++)
-            for (size_t x = 0; x < (size_t)t.width; x++)
-                plain[n++] = t.data[c * t.channel + y * t.row + x * t.pixel];
-    swin_checksum(plain, n * sizeof *plain, reference->logits);
+    float *plain = (float *)malloc(tensor_size(t) * sizeof *plain);
+    if (!plain) {
+        snprintf(error->text, sizeof error->text, "no memory for the logits");
+        return SWIN_MEMORY;
+    }
+    tensor_copy(plain, t);
+    swin_checksum(plain, tensor_size(t) * sizeof *plain, reference->logits);
     free(plain);
     return SWIN_OK;
 }
@@ -639,7 +671,8 @@ static swin_status measure_reference(runner *r, swin_reference *reference, swin_
 static int self_test(const options *o, runner *r, const char *model_path)
 {
     swin_reference expected = r->model->config.reference;
-    if (!expected.present) return fail(MODEL, model_path, "holds no reference to test against (segment --record stores one)");
+    if (!expected.present)
+        return fail(MODEL, model_path, "holds no reference to test against (--record stores one)");
     for (int cpu = SWIN_CPU_SCALAR; cpu <= SWIN_CPU_NEON; cpu++) {
         if (o->cpu ? o->cpu != (swin_cpu)cpu : !swin_cpu_available((swin_cpu)cpu)) continue;
         swin_reference found = expected;
@@ -648,9 +681,10 @@ static int self_test(const options *o, runner *r, const char *model_path)
         r->context = NULL;
         double start = seconds();
         if (measure_reference(r, &found, &error)) return fail(MODEL, model_path, error.text);
-        if (memcmp(&found, &expected, sizeof found)) return fail(MODEL, cpu_names[cpu], "computes other bits than the model's reference");
-        printf("%-6s the same bits, %lux%lu in %.2f s\n", cpu_names[cpu], (unsigned long)expected.width,
-               (unsigned long)expected.height, seconds() - start);
+        if (memcmp(&found, &expected, sizeof found))
+            return fail(MODEL, cpu_names[cpu], "computes other bits than the model's reference");
+        printf("%-6s the same bits, %lux%lu in %.2f s\n", cpu_names[cpu],
+               (unsigned long)expected.width, (unsigned long)expected.height, seconds() - start);
     }
     return DONE;
 }
@@ -659,7 +693,8 @@ static int record(runner *r, const char *model_path, file_bytes *blob)
 {
     swin_reference reference = { 1, 1, 480, 360, { 0, 0 }, { 0, 0 } };
     swin_error error;
-    if (measure_reference(r, &reference, &error) || swin_set_reference(blob->data, blob->size, &reference, &error))
+    if (measure_reference(r, &reference, &error)
+        || swin_set_reference(blob->data, blob->size, &reference, &error))
         return fail(MODEL, model_path, error.text);
     int why = file_save(model_path, blob->data, blob->size);
     return why ? fail(MODEL, model_path, strerror(why)) : DONE;
@@ -677,7 +712,8 @@ int main(int argc, char **argv)
     swin_error error;
     int why = file_load(model_path, &blob);
     if (why) return fail(MODEL, model_path, strerror(why));
-    if (swin_open(&model, blob.data, blob.size, SWIN_VERIFY, &error)) return fail(MODEL, model_path, error.text);
+    if (swin_open(&model, blob.data, blob.size, SWIN_VERIFY, &error))
+        return fail(MODEL, model_path, error.text);
     if (!model.config.classes) return fail(MODEL, model_path, "gives features only, no classes");
 
     pool workers;

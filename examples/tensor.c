@@ -42,12 +42,9 @@ static int save_tensor(const char *prefix, const char *name, swin_tensor t)
     if (!t.data) return DONE;
     char shape[64];
     snprintf(shape, sizeof shape, "%d, %d, %d", t.channels, t.height, t.width);
-    size_t start, elements = (size_t)t.channels * (size_t)t.height * (size_t)t.width, at = 0;
+    size_t start, elements = tensor_size(t);
     unsigned char *file = npy_header("<f4", sizeof(float), shape, elements, &start);
-    for (size_t c = 0; file && c < (size_t)t.channels; c++)
-        for (size_t y = 0; y < (size_t)t.height; y++)
-            for (size_t x = 0; x < (size_t)t.width; x++, at += sizeof(float))
-                memcpy(file + start + at, t.data + c * t.channel + y * t.row + x * t.pixel, sizeof(float));
+    if (file) tensor_copy((float *)(void *)(file + start), t);
     return save(prefix, name, file, start + elements * sizeof(float));
 }
 
@@ -78,7 +75,8 @@ static int save_results(const char *prefix, const swin_context *c, int stages)
     return status;
 }
 
-static int run(const swin_model *m, const npy *in, const char *in_path, const char *prefix, swin_desc d)
+static int run(const swin_model *m, const npy *in, const char *in_path, const char *prefix,
+               swin_desc d)
 {
     swin_error error;
     swin_context *c;
