@@ -1,0 +1,361 @@
+"""Trains a segmentation model of tools/models.py on folders of NAME.jpg and NAME.label.png.
+
+    python3 tools/train.py weights/street.json --data DIR --out build/train/street
+
+The configuration file says everything else: classes, model, sets, crops, optimiser, length. A run
+that was stopped goes on from its last checkpoint when started again. The out folder receives
+
+    NAME.pth         the averaged (EMA) weights, as tools/convert.py reads them, renewed as training goes
+    checkpoint.pth   what going on needs
+    log.csv  log.png the history
+
+`progress` runs from 0 to 1 over `iterations` steps or `minutes` of training, whichever is used up
+first; learning rate, phases and joining sets follow it, so that a slow machine also ends well.
+"""
+
+import argparse
+import csv
+import json
+import math
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageEnhance
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from miou import IGNORE, class_iou, confusion_matrix, table
+from models import Segmentor, from_state_dict
+
+
+# Data ---------------------------------------------------------------------------------------------
+
+class Folder:
+    """The pictures and labels of one set, decoded once and kept as 8-bit images.
+
+    mapping: CSV in the folder whose columns own_id, street_id translate its labels
+    absent:  classes that this set does not label: its pixels say nothing about them
+    share:   part of the training samples, relative to the other sets
+    start:   progress at which the set joins
+    """
+
+    def __init__(self, data, folder, mapping=None, absent=(), share=1, start=0):
+        self.name, self.absent, self.share, self.start = folder, absent, share, start
+        translate = np.arange(256, dtype=np.uint8)
+        if mapping:
+            with open(data / folder / mapping, newline="") as file:
+                for row in csv.DictReader(file):
+                    translate[int(row["own_id"])] = int(row["street_id"])
+        self.frames = []
+        for path in sorted((data / folder).glob("*.label.png")):
+            image = Image.open(path.with_name(path.name.replace(".label.png", ".jpg")))
+            label = Image.fromarray(translate[np.asarray(Image.open(path))])
+            self.frames.append((image.convert("RGB"), label))
+        if not self.frames:
+            raise SystemExit(f"train: no NAME.label.png in {data / folder}")
+
+
+def augment(image, label, rng, crop, scale, options):
+    """A random view of a frame, crop = (height, width), as a pair of PIL images."""
+    if rng.random() < options["rotate"]:
+        angle = rng.uniform(-options["degrees"], options["degrees"])
+        image = image.rotate(angle, Image.BILINEAR)
+        label = label.rotate(angle, Image.NEAREST, fillcolor=IGNORE)
+
+    # The part of the frame that fills the crop; it is never larger than the frame.
+    zoom = math.exp(rng.uniform(*map(math.log, scale)))
+    stretch = math.exp(rng.uniform(-1, 1) * math.log(options["stretch"]) / 2)
+    height, width = crop[0] / zoom / stretch, crop[1] / zoom * stretch
+    shrink = min(1, image.height / height, image.width / width)
+    height, width = height * shrink, width * shrink
+
+    # Where it lies: anywhere, or around a pixel of a class drawn evenly from those present.
+    y, x = rng.uniform(0, image.height), rng.uniform(0, image.width)
+    if rng.random() < options["balance"]:
+        pixels = np.asarray(label)
+        present = np.setdiff1d(pixels, IGNORE)
+        if len(present):
+            y, x = rng.choice(np.argwhere(pixels == rng.choice(present)))
+            y, x = y + rng.uniform(-0.4, 0.4) * height, x + rng.uniform(-0.4, 0.4) * width
+    top = min(max(y - height / 2, 0), image.height - height)
+    left = min(max(x - width / 2, 0), image.width - width)
+    box = (left, top, left + width, top + height)
+    image = image.resize(crop[::-1], Image.BILINEAR, box)
+    label = label.resize(crop[::-1], Image.NEAREST, box)
+
+    if rng.random() < 0.5:
+        image, label = (x.transpose(Image.FLIP_LEFT_RIGHT) for x in (image, label))
+    for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+        image = enhance(image).enhance(rng.uniform(1 - options["colour"], 1 + options["colour"]))
+    return image, label
+
+
+class Batches:
+    """Batch number i depends on the seed and i alone, so that a resumed run sees the same ones."""
+
+    def __init__(self, config, folders, threads):
+        self.config, self.folders = config, folders
+        self.pool = ThreadPoolExecutor(threads)
+
+    def request(self, i, progress):
+        """Starts to make batch i; the result's items become ready in the background."""
+        phase = next(p for p in self.config["phases"] if progress <= p["until"])
+        return [self.pool.submit(self.sample, (self.config["seed"], i, k), progress, phase)
+                for k in range(phase["batch"])]
+
+    def sample(self, seed, progress, phase):
+        rng = np.random.default_rng(seed)
+        folders = [f for f in self.folders if f.start <= progress]
+        shares = np.array([f.share for f in folders])
+        folder = folders[rng.choice(len(folders), p=shares / shares.sum())]
+        image, label = folder.frames[rng.integers(len(folder.frames))]
+        image, label = augment(image, label, rng, phase["crop"], phase["scale"],
+                               self.config["augment"])
+        absent = torch.zeros(len(self.config["classes"]), dtype=torch.bool)
+        absent[list(folder.absent)] = True
+        return to_tensor(image, self.config), torch.tensor(np.asarray(label)).long(), absent
+
+
+def to_tensor(image, config):
+    """PIL image -> normalised [3, H, W]."""
+    x = (np.asarray(image, np.float32) - config["mean"]) / np.asarray(config["std"])
+    return torch.from_numpy(x.astype(np.float32)).permute(2, 0, 1)
+
+
+# Training -----------------------------------------------------------------------------------------
+
+def segmentation_loss(logits, labels, absent, weights):
+    """Cross entropy at the labels' size over the classes that the picture's set labels."""
+    logits = logits.float().masked_fill(absent[:, :, None, None], -1e4)
+    logits = F.interpolate(logits, labels.shape[1:], mode="bilinear")
+    return F.cross_entropy(logits, labels, weights, ignore_index=IGNORE)
+
+
+def orthogonalise(gradient, coefficients, steps, eps):
+    """Muon's Newton-Schulz iteration in float32.
+
+    PyTorch's own takes bfloat16, which is thirty times slower on processors that emulate it.
+    """
+    a, b, c = coefficients
+    x = gradient / gradient.norm().clamp(min=eps)
+    wide = x.shape[0] <= x.shape[1]
+    x = x if wide else x.T
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x if wide else x.T
+
+
+def make_optimizers(model, config):
+    """Muon for the backbone's matrices, AdamW for the rest; only weights of layers decay."""
+    undecayed = ("bias", "table", "pe", "global_token", "pos_embed")
+    matrices, weights, others = [], [], []
+    for name, parameter in model.named_parameters():
+        if parameter.ndim < 2 or name.endswith(undecayed):
+            others.append(parameter)
+        elif parameter.ndim == 2 and config["muon"]:
+            matrices.append(parameter)
+        else:
+            weights.append(parameter)
+    groups = [{"params": weights}, {"params": others, "weight_decay": 0}]
+    optimizers = [torch.optim.AdamW(groups, config["lr"], (0.9, 0.98),
+                                    weight_decay=config["weight_decay"])]
+    if matrices:
+        if matrices[0].device.type == "cpu":
+            torch.optim._muon._zeropower_via_newtonschulz = orthogonalise
+        optimizers.append(torch.optim.Muon(matrices, config["lr"], config["weight_decay"],
+                                           adjust_lr_fn="match_rms_adamw"))
+    return optimizers
+
+
+def schedule(progress, warmup):
+    """Factor of the learning rate: linear warmup, then half a cosine to zero."""
+    if progress < warmup:
+        return (progress + 1e-4) / (warmup + 1e-4)
+    return 0.5 * (1 + math.cos(math.pi * min(1, (progress - warmup) / (1 - warmup))))
+
+
+@torch.no_grad()
+def evaluate(model, folder, config, device, stride=1):
+    """Confusion matrix over every stride-th picture, whole and at its own size."""
+    model.eval()
+    classes = len(config["classes"])
+    confusion = np.zeros((classes, classes), np.int64)
+    for image, label in folder.frames[::stride]:
+        label = np.asarray(label)
+        _, logits = model(to_tensor(image, config)[None].to(device))
+        logits = F.interpolate(logits, label.shape, mode="bilinear")
+        confusion += confusion_matrix(logits[0].argmax(0).cpu().numpy(), label, classes)
+    return confusion
+
+
+class Run:
+    """One training run and everything that a checkpoint has to hold."""
+
+    def __init__(self, config, data, out, device):
+        torch.manual_seed(config["seed"])
+        self.config, self.data, self.out, self.device = config, data, out, device
+        self.model = Segmentor(**config["model"]).to(device, memory_format=torch.channels_last)
+        self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config["ema"]),
+                                 use_buffers=True)
+        self.optimizers = make_optimizers(self.model, config)
+        self.weights = torch.tensor(config["class_weights"], device=device)
+        self.iteration, self.seconds, self.history = 0, 0.0, []
+        if (out / "checkpoint.pth").exists():
+            self.load(torch.load(out / "checkpoint.pth", map_location=device, weights_only=True))
+
+    @property
+    def progress(self):
+        spent = self.iteration / self.config["iterations"]
+        if "minutes" in self.config:
+            spent = max(spent, self.seconds / 60 / self.config["minutes"])
+        return min(1.0, spent)
+
+    def load(self, state):
+        self.model.load_state_dict(state["model"])
+        self.ema.load_state_dict(state["ema"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"]):
+            optimizer.load_state_dict(saved)
+        self.iteration, self.seconds = state["iteration"], state["seconds"]
+        self.history = state["history"]
+
+    def save(self):
+        write(self.out / "checkpoint.pth", {
+            "model": self.model.state_dict(), "ema": self.ema.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "iteration": self.iteration, "seconds": self.seconds, "history": self.history})
+        meta = {"CLASSES": self.config["classes"], "PALETTE": self.config["palette"],
+                "config": json.dumps(self.config), "iter": self.iteration}
+        write(self.out / (self.config["name"] + ".pth"), {
+            "meta": meta, "state_dict": {name: tensor.cpu().contiguous() for name, tensor
+                                         in self.ema.module.state_dict().items()}})
+        with open(self.out / "log.csv", "w", newline="") as file:
+            columns = list(dict.fromkeys(key for row in self.history for key in row))
+            log = csv.DictWriter(file, columns)
+            log.writeheader()
+            log.writerows(self.history)
+
+    def step(self, batches):
+        """One update from `accumulate` batches; the loss."""
+        self.model.train()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.config["lr"] * schedule(self.progress, self.config["warmup"])
+            optimizer.zero_grad()
+        total = 0.0
+        for samples in batches:
+            images, labels, absent = (torch.stack(x).to(self.device) for x
+                                      in zip(*(sample.result() for sample in samples)))
+            images = images.contiguous(memory_format=torch.channels_last)
+            with torch.autocast(self.device.type, torch.bfloat16, self.device.type == "cuda"):
+                features, logits = self.model(images)
+                outputs = [(1.0, logits)]
+                if self.model.auxiliary_head:
+                    outputs.append((0.4, self.model.auxiliary_head(features)))
+            loss = sum(weight * segmentation_loss(output, labels, absent, self.weights)
+                       for weight, output in outputs) / len(batches)
+            loss.backward()
+            total += loss.item()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config["clip"])
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.ema.update_parameters(self.model)
+        self.iteration += 1
+        return total
+
+    def validate(self, folders):
+        """Mean IoU of the averaged weights on a part of each folder."""
+        self.ema.eval()
+        return {folder.name: round(float(np.nanmean(class_iou(
+            evaluate(self.ema.module, folder, self.config, self.device, stride=4)))), 4)
+            for folder in folders}
+
+    def train(self, threads):
+        config = self.config
+        sets = {entry["folder"]: Folder(self.data, **entry) for entry in config["sets"]}
+        watched = [sets[name] for name in config["watch"]]
+        source = Batches(config, sets.values(), threads)
+
+        def request():
+            first = self.iteration * config["accumulate"]
+            return [source.request(first + i, self.progress) for i in range(config["accumulate"])]
+
+        bar = tqdm(total=100, initial=round(100 * self.progress, 2), mininterval=5,
+                   bar_format="{n:.1f}% |{bar:20}| {elapsed}<{remaining} {postfix}")
+        started = time.monotonic() - self.seconds
+        batches, losses, saved = request(), [], time.monotonic()
+        while self.progress < 1:
+            losses.append(self.step(batches))
+            batches = request()
+            self.seconds = time.monotonic() - started
+            bar.set_postfix(iteration=self.iteration, loss=f"{losses[-1]:.3f}", refresh=False)
+            bar.update(round(100 * self.progress, 2) - bar.n)
+            if time.monotonic() - saved > 60 * config["save_minutes"] or self.progress == 1:
+                row = dict(iteration=self.iteration, minutes=round(self.seconds / 60, 1),
+                           progress=round(self.progress, 4), loss=round(np.mean(losses), 4),
+                           **self.validate(watched))
+                self.history.append(row)
+                self.save()
+                bar.write(json.dumps(row))
+                losses, saved = [], time.monotonic()
+        draw_history(self.history, watched, self.out / "log.png")
+
+
+def write(path, state):
+    """Saves so that the file is always either the old or the new one."""
+    torch.save(state, f"{path}.part")
+    os.replace(f"{path}.part", path)
+
+
+def draw_history(history, watched, path):
+    import matplotlib
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4))
+    iterations = [row["iteration"] for row in history]
+    left.plot(iterations, [row["loss"] for row in history])
+    left.set(xlabel="iteration", ylabel="training loss")
+    for folder in watched:
+        right.plot(iterations, [row[folder.name] for row in history], label=folder.name)
+        joined = next(row["iteration"] for row in history if row["progress"] >= folder.start)
+        right.axvline(joined, color="grey", linestyle=":")
+    right.set(xlabel="iteration (dotted: the set joins training)", ylabel="mean IoU, EMA weights")
+    right.legend()
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds the sets")
+    parser.add_argument("--out", type=Path, required=True, help="folder for results")
+    parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0: its own choice")
+    parser.add_argument("--loaders", type=int, default=1, help="threads that make batches")
+    parser.add_argument("--minutes", type=float, help="length of training, instead of the file's")
+    parser.add_argument("--evaluate", metavar="FOLDER", help="score NAME.pth on a set and stop")
+    arguments = parser.parse_args()
+
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    config = json.loads(arguments.config.read_text())
+    if arguments.minutes:
+        config["minutes"] = arguments.minutes
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if arguments.evaluate:
+        saved = torch.load(arguments.out / (config["name"] + ".pth"), weights_only=True)
+        model = from_state_dict(saved["state_dict"]).to(device)
+        folder = Folder(arguments.data, arguments.evaluate)
+        print(table(evaluate(model, folder, config, device), config["classes"]))
+    else:
+        Run(config, arguments.data, arguments.out, device).train(arguments.loaders)
+
+
+if __name__ == "__main__":
+    main()
