@@ -26,13 +26,13 @@ def parse_arguments(arguments):
 
     def size(text):
         height, width = (int(n) for n in re.fullmatch(r"(\d+)x(\d+)", text).groups())
-        if not (0 < height <= 1 << 16 and 0 < width <= 1 << 16):
+        if not (0 < height <= canonical.MAX_SIDE and 0 < width <= canonical.MAX_SIDE):
             raise ValueError
         return height, width
 
     def side(text):
         value = int(text)
-        if not 0 < value <= 1 << 16:
+        if not 0 < value <= canonical.MAX_SIDE:
             raise ValueError
         return value
 
@@ -88,7 +88,7 @@ def parse_arguments(arguments):
                           metavar="R,G,B", help="default 58.395,57.12,57.375")
     pictures.add_argument("--bgr", action=argparse.BooleanOptionalAction, default=None,
                           help="the network's first plane is blue")
-    pictures.add_argument("--size", type=typed(side, "1..65536"), metavar="N",
+    pictures.add_argument("--size", type=typed(side, f"1..{canonical.MAX_SIDE}"), metavar="N",
                           help="pictures are resized to this longest side")
     notes = parser.add_argument_group("notes that travel with the model")
     notes.add_argument("--name")

@@ -124,9 +124,15 @@ def string_bytes(class_names, class_colors, notes):
     pairs = [("#%02x%02x%02x" % tuple(color), name)
              for color, name in zip(class_colors, class_names)] + list(notes.items())
     for text in (text for pair in pairs for text in pair):
-        if "\0" in text:
-            raise Refused(f"a zero character stands in the text {text!r}")
+        if not is_text(text):
+            raise Refused(f"{text[:40]!r} is no printable text for a class or note")
     return b"".join(text.encode("utf-8") + b"\0" for pair in pairs for text in pair)
+
+
+def is_text(text):
+    """Is it what a blob may say: no control characters but new lines and tabs, valid Unicode?"""
+    return not any(c < " " and c not in "\n\t" or c == "\x7f" or "\ud800" <= c < "\ue000"
+                   for c in text)
 
 
 def is_color(text):
@@ -143,6 +149,8 @@ def strings_from_bytes(data, classes):
         raise BlobError(f"strings are not UTF-8 at byte {error.start}") from None
     if len(texts) % 2:
         raise BlobError("strings do not come in pairs")
+    if not all(map(is_text, texts)):
+        raise BlobError("a control character stands in the strings")
     pairs = list(zip(texts[::2], texts[1::2]))
     if len(pairs) < classes:
         raise BlobError(f"names of {len(pairs)} of {classes} classes")

@@ -9,6 +9,7 @@ matrix that a blob holds.
 import numpy as np
 
 LANES = 16                  # outputs of a panel; rows and head widths are rounded up to it
+MAX_SIDE = 16384            # of a picture that preprocessing makes
 PLAIN, ROWS, PANELS = 0, 1, 2
 PATCH_NORM, QKV_BIAS, POSITION, MERGE_NORM = 1, 2, 4, 8
 NO_HEAD, UPERHEAD, FCNHEAD = 0, 1, 2
@@ -64,7 +65,7 @@ def window_counts(d, height, width):
 
 
 def check(d):
-    """Refuses a description whose numbers do not fit together or exceed the format's limits."""
+    """Refuses a description whose numbers do not fit together or exceed what swin.h reads."""
     def need(good, text):
         if not good:
             raise Refused(text)
@@ -78,66 +79,62 @@ def check(d):
     within("version", 1, 1)
     within("body", 0, 0)
     within("head", 0, FCNHEAD)
-    within("patch", 1, 64)
-    within("planes", 3, 3)
-    within("width", 1, 1 << 16)
-    within("stages", 1, 4)
     for name in ("input_rule", "shift_rule", "roll_before_pad", "mode"):
         within(name, 0, 0)
+    within("flags", 0, PATCH_NORM | QKV_BIAS | POSITION | MERGE_NORM)
+    within("resize_rule", 0, EXACT_SIZE)
+    within("resize_filter", 0, 1)
+    within("position_rule", 0, 1)
+    within("planes", 3, 3)
+    within("patch", 1, 32)
+    within("width", 1, 4096)
+    within("stages", 1, 4)
+    within("tokens", 0, 256)
+    need(0 < d["eps"] < 1 and -1e6 <= d["mask"] <= 0, "eps or mask is out of range")
     stages = d["stages"]
-    within("depth", 1, 1024, stages)
-    within("heads", 1, 4096, stages)
-    within("window_h", 1, 256, stages)
-    within("window_w", 1, 256, stages)
-    within("hidden", 1, 1 << 20, stages)
+    within("feature_norms", 0, (1 << stages) - 1)
+    within("head_inputs", 0, (1 << stages) - 1)
+    need(not d["head_inputs"] & ~d["feature_norms"], "the head reads a feature without a norm")
+    if d["flags"] & POSITION:
+        within("position_h", 1, 4096)
+        within("position_w", 1, 4096)
+    within("depth", 1, 256, stages)
+    within("heads", 1, 1024, stages)
+    within("window_h", 1, 64, stages)
+    within("window_w", 1, 64, stages)
+    within("hidden", 1, 1 << 16, stages)
     for i in range(stages):
         C, heads = stage_width(d, i), d["heads"][i]
         need(C % heads == 0, f"stage {i}: {heads} heads do not divide {C} channels")
         for axis in "hw":
             need(d["shift_" + axis][i] < d["window_" + axis][i],
                  f"shift_{axis}[{i}] is not smaller than the window")
-    need(np.isfinite([d["mask"], d["eps"], *d["mean"], *d["scale"]]).all(),
-         "mask, eps, mean and scale must be finite")
-    need(d["eps"] > 0 and min(d["scale"]) > 0, "eps and scale must be positive")
-    within("flags", 0, PATCH_NORM | QKV_BIAS | POSITION | MERGE_NORM)
-    within("feature_norms", 0, (1 << stages) - 1)
-    if d["flags"] & POSITION:
-        within("position_h", 1, 4096)
-        within("position_w", 1, 4096)
-    within("position_rule", 0, 1)
-    within("tokens", 0, 256)
-    if d["tokens"]:
-        for i in range(stages):
-            need((d["token_rows"][i] > 0) == (d["depth"][i] > 1),
-                 f"token_rows[{i}] must be positive exactly where the depth is above 1")
-            need(d["token_middle"][i] <= d["token_rows"][i] <= 1 << 24,
+        if d["tokens"] and d["depth"][i] > 1:
+            need(1 <= d["token_rows"][i] <= 1 << 24 and d["token_middle"][i] <= 1 << 24,
                  f"token_rows[{i}] or token_middle[{i}] is out of range")
-    within("align_corners", 0, 1)
-    within("bgr", 0, 1)
-    within("resize_rule", 0, EXACT_SIZE)
-    within("resize_filter", 0, 1)
-    within("resize_round", 0, 1)
-    wants = {KEEP_SIZE: 0, LONGEST_SIDE: 1, SHORTEST_SIDE: 1}.get(d["resize_rule"], 2)
-    for name in ("resize_a", "resize_b")[:wants]:
-        within(name, 1, 1 << 16)
     if d["head"] == NO_HEAD:
         within("classes", 0, 0)
+        within("head_inputs", 0, 0)
         return
-    within("classes", 1, 1 << 16)
-    need(not 0 <= d["ignore_label"] < d["classes"], "ignore_label is the id of a class")
-    within("head_channels", 1, 1 << 16)
-    within("head_inputs", 1, (1 << stages) - 1)
+    within("classes", 1, 65535)
+    within("head_channels", 1, 16384)
+    within("head_inputs", 1, 15)
+    within("align_corners", 0, 1)
+    within("ignore_label", 0, 65535)
+    within("bgr", 0, 1)
+    within("resize_round", 0, 1)
+    sides = {KEEP_SIZE: 0, LONGEST_SIDE: 1, SHORTEST_SIDE: 1}.get(d["resize_rule"], 2)
+    for n, name in enumerate(("resize_a", "resize_b")):
+        within(name, int(n < sides), MAX_SIDE)
     if d["head"] == UPERHEAD:
         within("pool_count", 1, 8)
-        within("pool_scale", 1, 256, d["pool_count"])
+        within("pool_scale", 1, 64, d["pool_count"])
     else:
         need(len(head_features(d)) == 1, "an FCNHead reads one feature")
-        within("convs", 0, 64)
+        within("convs", 0, 8)
+        within("conv_concat", 0, int(d["convs"] > 0))
         within("conv_kernel", 1, 15)
         need(d["conv_kernel"] % 2, f"conv_kernel is {d['conv_kernel']}, not odd")
-        within("conv_concat", 0, 1)
-        need(d["convs"] or d["head_channels"] == stage_width(d, head_features(d)[0]),
-             "an FCNHead without convolutions has the width of its input")
 
 
 # Natural forms ------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ ever evaluated.
 import ast
 import re
 
-from ..canonical import BATCH_NORM_EPS, EXACT_SIZE, FIT_SIDES, Refused
+from ..checkpoint import CheckpointError, parse_json
+from ..canonical import BATCH_NORM_EPS, EXACT_SIZE, FIT_SIDES, MAX_SIDE, Refused
 
 MAX_TEXT = 1 << 20
 MAX_DEPTH = 40
@@ -211,6 +212,16 @@ def transforms(pipeline):
     return found
 
 
+def training_config(text):
+    """The same for checkpoints of tools/train.py, which keep their settings as JSON."""
+    try:
+        settings = parse_json(text, "the config text")
+    except CheckpointError:
+        return {}
+    return {"model": {"decode_head": part(settings, "model", "head")},
+            "img_norm_cfg": {key: settings.get(key) for key in ("mean", "std")}}
+
+
 class Told:
     """What a checkpoint's meta tells beyond its weights."""
 
@@ -219,7 +230,7 @@ class Told:
         self.classes = texts(meta.get("CLASSES") or dataset.get("classes"))
         self.palette = colors(meta.get("PALETTE") or dataset.get("palette"))
         text = next((meta[key] for key in ("config", "cfg") if isinstance(meta.get(key), str)), "")
-        self.config = parse(text)
+        self.config = training_config(text) if text[:1] == "{" else parse(text)
         model = part(self.config, "model")
         self.backbone = part(model, "backbone")
         self.head = part(model, "decode_head")
@@ -323,7 +334,7 @@ class Told:
                 scale = transform.get("scale", transform.get("img_scale", scale))
                 keep = transform.get("keep_ratio", keep)
         sides = numbers(scale, 2, 0)
-        if not sides or not all(type(n) is int and n <= 1 << 16 for n in sides):
+        if not sides or not all(type(n) is int and n <= MAX_SIDE for n in sides):
             if scale is not None:
                 model.remarks.append("the config's test size is no pair of numbers: pictures keep "
                                      "their own size")

@@ -45,9 +45,9 @@ def read(checkpoint, options, told, family, rename, prepare=None):
     model = Model(new_description(), family)
     told.check_backbone(family)
     read_backbone(model.description, source, name, shifts=told.shifts)
-    if options.heads and options.heads != model.description["heads"][:len(options.heads)]:
-        raise Refused(f"--heads {options.heads} contradicts the bias tables, which have "
-                      f"{model.description['heads'][:model.description['stages']]} columns")
+    heads = model.description["heads"][:model.description["stages"]]
+    if options.heads and options.heads != heads:
+        raise Refused(f"--heads {options.heads} contradicts the bias tables' columns {heads}")
     if prepare:
         prepare(model, source, name)
     if "decode_head" in source.groups:
@@ -182,7 +182,8 @@ def describe_fcnhead(d, source):
     width, kernel, origin = d["head_channels"], 1, HEAD_NAMES("head.classify.weight")
     if concat:
         origin = HEAD_NAMES("head.cat") + ".conv.weight"
-        _, _, kernel, _ = source.shape(origin, 4)
+        if not convs:
+            raise Refused(f"{origin} concatenates without convolutions before it, which is not known")
     if convs:
         origin = HEAD_NAMES("head.conv0") + ".conv.weight"
         _, width, kernel, _ = source.shape(origin, 4)

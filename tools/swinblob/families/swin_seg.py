@@ -2,6 +2,7 @@
 
 from . import segmentation
 from .source import renamer
+from ..canonical import Refused
 
 FAMILY = "Swin of Swin-Transformer-Semantic-Segmentation"
 
@@ -31,7 +32,9 @@ def take_position(model, source, name):
     origin = name("embed.position")
     if origin not in source:
         return
-    _, E, rows, columns = source.shape(origin, 4)
+    one, E, rows, columns = source.shape(origin, 4)
+    if one != 1:
+        raise Refused(f"{origin} has {one} tables")
     model.description.update(position_h=rows, position_w=columns)
     model.weights["embed.position"] = source.take(origin).map(
         (rows * columns, E), lambda x: x.reshape(E, -1).T)

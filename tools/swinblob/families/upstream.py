@@ -60,9 +60,9 @@ def take_position(model, source, name):
     origin = name("embed.position")
     if origin not in source:
         return
-    _, count, E = source.shape(origin, 3)
+    one, count, E = source.shape(origin, 3)
     side = isqrt(count)
-    if side * side != count:
-        raise Refused(f"{origin} has {count} positions, which is no square grid's")
+    if one != 1 or side * side != count:
+        raise Refused(f"{origin} has shape {[one, count, E]}, which is no square grid's")
     model.description.update(position_h=side, position_w=side, position_rule=1)
     model.weights["embed.position"] = source.take(origin).map((count, E), lambda x: x[0])
