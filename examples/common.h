@@ -452,7 +452,7 @@ static inline int npy_read(npy *a, const char *path, char why[256])
     return ok;
 }
 
-/* The file of an array of `elements` things of `bytes` bytes, which are to go to the block + *start.
+/* The file of an array of `elements` things of `bytes` bytes, which go to the block + *start.
    free() the block; NULL: no memory. */
 static inline unsigned char *npy_header(const char *descr, size_t bytes, const char *shape,
                                         size_t elements, size_t *start)

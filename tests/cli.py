@@ -1,0 +1,547 @@
+"""build/segment and build/tensor as a user meets them: every option, odd pictures, mistakes."""
+
+import io
+import json
+import os
+import pty
+import shutil
+import subprocess
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+
+from conftest import GOLDEN, ROOT
+
+SEGMENT, TENSOR = ROOT / "build/segment", ROOT / "build/tensor"
+CASE = "seg-glam-upernet-g5-opti"
+PHOTO = ROOT / "examples/photos/california_highway_dashcam.jpg"
+MEAN, STD = numpy.float32([110, 120, 130]), numpy.float32([50, 60, 70])
+NORMALISATION = ("--mean", "110,120,130", "--std", "50,60,70", "--no-bgr")
+
+
+def run(program, *arguments, **options):
+    if "input" not in options:
+        options.setdefault("stdin", subprocess.DEVNULL)
+    options.setdefault("stdout", subprocess.PIPE)
+    options.setdefault("stderr", subprocess.PIPE)
+    return subprocess.run([program, *arguments], timeout=120, **options)
+
+
+def refused(result, status, *words):
+    """The exit status, nothing on stdout, and one sentence on stderr that holds the words."""
+    text = result.stderr.decode()
+    assert result.returncode == status, text
+    assert text.count("\n") == 1 and not result.stdout, text
+    for word in words:
+        assert word in text
+
+
+def pixels(width, height, channels=3, kind=numpy.uint8):
+    """A picture with structure: gradients and a little noise."""
+    y, x, c = numpy.mgrid[:height, :width, :channels]
+    noise = numpy.random.default_rng(7).integers(0, 40, (height, width, channels))
+    value = (x * (3 + c) + y * (5 - c) + 60 * c) % 216 + noise
+    return (value * (numpy.iinfo(kind).max // 255)).astype(kind)
+
+
+def load(path):
+    return numpy.asarray(Image.open(path))
+
+
+def names(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+@pytest.fixture(scope="module")
+def model(convert):
+    """A tiny model of 5 classes with a known normalisation."""
+    return convert(CASE, *NORMALISATION)
+
+
+@pytest.fixture
+def segment(model):
+    return lambda *arguments, **options: run(SEGMENT, "-m", model, *arguments, **options)
+
+
+@pytest.fixture
+def picture(tmp_path):
+    (tmp_path / "in").mkdir()
+    path = tmp_path / "in/street.png"
+    Image.fromarray(pixels(60, 44)).save(path)
+    return path
+
+
+@pytest.fixture
+def ids_of(segment, tmp_path):
+    def ids(picture, *options):
+        r = segment("--ids", "-o", tmp_path / "ids_of.png", *options, picture)
+        assert r.returncode == 0, r.stderr
+        return load(tmp_path / "ids_of.png")
+    return ids
+
+
+@pytest.fixture(scope="module")
+def changed(convert, tmp_path_factory):
+    """changed(function): the model of the golden case after function(state dict)."""
+    def make(function):
+        state = torch.load(GOLDEN / CASE / "checkpoint.pth", weights_only=True)["state_dict"]
+        function(state)
+        path = tmp_path_factory.mktemp("checkpoint") / "changed.pth"
+        torch.save({"state_dict": state}, path)
+        return convert(path)
+    return make
+
+
+# What is written ----------------------------------------------------------------------------------
+
+def test_overlay_lies_beside_the_picture(segment, picture):
+    assert segment(picture).returncode == 0
+    assert names(picture.parent) == ["street.overlay.png", "street.png"]
+    out = load(picture.with_name("street.overlay.png"))
+    assert out.shape == (44, 60, 3) and (out != pixels(60, 44)).any()
+
+
+@pytest.mark.parametrize("opacity", [0, 0.25, 0.5, 1])
+def test_ids_mask_and_overlay_agree(segment, tmp_path, opacity):
+    photo = numpy.asarray(Image.open(PHOTO))
+    Image.fromarray(photo).save(tmp_path / "p.png")
+    r = segment("--ids", "--mask", "--overlay", "--json", f"--opacity={opacity}",
+                "-o", tmp_path / "all", tmp_path / "p.png")
+    colours = numpy.zeros((256, 3), int)
+    present = json.loads(r.stdout)["classes"]
+    for c in present:
+        colours[c["id"]] = list(bytes.fromhex(c["color"][1:]))
+    assert names(tmp_path / "all") == ["p.ids.png", "p.mask.png", "p.overlay.png"]
+    ids, mask, overlay = (load(tmp_path / f"all/p.{kind}.png")
+                          for kind in ("ids", "mask", "overlay"))
+    assert ids.shape == photo.shape[:2] and ids.dtype == numpy.uint8
+    assert set(numpy.unique(ids)) == {c["id"] for c in present} and len(present) > 2
+    assert (mask == colours[ids]).all()
+    blended = numpy.floor(photo + (colours[ids] - photo) * opacity + 0.5)
+    top = photo.shape[0] * 2 // 3       # the legend takes a third at most
+    assert (overlay[:top] == blended[:top]).all()
+    assert (overlay[-8:] != blended[-8:]).any()
+
+
+def test_legend_only_where_it_fits(segment, tmp_path):
+    for size, has_legend in ((300, True), (30, False), (1, False)):
+        path = tmp_path / f"{size}.png"
+        Image.fromarray(pixels(size, size)).save(path)
+        assert segment("--opacity", "0", path).returncode == 0
+        assert (load(tmp_path / f"{size}.overlay.png") != load(path)).any() == has_legend
+
+
+def test_ids_are_the_networks_classes(model, picture, ids_of, tmp_path):
+    """The same picture as float planes through build/tensor."""
+    scale = (1 / STD.astype(float)).astype(numpy.float32)
+    planes = ((pixels(60, 44).astype(numpy.float32) - MEAN) * scale).transpose(2, 0, 1)
+    numpy.save(tmp_path / "in.npy", numpy.ascontiguousarray(planes))
+    assert run(TENSOR, model, tmp_path / "in.npy", tmp_path / "t").returncode == 0
+    classes = numpy.load(tmp_path / "t.classes.npy")
+    assert len(numpy.unique(classes)) > 2
+    assert (ids_of(picture, "--size", "60") == classes).all()
+
+
+def test_ids_of_many_classes_have_16_bits(changed, picture, tmp_path):
+    """300 classes: the golden case's last layer again and again, the last copy winning."""
+    def widen(state):
+        for key in ("decode_head.conv_seg.weight", "decode_head.conv_seg.bias"):
+            state[key] = torch.cat([state[key]] * 60)
+        state["decode_head.conv_seg.bias"][280:] += 1e-3
+        assert len(state["decode_head.conv_seg.bias"]) == 300
+
+    many = changed(widen)
+    r = run(SEGMENT, "-m", many, "--ids", "--mask", "--json", "-o", tmp_path / "o", picture)
+    assert r.returncode == 0, r.stderr
+    ids = load(tmp_path / "o/street.ids.png")
+    assert ids.dtype.itemsize > 1 and 280 <= ids.min() and ids.max() < 300
+    present = {c["id"]: c["pixels"] for c in json.loads(r.stdout)["classes"]}
+    assert present == dict(zip(*numpy.unique(ids, return_counts=True)))
+    depth_and_colour = (tmp_path / "o/street.ids.png").read_bytes()[24:26]
+    assert depth_and_colour == b"\x10\x00"
+
+
+def test_json(segment, picture, ids_of):
+    r = segment("--json", picture)
+    assert r.returncode == 0 and r.stdout.count(b"\n") == 1 and not r.stderr
+    line = json.loads(r.stdout)
+    assert names(picture.parent) == ["street.png"]
+    assert (line["file"], line["width"], line["height"]) == (str(picture), 60, 44)
+    assert sum(c["share"] for c in line["classes"]) == pytest.approx(1, abs=1e-5)
+    assert line["classes"] == sorted(line["classes"], key=lambda c: -c["pixels"])
+    assert set(line["ms"]) == {"read", "network", "write"} and line["ms"]["network"] > 0
+    counts = dict(zip(*numpy.unique(ids_of(picture), return_counts=True)))
+    assert {c["id"]: c["pixels"] for c in line["classes"]} == counts
+
+
+def test_json_beside_pictures(segment, picture, tmp_path):
+    r = segment("--json", "-o", tmp_path / "o.png", picture)
+    assert json.loads(r.stdout) and load(tmp_path / "o.png").shape == (44, 60, 3)
+    r = segment("--json", "--ids", "-o", tmp_path / "o.json", picture)
+    assert json.loads((tmp_path / "o.json").read_text()) and not r.stdout
+    assert names(picture.parent) == ["street.ids.png", "street.png"]
+
+
+def test_json_survives_any_file_name(segment, picture):
+    strange = os.fsencode(picture.parent) + b'/a "q" \\ \x01 \xff\xc3\xa4.png'
+    os.rename(picture, strange)
+    file = json.loads(segment("--json", strange).stdout)["file"]
+    assert file.endswith('/a "q" \\ \x01 \ufffd\u00e4.png')
+
+
+# Pictures -----------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (13, 1), (3, 2), (31, 97), (65, 64), (223, 75)])
+def test_odd_sizes(ids_of, tmp_path, size):
+    Image.fromarray(pixels(*size)).save(tmp_path / "p.png")
+    assert ids_of(tmp_path / "p.png").shape == size[::-1]
+
+
+def test_picture_formats_agree(ids_of, tmp_path):
+    """RGBA, PPM, a palette, grey and 16 bits give what the same pixels give as RGB."""
+    rgb, grey = pixels(61, 45), pixels(61, 45, 1)[:, :, 0]
+    alpha = numpy.dstack([rgb, pixels(61, 45, 1)])
+    few = rgb // 64 * 64
+    for name, array in {"rgb": rgb, "rgba": alpha, "grey": grey, "few": few,
+                        "grey3": numpy.dstack([grey] * 3)}.items():
+        Image.fromarray(array).save(tmp_path / f"{name}.png")
+    Image.fromarray(rgb).save(tmp_path / "rgb.ppm")
+    Image.fromarray(grey.astype(numpy.uint16) * 257).save(tmp_path / "grey16.png")
+    Image.fromarray(few).quantize(256, dither=0).save(tmp_path / "palette.png")
+    unpacked = Image.open(tmp_path / "palette.png").convert("RGB")
+    assert (numpy.asarray(unpacked) == few).all()
+    for one, other in [("rgb.png", "rgba.png"), ("rgb.png", "rgb.ppm"), ("grey3.png", "grey.png"),
+                       ("grey3.png", "grey16.png"), ("few.png", "palette.png")]:
+        assert (ids_of(tmp_path / one) == ids_of(tmp_path / other)).all(), other
+
+
+def test_jpeg(ids_of):
+    assert ids_of(PHOTO).shape == (540, 960)
+
+
+@pytest.mark.parametrize("damage, words", [
+    ("missing", "No such file"), ("directory", "Is a directory"), ("empty", "empty file"),
+    ("text", "no PNG, JPEG or PNM picture"), ("cut", "no PNG, JPEG or PNM picture"),
+    ("huge", "no PNG, JPEG or PNM picture")])
+def test_bad_pictures_fail_and_the_others_are_done(segment, picture, tmp_path, damage, words):
+    bad = tmp_path / "bad.png"
+    whole = picture.read_bytes()
+    if damage == "directory":
+        bad.mkdir()
+    elif damage != "missing":
+        bad.write_bytes({"empty": b"", "text": b"hello\n", "cut": whole[:len(whole) // 2],
+                         "huge": whole[:16] + b"\x7f\xff\xff\xff" * 2 + whole[24:]}[damage])
+    refused(segment(bad), 1, "bad.png", words)
+    other = picture.with_name("other.png")
+    shutil.copy(picture, other)
+    refused(segment("--ids", "-o", tmp_path / "out", picture, bad, other), 1, "bad.png", words)
+    assert names(tmp_path / "out") == ["other.ids.png", "street.ids.png"]
+
+
+@pytest.fixture(scope="module")
+def sanitized(tmp_path_factory):
+    program = tmp_path_factory.mktemp("sanitized") / "segment"
+    subprocess.run(["gcc", "-std=c99", "-O1", "-fsanitize=address", ROOT / "examples/segment.c",
+                    "-o", program, "-lm", "-lpthread"], check=True)
+    return program
+
+
+@pytest.mark.parametrize("name", ["p.png", "p.jpg", "p.ppm"])
+def test_flipped_bytes_never_crash(sanitized, model, tmp_path, name):
+    path, damaged = tmp_path / name, tmp_path / f"damaged-{name}"
+    Image.fromarray(pixels(24, 17)).save(path)
+    whole, random = path.read_bytes(), numpy.random.default_rng(3)
+    statuses = set()
+    for _ in range(40):
+        data = bytearray(whole)
+        for _ in range(random.integers(1, 4)):
+            data[random.integers(len(data))] = random.integers(256)
+        damaged.write_bytes(data[:random.integers(len(data) // 2, len(data) + 1)])
+        r = run(sanitized, "-m", model, "--threads", "1", "--json", damaged)
+        assert r.returncode in (0, 1) and b"Sanitizer" not in r.stderr, r.stderr
+        statuses.add(r.returncode)
+    assert 1 in statuses
+
+
+# Inputs and outputs -------------------------------------------------------------------------------
+
+def test_standard_input_and_output(segment, picture):
+    expected = segment("--ids", "-o", "-", picture)
+    assert load(io.BytesIO(expected.stdout)).shape == (44, 60)
+    r = segment("--ids", "-", input=picture.read_bytes())
+    assert (r.returncode, r.stdout, r.stderr) == (0, expected.stdout, b"")
+    assert json.loads(segment("--json", "-", input=picture.read_bytes()).stdout)["file"] == "-"
+    refused(segment("-", input=b""), 1, "-: ", "empty file")
+
+
+def test_standard_input_into_a_directory(segment, picture, tmp_path):
+    r = segment("--ids", "-o", f"{tmp_path}/new/", "-", input=picture.read_bytes())
+    assert r.returncode == 0
+    assert names(tmp_path / "new") == ["stdin.ids.png"]
+
+
+def test_output_names(segment, picture, tmp_path):
+    second = picture.with_name("a.b.jpeg")
+    Image.fromarray(pixels(20, 20)).save(second)
+    assert segment("--mask", second, picture).returncode == 0
+    assert names(picture.parent) == ["a.b.jpeg", "a.b.mask.png", "street.mask.png", "street.png"]
+    assert segment("-o", tmp_path / "x", "--ids", picture, second).returncode == 0
+    assert names(tmp_path / "x") == ["a.b.ids.png", "street.ids.png"]
+    assert segment("-o", tmp_path / "x", picture).returncode == 0      # a directory already
+    assert names(tmp_path / "x") == ["a.b.ids.png", "street.ids.png", "street.overlay.png"]
+    assert segment("-o", tmp_path / "one", picture).returncode == 0
+    assert load(tmp_path / "one").shape == (44, 60, 3)
+
+
+def test_pictures_over_each_other_are_refused(segment, picture, tmp_path):
+    (tmp_path / "b").mkdir()
+    shutil.copy(picture, tmp_path / "b/street.png")
+    r = segment("--ids", "-o", tmp_path / "x", picture, tmp_path / "b/street.png")
+    refused(r, 2, "street.ids.png")
+    assert names(tmp_path / "x") == []
+
+
+def test_outputs_that_cannot_be_written(segment, picture, tmp_path):
+    refused(segment("-o", tmp_path / "nowhere/x.png", picture), 1, "nowhere/x.png", "No such file")
+    refused(segment("-o", picture, "--ids", "--mask", picture), 2, "street.png", "File exists")
+    for options in (["--json"], ["--ids", "-o", "-"]):
+        with open("/dev/full", "wb") as full:
+            r = segment(*options, picture, stdout=full)
+        assert r.returncode == 1 and b"No space left" in r.stderr
+
+
+def test_nothing_is_left_of_a_temporary_file(segment, picture, tmp_path):
+    (tmp_path / "x.png").write_bytes(b"old")
+    assert segment("-o", tmp_path / "x.png", picture).returncode == 0
+    assert names(tmp_path) == ["in", "x.png"] and load(tmp_path / "x.png").shape == (44, 60, 3)
+
+
+# Options ------------------------------------------------------------------------------------------
+
+def test_help_and_version(segment):
+    r = run(SEGMENT, "--help")
+    assert r.returncode == 0 and r.stdout.startswith(b"usage: segment") and not r.stderr
+    assert max(map(len, r.stdout.decode().splitlines())) < 80
+    assert run(SEGMENT, "-h").stdout == r.stdout
+    assert run(SEGMENT, "--version").stdout.split()[0] == b"segment"
+    assert run(TENSOR, "--help").stdout.startswith(b"usage: tensor")
+
+
+@pytest.mark.parametrize("arguments, word", [
+    ([], "no IMAGE"), (["--nonsense", "x.png"], "--nonsense"), (["-z", "x.png"], "-z"),
+    (["x.png", "-o"], "-o"), (["--ids=3", "x.png"], "--ids=3"),
+    (["--size", "0", "x.png"], "--size"), (["--size", "12x", "x.png"], "--size"),
+    (["--threads", "-1", "x.png"], "--threads"), (["--threads=9999", "x.png"], "--threads"),
+    (["--opacity", "1.5", "x.png"], "--opacity"), (["--opacity", "nan", "x.png"], "--opacity"),
+    (["--cpu", "mmx", "x.png"], "mmx"), (["--self-test", "x.png"], "no IMAGE"),
+    (["-", "-"], "standard input"), (["-o", "-", "x.png", "y.png"], "standard output"),
+    (["--ids", "--mask", "-"], "standard output"), (["--json", "--ids", "-"], "standard output")])
+def test_wrong_usage(segment, arguments, word):
+    refused(segment(*arguments), 2, word)
+
+
+def test_an_instruction_set_of_another_machine(segment, picture, cpus):
+    foreign = "neon" if "avx2" in cpus else "avx2"
+    refused(segment("--cpu", foreign, picture), 2, foreign)
+
+
+def test_spellings(model, picture, tmp_path):
+    out = tmp_path / "o.png"
+    shutil.copy(picture, picture.with_name("-dash.png"))
+    written = set()
+    for arguments in ([f"--model={model}", f"--output={out}", picture],
+                      [f"-m{model}", f"-o{out}", "--", picture],
+                      ["-m", model, "-o", out, "--", "-dash.png"]):
+        assert run(SEGMENT, "--ids", *arguments, cwd=picture.parent).returncode == 0
+        written.add(out.read_bytes())
+        out.unlink()
+    assert len(written) == 1
+
+
+def test_threads_and_instruction_sets_change_no_bit(ids_of, cpus):
+    expected = ids_of(PHOTO)
+    assert len(numpy.unique(expected)) > 2
+    for options in [("--threads", n) for n in "1237"] + [("--cpu", cpu) for cpu in ["best", *cpus]]:
+        assert (ids_of(PHOTO, *options) == expected).all(), options
+
+
+def test_size(segment, picture):
+    line = json.loads(segment("--json", "--size", "32", PHOTO).stdout)
+    assert (line["input_width"], line["input_height"]) == (32, 18)
+    assert (line["width"], line["height"]) == (960, 540)
+
+
+def on_a_terminal(*command):
+    """What a terminal shows of stderr."""
+    master, slave = pty.openpty()
+    status = run(*command, stderr=slave).returncode
+    os.close(slave)
+    text = b""
+    while True:
+        try:
+            text += os.read(master, 1 << 16)
+        except OSError:
+            break
+    os.close(master)
+    return status, text.decode()
+
+
+def test_a_terminal_gets_a_progress_bar(model, segment, picture):
+    second = picture.with_name("b.png")
+    shutil.copy(picture, second)
+    status, text = on_a_terminal(SEGMENT, "-m", model, picture, second)
+    assert status == 0 and "] 1/2" in text and f"{picture}: 60x44 in" in text
+    assert on_a_terminal(SEGMENT, "-m", model, "-q", picture, second) == (0, "")
+    assert segment(picture, second).stderr == b""
+
+
+# The model ----------------------------------------------------------------------------------------
+
+def test_models_that_cannot_be_used(model, picture, tmp_path, changed):
+    whole, bad = model.read_bytes(), tmp_path / "bad.swin"
+    refused(run(SEGMENT, "-m", tmp_path / "none.swin", picture), 3, "none.swin", "No such file")
+    refused(run(SEGMENT, "-m", tmp_path, picture), 3, "Is a directory")
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    for data in (b"", b"hello", whole[:-64], whole[:100], bytes(flipped)):
+        bad.write_bytes(data)
+        refused(run(SEGMENT, "-m", bad, picture), 3, "bad.swin")
+    headless = changed(lambda state: [state.pop(k) for k in list(state) if "head." in k])
+    refused(run(SEGMENT, "-m", headless, picture), 3, "features only")
+
+
+def test_where_the_model_is_looked_for(model, picture, tmp_path):
+    program = tmp_path / "p/bin/segment"
+    program.parent.mkdir(parents=True)
+    shutil.copy(SEGMENT, program)
+    clean = {k: v for k, v in os.environ.items() if k != "SWIN_MODEL"}
+    refused(run(program, picture, env=clean), 3, "street.swin", "No such file")
+    for place in ("p/bin", "p/weights", "p/share/swin"):
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        shutil.copy(model, tmp_path / place / "street.swin")
+        assert run(program, picture, env=clean).returncode == 0
+        in_path = {**clean, "PATH": str(program.parent)}
+        assert run("segment", picture, env=in_path, executable=program).returncode == 0
+        (tmp_path / place / "street.swin").unlink()
+    assert run(program, picture, env={**clean, "SWIN_MODEL": str(model)}).returncode == 0
+    refused(run(program, picture, env={**clean, "SWIN_MODEL": "x.swin"}), 3, "x.swin")
+
+
+def test_self_test(model, tmp_path, cpus):
+    mine = tmp_path / "mine.swin"
+    shutil.copy(model, mine)
+    refused(run(SEGMENT, "-m", mine, "--self-test"), 3, "no reference")
+    assert run(SEGMENT, "-m", mine, "--record").returncode == 0
+    assert names(tmp_path) == ["mine.swin"] and mine.stat().st_size == model.stat().st_size
+    r = run(SEGMENT, "-m", mine, "--self-test", "--threads", "3")
+    assert r.returncode == 0
+    assert [line.split()[0].decode() for line in r.stdout.splitlines()] == cpus
+    assert len(run(SEGMENT, "-m", mine, "--self-test", "--cpu", "scalar").stdout.splitlines()) == 1
+
+
+def test_self_test_finds_one_wrong_bit(model, tmp_path):
+    """The lowest bit of the last tensor's first number flips, and the checksum is renewed."""
+    path = tmp_path / "mine.swin"
+    shutil.copy(model, path)
+    assert run(SEGMENT, "-m", path, "--record").returncode == 0
+    words = numpy.frombuffer(path.read_bytes(), "<u4").copy()
+    directory, count = words[[12, 14]]
+    words[words[(directory + 128 * (count - 1) + 88) // 4] // 4] ^= 1
+    sums = words[8:].cumsum(dtype=numpy.uint32)
+    words[6:8] = sums[-1], sums.sum(dtype=numpy.uint32)
+    path.write_bytes(words.tobytes())
+    refused(run(SEGMENT, "-m", path, "--self-test"), 3, "other bits")
+
+
+# build/tensor -------------------------------------------------------------------------------------
+
+@pytest.fixture
+def array(tmp_path):
+    path = tmp_path / "in.npy"
+    values = numpy.random.default_rng(1).normal(size=(3, 37, 50)).astype(numpy.float32)
+    numpy.save(path, values)
+    return path, values
+
+
+def outputs(directory, prefix):
+    return {p.name[len(prefix):]: p.read_bytes() for p in directory.glob(f"{prefix}.*")}
+
+
+def test_tensor_contract(model, array, tmp_path):
+    path, values = array
+    assert run(TENSOR, model, path, tmp_path / "o").returncode == 0
+    got = {name: numpy.load(tmp_path / f"o{name}") for name in outputs(tmp_path, "o")}
+    assert set(got) == {".logits.npy", ".classes.npy", *(f".feature{i}.npy" for i in range(4))}
+    assert got[".classes.npy"].shape == (37, 50) and got[".classes.npy"].dtype == numpy.uint16
+    assert got[".logits.npy"].shape[0] == 5
+    for name, a in got.items():
+        assert name == ".classes.npy" or (a.dtype == numpy.float32 and a.ndim == 3)
+        assert a.flags.c_contiguous and (tmp_path / f"o{name}").stat().st_size % 2 == 0
+
+
+def test_tensor_without_a_head(changed, array, tmp_path):
+    headless = changed(lambda state: [state.pop(k) for k in list(state) if "head." in k])
+    assert run(TENSOR, headless, array[0], tmp_path / "o").returncode == 0
+    assert set(outputs(tmp_path, "o")) == {f".feature{i}.npy" for i in range(4)}
+
+
+def test_tensor_same_bytes_any_way(model, array, tmp_path, cpus):
+    run(TENSOR, model, array[0], tmp_path / "o")
+    expected = outputs(tmp_path, "o")
+    for n, options in enumerate([("--threads", n) for n in "1237"] + [("--cpu", c) for c in cpus]):
+        assert run(TENSOR, model, array[0], tmp_path / f"o{n}", *options).returncode == 0
+        assert outputs(tmp_path, f"o{n}") == expected, options
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_npy_versions(model, array, tmp_path, version):
+    run(TENSOR, model, array[0], tmp_path / "o")
+    with open(tmp_path / "v.npy", "wb") as f:
+        numpy.lib.format.write_array(f, array[1], version=version)
+    assert run(TENSOR, model, tmp_path / "v.npy", tmp_path / "v").returncode == 0
+    assert outputs(tmp_path, "v").pop(".logits.npy") == outputs(tmp_path, "o").pop(".logits.npy")
+
+
+def header(text):
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+def shape(text):
+    return header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': {text}}}")
+
+
+@pytest.mark.parametrize("data, word", [
+    (b"", "not a .npy"), (b"\x93NUMPY\x09\x00aaaaaaaaaa", "not a .npy"),
+    (b"\x93NUMPY\x01\x00\xff\xffxxxx", "header"), (header("{}"), "lacks"),
+    (shape("(3, 9, 9), "), "ends before"), (shape("(3, 99999999999, 9)"), "shape"),
+    (shape("(3, 2000000000, 2000000000)"), "ends before"), (shape("(3, 0, 9)"), "shape"),
+    (shape("(3, 9)"), "shape"), (shape("(3, 1, 1, 1)"), "shape"), (shape("3"), "shape"),
+    (shape("(4, 1, 1)") + bytes(16), "[3,H,W]")])
+def test_damaged_npy(model, tmp_path, data, word):
+    (tmp_path / "bad.npy").write_bytes(data)
+    refused(run(TENSOR, model, tmp_path / "bad.npy", tmp_path / "o"), 1, "bad.npy", word)
+    assert names(tmp_path) == ["bad.npy"]
+
+
+@pytest.mark.parametrize("convert_array, word", [
+    (lambda a: a.astype(float), "<f8"), (lambda a: a.astype(">f4"), ">f4"),
+    (numpy.asfortranarray, "Fortran")])
+def test_other_npy_are_refused_by_name(model, array, tmp_path, convert_array, word):
+    numpy.save(tmp_path / "other.npy", convert_array(array[1]))
+    refused(run(TENSOR, model, tmp_path / "other.npy", tmp_path / "o"), 1, word)
+
+
+def test_tensor_exit_codes(model, array, tmp_path):
+    path, out = array[0], tmp_path / "o"
+    refused(run(TENSOR, tmp_path / "none.swin", path, out), 3, "none.swin")
+    refused(run(TENSOR, path, path, out), 3, "in.npy")
+    refused(run(TENSOR, model, tmp_path / "none.npy", out), 1, "none.npy")
+    refused(run(TENSOR, model, path, tmp_path / "nowhere/o"), 1, "nowhere")
+    refused(run(TENSOR, model, path, out, "--cpu", "mmx"), 2, "mmx")
+    refused(run(TENSOR, model, path, out, "--threads", "0"), 2, "--threads")
+    for arguments in ((), (model, path), (model, path, out, out), (model, path, out, "--x")):
+        r = run(TENSOR, *arguments)
+        assert r.returncode == 2 and r.stderr.startswith(b"usage: tensor")
+    assert names(tmp_path) == ["in.npy"]

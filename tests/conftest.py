@@ -1,0 +1,57 @@
+"""What the tests in Python share: the places, and models converted from the golden cases."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+GOLDEN = ROOT / "tests" / "golden"
+
+
+@pytest.fixture(scope="session")
+def root():
+    return ROOT
+
+
+def case_options(case):
+    """What the weights of a golden case cannot tell the converter."""
+    config = json.loads((case / "case.json").read_text()).get("config", {})
+    scales = config.get("pool_scales") or []
+    options = ["--align-corners"] if config.get("align_corners") else []
+    if len(scales) not in (0, 4):
+        options += ["--pool-scales", ",".join(map(str, scales))]
+    return options
+
+
+@pytest.fixture(scope="session")
+def convert(tmp_path_factory):
+    """convert(checkpoint or golden case's name, options...): the path of its .swin, made once."""
+    made = {}
+
+    def model(what, *options):
+        if (what, options) not in made:
+            case = GOLDEN / what
+            if (case / "case.json").exists():
+                name = json.loads((case / "case.json").read_text())["checkpoint"]
+                checkpoint, extra = case / name, case_options(case)
+            else:
+                checkpoint, extra = what, []
+            path = tmp_path_factory.mktemp("model") / "model.swin"
+            subprocess.run([sys.executable, ROOT / "tools" / "convert.py", checkpoint, "-o", path,
+                            *extra, *options], check=True, capture_output=True, text=True)
+            made[what, options] = path
+        return made[what, options]
+
+    return model
+
+
+@pytest.fixture(scope="session")
+def cpus():
+    """The instruction sets that the programs must have here, as /proc/cpuinfo tells."""
+    flags = pathlib.Path("/proc/cpuinfo").read_text().split()
+    return (["scalar"] + ["avx2"] * ({"avx2", "fma"} <= set(flags))
+            + ["avx512"] * ({"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= set(flags))
+            + ["neon"] * ("asimd" in flags))
