@@ -41,7 +41,8 @@ def table(confusion, names):
     lines = [f"{'class':{width}}     IoU  recall  share of pixels"]
     for k, name in enumerate(names):
         recall = hits[k] / pixels[k] if pixels[k] else np.nan
-        lines.append(f"{name:{width}}  {iou[k]:6.4f}  {recall:6.4f}  {pixels[k] / pixels.sum():.4f}")
+        share = pixels[k] / pixels.sum()
+        lines.append(f"{name:{width}}  {iou[k]:6.4f}  {recall:6.4f}  {share:.4f}")
     lines.append(f"mean IoU {np.nanmean(iou):.4f}   pixel accuracy {hits.sum() / pixels.sum():.4f}")
     return "\n".join(lines)
 

@@ -68,7 +68,7 @@ def relative_position_index(window):
 
 @lru_cache(maxsize=64)
 def shift_mask(height, width, window, shift, device):
-    """-100 between pixels of a shifted window that are no neighbours in the map: [nW, 1, w², w²]."""
+    """-100 between pixels of a rolled window that are no neighbours in the map: [nW, 1, w², w²]."""
     def labels(size):
         position = torch.arange(size, device=device)
         return (position >= size - window).int() + (position >= size - shift).int()
@@ -120,12 +120,15 @@ class Block(nn.Module):
         (_, H, W, _), w, s = x.shape, self.window, self.shift
         y = F.pad(self.norm1(x), (0, 0, 0, -W % w, 0, -H % w))
         Hp, Wp = y.shape[1:3]
-        mask = shift_mask(Hp, Wp, w, s, y.device) if s else None
-        y = partition(y.roll((-s, -s), (1, 2)), w)
+        mask = None
+        if s:
+            y = y.roll((-s, -s), (1, 2))
+            mask = shift_mask(Hp, Wp, w, s, y.device)
         g = tokens.shape[2]
-        y = self.attn(torch.cat([tokens.to(y.dtype), y], 2), mask)
-        tokens, y = y[:, :, :g], y[:, :, g:]
-        y = unpartition(y, Hp, Wp, w).roll((s, s), (1, 2))
+        y = self.attn(torch.cat([tokens.to(y.dtype), partition(y, w)], 2), mask)
+        tokens, y = y[:, :, :g], unpartition(y[:, :, g:], Hp, Wp, w)
+        if s:
+            y = y.roll((s, s), (1, 2))
         x = x + y[:, :H, :W]
         return x + self.mlp(self.norm2(x)), tokens
 

@@ -3,9 +3,10 @@
     python3 tools/train.py weights/street.json --data DIR --out build/train/street
 
 The configuration file says everything else: classes, model, sets, crops, optimiser, length. A run
-that was stopped goes on from its last checkpoint when started again. The out folder receives
+that was stopped (SIGTERM: after writing a checkpoint) goes on when started again. The out folder
+receives
 
-    NAME.pth         the averaged (EMA) weights, as tools/convert.py reads them, renewed as training goes
+    NAME.pth         the averaged (EMA) weights so far, for tools/convert.py
     checkpoint.pth   what going on needs
     log.csv  log.png the history
 
@@ -18,6 +19,8 @@ import csv
 import json
 import math
 import os
+import signal
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -288,8 +291,10 @@ class Run:
         bar = tqdm(total=100, initial=round(100 * self.progress, 2), mininterval=5,
                    bar_format="{n:.1f}% |{bar:20}| {elapsed}<{remaining} {postfix}")
         started = time.monotonic() - self.seconds
+        stopped = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: stopped.set())
         batches, losses, saved = request(), [], time.monotonic()
-        while self.progress < 1:
+        while self.progress < 1 and not stopped.is_set():
             losses.append(self.step(batches))
             batches = request()
             self.seconds = time.monotonic() - started
@@ -303,7 +308,10 @@ class Run:
                 self.save()
                 bar.write(json.dumps(row))
                 losses, saved = [], time.monotonic()
-        draw_history(self.history, watched, self.out / "log.png")
+        if stopped.is_set():
+            self.save()
+        else:
+            draw_history(self.history, watched, self.out / "log.png")
 
 
 def write(path, state):
