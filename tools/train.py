@@ -302,7 +302,7 @@ class Run:
             bar.update(round(100 * self.progress, 2) - bar.n)
             if time.monotonic() - saved > 60 * config["save_minutes"] or self.progress == 1:
                 row = dict(iteration=self.iteration, minutes=round(self.seconds / 60, 1),
-                           progress=round(self.progress, 4), loss=round(np.mean(losses), 4),
+                           progress=round(self.progress, 4), loss=round(float(np.mean(losses)), 4),
                            **self.validate(watched))
                 self.history.append(row)
                 self.save()
