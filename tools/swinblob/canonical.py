@@ -376,9 +376,10 @@ class Model:
                 self.remarks.append("--max-size has no effect: the model has no global tokens")
             return
         for i, windows in enumerate(window_counts(d, *max_size)):
-            rows, reach, name = d["token_rows"][i], windows * d["tokens"], f"stage{i}.token_position"
+            rows, reach = d["token_rows"][i], windows * d["tokens"]
             if not rows:
                 continue
+            name = f"stage{i}.token_position"
             weight = self.weights[name]
             if reach > rows:
                 if required:
@@ -406,13 +407,10 @@ class Model:
     def matrix(self, spec):
         """The float32 matrix that a blob holds for a spec."""
         weight = self.weights[spec.name]
-        natural = weight.load()
-        if not np.isfinite(natural).all():
-            raise Refused(f"{weight.origin} holds numbers that are not finite")
-        with np.errstate(over="ignore"):
-            matrix = np.ascontiguousarray(spec.form.pack(natural), np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            matrix = np.ascontiguousarray(spec.form.pack(weight.load()), np.float32)
         if not np.isfinite(matrix).all():
-            raise Refused(f"{weight.origin} holds numbers beyond float32's range")
+            raise Refused(f"{weight.origin} gives numbers beyond float32's range")
         return matrix
 
     @property

@@ -189,7 +189,7 @@ def view(storage, offset, shape, stride, dtype=None):
             return np.zeros(shape, NUMBER_TYPES[dtype])
         flat = storage.numbers(dtype)[first:]
         strides = [s * item for s in stride]
-        return np.ascontiguousarray(np.lib.stride_tricks.as_strided(flat, shape, strides))
+        return np.lib.stride_tricks.as_strided(flat, shape, strides).copy()
 
     return Tensor(shape, dtype, load)
 
@@ -379,7 +379,7 @@ def read_zip(data):
     records = {info.filename: info for info in archive.infolist()}
     pickles = [name for name in records if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(pickles) != 1:
-        raise CheckpointError("a zip archive, but not of PyTorch: it has no data.pkl inside a folder")
+        raise CheckpointError("a zip archive, but not of PyTorch: no folder in it has a data.pkl")
     folder = pickles[0][:-len("data.pkl")]
     if folder + "constants.pkl" in records:
         raise CheckpointError("a TorchScript archive, which holds a program; "
@@ -566,7 +566,7 @@ def read_index(path):
         raise CheckpointError("the index has no weight_map")
     shards, tensors, kind = {}, {}, None
     for name, shard in weight_map.items():
-        if not isinstance(shard, str) or shard != os.path.basename(shard) or shard in ("", ".", ".."):
+        if not isinstance(shard, str) or shard in ("", "..") or shard != os.path.basename(shard):
             raise CheckpointError(f"the index places {name[:80]!r} in {str(shard)[:80]!r}, "
                                   "which is no plain file name")
         if shard not in shards:
@@ -593,7 +593,7 @@ def read_file(path):
     if data[:1] == b"\x80":
         return read_legacy(data)
     if data[257:262] == b"ustar":
-        raise CheckpointError("a tar archive, the form PyTorch used before 0.2 (or not a checkpoint)")
+        raise CheckpointError("a tar archive, the form of PyTorch before 0.2 (or no checkpoint)")
     raise CheckpointError("neither a PyTorch checkpoint (zip or legacy pickle) nor safetensors")
 
 
@@ -608,8 +608,10 @@ def read(path):
         found = [name for name in FOLDER_FILES if name in names][:1] or [
             name for name in names
             if name.endswith((".index.json", ".safetensors", ".bin", ".pth", ".pt"))]
-        if len(found) != 1:
-            raise CheckpointError("the folder holds no checkpoint" if not found else
-                                  f"the folder holds several files, name one: {enumerate_names(found)}")
+        if not found:
+            raise CheckpointError("the folder holds no checkpoint")
+        if len(found) > 1:
+            raise CheckpointError("the folder holds several files, name one: "
+                                  + enumerate_names(found))
         path = os.path.join(path, found[0])
     return Checkpoint(*(read_index if path.endswith(".json") else read_file)(path))

@@ -15,7 +15,7 @@ rename = renamer([
 
 
 def recognise(names):
-    return any(name.endswith("layers.0.global_token") for name in names)
+    return any("global_token" in name or ".gt_attn." in name for name in names)
 
 
 def read(checkpoint, options, told):

@@ -6,6 +6,7 @@ ever evaluated.
 
 import ast
 import re
+import warnings
 
 from ..checkpoint import CheckpointError, parse_json
 from ..canonical import BATCH_NORM_EPS, EXACT_SIZE, FIT_SIDES, MAX_SIDE, Refused
@@ -30,6 +31,7 @@ TOKEN = re.compile(r"""(?:\s|\\\n|\#[^\n]*)*(?:
     |(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
     |(?P<word>[A-Za-z_][\w.]*)
     |(?P<sign>\*\*|[-+=(){}\[\],:]))""", re.VERBOSE | re.DOTALL)
+END = re.compile(r"[ \t]*(?:\#[^\n]*)?(?:\n|\Z)")
 CONSTANTS = {"True": True, "False": False, "None": None}
 
 
@@ -50,6 +52,8 @@ class Literal:
     def __init__(self, text, place, variables):
         self.text, self.place, self.variables, self.depth = text, place, variables, 0
         self.value = self.parse_value()
+        if not END.match(text, self.place):
+            raise NoLiteral
 
     def next(self):
         match = TOKEN.match(self.text, self.place)
@@ -98,7 +102,9 @@ class Literal:
         value = ""
         while token is not None:        # texts side by side are one
             try:
-                piece = ast.literal_eval(token)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")         # of odd escapes such as \d
+                    piece = ast.literal_eval(token)
             except (ValueError, SyntaxError):
                 raise NoLiteral from None
             value += piece if isinstance(piece, str) else ""
@@ -301,10 +307,10 @@ class Told:
             model.remarks.append("the config's test pipeline also has " + ", ".join(foreign)
                                  + ", which a blob cannot say")
         if self.test.get("mode") == "slide":
-            crop, stride = numbers(self.test.get("crop_size"), 2), numbers(self.test.get("stride"), 2)
+            crop, stride = (numbers(self.test.get(key), 2) for key in ("crop_size", "stride"))
             how = f"slide, crop {crop}, stride {stride}"
             model.notes["test_mode"] = how
-            model.remarks.append(f"the authors test with {how}; here the whole picture is one input")
+            model.remarks.append(f"the authors test by {how}; here the whole picture is one input")
 
     def apply_classes(self, model):
         K = model.description["classes"]

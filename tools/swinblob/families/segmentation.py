@@ -85,13 +85,16 @@ def read_backbone(d, source, name, shifts=True):
         d["window_h"][i] = d["window_w"][i] = window
         d["shift_h"][i] = d["shift_w"][i] = window // 2 if shifts else 0
         d["hidden"][i] = source.shape(name(f"stage{i}.block0.mlp.fc1.weight"), 2)[0]
-        if name(f"stage{i}.norm.weight") in source:
+        if name(f"stage{i}.norm") in source.groups:
             d["feature_norms"] |= 1 << i
-    for flag, tensor in ((PATCH_NORM, "embed.norm.weight"), (POSITION, "embed.position"),
-                         (QKV_BIAS, "stage0.block0.attn.qkv.bias"),
-                         (MERGE_NORM, "stage0.merge.norm.weight")):
-        if name(tensor) in source:
-            d["flags"] |= flag
+        if name(f"stage{i}.merge.norm") in source.groups:
+            d["flags"] |= MERGE_NORM
+        if any(name(f"stage{i}.block{j}.attn.qkv.bias") in source for j in range(d["depth"][i])):
+            d["flags"] |= QKV_BIAS
+    if name("embed.norm") in source.groups:
+        d["flags"] |= PATCH_NORM
+    if name("embed.position") in source:
+        d["flags"] |= POSITION
     if not d["feature_norms"]:
         raise Refused(f"{name('stage0.norm.weight')} and its like are missing: no stage output is "
                       "normalised as segmentation needs it (a classifier's backbone)")
@@ -183,11 +186,9 @@ def describe_fcnhead(d, source):
     if concat:
         origin = HEAD_NAMES("head.cat") + ".conv.weight"
         if not convs:
-            raise Refused(f"{origin} concatenates without convolutions before it, which is not known")
+            raise Refused(f"{origin} stands without convolutions before it, which is not known")
     if convs:
         origin = HEAD_NAMES("head.conv0") + ".conv.weight"
         _, width, kernel, _ = source.shape(origin, 4)
     d.update(head=FCNHEAD, convs=convs, conv_kernel=kernel, conv_concat=int(concat),
              head_inputs=head_inputs(d, [width], [origin]))
-
-

@@ -2,6 +2,8 @@
 
 import re
 
+import numpy as np
+
 from ..canonical import Refused, Weight
 
 FLOATING = ("float32", "float64", "float16", "bfloat16")
@@ -40,7 +42,14 @@ class Source:
         tensor = self.left.pop(name)
         if tensor.dtype not in FLOATING:
             raise Refused(f"{name} holds {tensor.dtype} numbers, not weights")
-        return Weight(tensor.shape, tensor.read, name)
+
+        def load():
+            numbers = tensor.read()
+            if not np.isfinite(numbers).all():
+                raise Refused(f"{name} holds numbers that are not finite")
+            return numbers
+
+        return Weight(tensor.shape, load, name)
 
     def drop(self, what, reason):
         """Leaves out the tensors whose whole names match `what`, in which * stands for anything."""

@@ -1,5 +1,7 @@
 """Swin-Transformer-Semantic-Segmentation: the Swin authors' fork of mmseg 0.x."""
 
+import re
+
 from . import segmentation
 from .source import renamer
 from ..canonical import Refused
@@ -20,7 +22,7 @@ rename = renamer(RULES)
 
 
 def recognise(names):
-    return any(name.endswith("layers.0.blocks.0.attn.qkv.weight") for name in names)
+    return any(re.match(r"(backbone\.)?layers\.\d+\.blocks\.", name) for name in names)
 
 
 def read(checkpoint, options, told):

@@ -1,0 +1,54 @@
+"""The converter, within reach of the tests: its modules, and a model made without files."""
+
+import importlib.util
+import sys
+
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "tools"))
+from swinblob import blob, canonical, checkpoint, classes, families          # noqa: E402
+
+from . import SMALL                                                          # noqa: E402
+
+_spec = importlib.util.spec_from_file_location("convert_tool", ROOT / "tools" / "convert.py")
+tool = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(tool)
+
+def memory(arrays, **meta):
+    """A checkpoint that never was in a file."""
+    tensors = {name: checkpoint.Tensor(array.shape, str(array.dtype), lambda a=array: a)
+               for name, array in arrays.items()}
+    return checkpoint.Checkpoint("memory", {"meta": meta, "state_dict": tensors})
+
+
+def options(*arguments):
+    return tool.parse_arguments(["CHECKPOINT", "-o", "MODEL", *map(str, arguments)])
+
+
+def convert_state(arrays, *arguments, **meta):
+    """The canonical model of a state dict, all of it packed once."""
+    chosen = options(*arguments)
+    model = families.read(memory(arrays, **meta), chosen)
+    model.trim_tokens(chosen.max_size or (2048, 2048), chosen.max_size is not None)
+    tool.apply_preprocessing(model.description, chosen)
+    classes.apply(model, chosen)
+    model.check()
+    for spec in canonical.tensors(model.description):
+        model.matrix(spec)
+    return model
+
+
+def run(*arguments):
+    """The tool's exit code."""
+    try:
+        return tool.main([str(a) for a in arguments])
+    except SystemExit as end:
+        return end.code
+
+
+def write_small(path, state=SMALL, *arguments, **meta):
+    """Writes the blob of a state dict; the model."""
+    model = convert_state(state, *arguments, **meta)
+    model.notes = {"name": "small", "source": "Ünïcode"}
+    blob.write(path, model)
+    return model

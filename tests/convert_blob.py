@@ -1,0 +1,212 @@
+"""The blob as the converter writes and reads it: layouts, fields, damage."""
+
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from checkpoints import FCN, GLAM, SMALL, backbone_state
+from checkpoints.convert import blob, canonical, convert_state, write_small
+from swinblob.canonical import Refused
+
+quick = settings(max_examples=60, deadline=None,
+                 suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def plain_checksum(data):
+    a = b = 0
+    for word, in struct.iter_unpack("<I", data):
+        a = (a + word) % 2 ** 32
+        b = (b + a) % 2 ** 32
+    return a, b
+
+
+@quick
+@given(st.lists(st.binary(max_size=300).map(lambda b: b[:len(b) // 4 * 4]), max_size=4))
+def test_checksum_is_fletchers_however_it_is_fed(pieces):
+    checksum = blob.Checksum()
+    for piece in pieces:
+        checksum.feed(piece)
+    assert checksum.sums == plain_checksum(b"".join(pieces))
+
+
+def test_checksum_of_large_words_in_many_pieces():
+    data = b"\xff\xff\xff\xff" * 3000
+    checksum = blob.Checksum()
+    checksum.feed(data * 700)
+    once = blob.Checksum()
+    for _ in range(700):
+        once.feed(data)
+    assert checksum.sums == once.sums
+    n = 3000 * 700
+    assert checksum.sums == (-n % 2 ** 32, -n * (n + 1) // 2 % 2 ** 32)
+
+
+@quick
+@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([blob.PLAIN, blob.ROWS,
+                                                                blob.PANELS]))
+def test_layouts_hold_every_number_at_its_place(rows, columns, layout):
+    matrix = np.arange(1, rows * columns + 1, dtype="f4").reshape(rows, columns)
+    stored = blob.pack(matrix, layout)
+    assert stored.shape == blob.stored_shape(matrix.shape, layout)
+    assert (blob.unpack(stored, matrix.shape, layout) == matrix).all()
+    assert np.count_nonzero(stored) == matrix.size           # all the rest is zero
+    flat = stored.tobytes()
+    n, k = rows - 1, columns // 2
+    place = {blob.PLAIN: n * columns + k, blob.ROWS: n * (-(-columns // 16) * 16) + k,
+             blob.PANELS: (n // 16 * columns + k) * 16 + n % 16}[layout]
+    assert struct.unpack_from("<f", flat, 4 * place)[0] == matrix[n, k]
+
+
+def test_forms_follow_the_formulas_of_the_format():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(5, 3, 2, 2))
+    form = canonical.Convolution(5, 3, 2)
+    assert form.pack(x)[4, (1 * 2 + 0) * 3 + 2] == x[4, 2, 1, 0]
+
+    C, heads, d = 6, 2, 3
+    x = rng.normal(size=(3 * C, C))
+    packed = canonical.Heads((3 * C, C), 0, 3, heads, blob.PANELS).pack(x)
+    assert packed.shape == (3 * heads * 16, C)
+    for part, head, t, k in ((0, 1, 2, 3), (1, 0, 1, 5), (2, 1, 0, 0)):
+        factor = d ** -0.5 if part == 0 else 1
+        assert packed[(part * heads + head) * 16 + t, k] == x[part * C + head * d + t, k] * factor
+    assert not packed.reshape(3 * heads, 16, C)[:, d:].any()
+
+    x = rng.normal(size=(C, C))
+    packed = canonical.Heads((C, C), 1, 1, heads, blob.PANELS).pack(x)
+    assert packed.shape == (C, heads * 16) and packed[4, 1 * 16 + 2] == x[4, 1 * d + 2]
+
+    wh, ww = 3, 2
+    x = rng.normal(size=((2 * wh - 1) * (2 * ww - 1), heads))
+    packed = canonical.BiasTable(wh, ww, heads).pack(x)
+    for qr, qc, kr, kc in np.ndindex(wh, ww, wh, ww):
+        row = (qr - kr + wh - 1) * (2 * ww - 1) + (qc - kc + ww - 1)
+        assert (packed[:, kr - qr + wh - 1, kc - qc + ww - 1] == x[row]).all()
+
+
+@quick
+@given(st.integers(1, 4), st.integers(1, 40), st.sampled_from([1, 3]), st.integers(0, 1))
+def test_heads_come_back(heads, d, parts, axis):
+    natural = (5, 5)
+    natural = (parts * heads * d, 5) if axis == 0 else (5, parts * heads * d)
+    x = np.random.default_rng(d).normal(size=natural)
+    form = canonical.Heads(natural, axis, parts, heads, blob.PANELS)
+    packed = form.pack(x)
+    assert packed.shape == form.shape
+    assert np.allclose(form.unpack(packed), x, rtol=1e-15)
+
+
+def test_config_words_do_not_overlap_and_come_back():
+    used = [w for _, first, count, _ in blob.CONFIG for w in range(first, first + count)]
+    assert len(used) == len(set(used)) and max(used) < blob.CONFIG_WORDS
+    rng = np.random.default_rng(3)
+    d = {}
+    for name, _, count, dtype in blob.CONFIG:
+        values = (rng.integers(0, 2 ** 32, count).tolist() if dtype == "<u4"
+                  else rng.normal(size=count).astype("f4").tolist())
+        d[name] = values if count > 1 else values[0]
+    data = blob.config_bytes(d)
+    assert len(data) == 512 and blob.config_from_bytes(data) == d
+    assert set(d) == set(canonical.new_description())
+
+
+def reseal(data):
+    """A blob with a right checksum whatever was changed."""
+    checksum = blob.Checksum()
+    checksum.feed(bytes(data[blob.CHECKED_FROM:]))
+    data[24:32] = struct.pack("<2I", *checksum.sums)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("state", [SMALL, GLAM, FCN, backbone_state()],
+                         ids=["upernet", "glam", "fcn", "features"])
+def test_a_blob_gives_back_what_was_written(tmp_path, state):
+    model = write_small(tmp_path / "m.swin", state)
+    read = blob.read(tmp_path / "m.swin")
+    assert read.description == blob.config_from_bytes(blob.config_bytes(model.description))
+    assert read.class_names == model.class_names and read.notes == model.notes
+    assert read.class_colors == [tuple(c) for c in model.class_colors]
+    assert [spec.name for spec in read.specs] == list(read.offsets)
+    for spec in read.specs:
+        assert np.allclose(read.natural(spec.name), model.weights[spec.name].load(), rtol=2e-7,
+                           atol=0)
+        assert read.offsets[spec.name] % 64 == 0
+    assert plain_checksum(read.data[32:]) == struct.unpack_from("<2I", read.data, 24)
+
+
+def test_every_damaged_byte_of_the_fixed_parts_is_noticed(tmp_path):
+    write_small(tmp_path / "m.swin")
+    data = (tmp_path / "m.swin").read_bytes()
+    free = set()                    # words that may hold other values
+    for name, first, count, _ in blob.CONFIG:
+        if name in ("mean", "scale", "ignore_label", "mask", "eps", "reference", "feature_norms",
+                    "align_corners", "bgr", "shift_h", "shift_w", "crop_h", "crop_w", "stride_h",
+                    "stride_w", "neck_channels", "neck_convs", "conv_kernel", "conv_concat",
+                    "convs", "pool_scale", "position_h", "position_w", "position_rule",
+                    "token_rows", "token_middle", "resize_rule", "resize_a", "resize_b",
+                    "resize_filter", "resize_round", "depth", "heads", "hidden", "window_h",
+                    "window_w"):
+            free.update(range(first, first + count))
+    for place in range(0, blob.DIRECTORY_OFFSET + 3 * blob.ENTRY.size):
+        changed = bytearray(data)
+        changed[place] ^= 0x40
+        with pytest.raises(blob.BlobError):
+            blob.parse(bytes(changed))
+        if 24 <= place < 32 or (place - 128) // 4 in free:
+            continue
+        with pytest.raises(blob.BlobError):
+            blob.parse(reseal(changed))
+
+
+def test_config_words_of_the_first_stages_are_bound_to_the_directory(tmp_path):
+    write_small(tmp_path / "m.swin", GLAM)
+    data = (tmp_path / "m.swin").read_bytes()
+    first = {name: word for name, word, _, _ in blob.CONFIG}
+    for name in ("depth", "heads", "hidden", "window_h", "window_w", "feature_norms", "tokens",
+                 "token_rows", "pool_count", "classes", "head_channels", "width", "stages"):
+        changed = bytearray(data)
+        changed[128 + 4 * first[name]] ^= 3
+        with pytest.raises(blob.BlobError):
+            blob.parse(reseal(changed))
+
+
+def test_truncated_blobs_are_refused(tmp_path):
+    write_small(tmp_path / "m.swin")
+    data = (tmp_path / "m.swin").read_bytes()
+    for end in [*range(0, len(data), 1600), *range(0, 700, 7)]:
+        with pytest.raises(blob.BlobError):
+            blob.parse(data[:end])
+    with pytest.raises(blob.BlobError):
+        blob.parse(data + bytes(64))
+
+
+@settings(max_examples=300,
+          deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 30000), st.integers(1, 255)), min_size=1, max_size=4))
+def test_resealed_damage_never_raises_anything_but_bloberror(small_blob, flips):
+    changed = bytearray(small_blob)
+    for place, bits in flips:
+        changed[place % len(changed)] ^= bits
+    try:
+        blob.parse(reseal(changed))
+    except blob.BlobError:
+        pass
+
+
+@pytest.fixture(scope="module")
+def small_blob(tmp_path_factory):
+    path = tmp_path_factory.mktemp("blob") / "m.swin"
+    write_small(path)
+    return path.read_bytes()
+
+
+def test_texts_that_are_no_texts_are_refused(tmp_path):
+    for text in ("a\0b", "bell\a", "\x7f", "\ud800"):
+        model = convert_state(SMALL)
+        model.notes = {"name": text}
+        with pytest.raises(Refused):
+            blob.write(tmp_path / "m.swin", model)
+    assert not list(tmp_path.iterdir())
