@@ -81,13 +81,69 @@ SWIN_API const char *swin_status_text(swin_status status);      /* the sentence 
 /* -------------------------------------------------------------------------- */
 /* >>public: models                                                           */
 
+/* The self-test a blob may carry: segmenting the generated picture `seed` of width x height gives a
+   class map and logits with these checksums, on every machine. */
+typedef struct swin_reference {
+    uint32_t present, seed, width, height;
+    uint32_t classes[2], logits[2];     /* swin_checksum of the class map and of the logits' bits */
+} swin_reference;
+
+/* The canonical description of a model, word for word as it lies in the blob: every family of
+   checkpoints is mapped onto it. Values in brackets are reserved for later versions. */
+typedef struct swin_config {
+    uint32_t version;           /* of Swin: 1 (2: Swin V2) */
+    uint32_t body;              /* 0 backbone (1 Swin-Unet, 2 Swin-Unet with cross-attention upsampling) */
+    uint32_t head;              /* 0 none, 1 UPerHead, 2 FCNHead (3 PSP, 4 FPN, 5 Segformer, 6 GLAM's SegFormer, 7 classifier) */
+    uint32_t patch;             /* side of a patch in pixels */
+    uint32_t planes;            /* of the input: 3 */
+    uint32_t width;             /* E, channels of stage 0; stage i has E << i */
+    uint32_t stages;            /* 1..4 */
+    uint32_t input_rule;        /* 0 zero-pad to whole patches (1 floor, 2 exact) */
+    uint32_t depth[4];          /* blocks of a stage */
+    uint32_t heads[4];
+    uint32_t window_h[4], window_w[4];
+    uint32_t shift_h[4], shift_w[4];    /* of odd blocks; even blocks do not shift */
+    uint32_t hidden[4];         /* width of the MLP */
+    uint32_t shift_rule;        /* 0 as stored above (1 hf_model, 2 per_axis_padded) */
+    uint32_t roll_before_pad;   /* 0 (1: timm >= 0.9) */
+    float mask;                 /* added to the score of a pair in different regions: -100 */
+    float eps;                  /* of the blocks' norms; all other norms have 1e-5 */
+    uint32_t flags;             /* 1 patch norm, 2 qkv bias, 4 absolute position, 8 merge norm (16 final norm) */
+    uint32_t feature_norms;     /* bit i: feature i is normalised by stage i's norm */
+    uint32_t position_h, position_w;    /* grid of the absolute positions */
+    uint32_t position_rule;     /* 0 resized bicubically, 1 fits that grid only */
+    uint32_t tokens;            /* g, GLAM's global tokens a window */
+    uint32_t token_rows[4];     /* rows kept of the tokens' positional table; 0 where depth is 1 */
+    uint32_t token_middle[4];   /* N tokens take the kept rows from token_middle - floor(N / 2) */
+    uint32_t classes;           /* 0: features only */
+    uint32_t head_channels;
+    uint32_t head_inputs;       /* bit i: the head reads feature i */
+    uint32_t align_corners;     /* of the head's resizes */
+    uint32_t pool_count, pool_scale[8];
+    uint32_t convs, conv_kernel, conv_concat;           /* FCNHead */
+    uint32_t neck_channels, neck_convs[4];              /* (FPN neck) */
+    uint32_t ignore_label;
+    float mean[3], scale[3];    /* R, G, B: (pixel - mean) * scale, pixels 0..255; scale is 1 / std rounded from double */
+    uint32_t bgr;               /* 1: input plane 0 is blue */
+    uint32_t resize_rule;       /* 0 keep the size, 1 long side <= a and short side <= b (mmseg's keep_ratio, up and
+                                   down), 2 longest side a, 3 shortest side a, 4 exactly a high and b wide */
+    uint32_t resize_a, resize_b;
+    uint32_t resize_filter;     /* 0 bilinear, 1 bilinear antialiased when shrinking (2, 3: bicubic likewise) */
+    uint32_t resize_round;      /* 1: resized pixels are rounded to 8 bits */
+    uint32_t mode;              /* 0 whole pictures (1 sliding window) */
+    uint32_t crop_h, crop_w, stride_h, stride_w;        /* (of the sliding window) */
+    swin_reference reference;
+    uint32_t reserved[27];      /* zero */
+} swin_config;
+
 /* A checked view of a blob. Immutable once opened: any number of contexts, on any threads, may share
-   it. The fields are private. Keep the blob's bytes readable and unchanged while the model is used. */
+   it. Read `config`; the other fields are private. Keep the blob's bytes unchanged while the model is used. */
 typedef struct swin_model {
-    const unsigned char *blob;
-    size_t size;
+    swin_config config;
+    const unsigned char *blob, *directory;
     const char *strings;        /* class names and notes, in the blob */
-    uint32_t config[128];       /* the canonical description of the model (>>blob) */
+    size_t size, strings_size;
+    uint64_t tensors, data;     /* entries of the directory, offset of the data */
     void *easy;                 /* what swin_load and swin_segment own; NULL otherwise */
 } swin_model;
 
@@ -99,20 +155,6 @@ enum { SWIN_VERIFY = 1 };       /* swin_open: also verify the checksum (reads th
    Returns SWIN_OK, SWIN_ARGUMENT, SWIN_FORMAT or SWIN_UNSUPPORTED. */
 SWIN_API swin_status swin_open(swin_model *m, const void *blob, size_t size, unsigned flags, swin_error *err);
 
-/* What a model is, in plain numbers. */
-typedef struct swin_info {
-    int stages;                 /* backbone stages, 1..4; stage i works at 1/(patch * 2^i) of the input */
-    int channels[4];            /* of feature i */
-    int patch;                  /* pixels of a patch's side, normally 4 */
-    int tokens;                 /* GLAM's global tokens a window, 0 for plain Swin */
-    int classes;                /* 0: features only */
-    int ignore_label;           /* the class id that means "no class", normally 255; ids are 0..classes-1 */
-    int bgr;                    /* 1: the network's first input plane is blue */
-    float mean[3], scale[3];    /* input plane c = (pixel - mean[c]) * scale[c], pixels 0..255, in R,G,B order */
-    size_t parameters;          /* numbers held by the blob's tensors */
-} swin_info;
-
-SWIN_API swin_info swin_describe(const swin_model *m);
 SWIN_API const char *swin_class_name(const swin_model *m, int k);          /* UTF-8; NULL when k is no class */
 SWIN_API uint32_t swin_class_color(const swin_model *m, int k);            /* 0xRRGGBB */
 /* Notes travel with the weights: "name", "source", "licence", "training", ... NULL when there is none. */
@@ -123,14 +165,6 @@ SWIN_API const char *swin_note(const swin_model *m, const char *key);
 SWIN_API swin_status swin_input_size(const swin_model *m, int w, int h, int longest,
                                      int *input_w, int *input_h, swin_error *err);
 
-/* The self-test a blob may carry: segmenting the generated picture `seed` of width x height gives a
-   class map and logits with these checksums, on every machine. */
-typedef struct swin_reference {
-    uint32_t present, seed, width, height;
-    uint32_t classes[2], logits[2];     /* swin_checksum of the class map and of the logits' bits */
-} swin_reference;
-
-SWIN_API swin_reference swin_get_reference(const swin_model *m);
 /* Writes a reference into a blob in writable memory and renews the blob's checksum. */
 SWIN_API swin_status swin_set_reference(void *blob, size_t size, const swin_reference *r, swin_error *err);
 /* Fills w*h RGB pixels with the generated picture `seed`: smooth colours with texture, the same everywhere. */
@@ -144,7 +178,7 @@ SWIN_API void swin_checksum(const void *data, size_t size, uint32_t sums[2]);
 typedef struct swin_context swin_context;
 
 /* Instruction sets; all give the same bits. SWIN_CPU_BEST takes the best one the machine has. */
-typedef enum swin_cpu { SWIN_CPU_BEST, SWIN_CPU_SCALAR, SWIN_CPU_AVX2, SWIN_CPU_AVX512, SWIN_CPU_NEON } swin_cpu;
+typedef enum swin_cpu { SWIN_CPU_BEST, SWIN_CPU_SCALAR, SWIN_CPU_NEON, SWIN_CPU_AVX2, SWIN_CPU_AVX512 } swin_cpu;
 
 /* Results to keep. Asking for more costs memory, never other results. */
 enum {
@@ -266,3 +300,3793 @@ SWIN_API void swin_free(swin_model *m);         /* NULL is fine */
 }
 #endif
 #endif /* SWIN_H: the interface ends here */
+
+/* ========================================================================== */
+/* The implementation: rooms from the ground up, each calling only rooms above it.
+       >>platform   compilers, errors, sizes           >>plan     from (model, size) to a list of steps
+       >>numbers    a vector of 16 lanes, exp, GELU    >>layers   what a step computes
+       >>kernels    the inner loops, one table a pass  >>run      contexts, slices, results
+       >>blob       the file format and its reader     >>easy     files and malloc
+   During a kernel pass this file includes itself: then only >>numbers and >>kernels are seen. */
+
+#if defined(SWIN_IMPLEMENTATION) && !defined(SWIN__PASS) && !defined(SWIN__IMPLEMENTED)
+#define SWIN__IMPLEMENTED
+#define SWIN__BUILDING
+
+/* -------------------------------------------------------------------------- */
+/* >>platform: what the rest takes for granted                                */
+
+#include <math.h>
+#include <stdarg.h>
+#include <string.h>
+#ifndef SWIN_NO_STDIO
+#include <stdio.h>
+#endif
+#if !defined(SWIN_NO_MALLOC) && !defined(SWIN_MALLOC)
+#include <stdlib.h>
+#define SWIN_MALLOC(size) malloc(size)
+#define SWIN_FREE(p) free(p)
+#endif
+
+/* The name this file is included by, for the kernel passes: change it with the file's. */
+#ifndef SWIN_HEADER_NAME
+#define SWIN_HEADER_NAME "swin.h"
+#endif
+
+/* Same bits everywhere: no compiler may fuse a product with a sum on its own. */
+#if defined(__clang__)
+#pragma clang fp contract(off)
+#elif defined(__GNUC__)
+#pragma GCC push_options
+#pragma GCC optimize("fp-contract=off")
+#elif defined(_MSC_VER)
+#pragma fp_contract(off)
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The largest side of a picture or input, and the most pixels: bounds that keep every index an int. */
+#ifndef SWIN_MAX_SIDE
+#define SWIN_MAX_SIDE 16384
+#endif
+#ifndef SWIN_MAX_PIXELS
+#define SWIN_MAX_PIXELS (1 << 26)
+#endif
+
+static int swin__min(int a, int b) { return a < b ? a : b; }
+static int swin__max(int a, int b) { return a > b ? a : b; }
+static int swin__divide_up(int a, int b) { return (a + b - 1) / b; }
+static int swin__round_up(int a, int b) { return swin__divide_up(a, b) * b; }
+static int swin__padded(int n) { return swin__round_up(n, 16); }      /* columns as they are stored */
+static uint64_t swin__align64(uint64_t n) { return (n + 63) & ~(uint64_t)63; }
+
+static int swin__modulo(int a, int n)
+{
+    return a < n ? a : a - n;
+}
+
+/* A cancel flag is the one thing two threads may touch at once. */
+#if defined(__GNUC__) || defined(__clang__)
+static int swin__peek(const int *flag) { return __atomic_load_n(flag, __ATOMIC_RELAXED); }
+static void swin__poke(int *flag, int value) { __atomic_store_n(flag, value, __ATOMIC_RELAXED); }
+#else
+static int swin__peek(const int *flag) { return *(const volatile int *)flag; }
+static void swin__poke(int *flag, int value) { *(volatile int *)flag = value; }
+#endif
+
+/* Enough of printf for error sentences, so that the core needs no stdio: %s, %d and %z (a size_t). */
+static void swin__print(char *to, size_t room, const char *format, va_list args)
+{
+    size_t at = 0;
+    for (; *format && at + 1 < room; format++) {
+        char digits[24];
+        const char *piece = digits;
+        if (*format != '%') {
+            to[at++] = *format;
+            continue;
+        }
+        format++;
+        if (*format == 's') {
+            piece = va_arg(args, const char *);
+        } else {
+            char *d = digits + sizeof digits - 1;
+            long long value = *format == 'd' ? va_arg(args, int) : (long long)va_arg(args, size_t);
+            unsigned long long rest = value < 0 ? 0 - (unsigned long long)value : (unsigned long long)value;
+            *d = 0;
+            do *--d = (char)('0' + rest % 10); while (rest /= 10);
+            if (value < 0) *--d = '-';
+            piece = d;
+        }
+        while (*piece && at + 1 < room) to[at++] = *piece++;
+    }
+    to[at] = 0;
+}
+
+static void swin__format(char *to, size_t room, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    swin__print(to, room, format, args);
+    va_end(args);
+}
+
+static swin_status swin__fail(swin_error *err, swin_status status, const char *format, ...)
+{
+    if (err) {
+        va_list args;
+        va_start(args, format);
+        err->status = status;
+        swin__print(err->text, sizeof err->text, format, args);
+        va_end(args);
+    }
+    return status;
+}
+
+SWIN_API const char *swin_status_text(swin_status status)
+{
+    static const char *const text[] = {
+#define SWIN__TEXT(name, sentence) sentence,
+        SWIN_STATUS_LIST(SWIN__TEXT)
+#undef SWIN__TEXT
+    };
+    return (unsigned)status < SWIN_STATUS_COUNT ? text[status] : "no such status";
+}
+#endif /* the rooms before the kernels */
+
+#ifdef SWIN__BUILDING
+/* ==========================================================================
+   NUMBERS                                                          >>numbers
+
+   Everything hot works on one type: sixteen floats. A pass (one instruction
+   set) says in about sixty lines what the operations below are for it; what
+   is built from them is written once and is included once per pass. The
+   scalar pass is the specification: every other pass gives its bits.
+
+   Two rules make that so. A product never flows into a plain sum: where both
+   meet, vfma says so (one rounding), hence no compiler finds anything to
+   contract. And a sum over a row goes into sixteen lanes, element i to lane
+   i mod 16, then down one tree: 8, 4, 2, 1.
+   ========================================================================== */
+
+#ifndef SWIN__PASS
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* The passes, as values of SWIN__PASS while the header includes itself. */
+#define SWIN__SCALAR 1
+#define SWIN__NEON   2
+#define SWIN__AVX2   3
+#define SWIN__AVX512 4
+
+/* Which passes this compiler can build. TinyCC calls itself x86-64 but has no intrinsics; 32-bit
+   x86 has eight registers, too few for the tiles. */
+#ifndef SWIN_NO_SIMD
+#if (defined(__x86_64__) || defined(_M_X64)) && !defined(__TINYC__)
+#ifndef SWIN_NO_AVX2
+#define SWIN__HAS_AVX2
+#endif
+#ifndef SWIN_NO_AVX512
+#define SWIN__HAS_AVX512
+#endif
+#include <immintrin.h>
+#ifdef _MSC_VER
+#include <intrin.h>
+#else
+#include <cpuid.h>
+#endif
+#elif (defined(__aarch64__) || defined(_M_ARM64)) && !defined(SWIN_NO_NEON)
+#define SWIN__HAS_NEON
+#include <arm_neon.h>
+#endif
+#endif
+
+/* The tiles keep their sums in registers only if every operation is inlined, at -O2 too. */
+#if defined(__GNUC__) || defined(__clang__)
+#define SWIN__INLINE static inline __attribute__((always_inline))
+#define SWIN__PREFETCH(p) __builtin_prefetch(p)
+#elif defined(_MSC_VER)
+#define SWIN__INLINE static __forceinline
+#define SWIN__PREFETCH(p) ((void)(p))
+#else
+#define SWIN__INLINE static inline
+#define SWIN__PREFETCH(p) ((void)(p))
+#endif
+
+/* The vocabulary. Comparisons with a NaN are false, except vne's, which is true. */
+#define swin__v16      SWIN__FN(v16)       /* sixteen floats, lanes 0..15 */
+#define swin__vload    SWIN__FN(vload)     /* (p): p[0..15], any alignment */
+#define swin__vstore   SWIN__FN(vstore)    /* (p, v) */
+#define swin__vset1    SWIN__FN(vset1)     /* (x): x in all lanes */
+#define swin__vadd     SWIN__FN(vadd)      /* (a, b): a + b */
+#define swin__vsub     SWIN__FN(vsub)      /* (a, b): a - b */
+#define swin__vmul     SWIN__FN(vmul)      /* (a, b): a * b */
+#define swin__vmax     SWIN__FN(vmax)      /* (a, b): a > b ? a : b */
+#define swin__vmin     SWIN__FN(vmin)      /* (a, b): a < b ? a : b */
+#define swin__vabs     SWIN__FN(vabs)      /* (a): sign bit cleared */
+#define swin__vfma     SWIN__FN(vfma)      /* (a, b, c): a * b + c, rounded once */
+#define swin__vnfma    SWIN__FN(vnfma)     /* (a, b, c): c - a * b, rounded once */
+#define swin__vlt      SWIN__FN(vlt)       /* (a, b, yes, no): a < b ? yes : no */
+#define swin__vne      SWIN__FN(vne)       /* (a, b, yes, no): a != b ? yes : no */
+#define swin__vpow2    SWIN__FN(vpow2)     /* (v, t): v * 2^n where t = SWIN__MAGIC + n */
+#define swin__vkeep    SWIN__FN(vkeep)     /* (v, n): lanes below n, +0 in the others */
+#define swin__vsum     SWIN__FN(vsum)      /* (v): sum of the lanes: i with i + 8, i + 4, i + 2, i + 1 */
+#define swin__vhighest SWIN__FN(vhighest)  /* (v): vmax down the same tree */
+#define swin__vlowest  SWIN__FN(vlowest)   /* (v): vmin down the same tree */
+#define swin__vquads   SWIN__FN(vquads)    /* (p, ld): four floats each at p, p + 4 ld, + 8 ld, + 12 ld */
+#define swin__vturn    SWIN__FN(vturn)     /* (&a, &b, &c, &d): transpose the 4 x 4 in each quad of lanes */
+
+/* 1.5 * 2^23: adding it rounds a float to a whole number, which then stands in the low bits. */
+#define SWIN__MAGIC 12582912.0f
+
+static const float swin__lanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+#endif /* !SWIN__PASS */
+
+/* --- the scalar pass: sixteen floats in an array ------------------------------------------- */
+
+#if defined(SWIN__PASS) && SWIN__PASS == SWIN__SCALAR
+
+#define SWIN__FN(name) swin__##name##_scalar
+#define SWIN__NAME "scalar"
+#define SWIN__TILE_ROWS   1    /* no registers to keep a larger tile in */
+#define SWIN__TILE_PANELS 1
+#define SWIN__TILE_DEPTH  256
+
+typedef struct swin__v16 { float x[16]; } swin__v16;
+
+#define SWIN__EACH(expression) \
+    swin__v16 r; \
+    for (int i = 0; i < 16; i++) r.x[i] = (expression); \
+    return r
+#define SWIN__V swin__v16
+SWIN__INLINE SWIN__V swin__vload(const float *p) { SWIN__EACH(p[i]); }
+SWIN__INLINE void swin__vstore(float *p, SWIN__V v) { for (int i = 0; i < 16; i++) p[i] = v.x[i]; }
+SWIN__INLINE SWIN__V swin__vset1(float x) { SWIN__EACH(x); }
+SWIN__INLINE SWIN__V swin__vadd(SWIN__V a, SWIN__V b) { SWIN__EACH(a.x[i] + b.x[i]); }
+SWIN__INLINE SWIN__V swin__vsub(SWIN__V a, SWIN__V b) { SWIN__EACH(a.x[i] - b.x[i]); }
+SWIN__INLINE SWIN__V swin__vmul(SWIN__V a, SWIN__V b) { SWIN__EACH(a.x[i] * b.x[i]); }
+SWIN__INLINE SWIN__V swin__vmax(SWIN__V a, SWIN__V b) { SWIN__EACH(a.x[i] > b.x[i] ? a.x[i] : b.x[i]); }
+SWIN__INLINE SWIN__V swin__vmin(SWIN__V a, SWIN__V b) { SWIN__EACH(a.x[i] < b.x[i] ? a.x[i] : b.x[i]); }
+SWIN__INLINE SWIN__V swin__vabs(SWIN__V a) { SWIN__EACH(fabsf(a.x[i])); }
+SWIN__INLINE SWIN__V swin__vfma(SWIN__V a, SWIN__V b, SWIN__V c)
+{
+    SWIN__EACH(fmaf(a.x[i], b.x[i], c.x[i]));
+}
+SWIN__INLINE SWIN__V swin__vnfma(SWIN__V a, SWIN__V b, SWIN__V c)
+{
+    SWIN__EACH(fmaf(-a.x[i], b.x[i], c.x[i]));
+}
+SWIN__INLINE SWIN__V swin__vlt(SWIN__V a, SWIN__V b, SWIN__V yes, SWIN__V no)
+{
+    SWIN__EACH(a.x[i] < b.x[i] ? yes.x[i] : no.x[i]);
+}
+SWIN__INLINE SWIN__V swin__vne(SWIN__V a, SWIN__V b, SWIN__V yes, SWIN__V no)
+{
+    SWIN__EACH(a.x[i] != b.x[i] ? yes.x[i] : no.x[i]);
+}
+SWIN__INLINE SWIN__V swin__vpow2(SWIN__V v, SWIN__V t)
+{
+    uint32_t bits[16], shift[16];
+    memcpy(bits, v.x, sizeof bits);
+    memcpy(shift, t.x, sizeof shift);
+    for (int i = 0; i < 16; i++) bits[i] += shift[i] << 23;
+    memcpy(v.x, bits, sizeof bits);
+    return v;
+}
+SWIN__INLINE SWIN__V swin__vkeep(SWIN__V v, int n) { SWIN__EACH(i < n ? v.x[i] : 0.0f); }
+SWIN__INLINE float swin__vsum(SWIN__V v)
+{
+    for (int n = 8; n; n /= 2)
+        for (int i = 0; i < n; i++) v.x[i] += v.x[i + n];
+    return v.x[0];
+}
+SWIN__INLINE float swin__vhighest(SWIN__V v)
+{
+    for (int n = 8; n; n /= 2)
+        for (int i = 0; i < n; i++) v.x[i] = v.x[i] > v.x[i + n] ? v.x[i] : v.x[i + n];
+    return v.x[0];
+}
+SWIN__INLINE float swin__vlowest(SWIN__V v)
+{
+    for (int n = 8; n; n /= 2)
+        for (int i = 0; i < n; i++) v.x[i] = v.x[i] < v.x[i + n] ? v.x[i] : v.x[i + n];
+    return v.x[0];
+}
+SWIN__INLINE SWIN__V swin__vquads(const float *p, size_t ld)
+{
+    SWIN__EACH(p[(size_t)(i & ~3) * ld + (size_t)(i & 3)]);
+}
+SWIN__INLINE void swin__vturn(SWIN__V *a, SWIN__V *b, SWIN__V *c, SWIN__V *d)
+{
+    const SWIN__V row[4] = {*a, *b, *c, *d};
+    for (int i = 0; i < 16; i++) {
+        a->x[i] = row[i & 3].x[i & ~3];
+        b->x[i] = row[i & 3].x[(i & ~3) + 1];
+        c->x[i] = row[i & 3].x[(i & ~3) + 2];
+        d->x[i] = row[i & 3].x[(i & ~3) + 3];
+    }
+}
+#undef SWIN__EACH
+#undef SWIN__V
+
+/* --- AVX-512: one register ------------------------------------------------------------------ */
+
+#elif defined(SWIN__PASS) && SWIN__PASS == SWIN__AVX512
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"))), \
+                             apply_to = function)
+#elif defined(__GNUC__)
+#pragma GCC push_options
+#pragma GCC diagnostic push
+#pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")
+#pragma GCC diagnostic ignored "-Wuninitialized" /* GCC's own header: its bug 105593 */
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+#define SWIN__FN(name) swin__##name##_avx512
+#define SWIN__NAME "avx512"
+#define SWIN__TILE_ROWS   14   /* 14 x 32: 28 sums + 2 weights + 1 broadcast = 31 of 32 zmm */
+#define SWIN__TILE_PANELS 2
+#define SWIN__TILE_DEPTH  192  /* two panels of 192 x 16 floats: 24 of the 32 KiB of L1 */
+
+typedef __m512 swin__v16;
+
+#define SWIN__1(name, f) \
+    SWIN__INLINE swin__v16 name(swin__v16 a) { return f(a); }
+#define SWIN__2(name, f) \
+    SWIN__INLINE swin__v16 name(swin__v16 a, swin__v16 b) { return f(a, b); }
+#define SWIN__3(name, f) \
+    SWIN__INLINE swin__v16 name(swin__v16 a, swin__v16 b, swin__v16 c) { return f(a, b, c); }
+#define SWIN__PICK(name, how) \
+    SWIN__INLINE swin__v16 name(swin__v16 a, swin__v16 b, swin__v16 yes, swin__v16 no) \
+    { \
+        return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, how), no, yes); \
+    }
+SWIN__INLINE swin__v16 swin__vload(const float *p) { return _mm512_loadu_ps(p); }
+SWIN__INLINE void swin__vstore(float *p, swin__v16 v) { _mm512_storeu_ps(p, v); }
+SWIN__INLINE swin__v16 swin__vset1(float x) { return _mm512_set1_ps(x); }
+SWIN__2(swin__vadd, _mm512_add_ps)
+SWIN__2(swin__vsub, _mm512_sub_ps)
+SWIN__2(swin__vmul, _mm512_mul_ps)
+SWIN__2(swin__vmax, _mm512_max_ps)
+SWIN__2(swin__vmin, _mm512_min_ps)
+SWIN__1(swin__vabs, _mm512_abs_ps)
+SWIN__3(swin__vfma, _mm512_fmadd_ps)
+SWIN__3(swin__vnfma, _mm512_fnmadd_ps)
+SWIN__PICK(swin__vlt, _CMP_LT_OQ)
+SWIN__PICK(swin__vne, _CMP_NEQ_UQ)
+SWIN__INLINE swin__v16 swin__vpow2(swin__v16 v, swin__v16 t)
+{
+    const __m512i shift = _mm512_slli_epi32(_mm512_castps_si512(t), 23);
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(v), shift));
+}
+SWIN__INLINE swin__v16 swin__vkeep(swin__v16 v, int n)
+{
+    return _mm512_maskz_mov_ps((__mmask16)(n < 16 ? (1u << n) - 1 : 0xffff), v);
+}
+SWIN__INLINE swin__v16 swin__vquads(const float *p, size_t ld)
+{
+    const __m512 a = _mm512_insertf32x4(_mm512_castps128_ps512(_mm_loadu_ps(p)),
+                                        _mm_loadu_ps(p + 4 * ld), 1);
+    const __m512 b = _mm512_insertf32x4(a, _mm_loadu_ps(p + 8 * ld), 2);
+    return _mm512_insertf32x4(b, _mm_loadu_ps(p + 12 * ld), 3);
+}
+SWIN__INLINE void swin__vturn(__m512 *a, __m512 *b, __m512 *c, __m512 *d)
+{
+    const __m512 p = _mm512_unpacklo_ps(*a, *b), q = _mm512_unpackhi_ps(*a, *b);
+    const __m512 r = _mm512_unpacklo_ps(*c, *d), s = _mm512_unpackhi_ps(*c, *d);
+    *a = _mm512_shuffle_ps(p, r, 0x44), *b = _mm512_shuffle_ps(p, r, 0xee);
+    *c = _mm512_shuffle_ps(q, s, 0x44), *d = _mm512_shuffle_ps(q, s, 0xee);
+}
+#define SWIN__LOW(v)  _mm512_castps512_ps256(v)
+#define SWIN__HIGH(v) _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(v), 1))
+
+/* --- AVX2 with FMA: two registers ------------------------------------------------------------ */
+
+#elif defined(SWIN__PASS) && SWIN__PASS == SWIN__AVX2
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#elif defined(__GNUC__)
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#endif
+
+#define SWIN__FN(name) swin__##name##_avx2
+#define SWIN__NAME "avx2"
+#define SWIN__TILE_ROWS   6    /* 6 x 16: 12 sums + 2 weights + 1 broadcast = 15 of 16 ymm */
+#define SWIN__TILE_PANELS 1
+#define SWIN__TILE_DEPTH  256  /* one panel of 256 x 16 floats: 16 of the 32 KiB of L1 */
+
+typedef struct swin__v16 { __m256 lo, hi; } swin__v16;
+
+#define SWIN__1(name, f) \
+    SWIN__INLINE swin__v16 name(swin__v16 a) \
+    { \
+        a.lo = f(a.lo), a.hi = f(a.hi); \
+        return a; \
+    }
+#define SWIN__2(name, f) \
+    SWIN__INLINE swin__v16 name(swin__v16 a, swin__v16 b) \
+    { \
+        a.lo = f(a.lo, b.lo), a.hi = f(a.hi, b.hi); \
+        return a; \
+    }
+#define SWIN__3(name, f) \
+    SWIN__INLINE swin__v16 name(swin__v16 a, swin__v16 b, swin__v16 c) \
+    { \
+        a.lo = f(a.lo, b.lo, c.lo), a.hi = f(a.hi, b.hi, c.hi); \
+        return a; \
+    }
+#define SWIN__PICK(name, how) \
+    SWIN__INLINE swin__v16 name(swin__v16 a, swin__v16 b, swin__v16 yes, swin__v16 no) \
+    { \
+        no.lo = _mm256_blendv_ps(no.lo, yes.lo, _mm256_cmp_ps(a.lo, b.lo, how)); \
+        no.hi = _mm256_blendv_ps(no.hi, yes.hi, _mm256_cmp_ps(a.hi, b.hi, how)); \
+        return no; \
+    }
+SWIN__INLINE swin__v16 swin__vload(const float *p)
+{
+    const swin__v16 v = {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
+    return v;
+}
+SWIN__INLINE void swin__vstore(float *p, swin__v16 v)
+{
+    _mm256_storeu_ps(p, v.lo);
+    _mm256_storeu_ps(p + 8, v.hi);
+}
+SWIN__INLINE swin__v16 swin__vset1(float x)
+{
+    const swin__v16 v = {_mm256_set1_ps(x), _mm256_set1_ps(x)};
+    return v;
+}
+SWIN__INLINE __m256 SWIN__FN(abs)(__m256 a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+SWIN__INLINE __m256 SWIN__FN(pow2)(__m256 v, __m256 t)
+{
+    const __m256i shift = _mm256_slli_epi32(_mm256_castps_si256(t), 23);
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(v), shift));
+}
+SWIN__2(swin__vadd, _mm256_add_ps)
+SWIN__2(swin__vsub, _mm256_sub_ps)
+SWIN__2(swin__vmul, _mm256_mul_ps)
+SWIN__2(swin__vmax, _mm256_max_ps)
+SWIN__2(swin__vmin, _mm256_min_ps)
+SWIN__1(swin__vabs, SWIN__FN(abs))
+SWIN__3(swin__vfma, _mm256_fmadd_ps)
+SWIN__3(swin__vnfma, _mm256_fnmadd_ps)
+SWIN__PICK(swin__vlt, _CMP_LT_OQ)
+SWIN__PICK(swin__vne, _CMP_NEQ_UQ)
+SWIN__2(swin__vpow2, SWIN__FN(pow2))
+SWIN__INLINE swin__v16 swin__vkeep(swin__v16 v, int n)
+{
+    const swin__v16 zero = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    return swin__vlt(swin__vload(swin__lanes), swin__vset1((float)n), v, zero);
+}
+SWIN__INLINE swin__v16 swin__vquads(const float *p, size_t ld)
+{
+    const __m256 lo = _mm256_castps128_ps256(_mm_loadu_ps(p));
+    const __m256 hi = _mm256_castps128_ps256(_mm_loadu_ps(p + 8 * ld));
+    const swin__v16 v = {_mm256_insertf128_ps(lo, _mm_loadu_ps(p + 4 * ld), 1),
+                         _mm256_insertf128_ps(hi, _mm_loadu_ps(p + 12 * ld), 1)};
+    return v;
+}
+SWIN__INLINE void SWIN__FN(turn)(__m256 *a, __m256 *b, __m256 *c, __m256 *d)
+{
+    const __m256 p = _mm256_unpacklo_ps(*a, *b), q = _mm256_unpackhi_ps(*a, *b);
+    const __m256 r = _mm256_unpacklo_ps(*c, *d), s = _mm256_unpackhi_ps(*c, *d);
+    *a = _mm256_shuffle_ps(p, r, 0x44), *b = _mm256_shuffle_ps(p, r, 0xee);
+    *c = _mm256_shuffle_ps(q, s, 0x44), *d = _mm256_shuffle_ps(q, s, 0xee);
+}
+SWIN__INLINE void swin__vturn(swin__v16 *a, swin__v16 *b, swin__v16 *c, swin__v16 *d)
+{
+    SWIN__FN(turn)(&a->lo, &b->lo, &c->lo, &d->lo);
+    SWIN__FN(turn)(&a->hi, &b->hi, &c->hi, &d->hi);
+}
+#define SWIN__LOW(v)  (v).lo
+#define SWIN__HIGH(v) (v).hi
+
+/* --- NEON: four registers --------------------------------------------------------------------- */
+
+#elif defined(SWIN__PASS) && SWIN__PASS == SWIN__NEON
+
+#define SWIN__FN(name) swin__##name##_neon
+#define SWIN__NAME "neon"
+#define SWIN__TILE_ROWS   6    /* 6 x 16: 24 sums + 4 weights + 1 broadcast = 29 of 32 registers */
+#define SWIN__TILE_PANELS 1
+#define SWIN__TILE_DEPTH  256  /* one panel of 256 x 16 floats: 16 KiB of L1 */
+
+typedef struct swin__v16 { float32x4_t a, b, c, d; } swin__v16;
+
+#define SWIN__1(name, f) \
+    SWIN__INLINE swin__v16 name(swin__v16 x) \
+    { \
+        x.a = f(x.a), x.b = f(x.b), x.c = f(x.c), x.d = f(x.d); \
+        return x; \
+    }
+#define SWIN__2(name, f) \
+    SWIN__INLINE swin__v16 name(swin__v16 x, swin__v16 y) \
+    { \
+        x.a = f(x.a, y.a), x.b = f(x.b, y.b), x.c = f(x.c, y.c), x.d = f(x.d, y.d); \
+        return x; \
+    }
+#define SWIN__3(name, f) /* NEON's multiply-adds take the addend first */ \
+    SWIN__INLINE swin__v16 name(swin__v16 x, swin__v16 y, swin__v16 z) \
+    { \
+        z.a = f(z.a, x.a, y.a), z.b = f(z.b, x.b, y.b); \
+        z.c = f(z.c, x.c, y.c), z.d = f(z.d, x.d, y.d); \
+        return z; \
+    }
+#define SWIN__PICK(name, how, first, second) \
+    SWIN__INLINE swin__v16 name(swin__v16 x, swin__v16 y, swin__v16 yes, swin__v16 no) \
+    { \
+        no.a = vbslq_f32(how(x.a, y.a), first.a, second.a); \
+        no.b = vbslq_f32(how(x.b, y.b), first.b, second.b); \
+        no.c = vbslq_f32(how(x.c, y.c), first.c, second.c); \
+        no.d = vbslq_f32(how(x.d, y.d), first.d, second.d); \
+        return no; \
+    }
+SWIN__INLINE swin__v16 swin__vload(const float *p)
+{
+    const swin__v16 v = {vld1q_f32(p), vld1q_f32(p + 4), vld1q_f32(p + 8), vld1q_f32(p + 12)};
+    return v;
+}
+SWIN__INLINE void swin__vstore(float *p, swin__v16 v)
+{
+    vst1q_f32(p, v.a), vst1q_f32(p + 4, v.b), vst1q_f32(p + 8, v.c), vst1q_f32(p + 12, v.d);
+}
+SWIN__INLINE swin__v16 swin__vset1(float x)
+{
+    const float32x4_t q = vdupq_n_f32(x);
+    const swin__v16 v = {q, q, q, q};
+    return v;
+}
+/* FMAX and FMIN order zeros and NaNs in their own way; these do as the scalar pass does. */
+SWIN__INLINE float32x4_t SWIN__FN(max)(float32x4_t x, float32x4_t y)
+{
+    return vbslq_f32(vcgtq_f32(x, y), x, y);
+}
+SWIN__INLINE float32x4_t SWIN__FN(min)(float32x4_t x, float32x4_t y)
+{
+    return vbslq_f32(vcltq_f32(x, y), x, y);
+}
+SWIN__INLINE float32x4_t SWIN__FN(pow2)(float32x4_t v, float32x4_t t)
+{
+    const uint32x4_t shift = vshlq_n_u32(vreinterpretq_u32_f32(t), 23);
+    return vreinterpretq_f32_u32(vaddq_u32(vreinterpretq_u32_f32(v), shift));
+}
+SWIN__2(swin__vadd, vaddq_f32)
+SWIN__2(swin__vsub, vsubq_f32)
+SWIN__2(swin__vmul, vmulq_f32)
+SWIN__2(swin__vmax, SWIN__FN(max))
+SWIN__2(swin__vmin, SWIN__FN(min))
+SWIN__1(swin__vabs, vabsq_f32)
+SWIN__3(swin__vfma, vfmaq_f32)
+SWIN__3(swin__vnfma, vfmsq_f32)
+SWIN__PICK(swin__vlt, vcltq_f32, yes, no)
+SWIN__PICK(swin__vne, vceqq_f32, no, yes)
+SWIN__2(swin__vpow2, SWIN__FN(pow2))
+SWIN__INLINE swin__v16 swin__vkeep(swin__v16 v, int n)
+{
+    return swin__vlt(swin__vload(swin__lanes), swin__vset1((float)n), v, swin__vset1(0.0f));
+}
+#define SWIN__FOLD(name, f) \
+    SWIN__INLINE float name(swin__v16 v) \
+    { \
+        const float32x4_t q = f(f(v.a, v.c), f(v.b, v.d)); \
+        const float32x4_t h = f(q, vextq_f32(q, q, 2)); \
+        return vgetq_lane_f32(f(h, vextq_f32(h, h, 1)), 0); \
+    }
+SWIN__FOLD(swin__vsum, vaddq_f32)
+SWIN__FOLD(swin__vhighest, SWIN__FN(max))
+SWIN__FOLD(swin__vlowest, SWIN__FN(min))
+SWIN__INLINE swin__v16 swin__vquads(const float *p, size_t ld)
+{
+    const swin__v16 v = {vld1q_f32(p), vld1q_f32(p + 4 * ld), vld1q_f32(p + 8 * ld),
+                         vld1q_f32(p + 12 * ld)};
+    return v;
+}
+SWIN__INLINE void SWIN__FN(turn)(float32x4_t *a, float32x4_t *b, float32x4_t *c, float32x4_t *d)
+{
+    const float32x4x2_t p = vtrnq_f32(*a, *b), q = vtrnq_f32(*c, *d);
+    *a = vcombine_f32(vget_low_f32(p.val[0]), vget_low_f32(q.val[0]));
+    *b = vcombine_f32(vget_low_f32(p.val[1]), vget_low_f32(q.val[1]));
+    *c = vcombine_f32(vget_high_f32(p.val[0]), vget_high_f32(q.val[0]));
+    *d = vcombine_f32(vget_high_f32(p.val[1]), vget_high_f32(q.val[1]));
+}
+SWIN__INLINE void swin__vturn(swin__v16 *a, swin__v16 *b, swin__v16 *c, swin__v16 *d)
+{
+    SWIN__FN(turn)(&a->a, &b->a, &c->a, &d->a);
+    SWIN__FN(turn)(&a->b, &b->b, &c->b, &d->b);
+    SWIN__FN(turn)(&a->c, &b->c, &c->c, &d->c);
+    SWIN__FN(turn)(&a->d, &b->d, &c->d, &d->d);
+}
+
+#endif /* the vocabularies */
+
+#ifdef SWIN__LOW
+/* What both x86 passes share: down the tree from the two halves of the sixteen lanes. */
+#define SWIN__FOLD(name, f) \
+    SWIN__INLINE float name(swin__v16 v) \
+    { \
+        const __m256 h = _mm256_##f##_ps(SWIN__LOW(v), SWIN__HIGH(v)); \
+        __m128 q = _mm_##f##_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1)); \
+        q = _mm_##f##_ps(q, _mm_movehl_ps(q, q)); \
+        return _mm_cvtss_f32(_mm_##f##_ss(q, _mm_shuffle_ps(q, q, 1))); \
+    }
+SWIN__FOLD(swin__vsum, add)
+SWIN__FOLD(swin__vhighest, max)
+SWIN__FOLD(swin__vlowest, min)
+#undef SWIN__LOW
+#undef SWIN__HIGH
+#endif
+
+#ifdef SWIN__PASS
+
+/* exp(x) for x <= 88, within 2 units in the last place; below -87, where floats get denormal,
+   exactly 0. x = n ln 2 + r with whole n and |r| <= ln 2 / 2; ln 2 is taken away in two parts, the
+   first short enough for n * part to be exact. exp(r) = 1 + r Q(r), Q of degree 4 minimising the
+   largest relative error (9.2e-8), found by linear programming and rounded to floats. */
+SWIN__INLINE swin__v16 SWIN__FN(exp)(swin__v16 x)
+{
+    const swin__v16 magic = swin__vset1(SWIN__MAGIC), one = swin__vset1(1.0f);
+    const swin__v16 t = swin__vfma(x, swin__vset1(1.44269504f), magic); /* x / ln 2, rounded */
+    const swin__v16 n = swin__vsub(t, magic);
+    swin__v16 r = swin__vnfma(n, swin__vset1(0.693359375f), x);
+    r = swin__vnfma(n, swin__vset1(-2.12194440e-4f), r);
+    swin__v16 p = swin__vset1(0.00829027221f);
+    p = swin__vfma(p, r, swin__vset1(0.0418981612f));
+    p = swin__vfma(p, r, swin__vset1(0.166676387f));
+    p = swin__vfma(p, r, swin__vset1(0.499991477f));
+    p = swin__vfma(p, r, swin__vset1(0.999999702f));
+    p = swin__vpow2(swin__vfma(p, r, one), t);
+    return swin__vlt(x, swin__vset1(-87.0f), swin__vset1(0.0f), p);
+}
+
+/* GELU, x Phi(x) with Phi the normal distribution = max(x, 0) - |x| Phi(-|x|). The fourth root of
+   Phi(-t) is close to a polynomial: degree 8 on [0, 5.6] brings Phi(-t) within 5.2e-8 (weighted
+   minimax by linear programming, rounded to floats). Beyond 5.6 the term is below 1e-10.
+   Largest error of all, rounding included: 1.4e-7 max(1, |x|); with the exact erf in floats 1.1e-7. */
+SWIN__INLINE swin__v16 SWIN__FN(gelu16)(swin__v16 x)
+{
+    const swin__v16 t = swin__vmin(swin__vabs(x), swin__vset1(5.6f));
+    swin__v16 p = swin__vset1(-3.40829706e-06f);
+    p = swin__vfma(p, t, swin__vset1(5.85414855e-05f));
+    p = swin__vfma(p, t, swin__vset1(-0.000308168732f));
+    p = swin__vfma(p, t, swin__vset1(-3.30642288e-05f));
+    p = swin__vfma(p, t, swin__vset1(0.00379237323f));
+    p = swin__vfma(p, t, swin__vset1(0.00465232274f));
+    p = swin__vfma(p, t, swin__vset1(-0.050198786f));
+    p = swin__vfma(p, t, swin__vset1(-0.167733863f));
+    p = swin__vfma(p, t, swin__vset1(0.840896428f));
+    p = swin__vmul(p, p);
+    p = swin__vmul(p, p);
+    return swin__vnfma(t, p, swin__vmax(x, swin__vset1(0.0f)));
+}
+
+#endif /* SWIN__PASS */
+
+/* ==========================================================================
+   KERNELS                                                          >>kernels
+
+   The loops that take the time, and the choice among their passes. A map is
+   rows of floats, its rows padded to a multiple of 16 columns (n16, w16);
+   pads hold zeros and get what the formula makes of them. Pointers may have
+   any alignment; 64 bytes is fastest. Nothing is shared, nothing allocated.
+
+   Every result is the same in every pass: an output is a sum in the order
+   given here, one fused multiply-add a term.
+   ========================================================================== */
+
+#ifndef SWIN__PASS
+
+enum { SWIN__LINEAR, SWIN__RELU, SWIN__GELU };
+
+/* C = act(init + A B), element by element a sum over k in order. */
+typedef struct swin__product {
+    int m, n, k;          /* n is a multiple of 16 */
+    const float *a;       /* [m][k], rows lda apart */
+    size_t lda;
+    const float *b;       /* [k][n]: panel p, columns 16 p .. 16 p + 15, starts at b + p * panel, */
+    size_t ldb, panel;    /* its rows ldb apart. Packed weights: 16, 16 k. Plain rows: ld, 16 */
+    const float *init;    /* [m][n] rows ldi apart, or one row for all (ldi 0); NULL: +0; may be c */
+    size_t ldi;
+    float *c;             /* [m][n], rows ldc apart */
+    size_t ldc;
+    int act;              /* SWIN__LINEAR, SWIN__RELU, SWIN__GELU */
+} swin__product;
+
+/* The table of kernels: name and parameters. What each does stands above its body. */
+#define SWIN__KERNELS(X) \
+    X(gemm, (const swin__product *p)) \
+    X(relu, (float *x, size_t ld, int rows, int n16)) \
+    X(gelu, (float *x, size_t ld, int rows, int n16)) \
+    X(norm, (float *dst, const float *src, int n, const float *weight, const float *bias, float eps)) \
+    X(softmax, (float *s, size_t ld, int rows, int n16, const float *region, float mask, \
+                float *inverse)) \
+    X(online, (float *s, size_t ld, int rows, int n16, float *top, float *sum, float *out, \
+               size_t ldo, int w16)) \
+    X(scale, (float *x, size_t ld, int rows, int n16, const float *factor)) \
+    X(add, (float *x, size_t ldx, const float *y, size_t ldy, int rows, int n16)) \
+    X(transpose, (float *dst, const float *src, size_t ld, int rows, int w16)) \
+    X(combine, (float *dst, int n16, const float *const *src, const float *coef, int count, \
+                int accumulate)) \
+    X(wino_weights, (float *dst, size_t step, const float *src, size_t tap, int k)) \
+    X(wino_input, (float *dst, size_t step, const float *const *rows, int n16)) \
+    X(wino_output, (float *const *rows, const float *src, size_t step, int n16, int act)) \
+    X(labels, (void *dst, int bytes, int count, const float *row, size_t ld, const int *at, \
+               const float *coef, int taps, int classes))
+
+#define SWIN__MEMBER(name, parameters) void (*name) parameters;
+typedef struct swin__kernels {
+    const char *name;
+    SWIN__KERNELS(SWIN__MEMBER)
+} swin__kernels;
+#undef SWIN__MEMBER
+
+/* One tile of a product: up to SWIN__TILE_ROWS x SWIN__TILE_PANELS * 16 of C over k terms. */
+typedef struct swin__tile {
+    int k;
+    const float *a;
+    size_t lda;
+    const float *b;
+    size_t ldb, panel;
+    const float *from;    /* what the sums start from */
+    size_t ldf;
+    float *c;
+    size_t ldc;
+} swin__tile;
+
+static const float swin__zeros[32] = {0}; /* as wide as the widest tile */
+
+#endif /* !SWIN__PASS */
+
+#ifdef SWIN__PASS
+
+/* --- the product ---------------------------------------------------------------------------- */
+
+/* X(row, the pointer it is reached from, and how many rows on). Five pointers reach all rows with
+   the strides lda and 2 lda, both of which x86 can add while addressing: nothing spills. */
+#define SWIN__ROWS(X, j) \
+    X(0, a0, 0, j)  X(1, a0, 1, j)   X(2, a0, 2, j)   X(3, a3, 0, j)   X(4, a3, 1, j) \
+    X(5, a3, 2, j)  X(6, a6, 0, j)   X(7, a6, 1, j)   X(8, a6, 2, j)   X(9, a9, 0, j) \
+    X(10, a9, 1, j) X(11, a9, 2, j)  X(12, a12, 0, j) X(13, a12, 1, j)
+#define SWIN__START(i, p, s, j) \
+    swin__v16 c##i = zero, d##i = zero; \
+    if (rows > i) { \
+        c##i = swin__vload(t->from + i * t->ldf); \
+        if (panels > 1) d##i = swin__vload(t->from + i * t->ldf + 16); \
+    }
+#define SWIN__TERM(i, p, s, j) \
+    if (rows > i) { \
+        const swin__v16 x = swin__vset1(p[s * lda + j]); \
+        c##i = swin__vfma(x, w0, c##i); \
+        if (panels > 1) d##i = swin__vfma(x, w1, d##i); \
+    }
+#define SWIN__STEP(j) \
+    { \
+        const swin__v16 w0 = swin__vload(b), w1 = panels > 1 ? swin__vload(b + panel) : zero; \
+        SWIN__ROWS(SWIN__TERM, j) \
+        b += ldb; \
+    }
+#define SWIN__FINISH(i, p, s, j) \
+    if (rows > i) { \
+        swin__vstore(t->c + i * t->ldc, c##i); \
+        if (panels > 1) swin__vstore(t->c + i * t->ldc + 16, d##i); \
+    }
+
+/* rows and panels are constants wherever this is inlined; what lies beyond them vanishes. */
+SWIN__INLINE void SWIN__FN(tile)(const swin__tile *t, int rows, int panels)
+{
+    const swin__v16 zero = swin__vset1(0.0f);
+    const size_t lda = t->lda, ldb = t->ldb, panel = t->panel;
+    const float *a0 = t->a, *b = t->b;
+    const float *a3 = rows > 3 ? a0 + 3 * lda : a0, *a6 = rows > 6 ? a0 + 6 * lda : a0;
+    const float *a9 = rows > 9 ? a0 + 9 * lda : a0, *a12 = rows > 12 ? a0 + 12 * lda : a0;
+    int k = t->k;
+    SWIN__ROWS(SWIN__START, 0)
+    for (; k >= 2; k -= 2, a0 += 2, a3 += 2, a6 += 2, a9 += 2, a12 += 2) {
+        SWIN__STEP(0)
+        SWIN__STEP(1)
+    }
+    if (k > 0) SWIN__STEP(0)
+    SWIN__ROWS(SWIN__FINISH, 0)
+}
+#undef SWIN__ROWS
+#undef SWIN__START
+#undef SWIN__TERM
+#undef SWIN__STEP
+#undef SWIN__FINISH
+
+/* One function per tile shape, so that no edge is computed and thrown away. */
+#define SWIN__SHAPE(rows, panels) \
+    static void SWIN__FN(tile##rows##x##panels)(const swin__tile *t) \
+    { \
+        SWIN__FN(tile)(t, rows, panels); \
+    }
+#define SWIN__ENTRY(rows, panels) SWIN__FN(tile##rows##x##panels),
+#if SWIN__TILE_ROWS == 14
+#define SWIN__HEIGHTS(X, p) X(1, p) X(2, p) X(3, p) X(4, p) X(5, p) X(6, p) X(7, p) X(8, p) \
+    X(9, p) X(10, p) X(11, p) X(12, p) X(13, p) X(14, p)
+#elif SWIN__TILE_ROWS == 6
+#define SWIN__HEIGHTS(X, p) X(1, p) X(2, p) X(3, p) X(4, p) X(5, p) X(6, p)
+#else
+#define SWIN__HEIGHTS(X, p) X(1, p)
+#endif
+SWIN__HEIGHTS(SWIN__SHAPE, 1)
+#if SWIN__TILE_PANELS == 2
+SWIN__HEIGHTS(SWIN__SHAPE, 2)
+#endif
+static void (*const SWIN__FN(tiles)[SWIN__TILE_PANELS][SWIN__TILE_ROWS])(const swin__tile *) = {
+    {SWIN__HEIGHTS(SWIN__ENTRY, 1)},
+#if SWIN__TILE_PANELS == 2
+    {SWIN__HEIGHTS(SWIN__ENTRY, 2)},
+#endif
+};
+#undef SWIN__SHAPE
+#undef SWIN__ENTRY
+#undef SWIN__HEIGHTS
+
+/* x = max(x, 0), row by row */
+static void SWIN__FN(relu)(float *x, size_t ld, int rows, int n16)
+{
+    for (int i = 0; i < rows; i++, x += ld)
+        for (int c = 0; c < n16; c += 16)
+            swin__vstore(x + c, swin__vmax(swin__vload(x + c), swin__vset1(0.0f)));
+}
+
+/* x = GELU(x), row by row */
+static void SWIN__FN(gelu)(float *x, size_t ld, int rows, int n16)
+{
+    for (int i = 0; i < rows; i++, x += ld)
+        for (int c = 0; c < n16; c += 16)
+            swin__vstore(x + c, SWIN__FN(gelu16)(swin__vload(x + c)));
+}
+
+/* Terms k .. k + depth of the columns from n on, all rows. The rows are cut into tiles of nearly
+   equal height. Each tile also asks for its share of the next panels, so that they wait in cache. */
+static int SWIN__FN(strip)(const swin__product *p, int n, int k, int depth)
+{
+    const int panels = p->n - n >= 16 * SWIN__TILE_PANELS ? SWIN__TILE_PANELS : 1;
+    const int tiles = (p->m + SWIN__TILE_ROWS - 1) / SWIN__TILE_ROWS;
+    const int act = k + depth < p->k ? SWIN__LINEAR : p->act;
+    const float *b = p->b + (size_t)(n / 16) * p->panel + (size_t)k * p->ldb;
+    const int more = p->n - n - 16 * panels; /* columns after these */
+    const int ahead = more >= 16 * panels ? panels : more / 16;
+    const float *next = b + (size_t)panels * p->panel;
+    swin__tile t = {depth, p->a + k, p->lda, b, p->ldb, p->panel, swin__zeros, 0, p->c + n, p->ldc};
+    if (k > 0) t.from = t.c, t.ldf = p->ldc;
+    else if (p->init) t.from = p->init + n, t.ldf = p->ldi;
+    for (int i = 0, line = 0; i < tiles; i++) {
+        const int rows = p->m / tiles + (i < p->m % tiles);
+        for (; line < (i + 1) * depth / tiles; line++)
+            for (int j = 0; j < ahead; j++)
+                SWIN__PREFETCH(next + (size_t)line * p->ldb + (size_t)j * p->panel);
+        SWIN__FN(tiles)[panels - 1][rows - 1](&t);
+        if (act == SWIN__RELU) SWIN__FN(relu)(t.c, t.ldc, rows, 16 * panels);
+        if (act == SWIN__GELU) SWIN__FN(gelu)(t.c, t.ldc, rows, 16 * panels);
+        t.a += (size_t)rows * t.lda;
+        t.from += (size_t)rows * t.ldf;
+        t.c += (size_t)rows * t.ldc;
+    }
+    return 16 * panels;
+}
+
+/* See swin__product. k is cut into nearly equal blocks whose panels stay in L1 while all rows of A
+   pass by; between blocks the sums are stored as the floats they are, so that no bit changes. */
+static void SWIN__FN(gemm)(const swin__product *p)
+{
+    const int blocks = p->k > SWIN__TILE_DEPTH ? (p->k - 1) / SWIN__TILE_DEPTH + 1 : 1;
+    int k = 0;
+    for (int i = 0; i < blocks; i++) {
+        const int depth = p->k / blocks + (i < p->k % blocks);
+        for (int n = 0; n < p->n;) n += SWIN__FN(strip)(p, n, k, depth);
+        k += depth;
+    }
+}
+#undef SWIN__TILE_ROWS
+#undef SWIN__TILE_PANELS
+#undef SWIN__TILE_DEPTH
+
+/* --- rows: LayerNorm, softmax, sums ----------------------------------------------------------- */
+
+/* dst = (src - mean) / sqrt(variance + eps) * weight + bias over n columns; weight and bias are
+   padded with zeros, so dst's pads come out 0. dst may be src. */
+static void SWIN__FN(norm)(float *dst, const float *src, int n, const float *weight,
+                           const float *bias, float eps)
+{
+    swin__v16 sum = swin__vset1(0.0f), squares = sum;
+    for (int c = 0; c < n; c += 16) sum = swin__vadd(sum, swin__vkeep(swin__vload(src + c), n - c));
+    const swin__v16 mean = swin__vset1(swin__vsum(sum) / (float)n);
+    for (int c = 0; c < n; c += 16) {
+        const swin__v16 x = swin__vkeep(swin__vsub(swin__vload(src + c), mean), n - c);
+        squares = swin__vfma(x, x, squares);
+    }
+    const float variance = swin__vsum(squares) / (float)n;
+    const swin__v16 factor = swin__vset1(1.0f / sqrtf(variance + eps));
+    for (int c = 0; c < n; c += 16) {
+        const swin__v16 x = swin__vmul(swin__vsub(swin__vload(src + c), mean), factor);
+        swin__vstore(dst + c, swin__vfma(x, swin__vload(weight + c), swin__vload(bias + c)));
+    }
+}
+
+SWIN__INLINE float SWIN__FN(highest)(const float *s, int n16)
+{
+    swin__v16 top = swin__vload(s);
+    for (int c = 16; c < n16; c += 16) top = swin__vmax(swin__vload(s + c), top);
+    return swin__vhighest(top);
+}
+
+/* s = exp(s - top); returns the sum. Scores 87 below the top and lower become exactly 0. */
+SWIN__INLINE float SWIN__FN(exps)(float *s, int n16, float top)
+{
+    const swin__v16 shift = swin__vset1(top);
+    swin__v16 sum = swin__vset1(0.0f);
+    for (int c = 0; c < n16; c += 16) {
+        const swin__v16 e = SWIN__FN(exp)(swin__vsub(swin__vload(s + c), shift));
+        swin__vstore(s + c, e);
+        sum = swin__vadd(sum, e);
+    }
+    return swin__vsum(sum);
+}
+
+/* Adds mask to the keys of other regions; region 0 belongs to all. */
+SWIN__INLINE void SWIN__FN(masked)(float *s, int n16, const float *region, float own, float mask)
+{
+    const swin__v16 zero = swin__vset1(0.0f), mine = swin__vset1(own);
+    for (int c = 0; c < n16; c += 16) {
+        const swin__v16 key = swin__vload(region + c);
+        const swin__v16 other = swin__vne(key, mine, swin__vset1(mask), zero);
+        swin__vstore(s + c, swin__vadd(swin__vload(s + c), swin__vne(key, zero, other, zero)));
+    }
+}
+
+/* Rows of scores become exp(score - row's highest); inverse[i] = 1 / the sum of row i. With region
+   (n16 numbers; row i and key i are the same token) scores between regions get mask first. */
+static void SWIN__FN(softmax)(float *s, size_t ld, int rows, int n16, const float *region,
+                              float mask, float *inverse)
+{
+    for (int i = 0; i < rows; i++, s += ld) {
+        if (region && region[i] != 0.0f) SWIN__FN(masked)(s, n16, region, region[i], mask);
+        inverse[i] = 1.0f / SWIN__FN(exps)(s, n16, SWIN__FN(highest)(s, n16));
+    }
+}
+
+/* The same over keys that come in blocks: each row carries the highest score so far (top, at first
+   -1e30), the sum of exps relative to it and out [rows][w16], the sum of values so weighted (both
+   at first 0). Turns s into weights for this block's values and brings sum and out to the new top. */
+static void SWIN__FN(online)(float *s, size_t ld, int rows, int n16, float *top, float *sum,
+                             float *out, size_t ldo, int w16)
+{
+    for (int i = 0; i < rows; i++, s += ld, out += ldo) {
+        const float here = SWIN__FN(highest)(s, n16), now = here > top[i] ? here : top[i];
+        const swin__v16 shrink = SWIN__FN(exp)(swin__vset1(top[i] - now));
+        float lanes[16];
+        swin__vstore(lanes, shrink);
+        sum[i] = fmaf(sum[i], lanes[0], SWIN__FN(exps)(s, n16, now));
+        for (int c = 0; c < w16; c += 16)
+            swin__vstore(out + c, swin__vmul(swin__vload(out + c), shrink));
+        top[i] = now;
+    }
+}
+
+/* x[i][:] *= factor[i] */
+static void SWIN__FN(scale)(float *x, size_t ld, int rows, int n16, const float *factor)
+{
+    for (int i = 0; i < rows; i++, x += ld) {
+        const swin__v16 f = swin__vset1(factor[i]);
+        for (int c = 0; c < n16; c += 16)
+            swin__vstore(x + c, swin__vmul(swin__vload(x + c), f));
+    }
+}
+
+/* x += y */
+static void SWIN__FN(add)(float *x, size_t ldx, const float *y, size_t ldy, int rows, int n16)
+{
+    for (int i = 0; i < rows; i++, x += ldx, y += ldy)
+        for (int c = 0; c < n16; c += 16)
+            swin__vstore(x + c, swin__vadd(swin__vload(x + c), swin__vload(y + c)));
+}
+
+/* Up to four terms of combine: dst = start + coef[0] src[0] + ... in that order. */
+SWIN__INLINE void SWIN__FN(terms)(float *dst, int n16, const float *const *src, const float *coef,
+                                  int count, int accumulate)
+{
+    const float *s0 = src[0], *s1 = src[count > 1], *s2 = src[count > 2 ? 2 : 0];
+    const float *s3 = src[count > 3 ? 3 : 0];
+    const swin__v16 f0 = swin__vset1(coef[0]), f1 = swin__vset1(coef[count > 1]);
+    const swin__v16 f2 = swin__vset1(coef[count > 2 ? 2 : 0]);
+    const swin__v16 f3 = swin__vset1(coef[count > 3 ? 3 : 0]);
+    for (int c = 0; c < n16; c += 16) {
+        swin__v16 x = accumulate ? swin__vload(dst + c) : swin__vset1(0.0f);
+        x = swin__vfma(f0, swin__vload(s0 + c), x);
+        if (count > 1) x = swin__vfma(f1, swin__vload(s1 + c), x);
+        if (count > 2) x = swin__vfma(f2, swin__vload(s2 + c), x);
+        if (count > 3) x = swin__vfma(f3, swin__vload(s3 + c), x);
+        swin__vstore(dst + c, x);
+    }
+}
+
+/* dst = (accumulate ? dst : +0) + the sum over i in order of coef[i] src[i], rows of n16 columns:
+   bilinear rows, pooling, sums of taps. Four terms a round; between rounds the floats are stored. */
+static void SWIN__FN(combine)(float *dst, int n16, const float *const *src, const float *coef,
+                              int count, int accumulate)
+{
+    for (; count >= 4; count -= 4, src += 4, coef += 4, accumulate = 1)
+        SWIN__FN(terms)(dst, n16, src, coef, 4, accumulate);
+    if (count == 3) SWIN__FN(terms)(dst, n16, src, coef, 3, accumulate);
+    if (count == 2) SWIN__FN(terms)(dst, n16, src, coef, 2, accumulate);
+    if (count == 1) SWIN__FN(terms)(dst, n16, src, coef, 1, accumulate);
+}
+
+/* --- transpose -------------------------------------------------------------------------------- */
+
+/* dst[c][t] = src[t][c], 16 x 16; four columns at a time, in quads of tokens. */
+SWIN__INLINE void SWIN__FN(turn16)(float *dst, const float *src, size_t ld)
+{
+    for (int c = 0; c < 16; c += 4, dst += 64) {
+        swin__v16 r0 = swin__vquads(src + c, ld), r1 = swin__vquads(src + c + ld, ld);
+        swin__v16 r2 = swin__vquads(src + c + 2 * ld, ld), r3 = swin__vquads(src + c + 3 * ld, ld);
+        swin__vturn(&r0, &r1, &r2, &r3);
+        swin__vstore(dst, r0);
+        swin__vstore(dst + 16, r1);
+        swin__vstore(dst + 32, r2);
+        swin__vstore(dst + 48, r3);
+    }
+}
+
+/* Tokens x channels become panels of 16 tokens, dst[token / 16][channel][token % 16]: keys, as the
+   right side of q k^T. Tokens missing in the last panel are 0. */
+static void SWIN__FN(transpose)(float *dst, const float *src, size_t ld, int rows, int w16)
+{
+    for (; rows >= 16; rows -= 16, src += 16 * ld)
+        for (int c = 0; c < w16; c += 16, dst += 256) SWIN__FN(turn16)(dst, src + c, ld);
+    for (int c = 0; rows > 0 && c < w16; c += 16, dst += 256) {
+        float part[256] = {0};
+        for (int i = 0; i < rows; i++)
+            swin__vstore(part + 16 * i, swin__vload(src + (size_t)i * ld + c));
+        SWIN__FN(turn16)(dst, part, 16);
+    }
+}
+
+/* --- Winograd F(4 x 4, 3 x 3) ----------------------------------------------------------------- */
+
+/* The points are 0, a, -a, b, -b and infinity with a = 11/16 and b = 3/2. All their powers used
+   here are exact floats, and the error is a quarter of that of the usual 1, 2: with 512 channels of
+   normal data 3.6e-6 of the largest value (1, 2: 1.7e-5; direct sum in floats: 1.5e-6). Lavin and
+   Gray, "Fast Algorithms for Convolutional Neural Networks", 2015. */
+#define SWIN__A  0.6875f
+#define SWIN__A2 0.47265625f
+#define SWIN__B  1.5f
+#define SWIN__B2 2.25f
+
+/* Three filter taps become values at the points, times 1 / prod (point - other points). */
+SWIN__INLINE void SWIN__FN(wino_g)(swin__v16 *d, int step, swin__v16 g0, swin__v16 g1, swin__v16 g2)
+{
+    const swin__v16 a = swin__vset1(SWIN__A), b = swin__vset1(SWIN__B);
+    const swin__v16 ga = swin__vset1(1.0f / (2 * SWIN__A2 * (SWIN__A2 - SWIN__B2)));
+    const swin__v16 gb = swin__vset1(1.0f / (2 * SWIN__B2 * (SWIN__B2 - SWIN__A2)));
+    const swin__v16 evena = swin__vfma(swin__vset1(SWIN__A2), g2, g0);
+    const swin__v16 evenb = swin__vfma(swin__vset1(SWIN__B2), g2, g0);
+    d[0] = swin__vmul(g0, swin__vset1(1.0f / (SWIN__A2 * SWIN__B2)));
+    d[step] = swin__vmul(swin__vfma(a, g1, evena), ga);
+    d[2 * step] = swin__vmul(swin__vnfma(a, g1, evena), ga);
+    d[3 * step] = swin__vmul(swin__vfma(b, g1, evenb), gb);
+    d[4 * step] = swin__vmul(swin__vnfma(b, g1, evenb), gb);
+    d[5 * step] = g2;
+}
+
+/* Six pixels, step apart, become six values in place. */
+SWIN__INLINE void SWIN__FN(wino_b)(swin__v16 *d, int step)
+{
+    const swin__v16 a = swin__vset1(SWIN__A), a2 = swin__vset1(SWIN__A2);
+    const swin__v16 b = swin__vset1(SWIN__B), b2 = swin__vset1(SWIN__B2);
+    const swin__v16 both = swin__vset1(SWIN__A2 * SWIN__B2), sum = swin__vset1(SWIN__A2 + SWIN__B2);
+    const swin__v16 d1 = d[step], d2 = d[2 * step], d3 = d[3 * step], d4 = d[4 * step];
+    const swin__v16 evena = swin__vnfma(b2, d2, d4), odda = swin__vnfma(b2, d1, d3);
+    const swin__v16 evenb = swin__vnfma(a2, d2, d4), oddb = swin__vnfma(a2, d1, d3);
+    d[0] = swin__vfma(both, d[0], swin__vnfma(sum, d2, d4));
+    d[step] = swin__vfma(a, odda, evena);
+    d[2 * step] = swin__vnfma(a, odda, evena);
+    d[3 * step] = swin__vfma(b, oddb, evenb);
+    d[4 * step] = swin__vnfma(b, oddb, evenb);
+    d[5 * step] = swin__vfma(both, d1, swin__vnfma(sum, d3, d[5 * step]));
+}
+
+/* Six values become four pixels in place. */
+SWIN__INLINE void SWIN__FN(wino_a)(swin__v16 *d, int step)
+{
+    const swin__v16 evena = swin__vadd(d[step], d[2 * step]), odda = swin__vsub(d[step], d[2 * step]);
+    const swin__v16 evenb = swin__vadd(d[3 * step], d[4 * step]);
+    const swin__v16 oddb = swin__vsub(d[3 * step], d[4 * step]);
+    const swin__v16 a = swin__vmul(swin__vset1(SWIN__A), odda);
+    const swin__v16 a2 = swin__vmul(swin__vset1(SWIN__A2), evena);
+    const swin__v16 a3 = swin__vfma(swin__vset1(SWIN__A * SWIN__A2), odda, d[5 * step]);
+    d[0] = swin__vadd(d[0], swin__vadd(evena, evenb));
+    d[step] = swin__vfma(swin__vset1(SWIN__B), oddb, a);
+    d[2 * step] = swin__vfma(swin__vset1(SWIN__B2), evenb, a2);
+    d[3 * step] = swin__vfma(swin__vset1(SWIN__B * SWIN__B2), oddb, a3);
+}
+#undef SWIN__A
+#undef SWIN__A2
+#undef SWIN__B
+#undef SWIN__B2
+
+/* One panel of 16 filters: src[tap t][c][16], taps t = 3 y + x apart by tap, becomes
+   dst[36][c][16], apart by step, for c < k. */
+static void SWIN__FN(wino_weights)(float *dst, size_t step, const float *src, size_t tap, int k)
+{
+    for (int c = 0; c < k; c++, src += 16, dst += 16) {
+        swin__v16 d[18], u[36]; /* [6][3], [6][6] */
+        for (int x = 0; x < 3; x++) {
+            const float *g = src + (size_t)x * tap;
+            SWIN__FN(wino_g)(d + x, 3, swin__vload(g), swin__vload(g + 3 * tap),
+                             swin__vload(g + 6 * tap));
+        }
+        for (int y = 0; y < 6; y++)
+            SWIN__FN(wino_g)(u + 6 * y, 1, d[3 * y], d[3 * y + 1], d[3 * y + 2]);
+        for (int i = 0; i < 36; i++) swin__vstore(dst + (size_t)i * step, u[i]);
+    }
+}
+
+/* rows[6 y + x], the channels of a patch of 6 x 6 pixels, become dst[36][n16], apart by step. */
+static void SWIN__FN(wino_input)(float *dst, size_t step, const float *const *rows, int n16)
+{
+    for (int c = 0; c < n16; c += 16) {
+        swin__v16 d[36];
+        for (int i = 0; i < 36; i++) d[i] = swin__vload(rows[i] + c);
+        for (int x = 0; x < 6; x++) SWIN__FN(wino_b)(d + x, 6);
+        for (int y = 0; y < 6; y++) SWIN__FN(wino_b)(d + 6 * y, 1);
+        for (int i = 0; i < 36; i++) swin__vstore(dst + (size_t)i * step + c, d[i]);
+    }
+}
+
+/* src[36][n16], apart by step, becomes 4 x 4 pixels: rows[4 y + x] = act(rows[4 y + x] + pixel),
+   where the row is not NULL (outside). */
+static void SWIN__FN(wino_output)(float *const *rows, const float *src, size_t step, int n16,
+                                  int act)
+{
+    for (int c = 0; c < n16; c += 16) {
+        swin__v16 d[36];
+        for (int i = 0; i < 36; i++) d[i] = swin__vload(src + (size_t)i * step + c);
+        for (int x = 0; x < 6; x++) SWIN__FN(wino_a)(d + x, 6);
+        for (int y = 0; y < 4; y++) SWIN__FN(wino_a)(d + 6 * y, 1);
+        for (int i = 0; i < 16; i++)
+            if (rows[i])
+                swin__vstore(rows[i] + c, swin__vadd(swin__vload(rows[i] + c), d[i / 4 * 6 + i % 4]));
+    }
+    for (int i = 0; i < 16; i++) {
+        if (rows[i] && act == SWIN__RELU) SWIN__FN(relu)(rows[i], 0, 1, n16);
+        if (rows[i] && act == SWIN__GELU) SWIN__FN(gelu)(rows[i], 0, 1, n16);
+    }
+}
+
+/* --- labels ----------------------------------------------------------------------------------- */
+
+/* The class with the highest sum over taps of coef[t] src[t][class]; the lowest such class where
+   several are equal; a NaN never wins. */
+SWIN__INLINE int SWIN__FN(winner)(const float *row, size_t ld, const int *at, const float *coef,
+                                  int taps, int classes)
+{
+    const swin__v16 least = swin__vset1(-3e38f);
+    swin__v16 best = least, id = swin__vload(swin__lanes), which = id;
+    for (int c = 0; c < classes; c += 16) {
+        swin__v16 v = swin__vmul(swin__vset1(coef[0]), swin__vload(row + (size_t)at[0] * ld + c));
+        for (int t = 1; t < taps; t++)
+            v = swin__vfma(swin__vset1(coef[t]), swin__vload(row + (size_t)at[t] * ld + c), v);
+        if (c + 16 > classes) v = swin__vlt(id, swin__vset1((float)classes), v, least);
+        which = swin__vlt(best, v, id, which);
+        best = swin__vmax(v, best);
+        id = swin__vadd(id, swin__vset1(16.0f));
+    }
+    const swin__v16 top = swin__vset1(swin__vhighest(best));
+    return (int)swin__vlowest(swin__vne(best, top, swin__vset1(65536.0f), which));
+}
+
+/* The class of count pixels, as bytes (1 or 2 each): pixel x is the sum over t < taps (1 .. 4) of
+   coef[x][t] times the row of classes number at[x][t], rows ld apart. */
+static void SWIN__FN(labels)(void *dst, int bytes, int count, const float *row, size_t ld,
+                             const int *at, const float *coef, int taps, int classes)
+{
+    for (int x = 0; x < count; x++, at += taps, coef += taps) {
+        const int k = taps == 2 ? SWIN__FN(winner)(row, ld, at, coef, 2, classes)
+                                : SWIN__FN(winner)(row, ld, at, coef, taps, classes);
+        if (bytes == 1) ((uint8_t *)dst)[x] = (uint8_t)k;
+        else ((uint16_t *)dst)[x] = (uint16_t)k;
+    }
+}
+
+#define SWIN__ENTRY(name, parameters) SWIN__FN(name),
+static const swin__kernels SWIN__FN(kernels) = {SWIN__NAME, SWIN__KERNELS(SWIN__ENTRY)};
+#undef SWIN__ENTRY
+
+/* The end of a pass. */
+#undef SWIN__1
+#undef SWIN__2
+#undef SWIN__3
+#undef SWIN__PICK
+#undef SWIN__FOLD
+#undef SWIN__FN
+#undef SWIN__NAME
+#if SWIN__PASS == SWIN__AVX2 || SWIN__PASS == SWIN__AVX512
+#if defined(__clang__)
+#pragma clang attribute pop
+#elif defined(__GNUC__)
+#pragma GCC pop_options
+#if SWIN__PASS == SWIN__AVX512
+#pragma GCC diagnostic pop
+#endif
+#endif
+#endif
+
+#endif /* SWIN__PASS */
+
+/* --- the passes, and the choice among them ---------------------------------------------------- */
+
+#ifndef SWIN__PASS
+
+#define SWIN__PASS SWIN__SCALAR
+#include SWIN_HEADER_NAME
+#undef SWIN__PASS
+#ifdef SWIN__HAS_NEON
+#define SWIN__PASS SWIN__NEON
+#include SWIN_HEADER_NAME
+#undef SWIN__PASS
+#endif
+#ifdef SWIN__HAS_AVX2
+#define SWIN__PASS SWIN__AVX2
+#include SWIN_HEADER_NAME
+#undef SWIN__PASS
+#endif
+#ifdef SWIN__HAS_AVX512
+#define SWIN__PASS SWIN__AVX512
+#include SWIN_HEADER_NAME
+#undef SWIN__PASS
+#endif
+
+#if defined(SWIN__HAS_AVX2) || defined(SWIN__HAS_AVX512)
+static void swin__cpuid(unsigned leaf, unsigned r[4])
+{
+#ifdef _MSC_VER
+    __cpuidex((int *)r, (int)leaf, 0);
+#else
+    __cpuid_count(leaf, 0, r[0], r[1], r[2], r[3]);
+#endif
+}
+
+/* The register sets the operating system saves (XCR0): a processor that has AVX-512 is no use
+   under a system that forgets its registers. */
+static unsigned swin__saved_registers(void)
+{
+#ifdef _MSC_VER
+    return (unsigned)_xgetbv(0);
+#else
+    unsigned lo, hi;
+    __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+    return lo;
+#endif
+}
+
+static int swin__x86_pass(void)
+{
+    unsigned r[4];
+    swin__cpuid(0, r);
+    if (r[0] < 7) return SWIN__SCALAR;
+    swin__cpuid(1, r);
+    const unsigned base = 1u << 12 | 1u << 27 | 1u << 28; /* FMA, OSXSAVE, AVX */
+    if ((r[2] & base) != base) return SWIN__SCALAR;
+    const unsigned saved = swin__saved_registers();
+    swin__cpuid(7, r);
+    const unsigned wide = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31; /* F, DQ, BW, VL */
+    if ((saved & 0x06) != 0x06 || !(r[1] & 1u << 5)) return SWIN__SCALAR; /* xmm, ymm; AVX2 */
+    if ((saved & 0xe6) != 0xe6 || (r[1] & wide) != wide) return SWIN__AVX2; /* and masks, zmm */
+    return SWIN__AVX512;
+}
+#endif
+
+/* The table for cpu (SWIN__SCALAR ...), or with 0 the best this machine has; NULL if it lacks cpu. */
+static const swin__kernels *swin__choose(int cpu)
+{
+    const swin__kernels *best = &swin__kernels_scalar;
+    if (cpu == SWIN__SCALAR) return best;
+#ifdef SWIN__HAS_NEON
+    best = &swin__kernels_neon;
+    if (cpu == SWIN__NEON) return best;
+#endif
+#ifdef SWIN__HAS_AVX2
+    if (swin__x86_pass() >= SWIN__AVX2) {
+        best = &swin__kernels_avx2;
+        if (cpu == SWIN__AVX2) return best;
+    }
+#endif
+#ifdef SWIN__HAS_AVX512
+    if (swin__x86_pass() >= SWIN__AVX512) {
+        best = &swin__kernels_avx512;
+        if (cpu == SWIN__AVX512) return best;
+    }
+#endif
+    return cpu ? NULL : best;
+}
+
+#endif /* !SWIN__PASS */
+#endif /* SWIN__BUILDING */
+
+#if defined(SWIN__BUILDING) && !defined(SWIN__PASS)
+/* -------------------------------------------------------------------------- */
+/* >>blob: the file format, version 1, and its reader
+
+   Little-endian; every part starts at a multiple of 64 bytes, in this order, zero bytes between:
+
+   header, 128 bytes
+       0  8 bytes  magic "\x89SWIN\r\n\x1a"
+       8  u32      version, 1
+      12  u32      endian mark, 0x01020304
+      16  u64      size of the whole blob, a multiple of 64
+      24  u32[2]   checksum of all bytes from 32 to the end: Fletcher's two sums over the u32 words w of
+                   that range, modulo 2^32:  for each w: a += w, b += a  (both start at 0; [a, b])
+      32  u64[2]   config:    offset (128), size (512)
+      48  u64[2]   directory: offset (640), count of entries of 128 bytes
+      64  u64[2]   strings:   offset, size (without padding)
+      80  u64[2]   data:      offset, size (to the end of the blob)
+      96  32 bytes zero
+
+   config, 128 words of u32 or f32: the table SWIN__CONFIG below; words without a name are zero
+   directory: per tensor, in the order of swin__bind
+       0  64 bytes name, zero-padded ASCII
+      64  u32      number type: 0 f32 (1 f16, 2 bf16, 3 int8 per row: reserved)
+      68  u32      layout: 0 plain, 1 rows, 2 panels
+      72  u32[4]   shape, unused dimensions 1
+      88  u64      offset from the start of the blob, a multiple of 64; tensors follow each other in
+                   order, each at the next multiple of 64, the first at the start of data
+      96  u64      bytes
+     104  24 bytes zero
+   strings: UTF-8, each ended by a zero byte, in pairs: first one pair a class, its colour "#rrggbb" and its
+       name, in class order; then notes, key and text ("name", "source", "licence", "training", ...)
+
+   Layouts (numbers of the type, in this order)
+       plain   [s0][s1][s2][s3] as it is
+       rows    [s0][s1 rounded up to 16]: row-major rows padded with zeros; a vector is one row: shape {1, n}
+       panels  [ceil(N / 16)][K][16]: element (n, k) of a matrix of shape {N, K} at ((n / 16) * K + k) * 16 + n % 16;
+               outputs beyond N are zero. A convolution's k is (ky * kernel + kx) * inputs + input channel.
+
+   Tensors, in order (dp: head width rounded up to 16; q's rows and bias hold the factor head width^-0.5; V1 only so far)
+       embed.weight panels {E, patch*patch*3}, k = (ky*patch + kx)*3 + plane;  embed.bias {1,E}
+       embed.norm.weight, .bias {1,E}                                             if patch norm
+       embed.position rows {position_h*position_w, E}                             if absolute position
+       for stage i:
+         stage{i}.tokens rows {g, C}                                              if global tokens
+         stage{i}.token_position rows {token_rows[i], C}                          if global tokens and depth > 1
+         for block j:
+           stage{i}.block{j}.norm1.weight, .bias {1,C}
+           stage{i}.block{j}.attn.qkv.weight panels {3*heads*dp, C}: row (part*heads + head)*dp + t, rows t >= d zero
+           stage{i}.block{j}.attn.qkv.bias {1, 3*heads*dp}                        if qkv bias
+           stage{i}.block{j}.attn.bias plain {heads, 2*wh-1, 2*ww-1}: entry (head, kr-qr+wh-1, kc-qc+ww-1) is the relative
+                position bias of query (qr,qc) and key (kr,kc): key minus query, the papers' tables backwards
+           stage{i}.block{j}.attn.proj.weight panels {C, heads*dp}: k = head*dp + t, zero for t >= d;  .attn.proj.bias {1,C}
+           stage{i}.block{j}.global.qkv.weight, .bias, .global.proj.weight, .bias  likewise, if global tokens and j < depth-1
+           stage{i}.block{j}.norm2.weight, .bias {1,C}
+           stage{i}.block{j}.mlp.fc1.weight panels {hidden, C}, .bias {1,hidden};  .mlp.fc2.weight panels {C, hidden}, .bias {1,C}
+         stage{i}.norm.weight, .bias {1,C}                                        if bit i of feature_norms
+         stage{i}.merge.norm.weight, .bias {1,4C}                                 if i < stages-1 and merge norm
+         stage{i}.merge.weight panels {2C, 4C}, k = (2*column + row)*C + c         if i < stages-1
+       UPerHead (BatchNorm folded into weights and biases; inputs l = 0..L-1 the features of head_inputs, ch = head_channels):
+         head.pool{p}.weight panels {ch, c_last}, .bias {1,ch}, p = 0..pool_count-1
+         head.bottleneck.weight panels {ch, 9*(c_last + pool_count*ch)}, .bias
+         head.lateral{l}.weight panels {ch, c_l}, .bias, l = 0..L-2
+         head.fpn{l}.weight panels {ch, 9*ch}, .bias, l = 0..L-2
+         head.fuse.weight panels {ch, 9*L*ch}, .bias
+         head.classify.weight panels {classes, ch}, .bias
+       FCNHead (one input, kernel κ = conv_kernel):
+         head.conv{n}.weight panels {ch, κ*κ*(n ? ch : c_in)}, .bias, n = 0..convs-1
+         head.cat.weight panels {ch, κ*κ*(c_in + ch)}, .bias                      if conv_concat
+         head.classify.weight panels {classes, convs ? ch : c_in}, .bias
+*/
+
+
+/* Header and directory as they lie in the blob. */
+typedef struct swin__header {
+    unsigned char magic[8];
+    uint32_t version, endian;
+    uint64_t size;
+    uint32_t checksum[2];
+    uint64_t config[2], directory[2], strings[2], data[2];
+    unsigned char zero[32];
+} swin__header;
+
+typedef struct swin__entry {
+    char name[64];
+    uint32_t type, layout, shape[4];
+    unsigned char place[16];    /* u64 offset, u64 bytes: not aligned to 8 here */
+    unsigned char zero[24];
+} swin__entry;
+
+enum { SWIN__LAYOUT_PLAIN, SWIN__LAYOUT_ROWS, SWIN__LAYOUT_PANELS };
+
+enum { SWIN__CHECKED_FROM = 32 };       /* the checksum's first byte */
+
+static const unsigned char swin__magic[8] = { 0x89, 'S', 'W', 'I', 'N', '\r', '\n', 0x1a };
+
+SWIN_API void swin_checksum(const void *data, size_t size, uint32_t sums[2])
+{
+    const unsigned char *bytes = (const unsigned char *)data;
+    uint32_t a = 0, b = 0;
+    for (size_t i = 0; i < size; i += 4) {
+        uint32_t word = 0;
+        if (size - i >= 4) memcpy(&word, bytes + i, 4);
+        else memcpy(&word, bytes + i, size - i);
+        a += word;
+        b += a;
+    }
+    sums[0] = a;
+    sums[1] = b;
+}
+
+static int swin__zero(const void *p, size_t size)
+{
+    const unsigned char *bytes = (const unsigned char *)p;
+    for (size_t i = 0; i < size; i++)
+        if (bytes[i]) return 0;
+    return 1;
+}
+
+/* Are the strings pairs of printable UTF-8, the first `classes` of them "#rrggbb" and a name? */
+static int swin__strings_hold(const unsigned char *s, size_t size, uint32_t classes)
+{
+    size_t count = 0, start = 0;
+    for (size_t i = 0; i < size; i++) {
+        if (s[i] == 0) {
+            if (count % 2 == 0 && count / 2 < classes) {
+                if (i - start != 7 || s[start] != '#') return 0;
+                for (size_t j = start + 1; j < i; j++)
+                    if (!strchr("0123456789abcdef", s[j])) return 0;
+            }
+            count++;
+            start = i + 1;
+        } else if ((s[i] < 32 && s[i] != '\n' && s[i] != '\t') || s[i] == 127) {
+            return 0;
+        } else if (s[i] >= 128) {
+            int more = s[i] >= 0xc2 && s[i] < 0xe0 ? 1 : (s[i] & 0xf0) == 0xe0 ? 2 : s[i] >= 0xf0 && s[i] < 0xf5 ? 3 : 0;
+            if (!more) return 0;
+            for (; more; more--)
+                if (++i >= size || (s[i] & 0xc0) != 0x80) return 0;
+        }
+    }
+    return start == size && count % 2 == 0 && count / 2 >= classes;
+}
+
+/* The first string of the pair `index`, or NULL; its partner follows. */
+static const char *swin__pair(const swin_model *m, size_t index)
+{
+    const char *s = m->strings, *end = s + m->strings_size;
+    for (size_t skip = 2 * index; skip && s < end; skip--) s += strlen(s) + 1;
+    return s < end ? s : NULL;
+}
+
+static const char *swin__partner(const char *s)
+{
+    return s + strlen(s) + 1;
+}
+
+SWIN_API const char *swin_class_name(const swin_model *m, int k)
+{
+    if (k < 0 || (uint32_t)k >= m->config.classes) return NULL;
+    return swin__partner(swin__pair(m, (size_t)k));
+}
+
+SWIN_API uint32_t swin_class_color(const swin_model *m, int k)
+{
+    uint32_t color = 0;
+    if (k < 0 || (uint32_t)k >= m->config.classes) return 0;
+    for (const char *s = swin__pair(m, (size_t)k) + 1; *s; s++)
+        color = color * 16 + (uint32_t)(*s <= '9' ? *s - '0' : *s - 'a' + 10);
+    return color;
+}
+
+SWIN_API const char *swin_note(const swin_model *m, const char *key)
+{
+    const char *s;
+    for (size_t i = m->config.classes; (s = swin__pair(m, i)) != NULL; i++)
+        if (!strcmp(s, key)) return swin__partner(s);
+    return NULL;
+}
+
+SWIN_API swin_status swin_set_reference(void *blob, size_t size, const swin_reference *r, swin_error *err)
+{
+    unsigned char *bytes = (unsigned char *)blob;
+    uint32_t sums[2];
+    swin_model m;
+    swin_status status = swin_open(&m, blob, size, SWIN_VERIFY, err);
+    if (status) return status;
+    memcpy(bytes + sizeof(swin__header) + offsetof(swin_config, reference), r, sizeof *r);
+    swin_checksum(bytes + SWIN__CHECKED_FROM, size - SWIN__CHECKED_FROM, sums);
+    memcpy(bytes + offsetof(swin__header, checksum), sums, sizeof sums);
+    return SWIN_OK;
+}
+
+SWIN_API void swin_reference_picture(unsigned char *rgb, int w, int h, uint32_t seed)
+{
+    enum { CELL = 32 };
+    for (int y = 0; y < h; y++) {
+        for (int x = 0; x < w; x++) {
+            for (int c = 0; c < 3; c++) {
+                uint32_t value = 0;
+                for (int corner = 0; corner < 4; corner++) {        /* value noise, bilinear between cells */
+                    int right = corner & 1, below = corner >> 1;
+                    uint32_t cell = seed + 0x9e3779b9u * (uint32_t)(y / CELL + below)
+                                  + 0x85ebca6bu * (uint32_t)(x / CELL + right) + 0xc2b2ae35u * (uint32_t)c;
+                    cell = (cell ^ (cell >> 15)) * 0x2c1b3c6du;
+                    cell = (cell ^ (cell >> 12)) * 0x297a2d39u;
+                    value += (cell >> 24) * (uint32_t)(right ? x % CELL : CELL - x % CELL)
+                                          * (uint32_t)(below ? y % CELL : CELL - y % CELL);
+                }
+                value = value / (CELL * CELL) + (uint32_t)((x * 5 + y * 3) % 16);
+                rgb[((size_t)y * (size_t)w + (size_t)x) * 3 + (size_t)c] = (unsigned char)(value > 255 ? 255 : value);
+            }
+        }
+    }
+}
+
+/* -------------------------------------------------------------------------- */
+/* >>model: what a config implies - geometry and tensors                      */
+
+typedef struct swin__affine { const float *weight, *bias; } swin__affine;       /* of a LayerNorm */
+
+/* y = weight x + bias; weight in panels, bias NULL where there is none. */
+typedef struct swin__linear { const float *weight, *bias; } swin__linear;
+
+typedef struct swin__block {
+    swin__affine norm1, norm2;
+    swin__linear qkv, proj, fc1, fc2;
+    const float *table;                 /* [heads][2wh-1][2ww-1], key minus query */
+    swin__linear global_qkv, global_proj;
+} swin__block;
+
+typedef struct swin__stage {
+    const float *tokens;                /* [g][C] */
+    const float *token_position;        /* [token_rows][C] */
+    swin__affine norm, merge_norm;
+    swin__linear merge;
+} swin__stage;
+
+enum { SWIN__STAGES = 4, SWIN__POOLS = 8, SWIN__CONVS = 8 };
+
+typedef struct swin__weights {
+    swin__linear embed;
+    swin__affine embed_norm;
+    const float *position;              /* [position_h*position_w][E] */
+    swin__stage stage[SWIN__STAGES];
+    swin__linear pool[SWIN__POOLS], bottleneck, lateral[SWIN__STAGES], fpn[SWIN__STAGES], fuse;
+    swin__linear conv[SWIN__CONVS], cat, classify;
+} swin__weights;
+
+enum { SWIN__PATCH_NORM = 1, SWIN__QKV_BIAS = 2, SWIN__POSITION = 4, SWIN__MERGE_NORM = 8 };
+enum { SWIN__NO_HEAD, SWIN__UPER, SWIN__FCN };
+
+static int swin__channels(const swin_config *g, int stage) { return (int)g->width << stage; }
+static int swin__head_width(const swin_config *g, int i) { return swin__channels(g, i) / (int)g->heads[i]; }
+static int swin__heads_width(const swin_config *g, int i)           /* all heads of q, k or v, as stored */
+{
+    return (int)g->heads[i] * swin__padded(swin__head_width(g, i));
+}
+static int swin__blocks(const swin_config *g)
+{
+    int n = 0;
+    for (uint32_t i = 0; i < g->stages; i++) n += (int)g->depth[i];
+    return n;
+}
+static int swin__has_global(const swin_config *g, int stage, int block)     /* the last block's G-MSA feeds nothing */
+{
+    return g->tokens && block + 1 < (int)g->depth[stage];
+}
+
+/* Walks the directory in the order of >>blob: each call of swin__take and its kin expects the next tensor,
+   and the first one that is not what the config implies is reported. */
+typedef struct swin__binder {
+    const swin_model *model;
+    uint64_t next, offset;      /* the next entry, and where its data must start */
+    uint64_t end;               /* of the data */
+    char prefix[48];
+    swin_error *err;
+    swin_status status;
+} swin__binder;
+
+static const float *swin__mismatch(swin__binder *b, const char *name, const char *what)
+{
+    if (b->status == SWIN_OK)
+        b->status = swin__fail(b->err, SWIN_FORMAT, "%s%s: %s", b->prefix, name, what);
+    return NULL;
+}
+
+static const float *swin__take(swin__binder *b, const char *name, uint32_t layout, int s0, int s1, int s2)
+{
+    swin__entry e;
+    char expected[sizeof e.name];
+    uint64_t offset, bytes, implied = (uint64_t)s0 * (uint64_t)s1 * (uint64_t)s2 * 4;
+    if (b->status != SWIN_OK) return NULL;
+    if (b->next == b->model->tensors) return swin__mismatch(b, name, "the tensor is missing");
+    memcpy(&e, b->model->directory + b->next++ * sizeof e, sizeof e);
+    memcpy(&offset, e.place, 8);
+    memcpy(&bytes, e.place + 8, 8);
+
+    memset(expected, 0, sizeof expected);
+    swin__format(expected, sizeof expected, "%s%s", b->prefix, name);
+    if (memcmp(e.name, expected, sizeof expected)) return swin__mismatch(b, name, "another tensor is in its place");
+    if (e.type != 0) return swin__mismatch(b, name, "its number type is not f32");
+    if (e.layout != layout || !swin__zero(e.zero, sizeof e.zero)) return swin__mismatch(b, name, "unknown layout");
+    if (e.shape[0] != (uint32_t)s0 || e.shape[1] != (uint32_t)s1 || e.shape[2] != (uint32_t)s2 || e.shape[3] != 1)
+        return swin__mismatch(b, name, "its shape is not what the config implies");
+    if (layout == SWIN__LAYOUT_ROWS) implied = (uint64_t)s0 * (uint64_t)swin__padded(s1) * 4;
+    if (layout == SWIN__LAYOUT_PANELS) implied = (uint64_t)swin__padded(s0) * (uint64_t)s1 * 4;
+    if (bytes != implied) return swin__mismatch(b, name, "its size does not fit its shape");
+    if (offset != b->offset || offset > b->end || bytes > b->end - offset)
+        return swin__mismatch(b, name, "it does not lie where it should");
+    b->offset = swin__align64(offset + bytes);
+    return (const float *)(const void *)(b->model->blob + offset);
+}
+
+static const float *swin__vector(swin__binder *b, const char *name, int n)
+{
+    return swin__take(b, name, SWIN__LAYOUT_ROWS, 1, n, 1);
+}
+
+/* The two tensors of a layer: `name`.weight and, where it has one, `name`.bias. */
+static swin__affine swin__take_affine(swin__binder *b, const char *name, int n)
+{
+    swin__affine a;
+    char full[48];
+    swin__format(full, sizeof full, "%s.weight", name);
+    a.weight = swin__vector(b, full, n);
+    swin__format(full, sizeof full, "%s.bias", name);
+    a.bias = swin__vector(b, full, n);
+    return a;
+}
+
+static swin__linear swin__take_linear(swin__binder *b, const char *name, int outputs, int inputs, int bias)
+{
+    swin__linear l;
+    char full[48];
+    swin__format(full, sizeof full, "%s.weight", name);
+    l.weight = swin__take(b, full, SWIN__LAYOUT_PANELS, outputs, inputs, 1);
+    swin__format(full, sizeof full, "%s.bias", name);
+    l.bias = bias ? swin__vector(b, full, outputs) : NULL;
+    return l;
+}
+
+static void swin__bind_block(swin__binder *b, swin__block *block, int i, int j)
+{
+    const swin_config *g = &b->model->config;
+    int c = swin__channels(g, i), wide = swin__heads_width(g, i), hidden = (int)g->hidden[i];
+    int qkv_bias = (g->flags & SWIN__QKV_BIAS) != 0;
+    swin__format(b->prefix, sizeof b->prefix, "stage%d.block%d.", i, j);
+    memset(block, 0, sizeof *block);
+    block->norm1 = swin__take_affine(b, "norm1", c);
+    block->qkv = swin__take_linear(b, "attn.qkv", 3 * wide, c, qkv_bias);
+    block->table = swin__take(b, "attn.bias", SWIN__LAYOUT_PLAIN, (int)g->heads[i],
+                              2 * (int)g->window_h[i] - 1, 2 * (int)g->window_w[i] - 1);
+    block->proj = swin__take_linear(b, "attn.proj", c, wide, 1);
+    if (swin__has_global(g, i, j)) {
+        block->global_qkv = swin__take_linear(b, "global.qkv", 3 * wide, c, qkv_bias);
+        block->global_proj = swin__take_linear(b, "global.proj", c, wide, 1);
+    }
+    block->norm2 = swin__take_affine(b, "norm2", c);
+    block->fc1 = swin__take_linear(b, "mlp.fc1", hidden, c, 1);
+    block->fc2 = swin__take_linear(b, "mlp.fc2", c, hidden, 1);
+}
+
+static void swin__bind_stage(swin__binder *b, swin__stage *stage, swin__block *blocks, int i)
+{
+    const swin_config *g = &b->model->config;
+    int c = swin__channels(g, i);
+    swin__block unused;
+    swin__format(b->prefix, sizeof b->prefix, "stage%d.", i);
+    if (g->tokens) stage->tokens = swin__take(b, "tokens", SWIN__LAYOUT_ROWS, (int)g->tokens, c, 1);
+    if (g->tokens && g->depth[i] > 1)
+        stage->token_position = swin__take(b, "token_position", SWIN__LAYOUT_ROWS, (int)g->token_rows[i], c, 1);
+    for (int j = 0; j < (int)g->depth[i]; j++) swin__bind_block(b, blocks ? blocks + j : &unused, i, j);
+    swin__format(b->prefix, sizeof b->prefix, "stage%d.", i);
+    if (g->feature_norms >> i & 1) stage->norm = swin__take_affine(b, "norm", c);
+    if (i + 1 < (int)g->stages) {
+        if (g->flags & SWIN__MERGE_NORM) stage->merge_norm = swin__take_affine(b, "merge.norm", 4 * c);
+        stage->merge = swin__take_linear(b, "merge", 2 * c, 4 * c, 0);
+    }
+}
+
+/* The features a head reads, finest first; returns how many. */
+static int swin__head_inputs(const swin_config *g, int inputs[SWIN__STAGES])
+{
+    int n = 0;
+    for (int i = 0; i < (int)g->stages; i++)
+        if (g->head_inputs >> i & 1) inputs[n++] = i;
+    return n;
+}
+
+static void swin__bind_uper(swin__binder *b, swin__weights *w)
+{
+    const swin_config *g = &b->model->config;
+    int inputs[SWIN__STAGES], levels = swin__head_inputs(g, inputs), ch = (int)g->head_channels;
+    int top = swin__channels(g, inputs[levels - 1]), pools = (int)g->pool_count;
+    char name[16];
+    for (int p = 0; p < pools; p++) {
+        swin__format(name, sizeof name, "pool%d", p);
+        w->pool[p] = swin__take_linear(b, name, ch, top, 1);
+    }
+    w->bottleneck = swin__take_linear(b, "bottleneck", ch, 9 * (top + pools * ch), 1);
+    for (int l = 0; l + 1 < levels; l++) {
+        swin__format(name, sizeof name, "lateral%d", l);
+        w->lateral[l] = swin__take_linear(b, name, ch, swin__channels(g, inputs[l]), 1);
+    }
+    for (int l = 0; l + 1 < levels; l++) {
+        swin__format(name, sizeof name, "fpn%d", l);
+        w->fpn[l] = swin__take_linear(b, name, ch, 9 * ch, 1);
+    }
+    w->fuse = swin__take_linear(b, "fuse", ch, 9 * levels * ch, 1);
+    w->classify = swin__take_linear(b, "classify", (int)g->classes, ch, 1);
+}
+
+static void swin__bind_fcn(swin__binder *b, swin__weights *w)
+{
+    const swin_config *g = &b->model->config;
+    int inputs[SWIN__STAGES], area = (int)(g->conv_kernel * g->conv_kernel), ch = (int)g->head_channels;
+    int in = swin__channels(g, inputs[swin__head_inputs(g, inputs) - 1]), convs = (int)g->convs;
+    char name[16];
+    for (int n = 0; n < convs; n++) {
+        swin__format(name, sizeof name, "conv%d", n);
+        w->conv[n] = swin__take_linear(b, name, ch, area * (n ? ch : in), 1);
+    }
+    if (g->conv_concat) w->cat = swin__take_linear(b, "cat", ch, area * (in + ch), 1);
+    w->classify = swin__take_linear(b, "classify", (int)g->classes, convs ? ch : in, 1);
+}
+
+/* Binds all weights; blocks (NULL: only check) has room for every stage's blocks, in order. */
+static swin_status swin__bind(const swin_model *m, swin__weights *w, swin__block *blocks, swin_error *err)
+{
+    const swin_config *g = &m->config;
+    swin__binder b = { m, 0, m->data, m->size, "embed.", err, SWIN_OK };
+    int e = (int)g->width, patch = (int)g->patch;
+    b.prefix[5] = 0;
+    w->embed = swin__take_linear(&b, "", e, patch * patch * (int)g->planes, 1);
+    b.prefix[5] = '.';
+    if (g->flags & SWIN__PATCH_NORM) w->embed_norm = swin__take_affine(&b, "norm", e);
+    if (g->flags & SWIN__POSITION)
+        w->position = swin__take(&b, "position", SWIN__LAYOUT_ROWS, (int)(g->position_h * g->position_w), e, 1);
+    for (int i = 0; i < (int)g->stages; i++) {
+        swin__bind_stage(&b, &w->stage[i], blocks, i);
+        if (blocks) blocks += g->depth[i];
+    }
+    swin__format(b.prefix, sizeof b.prefix, "head.");
+    if (g->head == SWIN__UPER) swin__bind_uper(&b, w);
+    if (g->head == SWIN__FCN) swin__bind_fcn(&b, w);
+    if (b.status == SWIN_OK && b.next != m->tensors)
+        return swin__fail(err, SWIN_FORMAT, "the directory holds more tensors than the config implies");
+    if (b.status == SWIN_OK && b.offset != m->size)
+        return swin__fail(err, SWIN_FORMAT, "the data part is longer than its tensors");
+    return b.status;
+}
+
+/* Every field of a config in its range, and nothing in it that this version does not compute. */
+static swin_status swin__check_config(const swin_config *g, swin_error *err)
+{
+#define SWIN__DEMAND(holds, status, text) do { if (!(holds)) return swin__fail(err, status, text); } while (0)
+    static const uint32_t known = SWIN__PATCH_NORM | SWIN__QKV_BIAS | SWIN__POSITION | SWIN__MERGE_NORM;
+    SWIN__DEMAND(g->version == 1, SWIN_UNSUPPORTED, "config: only Swin V1 is known to this version");
+    SWIN__DEMAND(g->body == 0, SWIN_UNSUPPORTED, "config: a body this version does not know (a Unet?)");
+    SWIN__DEMAND(g->head <= SWIN__FCN, SWIN_UNSUPPORTED, "config: a head this version does not know");
+    SWIN__DEMAND(!(g->input_rule || g->shift_rule || g->roll_before_pad || g->mode), SWIN_UNSUPPORTED,
+                 "config: an input, shift, roll or inference rule this version does not know");
+    SWIN__DEMAND(!(g->flags & ~known), SWIN_UNSUPPORTED, "config: flags this version does not know");
+    SWIN__DEMAND(g->resize_rule <= 4 && g->resize_filter <= 1 && g->position_rule <= 1, SWIN_UNSUPPORTED,
+                 "config: a resizing rule this version does not know");
+    SWIN__DEMAND(g->planes == 3 && g->patch >= 1 && g->patch <= 32, SWIN_UNSUPPORTED, "config: planes or patch size");
+    SWIN__DEMAND(g->width >= 1 && g->width <= 4096, SWIN_FORMAT, "config: width is not 1..4096");
+    SWIN__DEMAND(g->stages >= 1 && g->stages <= SWIN__STAGES, SWIN_FORMAT, "config: stages is not 1..4");
+    SWIN__DEMAND(g->tokens <= 256, SWIN_FORMAT, "config: more than 256 global tokens");
+    SWIN__DEMAND(g->eps > 0 && g->eps < 1 && g->mask <= 0 && g->mask >= -1e6f, SWIN_FORMAT, "config: eps or mask");
+    SWIN__DEMAND(g->feature_norms >> g->stages == 0 && g->head_inputs >> g->stages == 0, SWIN_FORMAT,
+                 "config: a feature that no stage makes");
+    SWIN__DEMAND(!(g->head_inputs & ~g->feature_norms), SWIN_UNSUPPORTED, "config: the head reads a feature without a norm");
+    SWIN__DEMAND(!(g->flags & SWIN__POSITION) || (g->position_h - 1 < 4096 && g->position_w - 1 < 4096), SWIN_FORMAT,
+                 "config: the grid of absolute positions is not 1..4096");
+    for (uint32_t i = 0; i < g->stages; i++) {
+        SWIN__DEMAND(g->depth[i] >= 1 && g->depth[i] <= 256, SWIN_FORMAT, "config: depth is not 1..256");
+        SWIN__DEMAND(g->heads[i] >= 1 && g->heads[i] <= 1024 && (g->width << i) % g->heads[i] == 0, SWIN_FORMAT,
+                     "config: heads do not divide the channels");
+        SWIN__DEMAND(g->window_h[i] - 1 < 64 && g->window_w[i] - 1 < 64, SWIN_FORMAT, "config: window is not 1..64");
+        SWIN__DEMAND(g->shift_h[i] < g->window_h[i] && g->shift_w[i] < g->window_w[i], SWIN_FORMAT,
+                     "config: a shift as large as its window");
+        SWIN__DEMAND(g->hidden[i] - 1 < 65536, SWIN_FORMAT, "config: the MLP's width is not 1..65536");
+        SWIN__DEMAND(!g->tokens || g->depth[i] == 1 ||
+                     (g->token_rows[i] - 1 < 1u << 24 && g->token_middle[i] <= 1u << 24), SWIN_FORMAT,
+                     "config: rows of the tokens' positional table");
+    }
+    if (g->head == SWIN__NO_HEAD) {
+        SWIN__DEMAND(!g->classes && !g->head_inputs, SWIN_FORMAT, "config: classes without a head");
+        return SWIN_OK;
+    }
+    SWIN__DEMAND(g->classes >= 1 && g->classes <= 65535, SWIN_FORMAT, "config: classes is not 1..65535");
+    SWIN__DEMAND(g->head_channels - 1 < 16384 && g->head_inputs && g->align_corners <= 1, SWIN_FORMAT,
+                 "config: head channels or inputs");
+    SWIN__DEMAND(g->ignore_label <= 65535 && g->bgr <= 1 && g->resize_round <= 1, SWIN_FORMAT, "config: a field of preprocessing");
+    SWIN__DEMAND(g->resize_a <= SWIN_MAX_SIDE && g->resize_b <= SWIN_MAX_SIDE &&
+                 (g->resize_rule == 0 || g->resize_a) && ((g->resize_rule != 1 && g->resize_rule != 4) || g->resize_b),
+                 SWIN_FORMAT, "config: the size to resize to");
+    if (g->head == SWIN__UPER) {
+        SWIN__DEMAND(g->pool_count - 1 < SWIN__POOLS, SWIN_FORMAT, "config: pool_count is not 1..8");
+        for (uint32_t p = 0; p < g->pool_count; p++)
+            SWIN__DEMAND(g->pool_scale[p] - 1 < 64, SWIN_FORMAT, "config: a pooling scale is not 1..64");
+    }
+    if (g->head == SWIN__FCN) {
+        SWIN__DEMAND(!(g->head_inputs & (g->head_inputs - 1)), SWIN_FORMAT, "config: FCNHead reads one feature");
+        SWIN__DEMAND(g->convs <= SWIN__CONVS && g->conv_concat <= 1 && (g->convs || !g->conv_concat), SWIN_FORMAT,
+                     "config: the head's convolutions");
+        SWIN__DEMAND(g->conv_kernel % 2 == 1 && g->conv_kernel <= 15, SWIN_FORMAT, "config: the head's kernel size");
+    }
+    return SWIN_OK;
+#undef SWIN__DEMAND
+}
+
+SWIN_API swin_status swin_open(swin_model *m, const void *blob, size_t size, unsigned flags, swin_error *err)
+{
+    static const uint32_t mark = 0x01020304;
+    const unsigned char *bytes = (const unsigned char *)blob;
+    swin__header h;
+    swin__weights unused;
+    swin_status status;
+    uint64_t at;
+
+    if (!m || !blob || (uintptr_t)blob % 4 || (flags & ~(unsigned)SWIN_VERIFY))
+        return swin__fail(err, SWIN_ARGUMENT, "swin_open wants a model and a blob aligned to 4 bytes");
+    memset(m, 0, sizeof *m);
+    if (size < sizeof h || memcmp(blob, swin__magic, sizeof swin__magic))
+        return swin__fail(err, SWIN_FORMAT, "not a .swin model: it does not start like one");
+    memcpy(&h, blob, sizeof h);
+    if (h.endian != mark) return swin__fail(err, SWIN_UNSUPPORTED, "the blob is little-endian, this machine is not");
+    if (h.version != 1) return swin__fail(err, SWIN_UNSUPPORTED, "blob version %d, this header reads version 1", (int)h.version);
+    if (h.size != size) return swin__fail(err, SWIN_FORMAT, "the blob is damaged: %z bytes, its header says %z", size, (size_t)h.size);
+
+    at = sizeof h;
+    if (h.config[0] != at || h.config[1] != sizeof m->config || size - at < sizeof m->config)
+        return swin__fail(err, SWIN_FORMAT, "header: the config part");
+    at += sizeof m->config;
+    if (h.directory[0] != at || h.directory[1] > (size - at) / sizeof(swin__entry))
+        return swin__fail(err, SWIN_FORMAT, "header: the directory part");
+    at += h.directory[1] * sizeof(swin__entry);
+    if (h.strings[0] != at || h.strings[1] > size - at)
+        return swin__fail(err, SWIN_FORMAT, "header: the strings part");
+    at = swin__align64(at + h.strings[1]);
+    if (h.data[0] != at || at > size || h.data[1] != size - at || size % 64 || !swin__zero(h.zero, sizeof h.zero))
+        return swin__fail(err, SWIN_FORMAT, "header: the data part");
+
+    if (flags & SWIN_VERIFY) {
+        uint32_t sums[2];
+        swin_checksum(bytes + SWIN__CHECKED_FROM, size - SWIN__CHECKED_FROM, sums);
+        if (sums[0] != h.checksum[0] || sums[1] != h.checksum[1])
+            return swin__fail(err, SWIN_FORMAT, "the blob is damaged: its checksum does not hold");
+    }
+
+    memcpy(&m->config, bytes + h.config[0], sizeof m->config);
+    m->blob = bytes;
+    m->size = size;
+    m->directory = bytes + h.directory[0];
+    m->tensors = h.directory[1];
+    m->data = h.data[0];
+    m->strings = (const char *)(bytes + h.strings[0]);
+    m->strings_size = (size_t)h.strings[1];
+    status = swin__check_config(&m->config, err);
+    if (status == SWIN_OK && !swin__zero(m->config.reserved, sizeof m->config.reserved))
+        status = swin__fail(err, SWIN_UNSUPPORTED, "config: words this version does not know");
+    if (status == SWIN_OK && !swin__strings_hold((const unsigned char *)m->strings, m->strings_size, m->config.classes))
+        status = swin__fail(err, SWIN_FORMAT, "strings: class names, colours or notes");
+    if (status == SWIN_OK) status = swin__bind(m, &unused, NULL, err);
+    if (status != SWIN_OK) memset(m, 0, sizeof *m);
+    return status;
+}
+
+/* -------------------------------------------------------------------------- */
+/* >>plan: from (model, size) to a list of steps
+
+   A step is a function, a count of independent units of work, and buffers. The builders below walk the
+   network once in the order of computation; memory is handed out and taken back on the way (first fit),
+   so a buffer's place follows from its lifetime. The same walk runs twice: first to measure (nothing is
+   written), then to build. What a unit computes depends on shapes alone: never on tasks or machine. */
+
+/* Rows of channels: pixel (y, x) starts at data + (y*w + x) * ld; ld is c rounded up to 16, the rest is zero. */
+typedef struct swin__map { float *data; int h, w, c, ld; } swin__map;
+
+static int swin__pixels(const swin__map *map) { return map->h * map->w; }
+static float *swin__pixel(const swin__map *map, int index) { return map->data + (size_t)index * (size_t)map->ld; }
+
+/* Resizing along one axis: output o is the sum over t < taps of coef[o*taps + t] * input[at[o*taps + t]]. */
+typedef struct swin__axis { int count, taps; int *at; float *coef; } swin__axis;
+
+/* The windows of one block: the map padded to whole windows, read with a cyclic shift. */
+typedef struct swin__grid {
+    int h, w;                   /* of the map */
+    int window_h, window_w, shift_h, shift_w;
+    int rows, cols;             /* of windows */
+} swin__grid;
+
+typedef struct swin__step swin__step;
+typedef void (*swin__work)(const swin_context *c, const swin__step *s, int unit, float *scratch);
+
+enum { SWIN__SOURCES = SWIN__STAGES + SWIN__POOLS };
+
+/* One input of a convolution over concatenated maps: its channels start at k = first of every tap.
+   A smaller map is resized along the axes, on the fly. */
+typedef struct swin__source {
+    swin__map map;
+    int first;
+    int resized;
+    swin__axis rows, cols;
+} swin__source;
+
+/* A convolution of a kernel x kernel over concatenated sources, zero-padded; weight in panels. */
+typedef struct swin__conv {
+    swin__map out;
+    const float *weight, *bias;
+    int kernel, inputs;         /* inputs: channels of all sources, live here or elsewhere */
+    int sources, act;
+    swin__source source[SWIN__SOURCES];
+} swin__conv;
+
+struct swin__step {
+    const char *name;
+    int stage, units;
+    double madds;
+    swin__work work;
+    float *scratch;             /* one piece of `room` floats a task */
+    size_t room;
+    union {
+        struct { swin__map x; swin__linear linear; swin__affine norm; swin__axis rows, cols; } embed;
+        struct { swin__map x; const float *table; swin__axis rows, cols; } position;
+        struct {
+            swin__map x;
+            const swin__block *block;
+            swin__grid grid;
+            int heads, d, wide, group;      /* windows a unit */
+            int tokens, shared;             /* shared: all windows have the same tokens */
+            const float *tokens_in;         /* [shared ? g : windows*g][ld] */
+            float *tokens_out;              /* [windows*g][ld], NULL where they feed nothing */
+        } attention;
+        struct { swin__map x; swin__affine norm; swin__linear fc1, fc2; int hidden, chunk; } mlp;
+        struct {
+            int n, c, ld, heads, d, wide;   /* n tokens */
+            const float *tokens, *position;
+            float *qkv, *keys, *out, *result;   /* keys: [heads][panels][dp][16] */
+            swin__linear linear;
+        } global;
+        struct { swin__map in, out; swin__affine norm; swin__linear linear; } merge;
+        struct { swin__map in, out; swin__affine norm; } norm;
+        struct { swin__map in, out, coarse; swin__linear linear; int act; swin__axis rows, cols; } linear;
+        struct { swin__map in, out[SWIN__POOLS]; const swin__linear *linear; int count; } pool;
+        struct {
+            const swin__conv *layer;
+            unsigned chosen;                /* bit i: this step serves source i */
+            int only;                       /* no other step of the layer does: start from the bias, end with act */
+            int source, first, tiles;
+            float *data[SWIN__SOURCES];     /* products or transformed tiles of the sources served */
+        } conv;
+        struct { swin__map in; void *classes; swin__axis rows, cols; } labels;
+    } u;
+};
+
+struct swin_context {
+    const swin_model *model;
+    const swin__kernels *kernels;
+    swin_desc desc;             /* with every default filled in */
+    swin__weights weights;
+    swin__step *steps;
+    int step_count;
+    int at, unit;               /* the next step, and the next unit of it */
+    int cancel, running;
+    double total, done;         /* multiply-adds */
+    swin_image image;
+    swin_map classes;
+    swin_tensor logits, feature[SWIN__STAGES];
+    swin_error error;
+};
+
+/* The walk's state. While sizing, pointers are made but never followed. */
+typedef struct swin__plan {
+    const swin_model *model;
+    const swin_config *config;
+    swin_context *context;      /* NULL while sizing */
+    swin_desc desc;
+    swin__weights *weights;
+    swin__block *blocks, no_block;
+    swin__conv *convs, no_conv;
+    swin__step no_step;
+    int block_count, step_count, conv_count;
+    uintptr_t arena, tables;    /* buffers by lifetime; what is computed once, at init */
+    uint64_t peak, table_bytes;
+    struct { uint64_t start, end; } live[64];
+    int live_count;
+    swin_error *err;
+    swin_status status;
+} swin__plan;
+
+/* First fit among the live buffers, which are kept sorted by place. */
+static float *swin__alloc(swin__plan *p, uint64_t floats)
+{
+    uint64_t start = 0, size = swin__align64(floats * sizeof(float));
+    int i = 0;
+    if (p->live_count == (int)(sizeof p->live / sizeof *p->live)) {
+        p->status = swin__fail(p->err, SWIN_UNSUPPORTED, "the plan has too many buffers alive at once");
+        return NULL;
+    }
+    while (i < p->live_count && p->live[i].start - start < size) start = p->live[i++].end;
+    memmove(p->live + i + 1, p->live + i, (size_t)(p->live_count - i) * sizeof *p->live);
+    p->live[i].start = start;
+    p->live[i].end = start + size;
+    p->live_count++;
+    if (p->peak < start + size) p->peak = start + size;
+    return (float *)(p->arena + (uintptr_t)start);
+}
+
+static void swin__release(swin__plan *p, const void *buffer)
+{
+    uint64_t start = (uint64_t)((uintptr_t)buffer - p->arena);
+    int i = 0;
+    while (i < p->live_count && p->live[i].start != start) i++;
+    if (i == p->live_count) return;
+    p->live_count--;
+    memmove(p->live + i, p->live + i + 1, (size_t)(p->live_count - i) * sizeof *p->live);
+}
+
+static swin__map swin__alloc_map(swin__plan *p, int h, int w, int c)
+{
+    swin__map map;
+    map.h = h;
+    map.w = w;
+    map.c = c;
+    map.ld = swin__padded(c);
+    map.data = swin__alloc(p, (uint64_t)h * (uint64_t)w * (uint64_t)map.ld);
+    return map;
+}
+
+/* Adds a step; the caller fills in `u`. Scratch lives as long as the step: `room` floats a task. */
+static swin__step *swin__add(swin__plan *p, const char *name, int stage, swin__work work,
+                             int units, uint64_t room, double madds)
+{
+    swin__step *s = p->context ? p->context->steps + p->step_count : &p->no_step;
+    int tasks = swin__min(p->desc.tasks, units);
+    memset(s, 0, sizeof *s);
+    s->name = name;
+    s->stage = stage;
+    s->units = units;
+    s->madds = madds;
+    s->work = work;
+    s->room = (size_t)(swin__align64(room * sizeof(float)) / sizeof(float));
+    s->scratch = swin__alloc(p, (uint64_t)s->room * (uint64_t)tasks);
+    swin__release(p, s->scratch);
+    p->step_count++;
+    return s;
+}
+
+/* Units of at most `rows` rows each. */
+static int swin__groups(int count, int rows) { return swin__divide_up(count, rows); }
+
+/* The rows [from, to) of unit `unit`: count rows dealt out evenly. */
+static void swin__share(int count, int units, int unit, int *from, int *to)
+{
+    *from = (int)((int64_t)count * unit / units);
+    *to = (int)((int64_t)count * (unit + 1) / units);
+}
+
+/* Rows a unit of a product takes: about 50 million multiply-adds, 28 to 196 rows (14 tiles of 14). */
+static int swin__rows_a_unit(double madds_a_row)
+{
+    double rows = 5e7 / madds_a_row;
+    return rows > 196 ? 196 : rows < 28 ? 28 : (int)rows / 14 * 14;
+}
+
+/* ---- resizing axes ---- */
+
+/* Bilinear resize n -> m, output o: (1-t) * x[a] + t * x[b].   reference: half-pixel centres, or aligned corners */
+static void swin__bilinear(int n, int m, int o, int aligned, int *a, int *b, double *t)
+{
+    double u = aligned ? (m > 1 ? o * ((double)(n - 1) / (m - 1)) : 0) : (o + 0.5) * ((double)n / m) - 0.5;
+    if (u < 0) u = 0;
+    *a = swin__min((int)u, n - 1);
+    *b = swin__min(*a + 1, n - 1);
+    *t = u - *a;
+}
+
+static swin__axis swin__alloc_axis(swin__plan *p, int count, int taps)
+{
+    swin__axis axis = { count, taps, NULL, NULL };
+    uint64_t bytes = swin__align64((uint64_t)count * (uint64_t)taps * 4);
+    axis.at = (int *)(p->tables + (uintptr_t)p->table_bytes);
+    axis.coef = (float *)(p->tables + (uintptr_t)(p->table_bytes + bytes));
+    p->table_bytes += 2 * bytes;
+    return axis;
+}
+
+static swin__axis swin__axis_bilinear(swin__plan *p, int n, int m, int aligned)
+{
+    swin__axis axis = swin__alloc_axis(p, m, 2);
+    for (int o = 0; p->context && o < m; o++) {
+        double t;
+        swin__bilinear(n, m, o, aligned, &axis.at[2 * o], &axis.at[2 * o + 1], &t);
+        axis.coef[2 * o] = (float)(1 - t);
+        axis.coef[2 * o + 1] = (float)t;
+    }
+    return axis;
+}
+
+/* Logits n -> network input m -> picture q, two bilinear resizes in sequence as one sum of at most three. */
+static swin__axis swin__axis_output(swin__plan *p, int n, int m, int q, int aligned)
+{
+    swin__axis axis;
+    if (m == q) return swin__axis_bilinear(p, n, m, aligned);
+    axis = swin__alloc_axis(p, q, 3);
+    for (int o = 0; p->context && o < q; o++) {
+        int mid[2], first = 0;
+        double outer, sum[3] = { 0, 0, 0 };
+        swin__bilinear(m, q, o, 0, &mid[0], &mid[1], &outer);
+        for (int i = 0; i < 2; i++) {
+            int a, b;
+            double inner, share = i ? outer : 1 - outer;
+            swin__bilinear(n, m, mid[i], aligned, &a, &b, &inner);
+            if (!i) first = a;
+            sum[a - first] += share * (1 - inner);
+            sum[b - first] += share * inner;
+        }
+        for (int t = 0; t < 3; t++) {
+            axis.at[3 * o + t] = swin__min(first + t, n - 1);
+            axis.coef[3 * o + t] = (float)sum[t];
+        }
+    }
+    return axis;
+}
+
+/* A picture's n pixels -> m: bilinear, or a triangle as wide as the shrinking where antialiased. */
+static swin__axis swin__axis_picture(swin__plan *p, int n, int m, int antialias)
+{
+    double scale = (double)n / m, support = scale > 1 ? scale : 1;
+    swin__axis axis;
+    if (!antialias || n <= m) return swin__axis_bilinear(p, n, m, 0);
+    axis = swin__alloc_axis(p, m, 2 * (int)support + 3);
+    for (int o = 0; p->context && o < m; o++) {
+        double centre = (o + 0.5) * scale, sum = 0;
+        int first = swin__max(0, (int)(centre - support + 0.5)), end = swin__min(n, (int)(centre + support + 0.5));
+        int *at = axis.at + o * axis.taps;
+        float *coef = axis.coef + o * axis.taps;
+        for (int pass = 0; pass < 2; pass++) {
+            for (int t = 0; t < axis.taps; t++) {
+                double away = first + t + 0.5 - centre, weight = 1 - (away < 0 ? -away : away) / support;
+                if (first + t >= end || weight < 0) weight = 0;
+                at[t] = swin__min(first + t, n - 1);
+                if (pass) coef[t] = (float)(weight / sum);
+                else sum += weight;
+            }
+        }
+    }
+    return axis;
+}
+
+/* Absolute positions n -> m, bicubic with A = -0.75, indices clamped.   segmentation reference, section 1 */
+static swin__axis swin__axis_bicubic(swin__plan *p, int n, int m)
+{
+    static const double A = -0.75;
+    swin__axis axis = swin__alloc_axis(p, m, 4);
+    for (int o = 0; p->context && o < m; o++) {
+        double u = (o + 0.5) * ((double)n / m) - 0.5, t;
+        int a = (int)(u + 1) - 1;               /* floor, as u >= -0.5 */
+        t = u - a;
+        for (int i = 0; i < 4; i++) {
+            double x = i == 0 ? 1 + t : i == 1 ? t : i == 2 ? 1 - t : 2 - t;
+            double weight = x <= 1 ? ((A + 2) * x - (A + 3)) * x * x + 1 : ((A * x - 5 * A) * x + 8 * A) * x - 4 * A;
+            axis.at[4 * o + i] = swin__min(swin__max(a - 1 + i, 0), n - 1);
+            axis.coef[4 * o + i] = (float)weight;
+        }
+    }
+    return axis;
+}
+
+/* -------------------------------------------------------------------------- */
+/* >>layers: what a unit of a step computes, and how the plan adds the step
+
+   Everything here is index arithmetic and calls of kernels; a unit writes only its own rows. */
+
+/* c = act(init + a * linear), rows of `in` columns to rows of `out` columns. */
+static void swin__apply(const swin_context *c, const swin__linear *l, int rows, int in, int out,
+                        const float *a, int lda, float *to, int ldc, int act)
+{
+    swin__product p;
+    memset(&p, 0, sizeof p);
+    p.m = rows;
+    p.n = swin__padded(out);
+    p.k = in;
+    p.a = a;
+    p.lda = (size_t)lda;
+    p.b = l->weight;
+    p.ldb = 16;
+    p.panel = 16 * (size_t)in;
+    p.init = l->bias;
+    p.c = to;
+    p.ldc = (size_t)ldc;
+    p.act = act;
+    c->kernels->gemm(&p);
+}
+
+static void swin__clear(float *row, int n)
+{
+    memset(row, 0, (size_t)n * sizeof *row);
+}
+
+static void swin__copy(float *to, const float *from, int n)
+{
+    memcpy(to, from, (size_t)n * sizeof *to);
+}
+
+/* ---- patch embedding: x = norm(W patch + b) + position      segmentation reference, section 2.1-2 */
+
+/* Adds weight * one row of an 8-bit picture to `sum`, as R, G, B. */
+static void swin__add_pixels(const swin_image *in, int y, float weight, float *sum)
+{
+    static const struct { int bytes, r, g, b; } layouts[] = {
+        { 3, 0, 1, 2 }, { 3, 2, 1, 0 }, { 4, 0, 1, 2 }, { 4, 2, 1, 0 }, { 1, 0, 0, 0 }
+    };
+    int bytes = layouts[in->format].bytes, r = layouts[in->format].r, g = layouts[in->format].g, b = layouts[in->format].b;
+    const unsigned char *pixel = (const unsigned char *)in->data + (ptrdiff_t)y * in->stride;
+    for (int x = 0; x < in->width; x++, pixel += bytes, sum += 3) {
+        sum[0] += weight * (float)pixel[r];
+        sum[1] += weight * (float)pixel[g];
+        sum[2] += weight * (float)pixel[b];
+    }
+}
+
+/* Row y of the network's input from the picture: [width][3] in R, G, B order, 0..255. */
+static void swin__resized_row(const swin_context *c, const swin__step *s, int y, float *row, float *sum)
+{
+    const swin__axis *rows = &s->u.embed.rows, *cols = &s->u.embed.cols;
+    int resized = c->desc.width != c->image.width || c->desc.height != c->image.height;
+    swin__clear(sum, 3 * c->image.width);
+    if (!resized) {
+        swin__add_pixels(&c->image, y, 1, row);
+        return;
+    }
+    for (int t = 0; t < rows->taps; t++) {
+        float weight = rows->coef[y * rows->taps + t];
+        if (weight != 0) swin__add_pixels(&c->image, rows->at[y * rows->taps + t], weight, sum);
+    }
+    for (int x = 0; x < cols->count; x++) {
+        for (int t = 0; t < cols->taps; t++) {
+            const float *from = sum + 3 * cols->at[x * cols->taps + t];
+            float weight = cols->coef[x * cols->taps + t];
+            for (int k = 0; k < 3; k++) row[3 * x + k] += weight * from[k];
+        }
+    }
+    if (c->model->config.resize_round)
+        for (int i = 0; i < 3 * cols->count; i++) row[i] = (float)(int)(row[i] + 0.5f);
+}
+
+/* Row y of the network's input, normalised, as [width][plane]. */
+static void swin__input_row(const swin_context *c, const swin__step *s, int y, float *row, float *sum)
+{
+    const swin_config *g = &c->model->config;
+    const swin_image *in = &c->image;
+    int w = c->desc.width;
+    if (in->format == SWIN_PLANES) {
+        for (int k = 0; k < 3; k++) {
+            const char *from = (const char *)in->data + k * in->plane_stride + y * in->stride;
+            for (int x = 0; x < w; x++) memcpy(&row[3 * x + k], from + (size_t)x * sizeof(float), sizeof(float));
+        }
+        return;
+    }
+    swin__clear(row, 3 * w);
+    swin__resized_row(c, s, y, row, sum);
+    for (int x = 0; x < w; x++) {
+        float rgb[3];
+        for (int k = 0; k < 3; k++) rgb[k] = (row[3 * x + k] - g->mean[k]) * g->scale[k];
+        for (int k = 0; k < 3; k++) row[3 * x + k] = rgb[g->bgr ? 2 - k : k];
+    }
+}
+
+/* One row of patches. */
+static void swin__embed(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__map *x = &s->u.embed.x;
+    int patch = (int)c->model->config.patch, w = c->desc.width, k = 3 * patch * patch, ld = swin__padded(k);
+    float *patches = scratch, *row = patches + (size_t)x->w * (size_t)ld, *sum = row + 3 * w;
+    swin__clear(patches, x->w * ld);            /* what lies beyond the picture is zero */
+    for (int py = 0; py < patch && unit * patch + py < c->desc.height; py++) {
+        swin__input_row(c, s, unit * patch + py, row, sum);
+        for (int px = 0; px < x->w; px++)
+            swin__copy(patches + (size_t)px * (size_t)ld + 3 * py * patch, row + 3 * px * patch,
+                       3 * swin__min(patch, w - px * patch));
+    }
+    swin__apply(c, &s->u.embed.linear, x->w, k, x->c, patches, ld, swin__pixel(x, unit * x->w), x->ld, SWIN__LINEAR);
+    for (int px = 0; px < x->w; px++) {
+        float *to = swin__pixel(x, unit * x->w + px);
+        if (s->u.embed.norm.weight) c->kernels->norm(to, to, x->c, s->u.embed.norm.weight, s->u.embed.norm.bias, 1e-5f);
+    }
+}
+
+/* Absolute positions, resized to the map: one row of patches. */
+static void swin__position(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__map *x = &s->u.position.x;
+    const swin__axis *rows = &s->u.position.rows, *cols = &s->u.position.cols;
+    (void)scratch;
+    for (int px = 0; px < x->w; px++) {
+        const float *from[16];
+        float coef[16];
+        for (int i = 0; i < 16; i++) {
+            int ty = unit * rows->taps + i / 4, tx = px * cols->taps + i % 4;
+            int at = rows->at[ty] * (int)c->model->config.position_w + cols->at[tx];
+            from[i] = s->u.position.table + (size_t)at * (size_t)x->ld;
+            coef[i] = rows->coef[ty] * cols->coef[tx];
+        }
+        c->kernels->combine(swin__pixel(x, unit * x->w + px), x->ld, from, coef, 16, 1);
+    }
+}
+
+static swin__map swin__plan_embed(swin__plan *p)
+{
+    const swin_config *g = p->config;
+    const swin_desc *d = &p->desc;
+    int patch = (int)g->patch, k = 3 * patch * patch;
+    int h = swin__divide_up(d->height, patch), w = swin__divide_up(d->width, patch);
+    swin__map x = swin__alloc_map(p, h, w, (int)g->width);
+    swin__axis rows = { 0, 0, NULL, NULL }, cols = rows;
+    swin__step *s;
+    if (d->width != d->picture_width || d->height != d->picture_height) {
+        rows = swin__axis_picture(p, d->picture_height, d->height, g->resize_filter == 1);
+        cols = swin__axis_picture(p, d->picture_width, d->width, g->resize_filter == 1);
+    }
+    s = swin__add(p, "embed", 0, swin__embed, h, (uint64_t)w * (uint64_t)swin__padded(k) + 3 * (uint64_t)d->width
+                  + 3 * (uint64_t)d->picture_width, (double)h * w * k * x.c);
+    s->u.embed.x = x;
+    s->u.embed.linear = p->weights->embed;
+    s->u.embed.norm = p->weights->embed_norm;
+    s->u.embed.rows = rows;
+    s->u.embed.cols = cols;
+    if (g->flags & SWIN__POSITION) {
+        rows = swin__axis_bicubic(p, (int)g->position_h, h);
+        cols = swin__axis_bicubic(p, (int)g->position_w, w);
+        s = swin__add(p, "position", 0, swin__position, h, 0, (double)h * w * 16 * x.c);
+        s->u.position.x = x;
+        s->u.position.table = p->weights->position;
+        s->u.position.rows = rows;
+        s->u.position.cols = cols;
+    }
+    return x;
+}
+
+/* ---- windowed attention: x = x + proj(softmax(q k + bias + mask) v)      sections 2 and 4 */
+
+/* The source pixel of row r, column q of window (wr, wc), or -1 for padding: shift and wrap are address arithmetic. */
+static int swin__window_pixel(const swin__grid *g, int wr, int wc, int r, int q)
+{
+    int y = swin__modulo(wr * g->window_h + r + g->shift_h, g->rows * g->window_h);
+    int x = swin__modulo(wc * g->window_w + q + g->shift_w, g->cols * g->window_w);
+    return y < g->h && x < g->w ? y * g->w + x : -1;
+}
+
+/* The shift region along one axis of a window's row: 0 before the last window, then 1, and 2 for what wrapped. */
+static int swin__region(int window, int windows, int length, int shift, int at)
+{
+    if (!shift || window + 1 < windows) return 0;
+    return at < length - shift ? 1 : 2;
+}
+
+/* Does this window hold tokens of different regions? Fills the region of each token: 0 belongs to all (global tokens). */
+static int swin__regions(const swin__grid *g, int tokens, int wr, int wc, float *region)
+{
+    int mixed = (g->shift_h && wr + 1 == g->rows) || (g->shift_w && wc + 1 == g->cols);
+    if (!mixed) return 0;
+    for (int t = 0; t < tokens; t++) *region++ = 0;
+    for (int r = 0; r < g->window_h; r++)
+        for (int q = 0; q < g->window_w; q++)
+            *region++ = (float)(1 + 3 * swin__region(wr, g->rows, g->window_h, g->shift_h, r)
+                                  + swin__region(wc, g->cols, g->window_w, g->shift_w, q));
+    return 1;
+}
+
+/* Where the pieces of one unit's scratch lie. n: rows of a window; wide: heads * dp. */
+typedef struct swin__attention_room {
+    int n, lanes;               /* n rounded up: keys as they are stored */
+    float *rows;                /* [group*n][ld]: LN'd inputs, then attention outputs */
+    float *qkv;                 /* [group*n][3*wide]; at the end the projected rows [group*n][x.ld] */
+    float *keys;                /* [lanes/16][dp][16] */
+    float *bias;                /* [n][lanes]: relative position bias of one head, -1e30 beyond the keys */
+    float *scores;              /* [n][lanes] */
+    float *region, *inverse;    /* [lanes] */
+    uint64_t size;
+} swin__attention_room;
+
+static swin__attention_room swin__attention_layout(float *scratch, int n, int group, int ld, int wide, int d)
+{
+    swin__attention_room r;
+    uint64_t rows = (uint64_t)group * (uint64_t)n, lanes = (uint64_t)swin__padded(n), dp = (uint64_t)swin__padded(d);
+    uint64_t in = (uint64_t)swin__max(ld, wide);
+    r.n = n;
+    r.lanes = (int)lanes;
+    r.rows = scratch;
+    r.qkv = r.rows + rows * in;
+    r.keys = r.qkv + rows * 3 * (uint64_t)wide;
+    r.bias = r.keys + lanes * dp;
+    r.scores = r.bias + (uint64_t)n * lanes;
+    r.region = r.scores + (uint64_t)n * lanes;
+    r.inverse = r.region + lanes;
+    r.size = rows * in + rows * 3 * (uint64_t)wide + lanes * dp + 2 * (uint64_t)n * lanes + 2 * lanes;
+    return r;
+}
+
+/* One head's [n][lanes] matrix from its table: zero wherever a global token takes part. */
+static void swin__expand_bias(const swin__grid *g, int tokens, const float *table, int n, int lanes, float *bias)
+{
+    int wide = 2 * g->window_w - 1;
+    for (int i = 0; i < n * lanes; i++) bias[i] = i % lanes < n ? 0 : -1e30f;
+    for (int qr = 0; qr < g->window_h; qr++) {
+        for (int qc = 0; qc < g->window_w; qc++) {
+            float *to = bias + (tokens + qr * g->window_w + qc) * lanes + tokens;
+            for (int kr = 0; kr < g->window_h; kr++, to += g->window_w)
+                swin__copy(to, table + (kr - qr + g->window_h - 1) * wide + g->window_w - 1 - qc, g->window_w);
+        }
+    }
+}
+
+static void swin__gather_window(const swin_context *c, const swin__step *s, int window, float *rows, int ld)
+{
+    const swin__grid *g = &s->u.attention.grid;
+    const swin__map *x = &s->u.attention.x;
+    const swin__affine *norm = &s->u.attention.block->norm1;
+    int tokens = s->u.attention.tokens, first = s->u.attention.shared ? 0 : window * tokens;
+    for (int t = 0; t < tokens; t++, rows += ld)
+        swin__copy(rows, s->u.attention.tokens_in + (size_t)(first + t) * (size_t)x->ld, x->ld);
+    for (int r = 0; r < g->window_h; r++) {
+        for (int q = 0; q < g->window_w; q++, rows += ld) {
+            int pixel = swin__window_pixel(g, window / g->cols, window % g->cols, r, q);
+            if (pixel < 0) swin__clear(rows, x->ld);
+            else c->kernels->norm(rows, swin__pixel(x, pixel), x->c, norm->weight, norm->bias, c->model->config.eps);
+        }
+    }
+}
+
+static void swin__scatter_window(const swin_context *c, const swin__step *s, int window, const float *rows)
+{
+    const swin__grid *g = &s->u.attention.grid;
+    const swin__map *x = &s->u.attention.x;
+    int tokens = s->u.attention.tokens;
+    if (s->u.attention.tokens_out)
+        swin__copy(s->u.attention.tokens_out + (size_t)(window * tokens) * (size_t)x->ld, rows, tokens * x->ld);
+    rows += tokens * x->ld;
+    for (int r = 0; r < g->window_h; r++) {
+        for (int q = 0; q < g->window_w; q++, rows += x->ld) {
+            int pixel = swin__window_pixel(g, window / g->cols, window % g->cols, r, q);
+            if (pixel >= 0) c->kernels->add(swin__pixel(x, pixel), (size_t)x->ld, rows, (size_t)x->ld, 1, x->ld);
+        }
+    }
+}
+
+/* One head of one window: out[n][dp] = softmax(q k + bias + mask) v. */
+static void swin__attend(const swin_context *c, const swin__attention_room *r, const float *qkv, int wide, int dp,
+                         const float *region, float *out, int ldo)
+{
+    const swin__kernels *k = c->kernels;
+    size_t ld = 3 * (size_t)wide, lanes = (size_t)r->lanes;
+    swin__product scores, mix;
+    memset(&scores, 0, sizeof scores);
+    memset(&mix, 0, sizeof mix);
+    k->transpose(r->keys, qkv + wide, ld, r->n, dp);
+    scores.m = r->n;  scores.n = r->lanes;  scores.k = dp;
+    scores.a = qkv;  scores.lda = ld;
+    scores.b = r->keys;  scores.ldb = 16;  scores.panel = 16 * (size_t)dp;
+    scores.init = r->bias;  scores.ldi = lanes;
+    scores.c = r->scores;  scores.ldc = lanes;
+    k->gemm(&scores);
+    k->softmax(r->scores, lanes, r->n, r->lanes, region, c->model->config.mask, r->inverse);
+    mix.m = r->n;  mix.n = dp;  mix.k = r->n;
+    mix.a = r->scores;  mix.lda = lanes;
+    mix.b = qkv + 2 * wide;  mix.ldb = ld;  mix.panel = 16;
+    mix.c = out;  mix.ldc = (size_t)ldo;
+    k->gemm(&mix);
+    k->scale(out, (size_t)ldo, r->n, dp, r->inverse);
+}
+
+static void swin__attention(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__map *x = &s->u.attention.x;
+    const swin__grid *g = &s->u.attention.grid;
+    const swin__block *block = s->u.attention.block;
+    int tokens = s->u.attention.tokens, n = tokens + g->window_h * g->window_w;
+    int wide = s->u.attention.wide, dp = wide / s->u.attention.heads, ld = swin__max(x->ld, wide);
+    int table = (2 * g->window_h - 1) * (2 * g->window_w - 1), from, to, rows;
+    swin__attention_room r = swin__attention_layout(scratch, n, s->u.attention.group, x->ld, wide, s->u.attention.d);
+    swin__share(g->rows * g->cols, s->units, unit, &from, &to);
+    rows = (to - from) * n;
+
+    for (int i = from; i < to; i++) swin__gather_window(c, s, i, r.rows + (size_t)((i - from) * n) * (size_t)ld, ld);
+    swin__apply(c, &block->qkv, rows, x->c, 3 * wide, r.rows, ld, r.qkv, 3 * wide, SWIN__LINEAR);
+    for (int head = 0; head < s->u.attention.heads; head++) {
+        swin__expand_bias(g, tokens, block->table + head * table, n, r.lanes, r.bias);
+        for (int i = from; i < to; i++) {
+            size_t first = (size_t)((i - from) * n);
+            int mixed = swin__regions(g, tokens, i / g->cols, i % g->cols, r.region);
+            swin__attend(c, &r, r.qkv + first * 3 * (size_t)wide + head * dp, wide, dp, mixed ? r.region : NULL,
+                         r.rows + first * (size_t)ld + head * dp, ld);
+        }
+    }
+    swin__apply(c, &block->proj, rows, wide, x->c, r.rows, ld, r.qkv, x->ld, SWIN__LINEAR);
+    for (int i = from; i < to; i++) swin__scatter_window(c, s, i, r.qkv + (size_t)((i - from) * n) * (size_t)x->ld);
+}
+
+static swin__grid swin__make_grid(const swin_config *g, int stage, int block, int h, int w)
+{
+    swin__grid grid;
+    grid.h = h;
+    grid.w = w;
+    grid.window_h = (int)g->window_h[stage];
+    grid.window_w = (int)g->window_w[stage];
+    grid.shift_h = block % 2 ? (int)g->shift_h[stage] : 0;
+    grid.shift_w = block % 2 ? (int)g->shift_w[stage] : 0;
+    grid.rows = swin__divide_up(h, grid.window_h);
+    grid.cols = swin__divide_up(w, grid.window_w);
+    return grid;
+}
+
+static void swin__plan_attention(swin__plan *p, int stage, int block, const swin__block *weights, swin__map x,
+                                 const float *tokens_in, float *tokens_out)
+{
+    const swin_config *g = p->config;
+    swin__grid grid = swin__make_grid(g, stage, block, x.h, x.w);
+    int windows = grid.rows * grid.cols, area = grid.window_h * grid.window_w, n = area + (int)g->tokens;
+    int wide = swin__heads_width(g, stage), d = swin__head_width(g, stage);
+    int group = swin__max(1, swin__min(224 / n, windows / 4));      /* about 200 rows share a trip of the weights */
+    int units = swin__groups(windows, group);
+    swin__attention_room room = swin__attention_layout((float *)(uintptr_t)64, n, group, x.ld, wide, d);
+    double rows = (double)windows * n;
+    swin__step *s = swin__add(p, "attention", stage, swin__attention, units, room.size,
+                              rows * (4.0 * x.c * x.c + 2.0 * n * x.c));
+    s->u.attention.x = x;
+    s->u.attention.block = weights;
+    s->u.attention.grid = grid;
+    s->u.attention.heads = (int)g->heads[stage];
+    s->u.attention.d = d;
+    s->u.attention.wide = wide;
+    s->u.attention.group = group;
+    s->u.attention.tokens = (int)g->tokens;
+    s->u.attention.shared = block == 0;
+    s->u.attention.tokens_in = tokens_in;
+    s->u.attention.tokens_out = tokens_out;
+}
+
+/* ---- global tokens, G-MSA: T = proj(softmax(q k) v), every window's tokens attend to all      section 4 */
+
+enum { SWIN__KEYS = 64 };       /* keys a block of the streaming softmax; fixed, as it shapes the sums */
+
+/* qkv of a share of U = T' + position, with the keys transposed into panels. */
+static void swin__global_qkv(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    int n = s->u.global.n, ld = s->u.global.ld, wide = s->u.global.wide, heads = s->u.global.heads, dp = wide / heads;
+    int from, to;
+    float *qkv;
+    swin__share(swin__groups(n, 16), s->units, unit, &from, &to);
+    from *= 16;
+    to = swin__min(16 * to, n);
+    qkv = s->u.global.qkv + (size_t)from * 3 * (size_t)wide;
+    swin__copy(scratch, s->u.global.tokens + (size_t)from * (size_t)ld, (to - from) * ld);
+    c->kernels->add(scratch, (size_t)ld, s->u.global.position + (size_t)from * (size_t)ld, (size_t)ld, to - from, ld);
+    swin__apply(c, &s->u.global.linear, to - from, s->u.global.c, 3 * wide, scratch, ld, qkv, 3 * wide, SWIN__LINEAR);
+    for (int head = 0; head < heads; head++)
+        c->kernels->transpose(s->u.global.keys + ((size_t)head * (size_t)swin__padded(n) + (size_t)from) * (size_t)dp,
+                              qkv + wide + head * dp, 3 * (size_t)wide, to - from, dp);
+}
+
+/* A share of the queries of one head against all keys, block by block. */
+static void swin__global_attend(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__kernels *k = c->kernels;
+    int n = s->u.global.n, wide = s->u.global.wide, heads = s->u.global.heads, dp = wide / heads;
+    int head = unit % heads, groups = s->units / heads, from, to, rows;
+    const float *qkv = s->u.global.qkv + head * dp;
+    const float *keys = s->u.global.keys + (size_t)head * (size_t)swin__padded(n) * (size_t)dp;
+    size_t ld = 3 * (size_t)wide;
+    float *scores, *beyond, *top, *sum, *out;
+    swin__share(n, groups, unit / heads, &from, &to);
+    rows = to - from;
+    scores = scratch;
+    beyond = scores + rows * SWIN__KEYS;
+    top = beyond + SWIN__KEYS;
+    sum = top + swin__padded(rows);
+    out = s->u.global.out + (size_t)from * (size_t)wide + head * dp;
+    for (int i = 0; i < rows; i++) {
+        top[i] = -1e30f;
+        sum[i] = 0;
+        swin__clear(out + (size_t)i * (size_t)wide, dp);
+    }
+    for (int key = 0; key < n; key += SWIN__KEYS) {
+        int count = swin__min(SWIN__KEYS, n - key), lanes = swin__padded(count);
+        swin__product product, mix;
+        memset(&product, 0, sizeof product);
+        memset(&mix, 0, sizeof mix);
+        for (int i = 0; i < lanes; i++) beyond[i] = i < count ? 0 : -1e30f;
+        product.m = rows;  product.n = lanes;  product.k = dp;
+        product.a = qkv + (size_t)from * ld;  product.lda = ld;
+        product.b = keys + (size_t)key * (size_t)dp;  product.ldb = 16;  product.panel = 16 * (size_t)dp;
+        product.init = beyond;
+        product.c = scores;  product.ldc = SWIN__KEYS;
+        k->gemm(&product);
+        k->online(scores, SWIN__KEYS, rows, lanes, top, sum, out, (size_t)wide, dp);
+        mix.m = rows;  mix.n = dp;  mix.k = count;
+        mix.a = scores;  mix.lda = SWIN__KEYS;
+        mix.b = qkv + 2 * wide + (size_t)key * ld;  mix.ldb = ld;  mix.panel = 16;
+        mix.init = out;  mix.ldi = (size_t)wide;
+        mix.c = out;  mix.ldc = (size_t)wide;
+        k->gemm(&mix);
+    }
+    for (int i = 0; i < rows; i++) sum[i] = 1 / sum[i];
+    k->scale(out, (size_t)wide, rows, dp, sum);
+}
+
+static void swin__global_proj(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    int from, to;
+    (void)scratch;
+    swin__share(s->u.global.n, s->units, unit, &from, &to);
+    swin__apply(c, &s->u.global.linear, to - from, s->u.global.wide, s->u.global.c,
+                s->u.global.out + (size_t)from * (size_t)s->u.global.wide, s->u.global.wide,
+                s->u.global.result + (size_t)from * (size_t)s->u.global.ld, s->u.global.ld, SWIN__LINEAR);
+}
+
+/* Adds G-MSA over `tokens` [n][ld] in place. */
+static void swin__plan_global(swin__plan *p, int stage, const swin__block *weights, float *tokens, int n)
+{
+    const swin_config *g = p->config;
+    int c = swin__channels(g, stage), ld = swin__padded(c), heads = (int)g->heads[stage], wide = swin__heads_width(g, stage);
+    int middle = (int)g->token_middle[stage], first = middle - n / 2, queries = 84;
+    const float *position = p->weights->stage[stage].token_position;
+    swin__step *s, common;
+    int rows;
+    if (first < 0 || n > (int)g->token_rows[stage] - first) {
+        p->status = swin__fail(p->err, SWIN_SIZE, "the input needs %d global tokens in stage %d and the model's positional table "
+                               "does not reach that far: take a smaller input, or convert with a larger --max-size", n, stage);
+        return;
+    }
+    memset(&common, 0, sizeof common);
+    common.u.global.n = n;
+    common.u.global.c = c;
+    common.u.global.ld = ld;
+    common.u.global.heads = heads;
+    common.u.global.d = swin__head_width(g, stage);
+    common.u.global.wide = wide;
+    common.u.global.tokens = common.u.global.result = tokens;
+    common.u.global.position = p->context ? position + (size_t)first * (size_t)ld : NULL;
+    common.u.global.qkv = swin__alloc(p, (uint64_t)n * 3 * (uint64_t)wide);
+    common.u.global.keys = swin__alloc(p, (uint64_t)swin__padded(n) * (uint64_t)wide);
+    common.u.global.out = swin__alloc(p, (uint64_t)n * (uint64_t)wide);
+
+    rows = swin__rows_a_unit(3.0 * c * c) / 16 * 16;
+    s = swin__add(p, "global qkv", stage, swin__global_qkv, swin__groups(n, swin__max(16, rows)),
+                  (uint64_t)(swin__max(16, rows) + 16) * (uint64_t)ld, 3.0 * n * c * c);
+    s->u = common.u;
+    s->u.global.linear = weights->global_qkv;
+    s = swin__add(p, "global attention", stage, swin__global_attend, heads * swin__groups(n, queries),
+                  (uint64_t)(queries * SWIN__KEYS + SWIN__KEYS + 2 * swin__padded(queries)), 2.0 * n * n * c);
+    s->u = common.u;
+    s = swin__add(p, "global proj", stage, swin__global_proj, swin__groups(n, swin__rows_a_unit((double)c * c)), 0,
+                  (double)n * c * c);
+    s->u = common.u;
+    s->u.global.linear = weights->global_proj;
+    swin__release(p, common.u.global.qkv);
+    swin__release(p, common.u.global.keys);
+    swin__release(p, common.u.global.out);
+}
+
+/* ---- MLP: x = x + fc2(GELU(fc1(norm(x)))), hidden columns in chunks      section 2 */
+
+static void swin__mlp(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__map *x = &s->u.mlp.x;
+    int hidden = s->u.mlp.hidden, chunk = s->u.mlp.chunk, from, to, rows;
+    float *in = scratch, *mid, *out;
+    swin__product up, down;
+    swin__share(swin__pixels(x), s->units, unit, &from, &to);
+    rows = to - from;
+    mid = in + (size_t)rows * (size_t)x->ld;
+    out = mid + (size_t)rows * (size_t)chunk;
+    for (int i = 0; i < rows; i++)
+        c->kernels->norm(in + (size_t)i * (size_t)x->ld, swin__pixel(x, from + i), x->c, s->u.mlp.norm.weight,
+                         s->u.mlp.norm.bias, c->model->config.eps);
+    memset(&up, 0, sizeof up);
+    memset(&down, 0, sizeof down);
+    for (int h = 0; h < hidden; h += chunk) {
+        int columns = swin__min(chunk, hidden - h);
+        up.m = rows;  up.n = swin__padded(columns);  up.k = x->c;
+        up.a = in;  up.lda = (size_t)x->ld;
+        up.b = s->u.mlp.fc1.weight + (size_t)h * (size_t)x->c;  up.ldb = 16;  up.panel = 16 * (size_t)x->c;
+        up.init = s->u.mlp.fc1.bias + h;
+        up.c = mid;  up.ldc = (size_t)chunk;
+        up.act = SWIN__GELU;
+        c->kernels->gemm(&up);
+        down.m = rows;  down.n = x->ld;  down.k = columns;
+        down.a = mid;  down.lda = (size_t)chunk;
+        down.b = s->u.mlp.fc2.weight + (size_t)h * 16;  down.ldb = 16;  down.panel = 16 * (size_t)hidden;
+        down.init = h ? out : s->u.mlp.fc2.bias;  down.ldi = h ? (size_t)x->ld : 0;
+        down.c = out;  down.ldc = (size_t)x->ld;
+        c->kernels->gemm(&down);
+    }
+    c->kernels->add(swin__pixel(x, from), (size_t)x->ld, out, (size_t)x->ld, rows, x->ld);
+}
+
+static void swin__plan_mlp(swin__plan *p, int stage, const swin__block *weights, swin__map x)
+{
+    int hidden = (int)p->config->hidden[stage], chunk = swin__min(swin__padded(hidden), 384);
+    double madds = 2.0 * x.c * hidden;
+    int rows = swin__rows_a_unit(madds / 2), units = swin__groups(swin__pixels(&x), rows);
+    swin__step *s = swin__add(p, "mlp", stage, swin__mlp, units, (uint64_t)(rows + 1) * (uint64_t)(2 * x.ld + chunk),
+                              madds * swin__pixels(&x));
+    s->u.mlp.x = x;
+    s->u.mlp.norm = weights->norm2;
+    s->u.mlp.fc1 = weights->fc1;
+    s->u.mlp.fc2 = weights->fc2;
+    s->u.mlp.hidden = hidden;
+    s->u.mlp.chunk = chunk;
+}
+
+/* ---- patch merging: a 2x2 cell's channels side by side, norm, reduction      section 2 */
+
+static void swin__merge(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__map *in = &s->u.merge.in, *out = &s->u.merge.out;
+    int wide = 4 * in->c, ld = swin__padded(wide), from, to;
+    swin__share(swin__pixels(out), s->units, unit, &from, &to);
+    for (int i = from; i < to; i++) {
+        float *row = scratch + (size_t)(i - from) * (size_t)ld;
+        swin__clear(row, ld);
+        for (int k = 0; k < 4; k++) {
+            int y = 2 * (i / out->w) + k % 2, x = 2 * (i % out->w) + k / 2;
+            if (y < in->h && x < in->w) swin__copy(row + k * in->c, swin__pixel(in, y * in->w + x), in->c);
+        }
+        if (s->u.merge.norm.weight) c->kernels->norm(row, row, wide, s->u.merge.norm.weight, s->u.merge.norm.bias, 1e-5f);
+    }
+    swin__apply(c, &s->u.merge.linear, to - from, wide, out->c, scratch, ld, swin__pixel(out, from), out->ld, SWIN__LINEAR);
+}
+
+static swin__map swin__plan_merge(swin__plan *p, int stage, swin__map in)
+{
+    swin__map out = swin__alloc_map(p, swin__divide_up(in.h, 2), swin__divide_up(in.w, 2), 2 * in.c);
+    double madds = 8.0 * in.c * in.c;
+    int rows = swin__rows_a_unit(madds);
+    swin__step *s = swin__add(p, "merge", stage, swin__merge, swin__groups(swin__pixels(&out), rows),
+                              (uint64_t)(rows + 1) * (uint64_t)swin__padded(4 * in.c), madds * swin__pixels(&out));
+    s->u.merge.in = in;
+    s->u.merge.out = out;
+    s->u.merge.norm = p->weights->stage[stage].merge_norm;
+    s->u.merge.linear = p->weights->stage[stage].merge;
+    return out;
+}
+
+/* ---- output norm of a stage ---- */
+
+static void swin__norm_map(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__map *in = &s->u.norm.in, *out = &s->u.norm.out;
+    int from, to;
+    (void)scratch;
+    swin__share(swin__pixels(in), s->units, unit, &from, &to);
+    for (int i = from; i < to; i++)
+        c->kernels->norm(swin__pixel(out, i), swin__pixel(in, i), in->c, s->u.norm.norm.weight, s->u.norm.norm.bias, 1e-5f);
+}
+
+static swin__map swin__plan_norm(swin__plan *p, int stage, swin__map in)
+{
+    swin__map out = swin__alloc_map(p, in.h, in.w, in.c);
+    swin__step *s = swin__add(p, "norm", stage, swin__norm_map, swin__groups(swin__pixels(&in), 1024), 0, 0);
+    s->u.norm.in = in;
+    s->u.norm.out = out;
+    s->u.norm.norm = p->weights->stage[stage].norm;
+    return out;
+}
+
+/* ---- 1x1 convolutions: out = act(W in + b), plus a coarser map resized on top      section 3 */
+
+/* Row y of a map resized along the axes, pixel x: the pixels to mix and their shares. */
+static void swin__corners(const swin__map *map, const swin__axis *rows, const swin__axis *cols, int y, int x,
+                          const float *from[4], float coef[4])
+{
+    for (int i = 0; i < 4; i++) {
+        int ty = 2 * y + i / 2, tx = 2 * x + i % 2;
+        from[i] = swin__pixel(map, rows->at[ty] * map->w + cols->at[tx]);
+        coef[i] = rows->coef[ty] * cols->coef[tx];
+    }
+}
+
+static void swin__linear_map(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__map *in = &s->u.linear.in, *out = &s->u.linear.out, *coarse = &s->u.linear.coarse;
+    int from, to;
+    (void)scratch;
+    swin__share(swin__pixels(in), s->units, unit, &from, &to);
+    swin__apply(c, &s->u.linear.linear, to - from, in->c, out->c, swin__pixel(in, from), in->ld,
+                swin__pixel(out, from), out->ld, s->u.linear.act);
+    for (int i = from; coarse->data && i < to; i++) {
+        const float *corner[4];
+        float coef[4];
+        swin__corners(coarse, &s->u.linear.rows, &s->u.linear.cols, i / out->w, i % out->w, corner, coef);
+        c->kernels->combine(swin__pixel(out, i), out->ld, corner, coef, 4, 1);
+    }
+}
+
+/* coarse: NULL, or a map of the same channels that is resized and added after the activation. */
+static swin__map swin__plan_linear(swin__plan *p, const char *name, int level, swin__map in, int channels,
+                                   swin__linear linear, int act, const swin__map *coarse)
+{
+    swin__map out = swin__alloc_map(p, in.h, in.w, channels);
+    swin__axis rows = { 0, 0, NULL, NULL }, cols = rows;
+    double madds = (double)in.c * channels;
+    swin__step *s;
+    if (coarse) {
+        rows = swin__axis_bilinear(p, coarse->h, in.h, (int)p->config->align_corners);
+        cols = swin__axis_bilinear(p, coarse->w, in.w, (int)p->config->align_corners);
+    }
+    s = swin__add(p, name, level, swin__linear_map, swin__groups(swin__pixels(&in), swin__rows_a_unit(madds)), 0,
+                  madds * swin__pixels(&in));
+    s->u.linear.in = in;
+    s->u.linear.out = out;
+    s->u.linear.linear = linear;
+    s->u.linear.act = act;
+    s->u.linear.rows = rows;
+    s->u.linear.cols = cols;
+    if (coarse) s->u.linear.coarse = *coarse;
+    return out;
+}
+
+/* ---- adaptive average pooling to k x k      section 1 */
+
+/* One bin of one pooling scale. */
+static void swin__pool(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__map *in = &s->u.pool.in, *out = s->u.pool.out;
+    int top, bottom, left, right;
+    float *sum, share;
+    (void)scratch;
+    for (; unit >= swin__pixels(out); out++) unit -= swin__pixels(out);
+    sum = swin__pixel(out, unit);
+    top = (unit / out->w) * in->h / out->h;
+    bottom = swin__divide_up((unit / out->w + 1) * in->h, out->h);
+    left = (unit % out->w) * in->w / out->w;
+    right = swin__divide_up((unit % out->w + 1) * in->w, out->w);
+    swin__clear(sum, out->ld);
+    for (int y = top; y < bottom; y++)
+        for (int x = left; x < right; x++)
+            c->kernels->add(sum, (size_t)out->ld, swin__pixel(in, y * in->w + x), (size_t)in->ld, 1, in->ld);
+    share = 1 / (float)((bottom - top) * (right - left));
+    c->kernels->scale(sum, (size_t)out->ld, 1, out->ld, &share);
+}
+
+/* Pools `in` to every scale of the model. */
+static void swin__plan_pools(swin__plan *p, swin__map in, swin__map *out)
+{
+    const swin_config *g = p->config;
+    int bins = 0;
+    swin__step *s;
+    for (int i = 0; i < (int)g->pool_count; i++) {
+        out[i] = swin__alloc_map(p, (int)g->pool_scale[i], (int)g->pool_scale[i], in.c);
+        bins += swin__pixels(&out[i]);
+    }
+    s = swin__add(p, "pool", -1, swin__pool, bins, 0, 0);
+    s->u.pool.in = in;
+    for (int i = 0; i < (int)g->pool_count; i++) s->u.pool.out[i] = out[i];
+}
+
+/* ---- convolutions over concatenated maps      section 3
+
+   out = act(bias + sum over sources of W_s * resized(map_s)), zero-padded. Three exact ways, chosen by shapes:
+   taps      a smaller map is multiplied by each of the nine taps at its own resolution; the nine results are
+             resized, shifted and summed (resizing is linear and acts per channel, so it commutes with W_s);
+   Winograd  F(4x4, 3x3): a quarter of the multiplications, for maps of many pixels;
+   direct    rows gathered for one tap after the other. */
+
+static const float *swin__conv_panel(const swin__conv *conv, int panel, int tap, int first)
+{
+    size_t depth = (size_t)(conv->kernel * conv->kernel * conv->inputs);
+    return conv->weight + ((size_t)panel * depth + (size_t)(tap * conv->inputs + first)) * 16;
+}
+
+/* Products of rows of one source with one tap of the weights. */
+static swin__product swin__tap_product(const swin__conv *conv, int source, int tap, int rows, const float *a, float *to)
+{
+    const swin__source *from = &conv->source[source];
+    swin__product p;
+    memset(&p, 0, sizeof p);
+    p.m = rows;
+    p.n = conv->out.ld;
+    p.k = from->map.c;
+    p.a = a;
+    p.lda = (size_t)from->map.ld;
+    p.b = swin__conv_panel(conv, 0, tap, from->first);
+    p.ldb = 16;
+    p.panel = (size_t)(conv->kernel * conv->kernel * conv->inputs) * 16;
+    p.c = to;
+    p.ldc = (size_t)conv->out.ld;
+    return p;
+}
+
+/* Pixel (y, x) of a source at the convolution's resolution; zero outside. */
+static void swin__fetch(const swin_context *c, const swin__conv *conv, const swin__source *from, int y, int x, float *row)
+{
+    if (y < 0 || x < 0 || y >= conv->out.h || x >= conv->out.w) {
+        swin__clear(row, from->map.ld);
+    } else if (!from->resized) {
+        swin__copy(row, swin__pixel(&from->map, y * from->map.w + x), from->map.ld);
+    } else {
+        const float *corner[4];
+        float coef[4];
+        swin__corners(&from->map, &from->rows, &from->cols, y, x, corner, coef);
+        c->kernels->combine(row, from->map.ld, corner, coef, 4, 0);
+    }
+}
+
+/* -- taps -- */
+
+/* One tap of a share of a small map: taps[source] is [tap][pixel][out.ld]. */
+static void swin__tap(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__conv *conv = s->u.conv.layer;
+    const swin__map *map = &conv->source[s->u.conv.source].map;
+    int tap = unit % 9, from, to;
+    float *out = s->u.conv.data[s->u.conv.source] + (size_t)tap * (size_t)swin__pixels(map) * (size_t)conv->out.ld;
+    swin__product p;
+    (void)scratch;
+    swin__share(swin__pixels(map), s->units / 9, unit / 9, &from, &to);
+    p = swin__tap_product(conv, s->u.conv.source, tap, to - from, swin__pixel(map, from), out + (size_t)from * (size_t)conv->out.ld);
+    c->kernels->gemm(&p);
+}
+
+/* Output row y: the bias, and every small map's nine products resized, shifted and summed. The rows are mixed
+   first (three columns of taps, at the small width), then the columns. */
+static void swin__sum_taps(const swin_context *c, const swin__step *s, int y, float *scratch)
+{
+    const swin__conv *conv = s->u.conv.layer;
+    const swin__map *out = &conv->out;
+    for (int x = 0; x < out->w; x++) swin__copy(swin__pixel(out, y * out->w + x), conv->bias, out->ld);
+    for (int i = 0; i < conv->sources; i++) {
+        const swin__source *from = &conv->source[i];
+        int wide = from->map.w * out->ld;
+        const float *taps = s->u.conv.data[i], *row[6];
+        float coef[6];
+        if (!taps) continue;
+        for (int kx = 0; kx < 3; kx++) {
+            int count = 0;
+            for (int ky = 0; ky < 3; ky++) {
+                int at = y + ky - 1;
+                for (int t = 2 * at; at >= 0 && at < out->h && t < 2 * at + 2; t++) {
+                    row[count] = taps + ((size_t)(3 * ky + kx) * (size_t)swin__pixels(&from->map)
+                                         + (size_t)(from->rows.at[t] * from->map.w)) * (size_t)out->ld;
+                    coef[count++] = from->rows.coef[t];
+                }
+            }
+            c->kernels->combine(scratch + (size_t)kx * (size_t)wide, wide, row, coef, count, 0);
+        }
+        for (int x = 0; x < out->w; x++) {
+            int count = 0;
+            for (int kx = 0; kx < 3; kx++) {
+                int at = x + kx - 1;
+                for (int t = 2 * at; at >= 0 && at < out->w && t < 2 * at + 2; t++) {
+                    row[count] = scratch + (size_t)kx * (size_t)wide + (size_t)(from->cols.at[t] * out->ld);
+                    coef[count++] = from->cols.coef[t];
+                }
+            }
+            c->kernels->combine(swin__pixel(out, y * out->w + x), out->ld, row, coef, count, 1);
+        }
+    }
+    if (conv->act == SWIN__RELU && s->u.conv.only)
+        c->kernels->relu(swin__pixel(out, y * out->w), (size_t)out->ld, out->w, out->ld);
+}
+
+static void swin__plan_taps(swin__plan *p, const char *name, int level, const swin__conv *conv,
+                            const swin__conv *kept, unsigned chosen, int only)
+{
+    float *taps[SWIN__SOURCES] = { NULL };
+    int widest = 0;
+    swin__step *s;
+    for (int i = 0; i < conv->sources; i++) {
+        const swin__map *map = &conv->source[i].map;
+        double madds = (double)map->c * conv->out.c;
+        if (!(chosen >> i & 1)) continue;
+        widest = swin__max(widest, map->w);
+        taps[i] = swin__alloc(p, 9 * (uint64_t)swin__pixels(map) * (uint64_t)conv->out.ld);
+        s = swin__add(p, name, level, swin__tap, 9 * swin__groups(swin__pixels(map), swin__rows_a_unit(madds)), 0,
+                      9 * madds * swin__pixels(map));
+        s->u.conv.layer = kept;
+        s->u.conv.source = i;
+        s->u.conv.data[i] = taps[i];
+    }
+    s = swin__add(p, name, level, swin__sum_taps, conv->out.h, 3 * (uint64_t)widest * (uint64_t)conv->out.ld,
+                  6.0 * swin__pixels(&conv->out) * conv->out.c);
+    s->u.conv.layer = kept;
+    s->u.conv.only = only;
+    memcpy(s->u.conv.data, taps, sizeof taps);
+    for (int i = 0; i < conv->sources; i++)
+        if (taps[i]) swin__release(p, taps[i]);
+}
+
+/* -- Winograd -- */
+
+static int swin__tile_columns(const swin__conv *conv) { return swin__divide_up(conv->out.w, 4); }
+
+/* Transforms a share of a block's tiles: input[source] is [36][tiles][ld]. */
+static void swin__tiles_in(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__conv *conv = s->u.conv.layer;
+    int columns = swin__tile_columns(conv), from, to;
+    swin__share(s->u.conv.tiles, s->units, unit, &from, &to);
+    for (int i = 0; i < conv->sources; i++) {
+        const swin__source *source = &conv->source[i];
+        int ld = source->map.ld;
+        float *zero = scratch + 36 * ld;
+        if (!s->u.conv.data[i]) continue;
+        swin__clear(zero, ld);
+        for (int t = from; t < to; t++) {
+            int top = 4 * ((s->u.conv.first + t) / columns) - 1, left = 4 * ((s->u.conv.first + t) % columns) - 1;
+            const float *rows[36];
+            for (int k = 0; k < 36; k++) {
+                int y = top + k / 6, x = left + k % 6;
+                if (y < 0 || x < 0 || y >= conv->out.h || x >= conv->out.w) {
+                    rows[k] = zero;
+                } else if (!source->resized) {
+                    rows[k] = swin__pixel(&source->map, y * conv->out.w + x);
+                } else {
+                    swin__fetch(c, conv, source, y, x, scratch + k * ld);
+                    rows[k] = scratch + k * ld;
+                }
+            }
+            c->kernels->wino_input(s->u.conv.data[i] + (size_t)t * (size_t)ld,
+                                   (size_t)s->u.conv.tiles * (size_t)ld, rows, ld);
+        }
+    }
+}
+
+/* 32 output channels of a block's tiles: transform their weights, 36 products, transform back. */
+static void swin__tiles_out(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__conv *conv = s->u.conv.layer;
+    const swin__map *out = &conv->out;
+    int columns = swin__tile_columns(conv), tiles = s->u.conv.tiles;
+    int first = 32 * unit, wide = swin__min(32, out->ld - first), started = 0;
+    float *sums = scratch, *weights = sums + 36 * (size_t)tiles * (size_t)wide;
+    for (int i = 0; i < conv->sources; i++) {
+        const swin__source *source = &conv->source[i];
+        size_t depth = (size_t)source->map.c, step = depth * (size_t)wide;
+        if (!s->u.conv.data[i]) continue;
+        for (int q = 0; q < wide / 16; q++)
+            c->kernels->wino_weights(weights + (size_t)q * depth * 16, step,
+                                     swin__conv_panel(conv, first / 16 + q, 0, source->first),
+                                     16 * (size_t)conv->inputs, source->map.c);
+        for (int xi = 0; xi < 36; xi++) {
+            swin__product p;
+            memset(&p, 0, sizeof p);
+            p.m = tiles;  p.n = wide;  p.k = source->map.c;
+            p.a = s->u.conv.data[i] + (size_t)xi * (size_t)tiles * (size_t)source->map.ld;  p.lda = (size_t)source->map.ld;
+            p.b = weights + (size_t)xi * step;  p.ldb = 16;  p.panel = 16 * depth;
+            p.c = sums + (size_t)xi * (size_t)tiles * (size_t)wide;  p.ldc = (size_t)wide;
+            p.init = started ? p.c : NULL;  p.ldi = (size_t)wide;
+            c->kernels->gemm(&p);
+        }
+        started = 1;
+    }
+    for (int t = 0; t < tiles; t++) {
+        int top = 4 * ((s->u.conv.first + t) / columns), left = 4 * ((s->u.conv.first + t) % columns);
+        float *rows[16];
+        for (int k = 0; k < 16; k++) {
+            int y = top + k / 4, x = left + k % 4;
+            rows[k] = y < out->h && x < out->w ? swin__pixel(out, y * out->w + x) + first : NULL;
+            if (rows[k] && s->u.conv.only) swin__copy(rows[k], conv->bias + first, wide);
+        }
+        c->kernels->wino_output(rows, sums + (size_t)t * (size_t)wide, (size_t)tiles * (size_t)wide, wide, conv->act);
+    }
+}
+
+static void swin__plan_tiles(swin__plan *p, const char *name, int level, const swin__conv *conv,
+                             const swin__conv *kept, unsigned chosen, int only)
+{
+    int tiles = swin__tile_columns(conv) * swin__divide_up(conv->out.h, 4), depth = 0, deepest = 0, block;
+    for (int i = 0; i < conv->sources; i++) {
+        if (!(chosen >> i & 1)) continue;
+        depth += conv->source[i].map.ld;
+        deepest = swin__max(deepest, conv->source[i].map.ld);
+    }
+    /* A block's transformed input takes about 20 MB; its weights are transformed once a block, so not too few tiles. */
+    block = swin__max(64, swin__min(256, 5000000 / (36 * depth)));
+    block = swin__divide_up(tiles, swin__groups(tiles, block));
+    for (int first = 0; first < tiles; first += block) {
+        int count = swin__min(block, tiles - first);
+        float *input[SWIN__SOURCES] = { NULL };
+        swin__step *s;
+        for (int i = 0; i < conv->sources; i++)
+            if (chosen >> i & 1) input[i] = swin__alloc(p, 36 * (uint64_t)count * (uint64_t)conv->source[i].map.ld);
+        s = swin__add(p, name, level, swin__tiles_in, swin__groups(count, 8), 37 * (uint64_t)deepest, 0);
+        s->u.conv.layer = kept;
+        s->u.conv.first = first;
+        s->u.conv.tiles = count;
+        memcpy(s->u.conv.data, input, sizeof input);
+        s = swin__add(p, name, level, swin__tiles_out, swin__groups(conv->out.ld, 32),
+                      36 * 32 * ((uint64_t)count + (uint64_t)deepest), 36.0 * count * depth * conv->out.c);
+        s->u.conv.layer = kept;
+        s->u.conv.first = first;
+        s->u.conv.tiles = count;
+        s->u.conv.only = only;
+        memcpy(s->u.conv.data, input, sizeof input);
+        for (int i = 0; i < conv->sources; i++)
+            if (input[i]) swin__release(p, input[i]);
+    }
+}
+
+/* -- direct -- */
+
+static void swin__direct(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__conv *conv = s->u.conv.layer;
+    const swin__map *out = &conv->out;
+    int from, to, started = !s->u.conv.only, area = conv->kernel * conv->kernel, left = 0;
+    swin__share(swin__pixels(out), s->units, unit, &from, &to);
+    for (int i = 0; i < conv->sources; i++) left += s->u.conv.chosen >> i & 1 ? area : 0;
+    for (int tap = 0; tap < area; tap++) {
+        for (int i = 0; i < conv->sources; i++) {
+            const swin__source *source = &conv->source[i];
+            swin__product p;
+            if (!(s->u.conv.chosen >> i & 1)) continue;
+            for (int at = from; at < to; at++)
+                swin__fetch(c, conv, source, at / out->w + tap / conv->kernel - conv->kernel / 2,
+                            at % out->w + tap % conv->kernel - conv->kernel / 2,
+                            scratch + (size_t)(at - from) * (size_t)source->map.ld);
+            p = swin__tap_product(conv, i, tap, to - from, scratch, swin__pixel(out, from));
+            p.init = started ? p.c : conv->bias;
+            p.ldi = started ? p.ldc : 0;
+            if (--left == 0) p.act = conv->act;
+            started = 1;
+            c->kernels->gemm(&p);
+        }
+    }
+}
+
+static void swin__plan_direct(swin__plan *p, const char *name, int level, const swin__conv *conv,
+                              const swin__conv *kept, unsigned chosen, int only)
+{
+    int deepest = 0, depth = 0, rows;
+    double madds;
+    swin__step *s;
+    for (int i = 0; i < conv->sources; i++) {
+        if (!(chosen >> i & 1)) continue;
+        depth += conv->source[i].map.c;
+        deepest = swin__max(deepest, conv->source[i].map.ld);
+    }
+    madds = (double)conv->kernel * conv->kernel * depth * conv->out.c;
+    rows = swin__rows_a_unit(madds);
+    s = swin__add(p, name, level, swin__direct, swin__groups(swin__pixels(&conv->out), rows),
+                  (uint64_t)(rows + 1) * (uint64_t)deepest, madds * swin__pixels(&conv->out));
+    s->u.conv.layer = kept;
+    s->u.conv.only = only;
+    s->u.conv.chosen = chosen;
+}
+
+/* Adds the steps of `conv`, whose sources (map and first) and shape of `out` are set; returns the map made. */
+static swin__map swin__plan_conv(swin__plan *p, const char *name, int level, swin__conv conv)
+{
+    swin__conv *kept = p->context ? &p->convs[p->conv_count] : &p->no_conv;
+    int pixels = conv.out.h * conv.out.w, direct = (p->desc.flags & SWIN_DIRECT) != 0;
+    int tiled = !direct && conv.kernel == 3 && pixels >= 256 && conv.out.c >= 32;
+    unsigned all = (1u << conv.sources) - 1, taps = 0;
+    p->conv_count++;
+    conv.out = swin__alloc_map(p, conv.out.h, conv.out.w, conv.out.c);
+    for (int i = 0; i < conv.sources; i++) {
+        swin__source *s = &conv.source[i];
+        s->resized = s->map.h != conv.out.h || s->map.w != conv.out.w;
+        if (s->resized) {
+            s->rows = swin__axis_bilinear(p, s->map.h, conv.out.h, (int)p->config->align_corners);
+            s->cols = swin__axis_bilinear(p, s->map.w, conv.out.w, (int)p->config->align_corners);
+        }
+        if (s->map.c % 16 || s->map.c < 32) tiled = 0;
+    }
+    for (int i = 0; i < conv.sources; i++) {
+        const swin__source *s = &conv.source[i];
+        /* nine taps at the small size against nine (Winograd: nine quarters) at the large one */
+        if (!direct && conv.kernel == 3 && s->resized && (tiled ? 4 : 1) * swin__pixels(&s->map) < pixels) taps |= 1u << i;
+    }
+    *kept = conv;
+    if (taps) swin__plan_taps(p, name, level, &conv, kept, taps, taps == all);
+    if (taps != all) (tiled ? swin__plan_tiles : swin__plan_direct)(p, name, level, &conv, kept, all & ~taps, !taps);
+    return conv.out;
+}
+
+/* ---- output: logits resized to the picture, the best class a pixel; a band of rows      section 10 */
+
+enum { SWIN__BAND = 4 };
+
+static void swin__labels(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__map *in = &s->u.labels.in;
+    const swin__axis *rows = &s->u.labels.rows, *cols = &s->u.labels.cols;
+    int wide = in->w * in->ld, bytes = c->classes.bytes;
+    for (int y = unit * SWIN__BAND; y < swin__min(rows->count, (unit + 1) * SWIN__BAND); y++) {
+        const float *from[3];
+        for (int t = 0; t < rows->taps; t++) from[t] = swin__pixel(in, rows->at[y * rows->taps + t] * in->w);
+        c->kernels->combine(scratch, wide, from, rows->coef + y * rows->taps, rows->taps, 0);
+        c->kernels->labels((char *)s->u.labels.classes + (size_t)y * (size_t)cols->count * (size_t)bytes, bytes, cols->count,
+                           scratch, (size_t)in->ld, cols->at, cols->coef, cols->taps, in->c);
+    }
+}
+
+static void swin__plan_labels(swin__plan *p, swin__map logits)
+{
+    const swin_desc *d = &p->desc;
+    int w = d->picture_width, h = d->picture_height, bytes = logits.c > 256 ? 2 : 1;
+    void *classes = swin__alloc(p, ((uint64_t)w * (uint64_t)h * (uint64_t)bytes + 3) / 4);
+    swin__axis rows = swin__axis_output(p, logits.h, d->height, h, (int)p->config->align_corners);
+    swin__axis cols = swin__axis_output(p, logits.w, d->width, w, (int)p->config->align_corners);
+    swin__step *s = swin__add(p, "labels", -1, swin__labels, swin__groups(h, SWIN__BAND),
+                              (uint64_t)logits.w * (uint64_t)logits.ld, (double)w * h * logits.c * cols.taps);
+    s->u.labels.in = logits;
+    s->u.labels.classes = classes;
+    s->u.labels.rows = rows;
+    s->u.labels.cols = cols;
+    if (p->context) {
+        swin_map *map = &p->context->classes;
+        map->data = classes;
+        map->width = w;
+        map->height = h;
+        map->bytes = bytes;
+    }
+}
+
+/* -------------------------------------------------------------------------- */
+/* >>network: the architecture, box by box                                    */
+
+static swin_tensor swin__view(swin__map map)
+{
+    swin_tensor t;
+    t.data = map.data;
+    t.channels = map.c;
+    t.height = map.h;
+    t.width = map.w;
+    t.channel = 1;
+    t.pixel = (size_t)map.ld;
+    t.row = (size_t)map.ld * (size_t)map.w;
+    return t;
+}
+
+/* The blocks of a stage, in place on x. */
+static void swin__plan_stage(swin__plan *p, int stage, swin__map x)
+{
+    const swin_config *g = p->config;
+    swin__grid grid = swin__make_grid(g, stage, 0, x.h, x.w);
+    int n = grid.rows * grid.cols * (int)g->tokens;
+    float *tokens = n && g->depth[stage] > 1 ? swin__alloc(p, (uint64_t)n * (uint64_t)x.ld) : NULL;
+    for (int j = 0; j < (int)g->depth[stage]; j++) {
+        const swin__block *block = p->blocks ? &p->blocks[p->block_count] : &p->no_block;
+        int global = swin__has_global(g, stage, j);
+        p->block_count++;
+        swin__plan_attention(p, stage, j, block, x, j ? tokens : p->weights->stage[stage].tokens, global ? tokens : NULL);
+        swin__plan_mlp(p, stage, block, x);
+        if (global) swin__plan_global(p, stage, block, tokens, n);
+    }
+    if (tokens) swin__release(p, tokens);
+}
+
+/* Fills the features that are wanted; the others stay empty. */
+static void swin__plan_backbone(swin__plan *p, swin__map feature[SWIN__STAGES])
+{
+    const swin_config *g = p->config;
+    uint32_t wanted = p->desc.outputs & SWIN_FEATURES ? g->feature_norms : g->head_inputs;
+    swin__map x = swin__plan_embed(p);
+    for (int i = 0; i < (int)g->stages && wanted >> i && p->status == SWIN_OK; i++) {
+        swin__plan_stage(p, i, x);
+        if (wanted >> i & 1) feature[i] = swin__plan_norm(p, i, x);
+        if (p->context && (p->desc.outputs & SWIN_FEATURES) && (wanted >> i & 1)) p->context->feature[i] = swin__view(feature[i]);
+        if (wanted >> (i + 1)) {
+            swin__map merged = swin__plan_merge(p, i, x);
+            swin__release(p, x.data);
+            x = merged;
+        } else {
+            swin__release(p, x.data);
+        }
+    }
+}
+
+static void swin__drop_feature(swin__plan *p, swin__map feature)
+{
+    if (!(p->desc.outputs & SWIN_FEATURES)) swin__release(p, feature.data);
+}
+
+/* A convolution from the blob's weights, its output as large as `like`; sources are added by the caller. */
+static swin__conv swin__make_conv(swin__linear linear, int kernel, int inputs, swin__map like, int channels)
+{
+    swin__conv conv;
+    memset(&conv, 0, sizeof conv);
+    conv.weight = linear.weight;
+    conv.bias = linear.bias;
+    conv.kernel = kernel;
+    conv.inputs = inputs;
+    conv.act = SWIN__RELU;
+    conv.out = like;
+    conv.out.c = channels;
+    return conv;
+}
+
+static void swin__add_source(swin__conv *conv, swin__map map, int first)
+{
+    conv->source[conv->sources].map = map;
+    conv->source[conv->sources].first = first;
+    conv->sources++;
+}
+
+/* The pyramid's top: bottleneck(concat[feature, pooled branches]). */
+static swin__map swin__plan_pyramid_top(swin__plan *p, swin__map feature)
+{
+    int pools = (int)p->config->pool_count, ch = (int)p->config->head_channels;
+    swin__conv conv = swin__make_conv(p->weights->bottleneck, 3, feature.c + pools * ch, feature, ch);
+    swin__map pooled[SWIN__POOLS], branch[SWIN__POOLS], top;
+    swin__plan_pools(p, feature, pooled);
+    swin__add_source(&conv, feature, 0);
+    for (int i = 0; i < pools; i++) {
+        branch[i] = swin__plan_linear(p, "pool linear", i, pooled[i], ch, p->weights->pool[i], SWIN__RELU, NULL);
+        swin__release(p, pooled[i].data);
+        swin__add_source(&conv, branch[i], feature.c + i * ch);
+    }
+    top = swin__plan_conv(p, "bottleneck", -1, conv);
+    for (int i = 0; i < pools; i++) swin__release(p, branch[i].data);
+    return top;
+}
+
+/* UPerHead up to its classifier: laterals from coarse to fine, a convolution each, all fused at the finest size. */
+static swin__map swin__plan_uper(swin__plan *p, const swin__map *feature)
+{
+    int inputs[SWIN__STAGES], levels = swin__head_inputs(p->config, inputs), ch = (int)p->config->head_channels;
+    swin__map out[SWIN__STAGES], lateral = swin__plan_pyramid_top(p, feature[inputs[levels - 1]]), fused;
+    swin__conv fuse;
+    out[levels - 1] = lateral;
+    swin__drop_feature(p, feature[inputs[levels - 1]]);
+    for (int l = levels - 2; l >= 0; l--) {
+        swin__map finer = swin__plan_linear(p, "lateral", l, feature[inputs[l]], ch, p->weights->lateral[l], SWIN__RELU, &lateral);
+        swin__conv conv = swin__make_conv(p->weights->fpn[l], 3, ch, finer, ch);
+        swin__drop_feature(p, feature[inputs[l]]);
+        swin__add_source(&conv, finer, 0);
+        out[l] = swin__plan_conv(p, "fpn", l, conv);
+        if (l + 1 < levels - 1) swin__release(p, lateral.data);
+        lateral = finer;
+    }
+    if (levels > 1) swin__release(p, lateral.data);
+    fuse = swin__make_conv(p->weights->fuse, 3, levels * ch, out[0], ch);
+    for (int l = 0; l < levels; l++) swin__add_source(&fuse, out[l], l * ch);
+    fused = swin__plan_conv(p, "fuse", 0, fuse);
+    for (int l = 0; l < levels; l++) swin__release(p, out[l].data);
+    return fused;
+}
+
+/* FCNHead up to its classifier: convolutions in a row, then one over the input and their result. */
+static swin__map swin__plan_fcn(swin__plan *p, const swin__map *feature)
+{
+    const swin_config *g = p->config;
+    int inputs[SWIN__STAGES], kernel = (int)g->conv_kernel, ch = (int)g->head_channels;
+    swin__map in = feature[inputs[swin__head_inputs(g, inputs) - 1]], x = in;
+    for (int n = 0; n < (int)g->convs; n++) {
+        swin__conv conv = swin__make_conv(p->weights->conv[n], kernel, x.c, in, ch);
+        swin__map next;
+        swin__add_source(&conv, x, 0);
+        next = swin__plan_conv(p, "conv", n, conv);
+        if (n) swin__release(p, x.data);
+        x = next;
+    }
+    if (g->conv_concat) {
+        swin__conv conv = swin__make_conv(p->weights->cat, kernel, in.c + ch, in, ch);
+        swin__map next;
+        swin__add_source(&conv, in, 0);
+        swin__add_source(&conv, x, in.c);
+        next = swin__plan_conv(p, "concat", -1, conv);
+        swin__release(p, x.data);
+        x = next;
+    }
+    if (g->convs) swin__drop_feature(p, in);
+    return x;
+}
+
+/* From the first patch to the class map. */
+static swin_status swin__plan_network(swin__plan *p)
+{
+    const swin_config *g = p->config;
+    swin__map feature[SWIN__STAGES], map, logits;
+    memset(feature, 0, sizeof feature);
+    swin__plan_backbone(p, feature);
+    if (p->status != SWIN_OK || !(p->desc.outputs & (SWIN_CLASSES | SWIN_LOGITS))) return p->status;
+    map = g->head == SWIN__UPER ? swin__plan_uper(p, feature) : swin__plan_fcn(p, feature);
+    logits = swin__plan_linear(p, "classify", -1, map, (int)g->classes, p->weights->classify, SWIN__LINEAR, NULL);
+    if (g->head == SWIN__FCN && !g->convs) swin__drop_feature(p, map);
+    else swin__release(p, map.data);
+    if (p->context) p->context->logits = swin__view(logits);
+    if (p->desc.outputs & SWIN_CLASSES) swin__plan_labels(p, logits);
+    return p->status;
+}
+
+/* -------------------------------------------------------------------------- */
+/* >>run: contexts, slices, results                                           */
+
+static int swin__scaled(int side, double factor)
+{
+    double n = side * factor + 0.5;
+    return n < 1 ? 1 : n > 2.0 * SWIN_MAX_SIDE ? 2 * SWIN_MAX_SIDE : (int)n;
+}
+
+static swin_status swin__check_size(const char *what, int w, int h, swin_error *err)
+{
+    if (w < 1 || h < 1) return swin__fail(err, SWIN_SIZE, "%s of %d x %d pixels", what, w, h);
+    if (w > SWIN_MAX_SIDE || h > SWIN_MAX_SIDE || (uint64_t)w * (uint64_t)h > SWIN_MAX_PIXELS)
+        return swin__fail(err, SWIN_SIZE, "%s of %d x %d pixels is too large: at most %d a side and %d in all",
+                          what, w, h, SWIN_MAX_SIDE, SWIN_MAX_PIXELS);
+    return SWIN_OK;
+}
+
+SWIN_API swin_status swin_input_size(const swin_model *m, int w, int h, int longest,
+                                     int *input_w, int *input_h, swin_error *err)
+{
+    const swin_config *g = &m->config;
+    int rule = longest > 0 ? 2 : (int)g->resize_rule;
+    double a = longest > 0 ? (double)longest : g->resize_a, b = g->resize_b, large, small, factor = 1;
+    if (swin__check_size("a picture", w, h, err)) return SWIN_SIZE;
+    large = swin__max(w, h);
+    small = swin__min(w, h);
+    if (rule == 1) factor = a / large < b / small ? a / large : b / small;
+    if (rule == 2) factor = a / large;
+    if (rule == 3) factor = a / small;
+    *input_w = rule == 4 ? (int)g->resize_b : swin__scaled(w, factor);
+    *input_h = rule == 4 ? (int)g->resize_a : swin__scaled(h, factor);
+    return swin__check_size("a network input", *input_w, *input_h, err);
+}
+
+/* The desc with every default filled in. */
+static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, swin_desc *d, swin_error *err)
+{
+    const swin_config *g = &m->config;
+    swin_status status;
+    *d = *asked;
+    if (d->picture_width == 0 && d->picture_height == 0) {
+        d->picture_width = d->width;
+        d->picture_height = d->height;
+    }
+    if ((status = swin__check_size("a picture", d->picture_width, d->picture_height, err)) != SWIN_OK) return status;
+    if (d->width == 0 && d->height == 0)
+        status = swin_input_size(m, d->picture_width, d->picture_height, 0, &d->width, &d->height, err);
+    else
+        status = swin__check_size("a network input", d->width, d->height, err);
+    if (status != SWIN_OK) return status;
+    if (d->outputs == 0) d->outputs = g->head ? SWIN_CLASSES : SWIN_FEATURES;
+    if (d->outputs & ~(unsigned)(SWIN_CLASSES | SWIN_LOGITS | SWIN_FEATURES) || d->flags & ~(unsigned)SWIN_DIRECT || d->tasks < 0)
+        return swin__fail(err, SWIN_ARGUMENT, "desc: unknown outputs or flags, or tasks below 0");
+    if (!g->head && d->outputs & (SWIN_CLASSES | SWIN_LOGITS))
+        return swin__fail(err, SWIN_ARGUMENT, "desc: classes or logits of a model without a head");
+    if (g->position_rule == 1 && (swin__divide_up(d->width, (int)g->patch) != (int)g->position_w ||
+                                  swin__divide_up(d->height, (int)g->patch) != (int)g->position_h))
+        return swin__fail(err, SWIN_SIZE, "this model's absolute positions fit an input of %d x %d pixels only",
+                          (int)(g->position_w * g->patch), (int)(g->position_h * g->patch));
+    if (d->tasks == 0) d->tasks = 1;
+    if (!d->parallel_for) d->tasks = 1;
+    d->tasks = swin__min(d->tasks, 4096);
+    return SWIN_OK;
+}
+
+/* Where the parts of a workspace lie, from its first multiple of 64. */
+typedef struct swin__places { uint64_t blocks, steps, convs, tables, arena, size; } swin__places;
+
+static swin_status swin__walk(swin__plan *p, const swin_model *m, const swin_desc *d, swin__weights *w, swin_error *err)
+{
+    p->model = m;
+    p->config = &m->config;
+    p->desc = *d;
+    p->weights = w;
+    p->err = err;
+    p->status = swin__bind(m, w, p->blocks, err);
+    return p->status == SWIN_OK ? swin__plan_network(p) : p->status;
+}
+
+/* Walks the network once to measure it. d: resolved. */
+static swin_status swin__measure(const swin_model *m, const swin_desc *d, swin__places *places, swin_error *err)
+{
+    swin__plan p;
+    swin__weights w;
+    swin_status status;
+    memset(&p, 0, sizeof p);
+    memset(&w, 0, sizeof w);
+    p.arena = p.tables = 64;
+    if ((status = swin__walk(&p, m, d, &w, err)) != SWIN_OK) return status;
+    places->blocks = swin__align64(sizeof(swin_context));
+    places->steps = swin__align64(places->blocks + (uint64_t)swin__blocks(&m->config) * sizeof(swin__block));
+    places->convs = swin__align64(places->steps + (uint64_t)p.step_count * sizeof(swin__step));
+    places->tables = swin__align64(places->convs + (uint64_t)p.conv_count * sizeof(swin__conv));
+    places->arena = places->tables + p.table_bytes;
+    places->size = places->arena + p.peak + 63;         /* 63: the caller's memory may start anywhere */
+    if (places->size > SIZE_MAX / 2)
+        return swin__fail(err, SWIN_MEMORY, "the workspace would not fit this machine's address space");
+    if (d->memory_limit && places->size > d->memory_limit)
+        return swin__fail(err, SWIN_MEMORY, "the workspace takes %z bytes, the desc's memory_limit is %z",
+                          (size_t)places->size, d->memory_limit);
+    return SWIN_OK;
+}
+
+SWIN_API size_t swin_workspace_size(const swin_model *m, const swin_desc *d, swin_error *err)
+{
+    swin_desc resolved;
+    swin__places places;
+    if (swin__resolve(m, d, &resolved, err) != SWIN_OK) return 0;
+    return swin__measure(m, &resolved, &places, err) == SWIN_OK ? (size_t)places.size : 0;
+}
+
+SWIN_API swin_status swin_init(swin_context **c, const swin_model *m, const swin_desc *d,
+                               void *mem, size_t size, swin_error *err)
+{
+    uintptr_t base = (uintptr_t)swin__align64((uintptr_t)mem);
+    swin_context *context = (swin_context *)base;
+    swin__places places;
+    swin__plan p;
+    swin_desc resolved;
+    swin_status status;
+    *c = NULL;
+    if ((status = swin__resolve(m, d, &resolved, err)) != SWIN_OK) return status;
+    if ((status = swin__measure(m, &resolved, &places, err)) != SWIN_OK) return status;
+    if (!mem || size < places.size)
+        return swin__fail(err, SWIN_MEMORY, "the workspace takes %z bytes, %z were given", (size_t)places.size, size);
+    memset(&p, 0, sizeof p);
+    memset(context, 0, sizeof *context);
+    context->kernels = swin__choose((int)resolved.cpu);
+    if (!context->kernels)
+        return swin__fail(err, SWIN_UNSUPPORTED, "this machine or build does not have the instruction set asked for");
+    context->model = m;
+    context->desc = resolved;
+    context->steps = (swin__step *)(base + (uintptr_t)places.steps);
+    p.context = context;
+    p.blocks = (swin__block *)(base + (uintptr_t)places.blocks);
+    p.convs = (swin__conv *)(base + (uintptr_t)places.convs);
+    p.tables = base + (uintptr_t)places.tables;
+    p.arena = base + (uintptr_t)places.arena;
+    if ((status = swin__walk(&p, m, &resolved, &context->weights, err)) != SWIN_OK) return status;
+    context->step_count = p.step_count;
+    for (int i = 0; i < p.step_count; i++) context->total += context->steps[i].madds;
+    *c = context;
+    return SWIN_OK;
+}
+
+/* A run of consecutive units of one step, cut into pieces. */
+typedef struct swin__batch {
+    swin_context *c;
+    const swin__step *step;
+    int first, count, pieces;
+} swin__batch;
+
+static void swin__piece(void *arg, int index)
+{
+    const swin__batch *b = (const swin__batch *)arg;
+    int from, to;
+    swin__share(b->count, b->pieces, index, &from, &to);
+    for (int i = from; i < to && !swin__peek(&b->c->cancel); i++)
+        b->step->work(b->c, b->step, b->first + i, b->step->scratch + (size_t)index * b->step->room);
+}
+
+SWIN_API swin_status swin_begin(swin_context *c, const swin_image *in)
+{
+    static const int bytes[] = { 3, 3, 4, 4, 1, 4 };
+    const swin_desc *d = &c->desc;
+    int planes = in && in->format == SWIN_PLANES;
+    int w = planes ? d->width : d->picture_width, h = planes ? d->height : d->picture_height;
+    c->running = 0;
+    if (!in || !in->data || (unsigned)in->format > SWIN_PLANES)
+        return swin__fail(&c->error, SWIN_ARGUMENT, "swin_begin wants a picture with data and a known format");
+    if (in->width != w || in->height != h)
+        return swin__fail(&c->error, SWIN_SIZE, "the picture is %d x %d pixels, the context was made for %d x %d",
+                          in->width, in->height, w, h);
+    c->image = *in;
+    if (c->image.stride == 0) c->image.stride = (ptrdiff_t)bytes[in->format] * w;
+    if (c->image.plane_stride == 0) c->image.plane_stride = c->image.stride * h;
+    c->at = c->unit = 0;
+    c->done = 0;
+    c->running = 1;
+    swin__poke(&c->cancel, 0);
+    return SWIN_OK;
+}
+
+SWIN_API swin_status swin_step(swin_context *c, int tasks)
+{
+    if (!c->running || tasks < 1)
+        return swin__fail(&c->error, SWIN_ARGUMENT, "swin_step wants a run that swin_begin started, and tasks above 0");
+    while (tasks > 0 && c->at < c->step_count) {
+        const swin__step *s = &c->steps[c->at];
+        swin__batch b;
+        b.c = c;
+        b.step = s;
+        b.first = c->unit;
+        b.count = swin__min(tasks, s->units - c->unit);
+        b.pieces = swin__min(b.count, c->desc.tasks);
+        if (c->desc.parallel_for && b.pieces > 1) {
+            c->desc.parallel_for(c->desc.user, swin__piece, &b, b.pieces);
+        } else {
+            b.pieces = 1;
+            swin__piece(&b, 0);
+        }
+        if (swin__peek(&c->cancel)) {
+            c->running = 0;
+            return swin__fail(&c->error, SWIN_CANCELLED, "cancelled by swin_cancel");
+        }
+        tasks -= b.count;
+        c->unit += b.count;
+        c->done += s->madds * b.count / s->units;
+        if (c->unit == s->units) {
+            c->unit = 0;
+            c->at++;
+        }
+    }
+    if (c->at < c->step_count) return SWIN_MORE;
+    c->running = 0;
+    return SWIN_OK;
+}
+
+SWIN_API swin_status swin_run(swin_context *c, const swin_image *in)
+{
+    swin_status status = swin_begin(c, in);
+    while (status == SWIN_OK || status == SWIN_MORE) {
+        status = swin_step(c, 1 << 30);
+        if (status == SWIN_OK) break;
+    }
+    return status;
+}
+
+SWIN_API float swin_progress(const swin_context *c)
+{
+    return c->at == c->step_count ? 1 : (float)(c->done / c->total);
+}
+
+SWIN_API void swin_cancel(swin_context *c) { swin__poke(&c->cancel, 1); }
+SWIN_API const char *swin_error_text(const swin_context *c) { return c->error.text; }
+SWIN_API swin_map swin_classes(const swin_context *c) { return c->classes; }
+SWIN_API const char *swin_cpu_name(const swin_context *c) { return c->kernels->name; }
+SWIN_API int swin_cpu_available(swin_cpu cpu) { return swin__choose((int)cpu) != NULL; }
+
+static swin_tensor swin__no_tensor(void)
+{
+    swin_tensor none;
+    memset(&none, 0, sizeof none);
+    return none;
+}
+
+SWIN_API swin_tensor swin_logits(const swin_context *c)
+{
+    return c->desc.outputs & SWIN_LOGITS ? c->logits : swin__no_tensor();
+}
+
+SWIN_API swin_tensor swin_feature(const swin_context *c, int stage)
+{
+    return stage >= 0 && stage < SWIN__STAGES ? c->feature[stage] : swin__no_tensor();
+}
+
+SWIN_API int swin_plan_step(const swin_context *c, int index, swin_step_info *info)
+{
+    if (index < 0 || index >= c->step_count) return 0;
+    info->name = c->steps[index].name;
+    info->stage = c->steps[index].stage;
+    info->tasks = c->steps[index].units;
+    info->madds = c->steps[index].madds;
+    return 1;
+}
+
+/* -------------------------------------------------------------------------- */
+/* >>easy: files and malloc                                                   */
+
+#ifndef SWIN_NO_MALLOC
+
+/* What the easy tier owns beside the model: the blob's bytes, and a context for one picture size. */
+typedef struct swin__easy {
+    unsigned char *blob;
+    void *workspace;
+    swin_context *context;
+    int width, height;
+} swin__easy;
+
+#ifndef SWIN_NO_STDIO
+static unsigned char *swin__read_file(const char *path, size_t *size, swin_error *err)
+{
+    FILE *file = fopen(path, "rb");
+    unsigned char *bytes = NULL;
+    long length = -1;
+    if (file && fseek(file, 0, SEEK_END) == 0 && (length = ftell(file)) >= 0 && fseek(file, 0, SEEK_SET) == 0) {
+        *size = (size_t)length;
+        bytes = (unsigned char *)SWIN_MALLOC(*size + 1);
+        if (bytes && fread(bytes, 1, *size, file) != *size) {
+            SWIN_FREE(bytes);
+            bytes = NULL;
+            length = -1;
+        }
+    }
+    if (!bytes) {
+        if (length < 0) swin__fail(err, SWIN_FILE, "%s cannot be read", path);
+        else swin__fail(err, SWIN_MEMORY, "no memory for %s", path);
+    }
+    if (file) fclose(file);
+    return bytes;
+}
+
+SWIN_API swin_model *swin_load(const char *path, swin_error *err)
+{
+    size_t size = 0;
+    unsigned char *blob = swin__read_file(path, &size, err);
+    swin_model *m = (swin_model *)SWIN_MALLOC(sizeof *m);
+    swin__easy *easy = (swin__easy *)SWIN_MALLOC(sizeof *easy);
+    if (blob && (!m || !easy)) swin__fail(err, SWIN_MEMORY, "no memory for a model");
+    if (!blob || !m || !easy || swin_open(m, blob, size, SWIN_VERIFY, err) != SWIN_OK) {
+        SWIN_FREE(easy);
+        SWIN_FREE(m);
+        SWIN_FREE(blob);
+        return NULL;
+    }
+    memset(easy, 0, sizeof *easy);
+    easy->blob = blob;
+    m->easy = easy;
+    return m;
+}
+#endif
+
+SWIN_API swin_status swin_segment(swin_model *m, const unsigned char *rgb, int w, int h,
+                                  unsigned char *classes, swin_error *err)
+{
+    swin__easy *easy = (swin__easy *)m->easy;
+    swin_image in;
+    swin_status status;
+    if (!easy || !rgb || !classes || m->config.classes > 256)
+        return swin__fail(err, SWIN_ARGUMENT, "swin_segment wants a model from swin_load with at most 256 classes, and pixels");
+    if (!easy->context || easy->width != w || easy->height != h) {
+        swin_desc d;
+        size_t size;
+        memset(&d, 0, sizeof d);
+        d.picture_width = w;
+        d.picture_height = h;
+        SWIN_FREE(easy->workspace);
+        easy->workspace = NULL;
+        easy->context = NULL;
+        d.outputs = SWIN_CLASSES;
+        if ((size = swin_workspace_size(m, &d, err)) == 0) return err ? err->status : SWIN_SIZE;
+        easy->workspace = SWIN_MALLOC(size);
+        if (!easy->workspace) return swin__fail(err, SWIN_MEMORY, "no memory for a workspace of %z bytes", size);
+        if ((status = swin_init(&easy->context, m, &d, easy->workspace, size, err)) != SWIN_OK) return status;
+        easy->width = w;
+        easy->height = h;
+    }
+    memset(&in, 0, sizeof in);
+    in.data = rgb;
+    in.width = w;
+    in.height = h;
+    if ((status = swin_run(easy->context, &in)) != SWIN_OK) {
+        if (err) *err = easy->context->error;
+        return status;
+    }
+    memcpy(classes, easy->context->classes.data, (size_t)w * (size_t)h);
+    return SWIN_OK;
+}
+
+SWIN_API void swin_free(swin_model *m)
+{
+    if (!m) return;
+    if (m->easy) {
+        SWIN_FREE(((swin__easy *)m->easy)->workspace);
+        SWIN_FREE(((swin__easy *)m->easy)->blob);
+        SWIN_FREE(m->easy);
+    }
+    SWIN_FREE(m);
+}
+#endif /* SWIN_NO_MALLOC */
+
+#ifdef __cplusplus
+}
+#endif
+
+#if defined(__clang__)
+#pragma clang fp contract(on)
+#elif defined(__GNUC__)
+#pragma GCC pop_options
+#elif defined(_MSC_VER)
+#pragma fp_contract(on)
+#endif
+#undef SWIN__BUILDING
+#endif /* the rooms after the kernels */
