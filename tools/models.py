@@ -246,7 +246,7 @@ class ConvModule(nn.Module):
         self.bn = nn.BatchNorm2d(outputs)
 
     def forward(self, x):
-        return F.relu(self.bn(self.conv(x)))
+        return F.relu(self.bn(self.conv(x)), inplace=True)
 
 
 class Head(nn.Module):

@@ -81,9 +81,10 @@ def augment(image, label, rng, crop, scale, options):
     y, x = rng.uniform(0, image.height), rng.uniform(0, image.width)
     if rng.random() < options["balance"]:
         pixels = np.asarray(label)
-        present = np.setdiff1d(pixels, IGNORE)
+        present = np.flatnonzero(np.bincount(pixels.ravel(), minlength=256)[:IGNORE])
         if len(present):
-            y, x = rng.choice(np.argwhere(pixels == rng.choice(present)))
+            place = rng.choice(np.flatnonzero(pixels == rng.choice(present)))
+            y, x = divmod(place, label.width)
             y, x = y + rng.uniform(-0.4, 0.4) * height, x + rng.uniform(-0.4, 0.4) * width
     top = min(max(y - height / 2, 0), image.height - height)
     left = min(max(x - width / 2, 0), image.width - width)
@@ -126,8 +127,8 @@ class Batches:
 
 def to_tensor(image, config):
     """PIL image -> normalised [3, H, W]."""
-    x = (np.asarray(image, np.float32) - config["mean"]) / np.asarray(config["std"])
-    return torch.from_numpy(x.astype(np.float32)).permute(2, 0, 1)
+    mean, std = (np.float32(config[key]) for key in ("mean", "std"))
+    return torch.from_numpy((np.float32(image) - mean) / std).permute(2, 0, 1)
 
 
 # Training -----------------------------------------------------------------------------------------
@@ -257,13 +258,13 @@ class Run:
             images = images.contiguous(memory_format=torch.channels_last)
             with torch.autocast(self.device.type, torch.bfloat16, self.device.type == "cuda"):
                 features, logits = self.model(images)
-                outputs = [(1.0, logits)]
+                loss = segmentation_loss(logits, labels, absent, self.weights)
                 if self.model.auxiliary_head:
-                    outputs.append((0.4, self.model.auxiliary_head(features)))
-            loss = sum(weight * segmentation_loss(output, labels, absent, self.weights)
-                       for weight, output in outputs) / len(batches)
-            loss.backward()
-            total += loss.item()
+                    logits = self.model.auxiliary_head(features)
+                    coarse = labels[:, 2::4, 2::4]
+                    loss += 0.4 * segmentation_loss(logits, coarse, absent, self.weights)
+            (loss / len(batches)).backward()
+            total += loss.item() / len(batches)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config["clip"])
         for optimizer in self.optimizers:
             optimizer.step()
