@@ -339,7 +339,7 @@ static inline int number(const char *text, int low, int high)
 
 enum { THREADS_MAX = 1024 };
 
-static const char *const cpu_names[] = { "best", "scalar", "avx2", "avx512", "neon" };
+static const char *const cpu_names[] = { "best", "scalar", "neon", "avx2", "avx512" };
 
 /* The swin_cpu of a name, or -1 with a sentence in `why`. */
 static inline int cpu_of_name(const char *name, char why[256])
