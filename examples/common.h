@@ -344,7 +344,7 @@ static const char *const cpu_names[] = { "best", "scalar", "neon", "avx2", "avx5
 /* The swin_cpu of a name, or -1 with a sentence in `why`. */
 static inline int cpu_of_name(const char *name, char why[256])
 {
-    for (int i = SWIN_CPU_BEST; i <= SWIN_CPU_NEON; i++) {
+    for (int i = SWIN_CPU_BEST; i <= SWIN_CPU_AVX512; i++) {
         if (strcmp(name, cpu_names[i])) continue;
         if (swin_cpu_available((swin_cpu)i)) return i;
         snprintf(why, 256, "this machine or build has no %s", name);
