@@ -36,6 +36,9 @@ build/segment: examples/segment.c examples/common.h swin.h | build
 build/tensor: examples/tensor.c examples/common.h swin.h | build
 	$(COMPILE) $< -o $@ $(LIBS)
 
+build/bench: tools/bench/bench.c examples/common.h swin.h | build
+	$(COMPILE) $< -o $@ $(LIBS)
+
 build/minimal: examples/minimal.c swin.h | build
 	$(COMPILE) $< -o $@ -lm
 
