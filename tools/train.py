@@ -86,8 +86,8 @@ def augment(image, label, rng, crop, scale, options):
             place = rng.choice(np.flatnonzero(pixels == rng.choice(present)))
             y, x = divmod(place, label.width)
             y, x = y + rng.uniform(-0.4, 0.4) * height, x + rng.uniform(-0.4, 0.4) * width
-    top = min(max(y - height / 2, 0), image.height - height)
-    left = min(max(x - width / 2, 0), image.width - width)
+    top = max(0, min(y - height / 2, image.height - height))
+    left = max(0, min(x - width / 2, image.width - width))
     box = (left, top, left + width, top + height)
     image = image.resize(crop[::-1], Image.BILINEAR, box)
     label = label.resize(crop[::-1], Image.NEAREST, box)
@@ -285,8 +285,8 @@ class Run:
         watched = [sets[name] for name in config["watch"]]
         source = Batches(config, sets.values(), threads)
 
-        def request():
-            first = self.iteration * config["accumulate"]
+        def request(iteration):
+            first = iteration * config["accumulate"]
             return [source.request(first + i, self.progress) for i in range(config["accumulate"])]
 
         bar = tqdm(total=100, initial=round(100 * self.progress, 2), mininterval=5,
@@ -294,10 +294,10 @@ class Run:
         started = time.monotonic() - self.seconds
         stopped = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-        batches, losses, saved = request(), [], time.monotonic()
+        upcoming, losses, saved = request(self.iteration), [], time.monotonic()
         while self.progress < 1 and not stopped.is_set():
+            batches, upcoming = upcoming, request(self.iteration + 1)
             losses.append(self.step(batches))
-            batches = request()
             self.seconds = time.monotonic() - started
             bar.set_postfix(iteration=self.iteration, loss=f"{losses[-1]:.3f}", refresh=False)
             bar.update(round(100 * self.progress, 2) - bar.n)
