@@ -1,5 +1,7 @@
 /* swin.h - v0.1.0 - Swin Transformer + GLAM semantic segmentation on the CPU, C99, no dependencies
-   Public domain of ideas, MIT licence of code (end of file). One file is the whole library.
+
+   One file is the whole library: a picture in, a class for every pixel out, on any CPU, inside your program.
+   MIT licence, see LICENSE.
 
 DO THIS
    In exactly one C or C++ file:       #define SWIN_IMPLEMENTATION
@@ -24,6 +26,70 @@ A COMPLETE PROGRAM
        swin_free(model);
        return 0;
    }
+
+WHAT IT COMPUTES
+   Swin Transformer V1 backbones, plain or with GLAM's global tokens, of any width, depth, window and number of heads;
+   UPerHead, FCNHead or no head (features only). Exactly what the authors' code computes, to float32 rounding; what a
+   file asks for and this version does not know is refused by name.
+   It does not train, use GPUs, run batches (take several contexts side by side over one model) or other networks.
+
+INPUT AND OUTPUT
+   Pictures are 8-bit RGB, BGR, RGBA, BGRA or grey with a row stride, origin top left, any size from 1x1 to
+   SWIN_MAX_SIDE; a negative stride reads from the bottom up. The model file knows how a picture is resized and
+   normalised. Or give float planes that are normalised already (SWIN_PLANES).
+   The class map has one id a pixel, 0 ... classes-1, at the picture's size. Names and colours are in the model file.
+   Logits and features are views with strides, [channels][height][width] through them.
+
+MEMORY
+   The core never allocates. Ask swin_workspace_size, give that many bytes to swin_init, and nothing else is ever
+   written; throw the bytes away when done. The model file stays where it is: mapped, embedded or read, it is never
+   copied, and any number of contexts share it. A workspace belongs to one picture size; its size depends on the model,
+   the sizes, the outputs kept and `tasks` alone.
+
+THREADS
+   swin.h starts none. Give the desc a parallel_for and `tasks` (2 to 4 a thread): every step of the network is cut into
+   at most that many pieces of independent work. A model is read-only; a context belongs to one thread at a time, except
+   for swin_cancel. For a game loop use swin_begin and swin_step: a bounded piece of a frame per call.
+
+SAME BITS
+   Class maps, logits and features are identical, bit for bit, for any number of tasks, in any order, in slices or at
+   once, and on every instruction set: scalar, NEON, AVX2 and AVX-512. Every output is a sum in a fixed order with one
+   fused multiply-add a term; row sums go into sixteen lanes and down one tree; exp and GELU are polynomials here, not the
+   C library's; division and square root are IEEE's. Inputs or weights with NaNs or infinities give NaNs, whose bits may
+   differ. -ffast-math breaks the promise (GCC and clang are told not to fuse; that much holds under any flags).
+
+SPEED
+   The best instruction set is found when a context is made (AVX-512, AVX2 with FMA, NEON); no compiler flags are needed,
+   -O2 is enough. The scalar pass is the fallback and is slow without a fused multiply-add in hardware.
+   The heads' convolutions are rewritten exactly: products with upsampled maps at the small map's size, 3x3 convolutions
+   by Winograd's F(4x4, 3x3). The flag SWIN_DIRECT takes plain convolutions instead.
+
+ERRORS
+   Calls return a swin_status; with a swin_error they also leave a sentence that names the tensor, field or size at fault.
+   Nothing is printed, no call exits or asserts.
+
+SECURITY
+   A model file from a stranger is data: every field is checked before use, and no blob makes the library read or write
+   out of bounds, hang or overflow. It may ask for a large workspace: set desc.memory_limit where that matters.
+
+COMPILE-TIME OPTIONS, all for the file with SWIN_IMPLEMENTATION unless marked *
+   SWIN_STATIC *          all functions are static: private to this file
+   SWIN_API *             your own linkage, for instance __declspec(dllexport)
+   SWIN_NO_STDIO *        no swin_load
+   SWIN_NO_MALLOC *       no easy tier at all; needs only memcpy and kin, sqrtf and fmaf
+   SWIN_MALLOC, SWIN_FREE what the easy tier allocates with
+   SWIN_NO_SIMD, SWIN_NO_AVX2, SWIN_NO_AVX512, SWIN_NO_NEON    leave passes out
+   SWIN_MAX_SIDE, SWIN_MAX_PIXELS    the largest picture or input, 16384 and 2^26
+   SWIN_DEBUG             red zones around every buffer, poisoned memory, a model freed too early: see SWIN_CORRUPT
+   SWIN_HEADER_NAME       the name this file is included by, "swin.h": the kernels include it again, once per pass
+
+MAP OF THIS FILE - search for the anchors
+   >>public     the interface: status and errors, models, contexts, results, looking inside, easy
+   >>platform   compilers, errors, sizes           >>plan     steps and memory
+   >>numbers    a vector of 16 lanes, exp, GELU    >>layers   what a step computes, and how it is planned
+   >>kernels    the inner loops, once per pass     >>network  the architecture, box by box
+   >>blob       the file format and its reader     >>run      contexts, slices, results
+   >>model      geometry and tensors of a config   >>easy     files and malloc
 */
 #ifndef SWIN_H
 #define SWIN_H
@@ -302,12 +368,8 @@ SWIN_API void swin_free(swin_model *m);         /* NULL is fine */
 #endif /* SWIN_H: the interface ends here */
 
 /* ========================================================================== */
-/* The implementation: rooms from the ground up, each calling only rooms above it.
-       >>platform   compilers, errors, sizes           >>plan     from (model, size) to a list of steps
-       >>numbers    a vector of 16 lanes, exp, GELU    >>layers   what a step computes
-       >>kernels    the inner loops, one table a pass  >>run      contexts, slices, results
-       >>blob       the file format and its reader     >>easy     files and malloc
-   During a kernel pass this file includes itself: then only >>numbers and >>kernels are seen. */
+/* The implementation: rooms from the ground up, each calling only rooms above it. During a kernel pass this file includes
+   itself: then only >>numbers and >>kernels are seen. */
 
 #if defined(SWIN_IMPLEMENTATION) && !defined(SWIN__PASS) && !defined(SWIN__IMPLEMENTED)
 #define SWIN__IMPLEMENTED
@@ -2288,6 +2350,11 @@ struct swin_context {
     swin_map classes;
     swin_tensor logits, feature[SWIN__STAGES];
     swin_error error;
+#ifdef SWIN_DEBUG
+    struct swin__guard *guards;
+    int guard_count;
+    uint32_t model_sums[2];     /* of the blob's header, config and directory, as they were at init */
+#endif
 };
 
 /* The walk's state. While sizing, pointers are made but never followed. */
@@ -2305,14 +2372,66 @@ typedef struct swin__plan {
     uint64_t peak, table_bytes;
     struct { uint64_t start, end; } live[64];
     int live_count;
+#ifdef SWIN_DEBUG
+    int guard_count;
+#endif
     swin_error *err;
     swin_status status;
 } swin__plan;
 
+/* With SWIN_DEBUG every buffer lies between two red zones. Zones and buffer are painted with NaNs when its life
+   begins, and the zones checked when it ends: a step that reads what nobody wrote, or writes what is not its own, shows. */
+#ifdef SWIN_DEBUG
+enum { SWIN__ZONE = 64 };
+typedef struct swin__guard { unsigned char *start, *end; int first, last; } swin__guard;     /* with zones; steps */
+
+static void swin__guard_new(swin__plan *p, uint64_t start, uint64_t end)
+{
+    swin__guard *g = p->context ? &p->context->guards[p->guard_count] : NULL;
+    p->guard_count++;
+    if (!g) return;
+    g->start = (unsigned char *)(p->arena + (uintptr_t)start);
+    g->end = (unsigned char *)(p->arena + (uintptr_t)end);
+    g->first = p->step_count;
+    g->last = 1 << 30;
+}
+
+static void swin__guard_end(swin__plan *p, uint64_t start)
+{
+    const unsigned char *at = (const unsigned char *)(p->arena + (uintptr_t)start);
+    if (!p->context) return;
+    for (int i = p->guard_count - 1; i >= 0; i--) {
+        swin__guard *g = &p->context->guards[i];
+        if (g->start != at || g->last != 1 << 30) continue;
+        g->last = p->step_count - 1;
+        return;
+    }
+}
+
+static void swin__guards_paint(const swin_context *c, int step)
+{
+    for (int i = 0; i < c->guard_count; i++)
+        if (c->guards[i].first == step) memset(c->guards[i].start, 0xff, (size_t)(c->guards[i].end - c->guards[i].start));
+}
+
+/* Are the zones of every buffer that lives during this step as they were painted? */
+static int swin__guards_hold(const swin_context *c, int step)
+{
+    for (int i = 0; i < c->guard_count; i++) {
+        const swin__guard *g = &c->guards[i];
+        for (int at = 0; g->first <= step && step <= g->last && at < SWIN__ZONE; at++)
+            if (g->start[at] != 0xff || g->end[-1 - at] != 0xff) return 0;
+    }
+    return 1;
+}
+#else
+enum { SWIN__ZONE = 0 };
+#endif
+
 /* First fit among the live buffers, which are kept sorted by place. */
 static float *swin__alloc(swin__plan *p, uint64_t floats)
 {
-    uint64_t start = 0, size = swin__align64(floats * sizeof(float));
+    uint64_t start = 0, size = swin__align64(floats * sizeof(float)) + 2 * SWIN__ZONE;
     int i = 0;
     if (p->live_count == (int)(sizeof p->live / sizeof *p->live)) {
         p->status = swin__fail(p->err, SWIN_UNSUPPORTED, "the plan has too many buffers alive at once");
@@ -2324,15 +2443,21 @@ static float *swin__alloc(swin__plan *p, uint64_t floats)
     p->live[i].end = start + size;
     p->live_count++;
     if (p->peak < start + size) p->peak = start + size;
-    return (float *)(p->arena + (uintptr_t)start);
+#ifdef SWIN_DEBUG
+    swin__guard_new(p, start, start + size);
+#endif
+    return (float *)(p->arena + (uintptr_t)start + SWIN__ZONE);
 }
 
 static void swin__release(swin__plan *p, const void *buffer)
 {
-    uint64_t start = (uint64_t)((uintptr_t)buffer - p->arena);
+    uint64_t start = (uint64_t)((uintptr_t)buffer - p->arena - SWIN__ZONE);
     int i = 0;
     while (i < p->live_count && p->live[i].start != start) i++;
     if (i == p->live_count) return;
+#ifdef SWIN_DEBUG
+    swin__guard_end(p, start);
+#endif
     p->live_count--;
     memmove(p->live + i, p->live + i + 1, (size_t)(p->live_count - i) * sizeof *p->live);
 }
@@ -2362,8 +2487,8 @@ static swin__step *swin__add(swin__plan *p, const char *name, int stage, swin__w
     s->work = work;
     s->room = (size_t)(swin__align64(room * sizeof(float)) / sizeof(float));
     s->scratch = swin__alloc(p, (uint64_t)s->room * (uint64_t)tasks);
-    swin__release(p, s->scratch);
     p->step_count++;
+    swin__release(p, s->scratch);
     return s;
 }
 
@@ -3772,7 +3897,7 @@ static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, sw
 }
 
 /* Where the parts of a workspace lie, from its first multiple of 64. */
-typedef struct swin__places { uint64_t blocks, steps, convs, tables, arena, size; } swin__places;
+typedef struct swin__places { uint64_t blocks, steps, convs, tables, guards, arena, size; } swin__places;
 
 static swin_status swin__walk(swin__plan *p, const swin_model *m, const swin_desc *d, swin__weights *w, swin_error *err)
 {
@@ -3800,6 +3925,10 @@ static swin_status swin__measure(const swin_model *m, const swin_desc *d, swin__
     places->convs = swin__align64(places->steps + (uint64_t)p.step_count * sizeof(swin__step));
     places->tables = swin__align64(places->convs + (uint64_t)p.conv_count * sizeof(swin__conv));
     places->arena = places->tables + p.table_bytes;
+#ifdef SWIN_DEBUG
+    places->guards = places->arena;
+    places->arena = swin__align64(places->guards + (uint64_t)p.guard_count * sizeof(swin__guard));
+#endif
     places->size = places->arena + p.peak + 63;         /* 63: the caller's memory may start anywhere */
     if (places->size > SIZE_MAX / 2)
         return swin__fail(err, SWIN_MEMORY, "the workspace would not fit this machine's address space");
@@ -3816,6 +3945,14 @@ SWIN_API size_t swin_workspace_size(const swin_model *m, const swin_desc *d, swi
     if (swin__resolve(m, d, &resolved, err) != SWIN_OK) return 0;
     return swin__measure(m, &resolved, &places, err) == SWIN_OK ? (size_t)places.size : 0;
 }
+
+#ifdef SWIN_DEBUG
+/* All of a blob but its data: enough to notice that it was freed or replaced. */
+static void swin__model_sums(const swin_model *m, uint32_t sums[2])
+{
+    swin_checksum(m->blob, (size_t)m->data, sums);
+}
+#endif
 
 SWIN_API swin_status swin_init(swin_context **c, const swin_model *m, const swin_desc *d,
                                void *mem, size_t size, swin_error *err)
@@ -3844,8 +3981,15 @@ SWIN_API swin_status swin_init(swin_context **c, const swin_model *m, const swin
     p.convs = (swin__conv *)(base + (uintptr_t)places.convs);
     p.tables = base + (uintptr_t)places.tables;
     p.arena = base + (uintptr_t)places.arena;
+#ifdef SWIN_DEBUG
+    context->guards = (swin__guard *)(base + (uintptr_t)places.guards);
+    swin__model_sums(m, context->model_sums);
+#endif
     if ((status = swin__walk(&p, m, &resolved, &context->weights, err)) != SWIN_OK) return status;
     context->step_count = p.step_count;
+#ifdef SWIN_DEBUG
+    context->guard_count = p.guard_count;
+#endif
     for (int i = 0; i < p.step_count; i++) context->total += context->steps[i].madds;
     *c = context;
     return SWIN_OK;
@@ -3879,6 +4023,12 @@ SWIN_API swin_status swin_begin(swin_context *c, const swin_image *in)
     if (in->width != w || in->height != h)
         return swin__fail(&c->error, SWIN_SIZE, "the picture is %d x %d pixels, the context was made for %d x %d",
                           in->width, in->height, w, h);
+#ifdef SWIN_DEBUG
+    uint32_t sums[2];
+    swin__model_sums(c->model, sums);
+    if (memcmp(sums, c->model_sums, sizeof sums))
+        return swin__fail(&c->error, SWIN_CORRUPT, "the model's blob was freed or changed under the context");
+#endif
     c->image = *in;
     if (c->image.stride == 0) c->image.stride = (ptrdiff_t)bytes[in->format] * w;
     if (c->image.plane_stride == 0) c->image.plane_stride = c->image.stride * h;
@@ -3901,6 +4051,9 @@ SWIN_API swin_status swin_step(swin_context *c, int tasks)
         b.first = c->unit;
         b.count = swin__min(tasks, s->units - c->unit);
         b.pieces = swin__min(b.count, c->desc.tasks);
+#ifdef SWIN_DEBUG
+        if (c->unit == 0) swin__guards_paint(c, c->at);
+#endif
         if (c->desc.parallel_for && b.pieces > 1) {
             c->desc.parallel_for(c->desc.user, swin__piece, &b, b.pieces);
         } else {
@@ -3911,6 +4064,12 @@ SWIN_API swin_status swin_step(swin_context *c, int tasks)
             c->running = 0;
             return swin__fail(&c->error, SWIN_CANCELLED, "cancelled by swin_cancel");
         }
+#ifdef SWIN_DEBUG
+        if (!swin__guards_hold(c, c->at)) {
+            c->running = 0;
+            return swin__fail(&c->error, SWIN_CORRUPT, "step %d, %s, found memory outside its buffers changed", c->at, s->name);
+        }
+#endif
         tasks -= b.count;
         c->unit += b.count;
         c->done += s->madds * b.count / s->units;
