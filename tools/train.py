@@ -294,21 +294,25 @@ class Run:
         started = time.monotonic() - self.seconds
         stopped = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-        upcoming, losses, saved = request(self.iteration), [], time.monotonic()
+        upcoming, losses = request(self.iteration), []
+        saved = watched_at = time.monotonic()
         while self.progress < 1 and not stopped.is_set():
             batches, upcoming = upcoming, request(self.iteration + 1)
             losses.append(self.step(batches))
             self.seconds = time.monotonic() - started
             bar.set_postfix(iteration=self.iteration, loss=f"{losses[-1]:.3f}", refresh=False)
             bar.update(round(100 * self.progress, 2) - bar.n)
-            if time.monotonic() - saved > 60 * config["save_minutes"] or self.progress == 1:
+            now, done = time.monotonic(), self.progress == 1
+            if now - saved > 60 * config["save_minutes"] or done:
                 row = dict(iteration=self.iteration, minutes=round(self.seconds / 60, 1),
-                           progress=round(self.progress, 4), loss=round(float(np.mean(losses)), 4),
-                           **self.validate(watched))
+                           progress=round(self.progress, 4), loss=round(float(np.mean(losses)), 4))
+                if now - watched_at > 60 * config["watch_minutes"] or done:
+                    row.update(self.validate(watched))
+                    watched_at = now
                 self.history.append(row)
                 self.save()
                 bar.write(json.dumps(row))
-                losses, saved = [], time.monotonic()
+                losses, saved = [], now
         if stopped.is_set():
             self.save()
         else:
@@ -330,7 +334,8 @@ def draw_history(history, watched, path):
     left.plot(iterations, [row["loss"] for row in history])
     left.set(xlabel="iteration", ylabel="training loss")
     for folder in watched:
-        right.plot(iterations, [row[folder.name] for row in history], label=folder.name)
+        scores = [(row["iteration"], row[folder.name]) for row in history if folder.name in row]
+        right.plot(*zip(*scores), label=folder.name)
         joined = next(row["iteration"] for row in history if row["progress"] >= folder.start)
         right.axvline(joined, color="grey", linestyle=":")
     right.set(xlabel="iteration (dotted: the set joins training)", ylabel="mean IoU, EMA weights")
