@@ -47,7 +47,7 @@ static double median(double *values, int count)
 typedef struct peak_set {
     const char *name;
     swin_cpu cpu;
-    void (*loop)(long rounds, float *out);
+    void (*loop)(long rounds, float *data);
     int multiply_adds;          /* a round */
 } peak_set;
 
@@ -57,26 +57,28 @@ enum { PEAK_CHAINS = 12, PEAK_LANES = 16 };
 #define PEAK_EACH(X, p) \
     X(0, p) X(1, p) X(2, p) X(3, p) X(4, p) X(5, p) X(6, p) X(7, p) X(8, p) X(9, p) \
     X(10, p) X(11, p)
-#define PEAK_START(i, vector) vector x##i = less;
+#define PEAK_DECLARE(i, vector) vector x##i;
+#define PEAK_START(i, load) x##i = load(data + PEAK_LANES * i);
 #define PEAK_TERM(i, fma) x##i = fma(x##i, most, less);
-#define PEAK_STORE(i, store) store(out + PEAK_LANES * i, x##i);
-#define PEAK_LOOP(name, target, vector, set, fma, store) \
-    target static void name(long rounds, float *out) \
+#define PEAK_STORE(i, store) store(data + PEAK_LANES * i, x##i);
+#define PEAK_LOOP(name, target, vector, set, load, fma, store) \
+    target static void name(long rounds, float *data) \
     { \
         const vector most = set(0.999f), less = set(0.001f); \
-        PEAK_EACH(PEAK_START, vector) \
+        PEAK_EACH(PEAK_DECLARE, vector) \
+        PEAK_EACH(PEAK_START, load) \
         while (rounds--) { PEAK_EACH(PEAK_TERM, fma) } \
         PEAK_EACH(PEAK_STORE, store) \
     }
 
 #if defined(__x86_64__)
-PEAK_LOOP(peak_avx2, __attribute__((target("avx2,fma"))), __m256, _mm256_set1_ps, _mm256_fmadd_ps,
-          _mm256_storeu_ps)
-PEAK_LOOP(peak_avx512, __attribute__((target("avx512f"))), __m512, _mm512_set1_ps, _mm512_fmadd_ps,
-          _mm512_storeu_ps)
+PEAK_LOOP(peak_avx2, __attribute__((target("avx2,fma"))), __m256, _mm256_set1_ps, _mm256_loadu_ps,
+          _mm256_fmadd_ps, _mm256_storeu_ps)
+PEAK_LOOP(peak_avx512, __attribute__((target("avx512f"))), __m512, _mm512_set1_ps, _mm512_loadu_ps,
+          _mm512_fmadd_ps, _mm512_storeu_ps)
 #elif defined(__aarch64__)
 #define NEON_FMA(x, y, z) vfmaq_f32(z, x, y)
-PEAK_LOOP(peak_neon, , float32x4_t, vdupq_n_f32, NEON_FMA, vst1q_f32)
+PEAK_LOOP(peak_neon, , float32x4_t, vdupq_n_f32, vld1q_f32, NEON_FMA, vst1q_f32)
 #endif
 
 static const peak_set peak_sets[] = {
@@ -89,13 +91,13 @@ static const peak_set peak_sets[] = {
     { NULL, SWIN_CPU_SCALAR, NULL, 0 }
 };
 
-enum { PEAK_ROUNDS = 2000000, PEAK_TRIES = 8 };
+enum { PEAK_ROUNDS = 10000000, PEAK_TRIES = 8 };
 
 static void peak_task(void *arg, int index)
 {
-    float out[PEAK_CHAINS * PEAK_LANES];
+    float data[PEAK_CHAINS * PEAK_LANES] = {0};
     (void)index;
-    ((const peak_set *)arg)->loop(PEAK_ROUNDS, out);
+    ((const peak_set *)arg)->loop(PEAK_ROUNDS, data);
 }
 
 /* GFLOP/s of all threads of the pool together: the best of some tries, as the machine is shared. */
