@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -245,7 +246,7 @@ def test_refusals_name_the_tensor():
                or "blocks" in n}
     refuse(without, "norm0.weight and its like are missing")
     refuse({"x": np.ones(1, "f4")}, "no Swin or GLAM model")
-    refuse(SMALL, "3 class names|2 class names", CLASSES=["a", "b"])
+    refuse(SMALL, "2 class names, but the model has 3 classes", CLASSES=["a", "b"])
     refuse(SMALL, "--heads", "--heads", "3,6")
     assert convert_state(SMALL, "--heads", "1,2").description["heads"][:2] == [1, 2]
 
@@ -375,7 +376,7 @@ model = dict(
 img_norm_cfg = dict(mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 8.0], to_rgb=%s)
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='MultiScaleFlipAug', img_scale=(2048, 512), flip=False,
+    dict(type='MultiScaleFlipAug', img_scale=(2048, 512), flip=%s,
          transforms=[dict(type='Resize', keep_ratio=%s), dict(type='RandomFlip'),
                      dict(type='Normalize', **img_norm_cfg), dict(type='Collect', keys=['img'])])]
 data = dict(test=dict(type='ADE20KDataset', pipeline=test_pipeline))
@@ -384,7 +385,7 @@ data = dict(test=dict(type='ADE20KDataset', pipeline=test_pipeline))
 
 def test_meta_of_mmseg_0(tmp_path):
     meta = {"CLASSES": ("a", "b", "c"), "PALETTE": [[1, 2, 3], [4, 5, 6], [255, 0, 9]],
-            "config": MODEL_TEXT % (True, True)}
+            "config": MODEL_TEXT % (True, False, True)}
     model = convert_state(SMALL, **meta)
     d = model.description
     assert model.class_names == ["a", "b", "c"] and model.class_colors[2] == (255, 0, 9)
@@ -393,10 +394,12 @@ def test_meta_of_mmseg_0(tmp_path):
     assert (d["resize_rule"], d["resize_a"], d["resize_b"]) == (canonical.FIT_SIDES, 2048, 512)
     assert d["mode"] == 0 and "slide" in model.notes["test_mode"]
     assert any("slide" in remark for remark in model.remarks)
-    meta["config"] = MODEL_TEXT % (False, False)
+    meta["config"] = MODEL_TEXT % (False, True, False)
     d = convert_state(SMALL, **meta).description
     assert d["mean"] == [3, 2, 1] and d["scale"] == [0.125, 0.2, 0.25] and d["bgr"] == 1
     assert (d["resize_rule"], d["resize_a"], d["resize_b"]) == (canonical.EXACT_SIZE, 512, 2048)
+    assert any("flips" in remark for remark in convert_state(SMALL, **meta).remarks)
+    assert not any("flips" in remark for remark in model.remarks)
 
 
 def test_meta_of_mmseg_1():
@@ -435,6 +438,7 @@ def test_config_texts_that_contradict_the_names():
 
     refuse("backbone is a MixVisionTransformer", backbone="type='MixVisionTransformer'")
     refuse("qk_scale", backbone="type='SwinTransformer', qk_scale=0.3")
+    refuse("strides", backbone="strides=(2, 2, 2, 2)")
     refuse("activation to ReLU", backbone="act_cfg=dict(type='ReLU')")
     refuse("norm eps", backbone="norm_cfg=dict(type='LN', eps=1e-6)")
     refuse("head is a CrossAttentionUPerHead", head="type='CrossAttentionUPerHead'")
@@ -442,11 +446,44 @@ def test_config_texts_that_contradict_the_names():
     refuse("dilation", head="type='FCNHead', dilation=2", state=FCN)
     refuse("activation to Mish", head="act_cfg=dict(type='Mish')")
     refuse("3 pool scales", head="pool_scales=(1, 2, 3)")
+    usual = "model = dict(backbone=dict(type='SwinTransformer', strides=(4, 2, 2, 2)))"
+    assert convert_state(SMALL, config=usual).description["shift_h"][:2] == [1, 1]
     no_shift = "model = dict(backbone=dict(type='NoSwinTransformerGTV8'))"
     assert convert_state(GLAM, config=no_shift).description["shift_h"] == [0, 0, 0, 0]
     text = "model = dict(decode_head=dict(norm_cfg=dict(type='BN', eps=0.001)))"
     got = convert_state(SMALL, config=text).weights["head.bottleneck.bias"].load()
     assert np.allclose(got, conv_bn(SMALL, "decode_head.bottleneck", eps=1e-3)[1], rtol=1e-6)
+
+
+WORDS = ("model backbone decode_head type test_cfg mode slide crop_size pipeline transforms mean std "
+         "to_rgb img_norm_cfg test_pipeline data test img_scale scale keep_ratio img_ratios flip "
+         "norm_cfg eps act_cfg pool_scales align_corners ignore_index dilation strides qk_scale "
+         "data_preprocessor test_dataloader dataset Normalize Resize UPerHead dataset_meta classes "
+         "palette CLASSES PALETTE config cfg").split()
+odd_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 600) | st.floats(width=32) | st.sampled_from(WORDS),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(WORDS), inner),
+    max_leaves=25)
+
+
+DESCRIPTION = convert_state(SMALL).description
+
+
+@settings(quick, max_examples=100)
+@given(odd_values, odd_values, odd_values, odd_values)
+def test_no_meta_upsets_the_converter(classes, backbone, head, pipeline):
+    text = (f"model = dict(backbone={backbone!r}, decode_head={head!r}, test_cfg={pipeline!r})\n"
+            f"test_pipeline = [{pipeline!r}, {head!r}]\nimg_norm_cfg = {backbone!r}")
+    for meta in ({"CLASSES": classes, "PALETTE": head, "config": text}, {"dataset_meta": classes}):
+        told, model = mmseg_config.Told(meta), canonical.Model(dict(DESCRIPTION), "a test")
+        try:
+            told.check_backbone(model)
+            told.check_head("UPerHead")
+            told.apply(model)
+        except Refused:
+            continue
+        assert 0 < told.batch_norm_eps < 1 and all(n > 0 for n in told.pool_scales or [])
+        canonical.check(model.description)
 
 
 def test_strange_metas_tell_nothing():
@@ -519,6 +556,8 @@ def test_classes_and_palettes(tmp_path):
     assert model.class_names[0] == "one" and model.class_colors[1] == (0, 255, 0)
     model = convert_state(SMALL, "--palette", full, CLASSES=["x", "y", "z"])
     assert model.class_names == ["x", "y", "z"]
+    model = convert_state(SMALL, PALETTE=[[1, 2, 3]])
+    assert len(model.class_colors) == 3 and "1 colours for 3 classes" in model.remarks[0]
     for bad in ("#ff0000\nname\n", "#ff0000 a\nb\n"):
         full.write_text(bad)
         with pytest.raises(Refused, match="lines have"):
@@ -553,7 +592,7 @@ def test_preprocessing_options():
     assert (d["resize_rule"], d["resize_a"]) == (canonical.LONGEST_SIDE, 640)
     assert d["align_corners"] == 1
     d = convert_state(SMALL, "--no-align-corners", "--no-bgr",
-                      config=MODEL_TEXT % (False, True)).description
+                      config=MODEL_TEXT % (False, False, True)).description
     assert d["align_corners"] == 0 and d["bgr"] == 0
 
 
@@ -628,6 +667,7 @@ def test_exit_codes(tmp_path, small_file, capsys):
         assert run(small_file, "-o", "x", option, value) == 2, option
     assert run(tmp_path / "none.pth", "-o", "x") == 1
     assert run("--info", tmp_path / "none.pth") == 1
+    assert run(small_file, "-o", small_file) == 1 and zipfile.is_zipfile(small_file)
     assert run(tmp_path, "-o", tmp_path) == 1
     (tmp_path / "junk").write_bytes(b"junk")
     assert run("--info", tmp_path / "junk") == 1

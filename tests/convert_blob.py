@@ -1,6 +1,7 @@
 """The blob as the converter writes and reads it: layouts, fields, damage."""
 
 import struct
+import subprocess
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from checkpoints import FCN, GLAM, SMALL, backbone_state
 from checkpoints.convert import blob, canonical, convert_state, write_small
+from conftest import ROOT
 from swinblob.canonical import Refused
 
 quick = settings(max_examples=60, deadline=None,
@@ -201,6 +203,74 @@ def small_blob(tmp_path_factory):
     path = tmp_path_factory.mktemp("blob") / "m.swin"
     write_small(path)
     return path.read_bytes()
+
+
+BLOBS = 400
+READER = r"""
+#define SWIN_IMPLEMENTATION
+#include "swin.h"
+int main(void)          /* for each u32 size and blob on stdin: a line, 0 where swin_open takes it */
+{
+    uint32_t size;
+    while (fread(&size, 4, 1, stdin) == 1) {
+        void *blob = malloc(size + 1);
+        swin_model model;
+        swin_error error = {0};
+        if (!blob || fread(blob, 1, size, stdin) != size) return 1;
+        printf("%d %s\n", (int)swin_open(&model, blob, size, SWIN_VERIFY, &error), error.text);
+        free(blob);
+    }
+    return 0;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    """reader(blobs) -> what swin_open says to each."""
+    folder = tmp_path_factory.mktemp("reader")
+    (folder / "reader.c").write_text(READER)
+    subprocess.run(["gcc", "-std=c99", "-O1", "-I", ROOT, folder / "reader.c", "-o",
+                    folder / "reader", "-lm"], check=True)
+
+    def read(blobs):
+        data = b"".join(struct.pack("<I", len(data)) + data for data in blobs)
+        done = subprocess.run([folder / "reader"], input=data, capture_output=True, check=True)
+        return done.stdout.decode().splitlines()
+
+    return read
+
+
+@pytest.mark.parametrize("state", [SMALL, GLAM, FCN], ids=["upernet", "glam", "fcn"])
+def test_python_and_c_accept_the_same_blobs(tmp_path, reader, state):
+    write_small(tmp_path / "m.swin", state)
+    data, rng = (tmp_path / "m.swin").read_bytes(), np.random.default_rng(5)
+    blobs = [data, data[:-64], data + bytes(64)]
+    for _ in range(BLOBS):
+        changed = bytearray(data)
+        for _ in range(rng.integers(1, 3)):
+            kind = rng.integers(10)
+            if kind < 7:            # a word of the config
+                word = 128 + 4 * int(rng.integers(128))
+                old, = struct.unpack_from("<I", changed, word)
+                new = [int(rng.integers(0, 20)), old + 1, old - 1, old * 2,
+                       1 << int(rng.integers(32)), 0x7FC00000][rng.integers(6)]
+                struct.pack_into("<I", changed, word, new % 2 ** 32)
+            else:                   # any byte of header, directory or strings
+                end = min(len(data), 20000)
+                changed[int(rng.integers(128 if kind == 7 else end))] ^= 1 << int(rng.integers(8))
+        blobs.append(reseal(changed))
+    accepted = 0
+    for changed, line in zip(blobs, reader(blobs)):
+        try:
+            blob.parse(changed)
+            error = None
+        except blob.BlobError as refusal:
+            error = refusal
+        if "padding" not in str(error):     # bytes that swin_open never looks at
+            assert (error is None) == line.startswith("0 "), (error, line)
+        accepted += error is None
+    assert 1 < accepted < len(blobs) / 2
 
 
 def test_texts_that_are_no_texts_are_refused(tmp_path):

@@ -15,6 +15,7 @@ import re
 import sys
 
 from swinblob import blob, canonical, checkpoint, classes, families
+from swinblob.canonical import Refused
 
 
 def parse_arguments(arguments):
@@ -44,7 +45,7 @@ def parse_arguments(arguments):
 
     def positive_triple(text):
         values = triple(text)
-        if min(values) <= 0:
+        if min(values) < 1e-6:
             raise ValueError
         return values
 
@@ -105,6 +106,8 @@ def parse_arguments(arguments):
 # Converting ---------------------------------------------------------------------------------------
 
 def convert(options):
+    if os.path.exists(options.output) and os.path.samefile(options.checkpoint, options.output):
+        raise Refused("the model would replace the checkpoint")
     source = checkpoint.read(options.checkpoint)
     model = families.read(source, options)
     model.trim_tokens(options.max_size or (2048, 2048), required=options.max_size is not None)
@@ -148,7 +151,7 @@ def progress(specs):
 # Printing -----------------------------------------------------------------------------------------
 
 def row(label, text):
-    print(f"{label:<11}{text}")
+    print(f"{label:<11}{printable(text)}")
 
 
 def describe_model(d):
@@ -244,15 +247,15 @@ def print_checkpoint(path):
     row("others", checkpoint.enumerate_names(source.others, 20) or "none")
     row("model", families.recognised(source.tensors))
     for key, value in source.meta.items():
-        row("meta", printable(f"{key}: {preview(value)}"))
+        row("meta", f"{key}: {preview(value)}")
     total = 0
     for name, tensor in source.tensors.items():
         numbers = 1
         for n in tensor.shape:
             numbers *= n
         total += numbers
-        row("tensor", f"{tensor.dtype:<8} {'x'.join(map(str, tensor.shape)) or 'scalar':<14} "
-                      + printable(name))
+        shape = "x".join(map(str, tensor.shape)) or "scalar"
+        row("tensor", f"{tensor.dtype:<8} {shape:<14} {name}")
     row("numbers", f"{total:,} in {len(source.tensors)} tensors")
 
 
@@ -284,11 +287,20 @@ def main(arguments=None):
     except BrokenPipeError:             # whoever reads our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (checkpoint.CheckpointError, canonical.Refused, blob.BlobError, OSError) as error:
-        print(f"convert.py: {options.checkpoint}: {printable(str(error))}", file=sys.stderr)
-        return 1
+    except (checkpoint.CheckpointError, Refused, blob.BlobError, OSError) as error:
+        return complain(options.checkpoint, str(error))
+    except MemoryError:
+        return complain(options.checkpoint, "not enough memory")
+    except KeyboardInterrupt:
+        return complain(options.checkpoint, "interrupted")
     return 0
 
 
+def complain(path, text):
+    print(printable(f"convert.py: {path}: {text}"), file=sys.stderr)
+    return 1
+
+
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="replace")        # names in scripts that a terminal lacks
     sys.exit(main())

@@ -49,6 +49,9 @@ def apply(model, options):
     """Settles a model's class names and colours: options first, then the checkpoint, then ours."""
     K = model.description["classes"]
     names, colors = model.class_names, model.class_colors
+    if colors and len(colors) != K:
+        model.remarks.append(f"not taken: the checkpoint's {len(colors)} colours for {K} classes")
+        colors = None
     if options.palette:
         palette_names, colors = load(options.palette)
         if not colors:

@@ -1,12 +1,12 @@
 """One module for each source of checkpoints. Each has
 
-    recognise(names)                    is this one of mine?
-    read(checkpoint, options, told)     the canonical model
+    recognise(names)            is this one of mine?
+    read(checkpoint, options)   the canonical model
+    FAMILY                      what it is, for the user
 """
 
 from . import foreign, glam, swin_seg, upstream
 from ..canonical import Refused
-from .mmseg_config import Told
 
 FAMILIES = (upstream, glam, swin_seg)
 
@@ -19,7 +19,7 @@ def read(checkpoint, options):
         raise Refused(f"this is {what}, which this version does not take")
     for family in FAMILIES:
         if family.recognise(names):
-            return family.read(checkpoint, options, Told(checkpoint.meta))
+            return family.read(checkpoint, options)
     raise Refused("no Swin or GLAM model is known with tensors such as "
                   + ", ".join(sorted(names)[:3]))
 

@@ -18,8 +18,8 @@ def recognise(names):
     return any("global_token" in name or ".gt_attn." in name for name in names)
 
 
-def read(checkpoint, options, told):
-    return segmentation.read(checkpoint, options, told, FAMILY, rename, take_tokens)
+def read(checkpoint, options):
+    return segmentation.read(checkpoint, options, FAMILY, rename, take_tokens)
 
 
 def take_tokens(model, source, name):

@@ -267,12 +267,17 @@ class Told:
             type(n) is int and n > 0 for n in scales)
         return list(scales) if good else None
 
-    def check_backbone(self, family):
+    def check_backbone(self, model):
         """Refuses a config text that speaks of another backbone."""
         kind = type_of(self.backbone)
         if kind and kind not in BACKBONES:
-            raise Refused(f"the names are those of {family}, but the config text says that the "
-                          f"backbone is a {kind}")
+            raise Refused(f"the names are those of {model.family}, but the config text says that "
+                          f"the backbone is a {kind}")
+        strides = self.backbone.get("strides", ())
+        if isinstance(strides, (list, tuple)) and any(
+                stride != (2 if i else model.description["patch"])
+                for i, stride in enumerate(strides)):
+            raise Refused(f"the config text sets the backbone's strides to {strides}")
         if self.backbone.get("qk_scale"):
             raise Refused("the config text sets the backbone's qk_scale, which is not known")
         refuse_activation("backbone", self.backbone, "GELU")
@@ -306,6 +311,11 @@ class Told:
         if foreign:
             model.remarks.append("the config's test pipeline also has " + ", ".join(foreign)
                                  + ", which a blob cannot say")
+        ratios = [t.get("img_ratios") for t in self.pipeline]
+        if any(t.get("flip") is True for t in self.pipeline) or any(
+                isinstance(r, (list, tuple)) and len(r) > 1 for r in ratios):
+            model.remarks.append("the authors test with flips or several sizes; here each picture "
+                                 "runs once")
         if self.test.get("mode") == "slide":
             crop, stride = (numbers(self.test.get(key), 2) for key in ("crop_size", "stride"))
             how = f"slide, crop {crop}, stride {stride}"
@@ -323,7 +333,7 @@ class Told:
         for norm in [t for t in self.pipeline if type_of(t) == "Normalize"] + [
                 part(self.config, "img_norm_cfg"), part(self.config, "model", "data_preprocessor"),
                 part(self.config, "data_preprocessor")]:
-            mean, std = numbers(norm.get("mean"), 3), numbers(norm.get("std"), 3, 0)
+            mean, std = numbers(norm.get("mean"), 3), numbers(norm.get("std"), 3, 1e-6)
             if not mean or not std:
                 continue
             rgb = norm.get("to_rgb", norm.get("bgr_to_rgb", True)) is not False

@@ -9,6 +9,7 @@ from math import isqrt
 from ..canonical import (FCNHEAD, MERGE_NORM, PATCH_NORM, POSITION, QKV_BIAS, UPERHEAD, Model,
                          Refused, fold_batch_norm, new_description, stage_width,
                          tensors)
+from .mmseg_config import Told
 from .source import Source, renamer
 
 DROPPED = (
@@ -31,25 +32,24 @@ HEAD_NAMES = renamer([
 DEFAULT_POOL_SCALES = (1, 2, 3, 6)
 
 
-def read(checkpoint, options, told, family, rename, prepare=None):
+def read(checkpoint, options, family, rename, prepare):
     """The model of a checkpoint.
 
-    told: what its meta says; family: the words for the user; rename: canonical names to names
-    without the prefix `backbone.`; prepare(model, source, name): what the family does otherwise."""
-    source = Source(checkpoint.tensors)
+    family: what it is, for the user; rename: from canonical names to those without the prefix
+    `backbone.`; prepare(model, source, name): describes and takes what only the family has."""
+    source, told = Source(checkpoint.tensors), Told(checkpoint.meta)
     prefix = "backbone." if "backbone" in source.groups else ""
 
     def name(canonical_name):
         return prefix + rename(canonical_name)
 
     model = Model(new_description(), family)
-    told.check_backbone(family)
-    read_backbone(model.description, source, name, shifts=told.shifts)
+    describe_backbone(model.description, source, name, shifts=told.shifts)
+    told.check_backbone(model)
     heads = model.description["heads"][:model.description["stages"]]
     if options.heads and options.heads != heads:
         raise Refused(f"--heads {options.heads} contradicts the bias tables' columns {heads}")
-    if prepare:
-        prepare(model, source, name)
+    prepare(model, source, name)
     if "decode_head" in source.groups:
         read_head(model, source, told, options)
     for what, reason in DROPPED:
@@ -63,8 +63,8 @@ def read(checkpoint, options, told, family, rename, prepare=None):
     return model
 
 
-def read_backbone(d, source, name, shifts=True):
-    """Describes the backbone."""
+def describe_backbone(d, source, name, shifts):
+    """Describes the backbone; shifts: whether odd blocks shift their windows."""
     E, planes, patch, width = source.shape(name("embed.weight"), 4)
     if planes != 3 or patch != width:
         raise Refused(f"{name('embed.weight')} takes {planes} planes and patches of "

@@ -25,8 +25,8 @@ def recognise(names):
     return any(re.match(r"(backbone\.)?layers\.\d+\.blocks\.", name) for name in names)
 
 
-def read(checkpoint, options, told):
-    return segmentation.read(checkpoint, options, told, FAMILY, rename, take_position)
+def read(checkpoint, options):
+    return segmentation.read(checkpoint, options, FAMILY, rename, take_position)
 
 
 def take_position(model, source, name):

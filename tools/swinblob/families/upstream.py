@@ -28,8 +28,8 @@ def recognise(names):
     return any(".attn.w_msa." in name for name in names)
 
 
-def read(checkpoint, options, told):
-    return segmentation.read(checkpoint, options, told, FAMILY, rename, take_differing)
+def read(checkpoint, options):
+    return segmentation.read(checkpoint, options, FAMILY, rename, take_differing)
 
 
 def take_differing(model, source, name):
