@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 import zipfile
 
 import numpy as np
@@ -13,7 +14,8 @@ from hypothesis import given, settings, strategies as st
 
 from checkpoints import (FCN, GLAM, SMALL, File, backbone_state, fcn_state, safetensors, uper_state,
                          upstream_names)
-from checkpoints.convert import blob, canonical, checkpoint, convert_state, run, write_small
+from checkpoints.convert import (blob, canonical, checkpoint, convert_state, load_tool, run, tool,
+                                 write_small)
 from conftest import GOLDEN, ROOT
 from swinblob.canonical import Refused
 from swinblob.families import foreign, mmseg_config
@@ -678,6 +680,26 @@ def test_exit_codes(tmp_path, small_file, capsys):
     assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1
 
 
+def test_progress_is_for_terminals(monkeypatch):
+    specs = [1, 2]
+    module = types.SimpleNamespace(tqdm=lambda items, **_: ["bar", *items])
+    monkeypatch.setitem(sys.modules, "tqdm", module)
+    monkeypatch.setattr(sys, "stderr", types.SimpleNamespace(isatty=lambda: False))
+    assert tool.progress(specs) is specs
+    monkeypatch.setattr(sys, "stderr", types.SimpleNamespace(isatty=lambda: True))
+    assert tool.progress(specs) == ["bar", 1, 2]
+    monkeypatch.setitem(sys.modules, "tqdm", None)          # not installed
+    assert tool.progress(specs) is specs
+
+
+def test_a_reader_that_has_had_enough(small_file):
+    command = [sys.executable, ROOT / "tools/convert.py", "--info", small_file]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b"" and process.wait() == 1
+    process.stderr.close()
+
+
 def test_a_damaged_blob_in_info(tmp_path, small_file, capsys):
     out = tmp_path / "m.swin"
     assert run(small_file, "-o", out) == 0
@@ -753,8 +775,7 @@ def test_what_pytorch_saves(torch, tmp_path, zipped):
 
 
 def test_models_of_our_own_training(torch, tmp_path):
-    sys.path.insert(0, str(ROOT / "tools"))
-    import models
+    models = load_tool("models")
     backbone = dict(embed_dim=8, depths=(1, 2, 1, 1), num_heads=(1, 2, 2, 4), window=7, tokens=3,
                     opti=True)
     segmentor = models.Segmentor(backbone, dict(type="UPerHead", channels=12, classes=11),

@@ -206,6 +206,34 @@ def test_folders(tmp_path):
         checkpoint.read(str(tmp_path))
     file.zip(file.state(ARRAYS), tmp_path / "pytorch_model.bin")
     check_arrays(checkpoint.read(str(tmp_path)))
+    arrays = {"half": ARRAYS["half"], "long": ARRAYS["long"]}
+    shard(tmp_path, arrays, "own.index.json")
+    check_arrays(checkpoint.read(str(tmp_path)), arrays)
+
+
+def test_shards_of_pytorch(tmp_path):
+    parts = {f"part-{n}.bin": {name: ARRAYS[name]} for n, name in enumerate(("half", "long"))}
+    for name, held in parts.items():
+        file = File()
+        file.zip(file.state(held), tmp_path / name)
+    index = {"weight_map": {tensor: name for name, held in parts.items() for tensor in held}}
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    read = checkpoint.read(str(tmp_path))
+    check_arrays(read, {"half": ARRAYS["half"], "long": ARRAYS["long"]})
+    assert read.container == "2 shards (PyTorch zip archive)"
+
+
+def test_a_damaged_record_is_noticed_when_it_is_read(tmp_path):
+    file = File()
+    path = file.zip(file.state(ARRAYS), tmp_path / "c.pth")
+    data = path.read_bytes()
+    at = data.index(ARRAYS["single"].tobytes())
+    path.write_bytes(data[:at] + b"\1" + data[at + 1:])
+    tensors = checkpoint.read(str(path)).tensors
+    assert (tensors["double"].read() == ARRAYS["double"]).all()
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match="damaged"):
+            tensors["single"].read()
 
 
 # Hostile and damaged files ------------------------------------------------------------------------

@@ -10,9 +10,16 @@ from swinblob import blob, canonical, checkpoint, classes, families          # n
 
 from . import SMALL                                                          # noqa: E402
 
-_spec = importlib.util.spec_from_file_location("convert_tool", ROOT / "tools" / "convert.py")
-tool = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(tool)
+
+def load_tool(name):
+    """A module of tools/, whatever the tests beside it are called."""
+    spec = importlib.util.spec_from_file_location("tools_" + name, ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+tool = load_tool("convert")
 
 def memory(arrays, **meta):
     """A checkpoint that never was in a file."""

@@ -5,6 +5,7 @@ texts, lists, dicts, descriptions of tensors, and inert stand-ins for everything
 imported or called. Numbers are read from the mapped file when a tensor is asked for.
 """
 
+import fnmatch
 import io
 import json
 import mmap
@@ -140,12 +141,16 @@ class Storage:
         self.key, self.dtype, self.count = key, dtype, count
         self.data = None                # a buffer, set where the file tells its place
         self.byte_order = "<"
+        self.crc = None                 # of data, to be compared before it is used
 
     @property
     def bytes(self):
         return self.count * np.dtype(NUMBER_TYPES[self.dtype]).itemsize
 
     def numbers(self, dtype):
+        if self.crc is not None and zlib.crc32(self.data) != self.crc:
+            raise CheckpointError(f"storage {self.key!r} is damaged (its checksum differs)")
+        self.crc = None
         kind = np.dtype(NUMBER_TYPES[dtype]).newbyteorder(self.byte_order)
         return np.frombuffer(self.data, kind, self.bytes // kind.itemsize)
 
@@ -387,6 +392,7 @@ def read_zip(data):
     mapped = memoryview(data)
 
     def record(name):
+        """The bytes of a record, and the checksum they should have."""
         info = records.get(folder + name)
         if info is None:
             raise CheckpointError(f"the archive lacks {folder}{name}")
@@ -400,14 +406,11 @@ def read_zip(data):
         start = info.header_offset + 30 + name_size + extra_size
         if start + info.file_size > len(mapped):
             raise CheckpointError(f"{folder}{name} reaches beyond the end of the file")
-        body = mapped[start:start + info.file_size]
-        if zlib.crc32(body) != info.CRC:
-            raise CheckpointError(f"{folder}{name} is damaged (its checksum differs)")
-        return body
+        return mapped[start:start + info.file_size], info.CRC
 
     byte_order = "<"
     if folder + "byteorder" in records:
-        name = bytes(record("byteorder")[:8]).strip()
+        name = bytes(record("byteorder")[0][:8]).strip()
         if name not in (b"little", b"big"):
             raise CheckpointError(f"unknown byte order {name!r}")
         byte_order = ">" if name == b"big" else "<"
@@ -418,20 +421,22 @@ def read_zip(data):
         if not isinstance(storage, Storage):
             return storage
         known = storages.setdefault(storage.key, storage)
-        if known is storage:
-            storage.data, storage.byte_order = record("data/" + storage.key), byte_order
-        if (known.dtype, known.count) != (storage.dtype, storage.count):
-            # one run of bytes, looked at as numbers of two types
-            storage.data, storage.byte_order = known.data, byte_order
-            known = storage
-        if known.bytes > len(known.data):
-            raise CheckpointError(f"storage {known.key!r} should have {known.bytes} bytes, "
-                                  f"but has {len(known.data)}")
-        return known
+        if (known.dtype, known.count) == (storage.dtype, storage.count):
+            storage = known             # else: the same bytes as numbers of another type
+        if storage.data is None:
+            storage.data, storage.crc = record("data/" + storage.key)
+            storage.byte_order = byte_order
+        if storage.bytes > len(storage.data):
+            raise CheckpointError(f"storage {storage.key!r} should have {storage.bytes} bytes, "
+                                  f"but has {len(storage.data)}")
+        return storage
 
     if records[pickles[0]].file_size > MAX_PICKLE:
         raise CheckpointError(f"its pickle is larger than {MAX_PICKLE} bytes")
-    root = Pickle(io.BytesIO(record("data.pkl")), persistent).value
+    body, crc = record("data.pkl")
+    if zlib.crc32(body) != crc:
+        raise CheckpointError("its pickle is damaged (its checksum differs)")
+    root = Pickle(io.BytesIO(body), persistent).value
     return "PyTorch zip archive", root
 
 
@@ -597,21 +602,26 @@ def read_file(path):
     raise CheckpointError("neither a PyTorch checkpoint (zip or legacy pickle) nor safetensors")
 
 
-FOLDER_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json",
-                "model.safetensors", "pytorch_model.bin")
+FOLDER_FILES = (("model.safetensors.index.json",), ("pytorch_model.bin.index.json",),
+                ("*.index.json",), ("model.safetensors",), ("pytorch_model.bin",),
+                ("*.safetensors", "*.bin", "*.pth", "*.pt"))      # the first kind that is there
+
+
+def file_in(folder):
+    """The one checkpoint that a folder holds."""
+    names = sorted(os.listdir(folder))
+    for patterns in FOLDER_FILES:
+        found = [name for name in names if any(fnmatch.fnmatch(name, p) for p in patterns)]
+        if len(found) > 1:
+            raise CheckpointError("the folder holds several files, name one: "
+                                  + enumerate_names(found))
+        if found:
+            return os.path.join(folder, found[0])
+    raise CheckpointError("the folder holds no checkpoint")
 
 
 def read(path):
     """The checkpoint in a file, in an index of shards, or in a folder that holds one of them."""
     if os.path.isdir(path):
-        names = sorted(os.listdir(path))
-        found = [name for name in FOLDER_FILES if name in names][:1] or [
-            name for name in names
-            if name.endswith((".index.json", ".safetensors", ".bin", ".pth", ".pt"))]
-        if not found:
-            raise CheckpointError("the folder holds no checkpoint")
-        if len(found) > 1:
-            raise CheckpointError("the folder holds several files, name one: "
-                                  + enumerate_names(found))
-        path = os.path.join(path, found[0])
+        path = file_in(path)
     return Checkpoint(*(read_index if path.endswith(".json") else read_file)(path))
