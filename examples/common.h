@@ -339,12 +339,16 @@ static inline int number(const char *text, int low, int high)
 
 enum { THREADS_MAX = 1024 };
 
-static const char *const cpu_names[] = { "best", "scalar", "neon", "avx2", "avx512" };
+static const char *const cpu_names[] = {
+    [SWIN_CPU_BEST] = "best", [SWIN_CPU_SCALAR] = "scalar", [SWIN_CPU_NEON] = "neon",
+    [SWIN_CPU_AVX2] = "avx2", [SWIN_CPU_AVX512] = "avx512"
+};
+enum { CPU_COUNT = sizeof cpu_names / sizeof *cpu_names };
 
 /* The swin_cpu of a name, or -1 with a sentence in `why`. */
 static inline int cpu_of_name(const char *name, char why[256])
 {
-    for (int i = SWIN_CPU_BEST; i <= SWIN_CPU_AVX512; i++) {
+    for (int i = 0; i < CPU_COUNT; i++) {
         if (strcmp(name, cpu_names[i])) continue;
         if (swin_cpu_available((swin_cpu)i)) return i;
         snprintf(why, 256, "this machine or build has no %s", name);

@@ -673,7 +673,7 @@ static int self_test(const options *o, runner *r, const char *model_path)
     swin_reference expected = r->model->config.reference;
     if (!expected.present)
         return fail(MODEL, model_path, "holds no reference to test against (--record stores one)");
-    for (int cpu = SWIN_CPU_SCALAR; cpu <= SWIN_CPU_NEON; cpu++) {
+    for (int cpu = SWIN_CPU_BEST + 1; cpu < CPU_COUNT; cpu++) {
         if (o->cpu ? o->cpu != (swin_cpu)cpu : !swin_cpu_available((swin_cpu)cpu)) continue;
         swin_reference found = expected;
         swin_error error;
@@ -691,7 +691,7 @@ static int self_test(const options *o, runner *r, const char *model_path)
 
 static int record(runner *r, const char *model_path, file_bytes *blob)
 {
-    swin_reference reference = { 1, 1, 480, 360, { 0, 0 }, { 0, 0 } };
+    swin_reference reference = { 1, 1, 211, 157, { 0, 0 }, { 0, 0 } };
     swin_error error;
     if (measure_reference(r, &reference, &error)
         || swin_set_reference(blob->data, blob->size, &reference, &error))
