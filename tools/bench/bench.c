@@ -14,7 +14,7 @@ static const char usage[] =
     "  --outputs WHAT        classes, logits or features (classes, or features without a head)\n"
     "  --direct              plain convolutions everywhere\n"
     "  --runs N              after a first one (5); medians are printed\n"
-    "  --only STEP           times the steps of this name alone\n"
+    "  --from STEP           times only what begins with the first step of this name\n"
     "  --profile             prints a table of the steps\n"
     "  --serve               for other programs: runs once for each line of standard input and\n"
     "                        answers with the milliseconds; the first line tells the setting\n"
@@ -134,12 +134,11 @@ static void print_peaks(pool *workers)
 typedef struct bench {
     swin_context *context;
     swin_image image;
-    const char *only;           /* the name of the steps to count, or NULL */
-    int steps, runs;
+    int from, steps, runs;      /* steps from `from` on count */
     double *times;              /* [steps][runs] in milliseconds, or NULL */
 } bench;
 
-/* Milliseconds of one run: all of it, or of the steps wanted. Negative where the run failed. */
+/* Milliseconds of the steps that count, in one run. Negative where the run failed. */
 static double run_once(const bench *b, int run)
 {
     double sum = 0;
@@ -150,7 +149,7 @@ static double run_once(const bench *b, int run)
         status = swin_step(b->context, info.tasks);
         if (status == SWIN_MORE) status = SWIN_OK;
         ms = 1e3 * (seconds() - start);
-        if (!b->only || !strcmp(b->only, info.name)) sum += ms;
+        if (i >= b->from) sum += ms;
         if (b->times) b->times[i * b->runs + run] = ms;
     }
     return status == SWIN_OK ? sum : -1;
@@ -161,8 +160,7 @@ static double counted_madds(const bench *b)
 {
     double sum = 0;
     swin_step_info info;
-    for (int i = 0; swin_plan_step(b->context, i, &info); i++)
-        if (!b->only || !strcmp(b->only, info.name)) sum += 1e-9 * info.madds;
+    for (int i = b->from; swin_plan_step(b->context, i, &info); i++) sum += 1e-9 * info.madds;
     return sum;
 }
 
@@ -203,7 +201,7 @@ static void print_profile(const bench *b, double peak)
 /* the program                                                                */
 
 typedef struct settings {
-    const char *model, *input, *only;
+    const char *model, *input, *from;
     int width, height, threads, runs, profile, serve;
     swin_desc desc;
 } settings;
@@ -244,31 +242,45 @@ static int measure(bench *b, const settings *s, pool *workers)
     return DONE;
 }
 
-/* Makes the context, runs it once and says what it takes, then measures or serves. */
-static int run(const swin_model *m, swin_image image, settings *s, pool *workers)
+/* The first step of a name, or -1. */
+static int step_named(const swin_context *c, const char *name)
+{
+    swin_step_info info;
+    for (int i = 0; swin_plan_step(c, i, &info); i++)
+        if (!strcmp(info.name, name)) return i;
+    return -1;
+}
+
+/* Runs the context once and says what it takes, then measures or serves. */
+static int run(bench *b, const settings *s, pool *workers, size_t size, double made_ms)
+{
+    if (s->from && (b->from = step_named(b->context, s->from)) < 0)
+        return fail(USAGE, s->from, "no step has this name");
+    double first_ms = run_once(b, 0);
+    if (first_ms < 0) return fail(FAILED, s->model, swin_error_text(b->context));
+    printf(s->serve ? "{\"cpu\": \"%s\", \"threads\": %d, \"workspace\": %.0f, \"made_ms\": %.3f, "
+                      "\"first_ms\": %.3f, \"gmadd\": %.4f}\n"
+                    : "%s, %d threads, workspace of %.0f bytes, made in %.2f ms, "
+                      "first run %.2f ms, %.2f GMADD\n",
+           swin_cpu_name(b->context), workers->workers + 1, (double)size, made_ms, first_ms,
+           counted_madds(b));
+    fflush(stdout);
+    return s->serve ? serve(b) : measure(b, s, workers);
+}
+
+static int make_and_run(const swin_model *m, swin_image image, const settings *s, pool *workers)
 {
     swin_error error;
     bench b = {0};
-    double start = seconds(), ready, first;
+    double start = seconds();
     size_t size = swin_workspace_size(m, &s->desc, &error);
-    void *memory = size ? malloc(size) : NULL;
     if (!size) return fail(FAILED, s->model, error.text);
+    void *memory = malloc(size);
     if (!memory) return fail(FAILED, s->model, "no memory for the workspace");
-    if (swin_init(&b.context, m, &s->desc, memory, size, &error))
-        return free(memory), fail(FAILED, s->model, error.text);
-    ready = 1e3 * (seconds() - start);
     b.image = image;
-    b.only = s->only;
-    first = run_once(&b, 0);
-    if (first < 0) return free(memory), fail(FAILED, s->model, swin_error_text(b.context));
-    printf(s->serve ? "{\"cpu\": \"%s\", \"threads\": %d, \"workspace\": %.0f, "
-                      "\"init_ms\": %.3f, \"first_ms\": %.3f, \"gmadd\": %.4f}\n"
-                    : "%s, %d threads, workspace of %.0f bytes, made in %.2f ms, "
-                      "first run %.2f ms, %.2f GMADD\n",
-           swin_cpu_name(b.context), workers->workers + 1, (double)size, ready, first,
-           counted_madds(&b));
-    fflush(stdout);
-    int status = s->serve ? serve(&b) : measure(&b, s, workers);
+    int status = swin_init(&b.context, m, &s->desc, memory, size, &error)
+               ? fail(FAILED, s->model, error.text)
+               : run(&b, s, workers, size, 1e3 * (seconds() - start));
     free(memory);
     return status;
 }
@@ -307,7 +319,7 @@ static int load_and_run(settings *s, pool *workers)
     if (why) return fail(FAILED, s->model, strerror(why));
     status = swin_open(&model, blob.data, blob.size, 0, &error)
            ? fail(FAILED, s->model, error.text) : make_image(&image, s, &hold);
-    if (!status) status = run(&model, image, s, workers);
+    if (!status) status = make_and_run(&model, image, s, workers);
     free(hold);
     file_free(&blob);
     return status;
@@ -332,7 +344,7 @@ static int read_option(settings *s, int argc, char **argv, int *at)
         return sscanf(value, "%dx%d", &s->width, &s->height) == 2 && s->width > 0 && s->height > 0;
     if (!strcmp(name, "--threads")) return (s->threads = number(value, 1, THREADS_MAX)) != 0;
     if (!strcmp(name, "--runs")) return (s->runs = number(value, 1, 100000)) != 0;
-    if (!strcmp(name, "--only")) return *(s->only = value) != 0;
+    if (!strcmp(name, "--from")) return *(s->from = value) != 0;
     if (!strcmp(name, "--outputs")) return (s->desc.outputs = (unsigned)outputs_named(value)) != 0;
     if (!strcmp(name, "--cpu")) {
         int cpu = cpu_of_name(value, why);
