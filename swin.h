@@ -1,13 +1,14 @@
 /* swin.h - v0.1.0 - Swin Transformer + GLAM semantic segmentation on the CPU, C99, no dependencies
 
-   One file is the whole library: a picture in, a class for every pixel out, on any CPU, inside your program.
-   MIT licence, see LICENSE.
+   One file is the whole library: a picture in, a class for every pixel out, on any CPU, inside your
+   program. MIT licence, see LICENSE.
 
 DO THIS
    In exactly one C or C++ file:       #define SWIN_IMPLEMENTATION
                                        #include "swin.h"
    Everywhere else:                    #include "swin.h"
-   Link with the C maths library (-lm). Models are .swin files, made from PyTorch checkpoints by tools/convert.py.
+   Link with the C maths library (-lm). Models are .swin files: tools/convert.py makes them from
+   PyTorch checkpoints.
 
 A COMPLETE PROGRAM
 
@@ -19,58 +20,68 @@ A COMPLETE PROGRAM
        static unsigned char rgb[W * H * 3], classes[W * H];
        swin_error error;
        swin_model *model = argc > 1 ? swin_load(argv[1], &error) : NULL;
-       if (!model) return puts(argc > 1 ? error.text : "usage: minimal MODEL.swin < 480x360.rgb"), 1;
-       if (fread(rgb, 1, sizeof rgb, stdin) != sizeof rgb) return puts("expected 480x360 RGB bytes"), 1;
+       if (!model) return puts(argc > 1 ? error.text : "usage: minimal MODEL.swin < RGB"), 1;
+       if (fread(rgb, 1, sizeof rgb, stdin) != sizeof rgb)
+           return puts("expected 480x360 RGB bytes"), 1;
        if (swin_segment(model, rgb, W, H, classes, &error)) return puts(error.text), 1;
-       printf("the middle of the picture is %s\n", swin_class_name(model, classes[H / 2 * W + W / 2]));
+       printf("the middle of the picture is %s\n",
+              swin_class_name(model, classes[H / 2 * W + W / 2]));
        swin_free(model);
        return 0;
    }
 
 WHAT IT COMPUTES
-   Swin Transformer V1 backbones, plain or with GLAM's global tokens, of any width, depth, window and number of heads;
-   UPerHead, FCNHead or no head (features only). Exactly what the authors' code computes, to float32 rounding; what a
-   file asks for and this version does not know is refused by name.
-   It does not train, use GPUs, run batches (take several contexts side by side over one model) or other networks.
+   Swin Transformer V1 backbones, plain or with GLAM's global tokens, of any width, depth, window
+   and number of heads; UPerHead, FCNHead or no head (features only). Exactly what the authors'
+   code computes, to float32 rounding; what a file asks for and this version does not know is
+   refused by name. It does not train, use GPUs, run batches (take several contexts side by side
+   over one model) or other networks.
 
 INPUT AND OUTPUT
-   Pictures are 8-bit RGB, BGR, RGBA, BGRA or grey with a row stride, origin top left, any size from 1x1 to
-   SWIN_MAX_SIDE; a negative stride reads from the bottom up. The model file knows how a picture is resized and
-   normalised. Or give float planes that are normalised already (SWIN_PLANES).
-   The class map has one id a pixel, 0 ... classes-1, at the picture's size. Names and colours are in the model file.
-   Logits and features are views with strides, [channels][height][width] through them.
+   Pictures are 8-bit RGB, BGR, RGBA, BGRA or grey with a row stride, origin top left, any size
+   from 1x1 to SWIN_MAX_SIDE; a negative stride reads from the bottom up. The model file knows
+   how a picture is resized and normalised. Or give float planes that are normalised already
+   (SWIN_PLANES). The class map has one id a pixel, 0 ... classes-1, at the picture's size. Names
+   and colours are in the model file. Logits and features are views with strides,
+   [channels][height][width] through them.
 
 MEMORY
-   The core never allocates. Ask swin_workspace_size, give that many bytes to swin_init, and nothing else is ever
-   written; throw the bytes away when done. The model file stays where it is: mapped, embedded or read, it is never
-   copied, and any number of contexts share it. A workspace belongs to one picture size; its size depends on the model,
-   the sizes, the outputs kept and `tasks` alone.
+   The core never allocates. Ask swin_workspace_size, give that many bytes to swin_init, and
+   nothing else is ever written; throw the bytes away when done. The model file stays where it
+   is: mapped, embedded or read, it is never copied, and any number of contexts share it. A
+   workspace belongs to one picture size; its size depends on the model, the sizes, the outputs
+   kept and `tasks` alone.
 
 THREADS
-   swin.h starts none. Give the desc a parallel_for and `tasks` (2 to 4 a thread): every step of the network is cut into
-   at most that many pieces of independent work. A model is read-only; a context belongs to one thread at a time, except
-   for swin_cancel. For a game loop use swin_begin and swin_step: a bounded piece of a frame per call.
+   swin.h starts none. Give the desc a parallel_for and `tasks` (2 to 4 a thread): every step of
+   the network is cut into at most that many pieces of independent work. A model is read-only; a
+   context belongs to one thread at a time, except for swin_cancel. For a game loop use
+   swin_begin and swin_step: a bounded piece of a frame per call.
 
 SAME BITS
-   Class maps, logits and features are identical, bit for bit, for any number of tasks, in any order, in slices or at
-   once, and on every instruction set: scalar, NEON, AVX2 and AVX-512. Every output is a sum in a fixed order with one
-   fused multiply-add a term; row sums go into sixteen lanes and down one tree; exp and GELU are polynomials here, not the
-   C library's; division and square root are IEEE's. Inputs or weights with NaNs or infinities give NaNs, whose bits may
-   differ. -ffast-math breaks the promise (GCC and clang are told not to fuse; that much holds under any flags).
+   Class maps, logits and features are identical, bit for bit, for any number of tasks, in any
+   order, in slices or at once, and on every instruction set: scalar, NEON, AVX2 and AVX-512.
+   Every output is a sum in a fixed order with one fused multiply-add a term; row sums go into
+   sixteen lanes and down one tree; exp and GELU are polynomials here, not the C library's;
+   division and square root are IEEE's. Inputs or weights with NaNs or infinities give NaNs,
+   whose bits may differ. -ffast-math breaks the promise (GCC and clang are told not to fuse;
+   that much holds under any flags).
 
 SPEED
-   The best instruction set is found when a context is made (AVX-512, AVX2 with FMA, NEON); no compiler flags are needed,
-   -O2 is enough. The scalar pass is the fallback and is slow without a fused multiply-add in hardware.
-   The heads' convolutions are rewritten exactly: products with upsampled maps at the small map's size, 3x3 convolutions
-   by Winograd's F(4x4, 3x3). The flag SWIN_DIRECT takes plain convolutions instead.
+   The best instruction set is found when a context is made (AVX-512, AVX2 with FMA, NEON); no
+   compiler flags are needed, -O2 is enough. The scalar pass is the fallback and is slow without
+   a fused multiply-add in hardware. The heads' convolutions are rewritten exactly: products with
+   upsampled maps at the small map's size, 3x3 convolutions by Winograd's F(4x4, 3x3). The flag
+   SWIN_DIRECT takes plain convolutions instead.
 
 ERRORS
-   Calls return a swin_status; with a swin_error they also leave a sentence that names the tensor, field or size at fault.
-   Nothing is printed, no call exits or asserts.
+   Calls return a swin_status; with a swin_error they also leave a sentence that names the
+   tensor, field or size at fault. Nothing is printed, no call exits or asserts.
 
 SECURITY
-   A model file from a stranger is data: every field is checked before use, and no blob makes the library read or write
-   out of bounds, hang or overflow. It may ask for a large workspace: set desc.memory_limit where that matters.
+   A model file from a stranger is data: every field is checked before use, and no blob makes the
+   library read or write out of bounds, hang or overflow. It may ask for a large workspace: set
+   desc.memory_limit where that matters.
 
 COMPILE-TIME OPTIONS, all for the file with SWIN_IMPLEMENTATION unless marked *
    SWIN_STATIC *          all functions are static: private to this file
@@ -80,13 +91,14 @@ COMPILE-TIME OPTIONS, all for the file with SWIN_IMPLEMENTATION unless marked *
    SWIN_MALLOC, SWIN_FREE what the easy tier allocates with
    SWIN_NO_SIMD, SWIN_NO_AVX2, SWIN_NO_AVX512, SWIN_NO_NEON    leave passes out
    SWIN_MAX_SIDE, SWIN_MAX_PIXELS    the largest picture or input, 16384 and 2^26
-   SWIN_DEBUG             red zones around every buffer, poisoned memory, a model freed too early: see SWIN_CORRUPT
-   SWIN_HEADER_NAME       the name this file is included by, "swin.h": the kernels include it again, once per pass
+   SWIN_DEBUG             red zones around every buffer, poisoned memory, a watch over the model's
+                          blob: what goes wrong is reported as SWIN_CORRUPT
+   SWIN_HEADER_NAME       the name this file is included by, "swin.h": the kernels include it again
 
 MAP OF THIS FILE - search for the anchors
    >>public     the interface: status and errors, models, contexts, results, looking inside, easy
    >>platform   compilers, errors, sizes           >>plan     steps and memory
-   >>numbers    a vector of 16 lanes, exp, GELU    >>layers   what a step computes, and how it is planned
+   >>numbers    a vector of 16 lanes, exp, GELU    >>layers   what a step computes, how it is planned
    >>kernels    the inner loops, once per pass     >>network  the architecture, box by box
    >>blob       the file format and its reader     >>run      contexts, slices, results
    >>model      geometry and tensors of a config   >>easy     files and malloc
@@ -158,8 +170,10 @@ typedef struct swin_reference {
    checkpoints is mapped onto it. Values in brackets are reserved for later versions. */
 typedef struct swin_config {
     uint32_t version;           /* of Swin: 1 (2: Swin V2) */
-    uint32_t body;              /* 0 backbone (1 Swin-Unet, 2 Swin-Unet with cross-attention upsampling) */
-    uint32_t head;              /* 0 none, 1 UPerHead, 2 FCNHead (3 PSP, 4 FPN, 5 Segformer, 6 GLAM's SegFormer, 7 classifier) */
+    uint32_t body;              /* 0 backbone (1 Swin-Unet, 2 Swin-Unet with cross-attention
+                                   upsampling) */
+    uint32_t head;              /* 0 none, 1 UPerHead, 2 FCNHead (3 PSP, 4 FPN, 5 Segformer, 6
+                                   GLAM's SegFormer, 7 classifier) */
     uint32_t patch;             /* side of a patch in pixels */
     uint32_t planes;            /* of the input: 3 */
     uint32_t width;             /* E, channels of stage 0; stage i has E << i */
@@ -174,7 +188,8 @@ typedef struct swin_config {
     uint32_t roll_before_pad;   /* 0 (1: timm >= 0.9) */
     float mask;                 /* added to the score of a pair in different regions: -100 */
     float eps;                  /* of the blocks' norms; all other norms have 1e-5 */
-    uint32_t flags;             /* 1 patch norm, 2 qkv bias, 4 absolute position, 8 merge norm (16 final norm) */
+    uint32_t flags;             /* 1 patch norm, 2 qkv bias, 4 absolute position, 8 merge norm (16
+                                   final norm) */
     uint32_t feature_norms;     /* bit i: feature i is normalised by stage i's norm */
     uint32_t position_h, position_w;    /* grid of the absolute positions */
     uint32_t position_rule;     /* 0 resized bicubically, 1 fits that grid only */
@@ -189,12 +204,15 @@ typedef struct swin_config {
     uint32_t convs, conv_kernel, conv_concat;           /* FCNHead */
     uint32_t neck_channels, neck_convs[4];              /* (FPN neck) */
     uint32_t ignore_label;
-    float mean[3], scale[3];    /* R, G, B: (pixel - mean) * scale, pixels 0..255; scale is 1 / std rounded from double */
+    float mean[3], scale[3];    /* R, G, B: (pixel - mean) * scale, pixels 0..255; scale is 1 / std
+                                   rounded from double */
     uint32_t bgr;               /* 1: input plane 0 is blue */
-    uint32_t resize_rule;       /* 0 keep the size, 1 long side <= a and short side <= b (mmseg's keep_ratio, up and
-                                   down), 2 longest side a, 3 shortest side a, 4 exactly a high and b wide */
+    uint32_t resize_rule;       /* 0 keep the size, 1 long side <= a and short side <= b (mmseg's
+                                   keep_ratio, up and down), 2 longest side a, 3 shortest side a,
+                                   4 exactly a high and b wide */
     uint32_t resize_a, resize_b;
-    uint32_t resize_filter;     /* 0 bilinear, 1 bilinear antialiased when shrinking (2, 3: bicubic likewise) */
+    uint32_t resize_filter;     /* 0 bilinear, 1 bilinear antialiased when shrinking (2, 3: bicubic
+                                   likewise) */
     uint32_t resize_round;      /* 1: resized pixels are rounded to 8 bits */
     uint32_t mode;              /* 0 whole pictures (1 sliding window) */
     uint32_t crop_h, crop_w, stride_h, stride_w;        /* (of the sliding window) */
@@ -202,8 +220,9 @@ typedef struct swin_config {
     uint32_t reserved[27];      /* zero */
 } swin_config;
 
-/* A checked view of a blob. Immutable once opened: any number of contexts, on any threads, may share
-   it. Read `config`; the other fields are private. Keep the blob's bytes unchanged while the model is used. */
+/* A checked view of a blob. Immutable once opened: any number of contexts, on any threads, may
+   share it. Read `config`; the other fields are private. Keep the blob's bytes unchanged while the
+   model is used. */
 typedef struct swin_model {
     swin_config config;
     const unsigned char *blob, *directory;
@@ -215,27 +234,32 @@ typedef struct swin_model {
 
 enum { SWIN_VERIFY = 1 };       /* swin_open: also verify the checksum (reads the whole blob) */
 
-/* Opens a blob in the caller's memory: no copy is made. Every field is checked before use, so a blob
-   from a stranger is safe to try.
-   blob: `size` bytes, aligned to 4 (64 is fastest), owned by the caller. flags: 0 or SWIN_VERIFY.
-   Returns SWIN_OK, SWIN_ARGUMENT, SWIN_FORMAT or SWIN_UNSUPPORTED. */
-SWIN_API swin_status swin_open(swin_model *m, const void *blob, size_t size, unsigned flags, swin_error *err);
+/* Opens a blob in the caller's memory: no copy is made. Every field is checked before use, so a
+   blob from a stranger is safe to try. blob: `size` bytes, aligned to 4 (64 is fastest), owned by
+   the caller. flags: 0 or SWIN_VERIFY. Returns SWIN_OK, SWIN_ARGUMENT, SWIN_FORMAT or
+   SWIN_UNSUPPORTED. */
+SWIN_API swin_status swin_open(swin_model *m, const void *blob, size_t size, unsigned flags,
+                               swin_error *err);
 
-SWIN_API const char *swin_class_name(const swin_model *m, int k);          /* UTF-8; NULL when k is no class */
-SWIN_API uint32_t swin_class_color(const swin_model *m, int k);            /* 0xRRGGBB */
-/* Notes travel with the weights: "name", "source", "licence", "training", ... NULL when there is none. */
+SWIN_API const char *swin_class_name(const swin_model *m, int k);  /* UTF-8; NULL: no such class */
+SWIN_API uint32_t swin_class_color(const swin_model *m, int k);    /* 0xRRGGBB */
+/* Notes travel with the weights: "name", "source", "licence", "training", ... NULL when there is
+   none. */
 SWIN_API const char *swin_note(const swin_model *m, const char *key);
 
-/* The network input size that the model's preprocessing gives a picture of w x h pixels. longest > 0
-   replaces the model's own rule: the longer side becomes that many pixels, the shape is kept. */
+/* The network input size that the model's preprocessing gives a picture of w x h pixels. longest >
+   0 replaces the model's own rule: the longer side becomes that many pixels, the shape is kept. */
 SWIN_API swin_status swin_input_size(const swin_model *m, int w, int h, int longest,
                                      int *input_w, int *input_h, swin_error *err);
 
 /* Writes a reference into a blob in writable memory and renews the blob's checksum. */
-SWIN_API swin_status swin_set_reference(void *blob, size_t size, const swin_reference *r, swin_error *err);
-/* Fills w*h RGB pixels with the generated picture `seed`: smooth colours with texture, the same everywhere. */
+SWIN_API swin_status swin_set_reference(void *blob, size_t size, const swin_reference *r,
+                                        swin_error *err);
+/* Fills w*h RGB pixels with the generated picture `seed`: smooth colours with texture, the same
+   everywhere. */
 SWIN_API void swin_reference_picture(unsigned char *rgb, int w, int h, uint32_t seed);
-/* Fletcher's two sums over little-endian 32-bit words (a last partial word is padded with zeros). */
+/* Fletcher's two sums over little-endian 32-bit words (a last partial word is padded with zeros).
+   */
 SWIN_API void swin_checksum(const void *data, size_t size, uint32_t sums[2]);
 
 /* -------------------------------------------------------------------------- */
@@ -244,7 +268,9 @@ SWIN_API void swin_checksum(const void *data, size_t size, uint32_t sums[2]);
 typedef struct swin_context swin_context;
 
 /* Instruction sets; all give the same bits. SWIN_CPU_BEST takes the best one the machine has. */
-typedef enum swin_cpu { SWIN_CPU_BEST, SWIN_CPU_SCALAR, SWIN_CPU_NEON, SWIN_CPU_AVX2, SWIN_CPU_AVX512 } swin_cpu;
+typedef enum swin_cpu {
+    SWIN_CPU_BEST, SWIN_CPU_SCALAR, SWIN_CPU_NEON, SWIN_CPU_AVX2, SWIN_CPU_AVX512
+} swin_cpu;
 
 /* Results to keep. Asking for more costs memory, never other results. */
 enum {
@@ -252,20 +278,24 @@ enum {
     SWIN_LOGITS = 2,            /* the head's logits at its own resolution: swin_logits */
     SWIN_FEATURES = 4           /* every normalised stage output: swin_feature */
 };
-enum { SWIN_DIRECT = 1 };       /* desc flag: plain convolutions everywhere (slow; for comparison) */
+enum { SWIN_DIRECT = 1 };       /* desc flag: plain convolutions everywhere (slow; for comparison)
+                                   */
 
-/* Runs task(arg, 0) ... task(arg, count - 1), in any order, on any threads, and returns when all are done. */
+/* Runs task(arg, 0) ... task(arg, count - 1), in any order, on any threads, and returns when all
+   are done. */
 typedef void (*swin_task)(void *arg, int index);
 typedef void (*swin_parallel_for)(void *user, swin_task task, void *arg, int count);
 
 /* Start with `swin_desc d = {0};` - zero is every field's default. */
 typedef struct swin_desc {
-    int width, height;          /* the network's input size; 0: what the model's preprocessing gives the picture */
+    int width, height;          /* the network's input size; 0: what the model's preprocessing gives
+                                   the picture */
     int picture_width;          /* size of the pictures to come, and of the class map; */
     int picture_height;         /* 0: the network's input size */
-    unsigned outputs;           /* SWIN_CLASSES | ...; 0: the class map, or the features where there is no head */
-    int tasks;                  /* pieces that a step is cut into at most, 0: 1. Take 2 to 4 a thread: each
-                                   piece has its own scratch memory. Results do not depend on it */
+    unsigned outputs;           /* SWIN_CLASSES | ...; 0: the class map, or the features where there
+                                   is no head */
+    int tasks;                  /* pieces that a step is cut into at most, 0: 1. Take 2 to 4 a thread:
+                                   each has its own scratch memory. Results do not depend on it */
     swin_parallel_for parallel_for;     /* NULL: everything runs in the calling thread */
     void *user;                 /* handed to parallel_for */
     swin_cpu cpu;
@@ -273,44 +303,52 @@ typedef struct swin_desc {
     size_t memory_limit;        /* bytes of workspace at most, 0: no limit */
 } swin_desc;
 
-/* Bytes of workspace that swin_init needs for this desc: exact, the same on every machine of one pointer
-   size. 0: see err (SWIN_SIZE when the model cannot take the size, SWIN_MEMORY over memory_limit). */
+/* Bytes of workspace that swin_init needs for this desc: exact, the same on every machine of one
+   pointer size. 0: see err (SWIN_SIZE when the model cannot take the size, SWIN_MEMORY over
+   memory_limit). */
 SWIN_API size_t swin_workspace_size(const swin_model *m, const swin_desc *d, swin_error *err);
 
-/* Makes a context in `mem` (`size` bytes, any alignment, owned by the caller; there is nothing to free).
-   Nothing outside `mem` is ever written. Keep `m` and its blob while the context is used. */
+/* Makes a context in `mem` (`size` bytes, any alignment, owned by the caller; there is nothing to
+   free). Nothing outside `mem` is ever written. Keep `m` and its blob while the context is used. */
 SWIN_API swin_status swin_init(swin_context **c, const swin_model *m, const swin_desc *d,
                                void *mem, size_t size, swin_error *err);
 
 typedef enum swin_format {
     SWIN_RGB8, SWIN_BGR8, SWIN_RGBA8, SWIN_BGRA8, SWIN_GREY8,
-    SWIN_PLANES                 /* float planes in the network's order, already normalised, at its input size */
+    SWIN_PLANES                 /* float planes in the network's order, already normalised, at its
+                                   input size */
 } swin_format;
 
-/* A picture in the caller's memory; origin top left. A negative stride walks upwards from `data`. */
+/* A picture in the caller's memory; origin top left. A negative stride walks upwards from `data`.
+   */
 typedef struct swin_image {
     const void *data;           /* first pixel of the top row */
-    int width, height;          /* must be the desc's picture size (or its input size for SWIN_PLANES) */
+    int width, height;          /* must be the desc's picture size (or its input size for
+                                   SWIN_PLANES) */
     ptrdiff_t stride;           /* bytes from row to row; 0: rows follow each other */
     swin_format format;
-    ptrdiff_t plane_stride;     /* SWIN_PLANES: bytes from plane to plane; 0: planes follow each other */
+    ptrdiff_t plane_stride;     /* SWIN_PLANES: bytes from plane to plane; 0: planes follow each
+                                   other */
 } swin_image;
 
 /* Runs the whole network on a picture. SWIN_OK, SWIN_ARGUMENT, SWIN_SIZE or SWIN_CANCELLED. */
 SWIN_API swin_status swin_run(swin_context *c, const swin_image *in);
 
-/* The same in slices: begin, then step until it no longer says SWIN_MORE. `in`'s pixels must stay until
-   then. A step runs at most `tasks` of the plan's smallest pieces of work (about a millisecond each). */
+/* The same in slices: begin, then step until it no longer says SWIN_MORE. `in`'s pixels must stay
+   until then. A step runs at most `tasks` of the plan's smallest pieces of work (about a
+   millisecond each). */
 SWIN_API swin_status swin_begin(swin_context *c, const swin_image *in);
 SWIN_API swin_status swin_step(swin_context *c, int tasks);
-SWIN_API float swin_progress(const swin_context *c);     /* 0..1 of the multiply-adds */
-SWIN_API void swin_cancel(swin_context *c);              /* from any thread: the run ends with SWIN_CANCELLED */
-SWIN_API const char *swin_error_text(const swin_context *c);    /* of the last begin, run or step that failed */
+SWIN_API float swin_progress(const swin_context *c);    /* 0..1 of the multiply-adds */
+SWIN_API void swin_cancel(swin_context *c);     /* from any thread: ends the run, SWIN_CANCELLED */
+/* The sentence of the last begin, run or step that failed. */
+SWIN_API const char *swin_error_text(const swin_context *c);
 
 /* -------------------------------------------------------------------------- */
 /* >>public: results - views into the workspace, valid until the next begin   */
 
-/* One id a pixel: uint8 where the model has at most 256 classes, else uint16. data NULL: not there. */
+/* One id a pixel: uint8 where the model has at most 256 classes, else uint16. data NULL: not there.
+   */
 typedef struct swin_map {
     const void *data;
     int width, height;
@@ -331,8 +369,8 @@ SWIN_API swin_tensor swin_feature(const swin_context *c, int stage);
 /* -------------------------------------------------------------------------- */
 /* >>public: looking inside                                                   */
 
-SWIN_API const char *swin_cpu_name(const swin_context *c);      /* "scalar", "avx2", "avx512", "neon" */
-SWIN_API int swin_cpu_available(swin_cpu cpu);                  /* may a desc ask for it on this machine? */
+SWIN_API const char *swin_cpu_name(const swin_context *c);  /* "scalar", "neon", "avx2", "avx512" */
+SWIN_API int swin_cpu_available(swin_cpu cpu);      /* may a desc ask for it on this machine? */
 
 typedef struct swin_step_info {
     const char *name;           /* "attention", "mlp", "merge", ... */
@@ -354,9 +392,9 @@ SWIN_API swin_model *swin_load(const char *path, swin_error *err);
 #endif
 #endif
 #ifndef SWIN_NO_MALLOC
-/* Segments w*h RGB pixels (rows follow each other) with a loaded model, resizing as the model wants it.
-   classes: w*h bytes. Memory for one size is kept in the model until the size changes or swin_free, so
-   one thread at a time. Models with more than 256 classes need the core calls. */
+/* Segments w*h RGB pixels (rows follow each other) with a loaded model, resizing as the model wants
+   it. classes: w*h bytes. Memory for one size is kept in the model until the size changes or
+   swin_free, so one thread at a time. Models with more than 256 classes need the core calls. */
 SWIN_API swin_status swin_segment(swin_model *m, const unsigned char *rgb, int w, int h,
                                   unsigned char *classes, swin_error *err);
 SWIN_API void swin_free(swin_model *m);         /* NULL is fine */
@@ -368,8 +406,8 @@ SWIN_API void swin_free(swin_model *m);         /* NULL is fine */
 #endif /* SWIN_H: the interface ends here */
 
 /* ========================================================================== */
-/* The implementation: rooms from the ground up, each calling only rooms above it. During a kernel pass this file includes
-   itself: then only >>numbers and >>kernels are seen. */
+/* The implementation: rooms from the ground up, each calling only rooms above it. During a kernel
+   pass this file includes itself: then only >>numbers and >>kernels are seen. */
 
 #if defined(SWIN_IMPLEMENTATION) && !defined(SWIN__PASS) && !defined(SWIN__IMPLEMENTED)
 #define SWIN__IMPLEMENTED
@@ -409,7 +447,8 @@ SWIN_API void swin_free(swin_model *m);         /* NULL is fine */
 extern "C" {
 #endif
 
-/* The largest side of a picture or input, and the most pixels: bounds that keep every index an int. */
+/* The largest side of a picture or input, and the most pixels: bounds that keep every index an int.
+   */
 #ifndef SWIN_MAX_SIDE
 #define SWIN_MAX_SIDE 16384
 #endif
@@ -421,7 +460,7 @@ static int swin__min(int a, int b) { return a < b ? a : b; }
 static int swin__max(int a, int b) { return a > b ? a : b; }
 static int swin__divide_up(int a, int b) { return (a + b - 1) / b; }
 static int swin__round_up(int a, int b) { return swin__divide_up(a, b) * b; }
-static int swin__padded(int n) { return swin__round_up(n, 16); }      /* columns as they are stored */
+static int swin__padded(int n) { return swin__round_up(n, 16); } /* columns as they are stored */
 static uint64_t swin__align64(uint64_t n) { return (n + 63) & ~(uint64_t)63; }
 
 static int swin__modulo(int a, int n)
@@ -438,7 +477,8 @@ static int swin__peek(const int *flag) { return *(const volatile int *)flag; }
 static void swin__poke(int *flag, int value) { *(volatile int *)flag = value; }
 #endif
 
-/* Enough of printf for error sentences, so that the core needs no stdio: %s, %d and %z (a size_t). */
+/* Enough of printf for error sentences, so that the core needs no stdio: %s, %d and %z (a size_t).
+   */
 static void swin__print(char *to, size_t room, const char *format, va_list args)
 {
     size_t at = 0;
@@ -455,7 +495,8 @@ static void swin__print(char *to, size_t room, const char *format, va_list args)
         } else {
             char *d = digits + sizeof digits - 1;
             long long value = *format == 'd' ? va_arg(args, int) : (long long)va_arg(args, size_t);
-            unsigned long long rest = value < 0 ? 0 - (unsigned long long)value : (unsigned long long)value;
+            unsigned long long rest = value < 0 ? 0 - (unsigned long long)value
+                                                : (unsigned long long)value;
             *d = 0;
             do *--d = (char)('0' + rest % 10); while (rest /= 10);
             if (value < 0) *--d = '-';
@@ -498,8 +539,8 @@ SWIN_API const char *swin_status_text(swin_status status)
 #endif /* the rooms before the kernels */
 
 #ifdef SWIN__BUILDING
-/* ==========================================================================
-   NUMBERS                                                          >>numbers
+/* -------------------------------------------------------------------------- */
+/* >>numbers: a vector of sixteen lanes, exp, GELU
 
    Everything hot works on one type: sixteen floats. A pass (one instruction
    set) says in about sixty lines what the operations below are for it; what
@@ -509,8 +550,7 @@ SWIN_API const char *swin_status_text(swin_status status)
    Two rules make that so. A product never flows into a plain sum: where both
    meet, vfma says so (one rounding), hence no compiler finds anything to
    contract. And a sum over a row goes into sixteen lanes, element i to lane
-   i mod 16, then down one tree: 8, 4, 2, 1.
-   ========================================================================== */
+   i mod 16, then down one tree: 8, 4, 2, 1. */
 
 #ifndef SWIN__PASS
 
@@ -576,11 +616,14 @@ SWIN_API const char *swin_status_text(swin_status status)
 #define swin__vne      SWIN__FN(vne)       /* (a, b, yes, no): a != b ? yes : no */
 #define swin__vpow2    SWIN__FN(vpow2)     /* (v, t): v * 2^n where t = SWIN__MAGIC + n */
 #define swin__vkeep    SWIN__FN(vkeep)     /* (v, n): lanes below n, +0 in the others */
-#define swin__vsum     SWIN__FN(vsum)      /* (v): sum of the lanes: i with i + 8, i + 4, i + 2, i + 1 */
+/* (v): sum of the lanes: i with i + 8, i + 4, i + 2, i + 1 */
+#define swin__vsum     SWIN__FN(vsum)
 #define swin__vhighest SWIN__FN(vhighest)  /* (v): vmax down the same tree */
 #define swin__vlowest  SWIN__FN(vlowest)   /* (v): vmin down the same tree */
-#define swin__vquads   SWIN__FN(vquads)    /* (p, ld): four floats each at p, p + 4 ld, + 8 ld, + 12 ld */
-#define swin__vturn    SWIN__FN(vturn)     /* (&a, &b, &c, &d): transpose the 4 x 4 in each quad of lanes */
+/* (p, ld): four floats each at p, p + 4 ld, + 8 ld, + 12 ld */
+#define swin__vquads   SWIN__FN(vquads)
+/* (&a, &b, &c, &d): transpose the 4 x 4 in each quad of lanes */
+#define swin__vturn    SWIN__FN(vturn)
 
 /* 1.5 * 2^23: adding it rounds a float to a whole number, which then stands in the low bits. */
 #define SWIN__MAGIC 12582912.0f
@@ -612,8 +655,14 @@ SWIN__INLINE SWIN__V swin__vset1(float x) { SWIN__EACH(x); }
 SWIN__INLINE SWIN__V swin__vadd(SWIN__V a, SWIN__V b) { SWIN__EACH(a.x[i] + b.x[i]); }
 SWIN__INLINE SWIN__V swin__vsub(SWIN__V a, SWIN__V b) { SWIN__EACH(a.x[i] - b.x[i]); }
 SWIN__INLINE SWIN__V swin__vmul(SWIN__V a, SWIN__V b) { SWIN__EACH(a.x[i] * b.x[i]); }
-SWIN__INLINE SWIN__V swin__vmax(SWIN__V a, SWIN__V b) { SWIN__EACH(a.x[i] > b.x[i] ? a.x[i] : b.x[i]); }
-SWIN__INLINE SWIN__V swin__vmin(SWIN__V a, SWIN__V b) { SWIN__EACH(a.x[i] < b.x[i] ? a.x[i] : b.x[i]); }
+SWIN__INLINE SWIN__V swin__vmax(SWIN__V a, SWIN__V b)
+{
+    SWIN__EACH(a.x[i] > b.x[i] ? a.x[i] : b.x[i]);
+}
+SWIN__INLINE SWIN__V swin__vmin(SWIN__V a, SWIN__V b)
+{
+    SWIN__EACH(a.x[i] < b.x[i] ? a.x[i] : b.x[i]);
+}
 SWIN__INLINE SWIN__V swin__vabs(SWIN__V a) { SWIN__EACH(fabsf(a.x[i])); }
 SWIN__INLINE SWIN__V swin__vfma(SWIN__V a, SWIN__V b, SWIN__V c)
 {
@@ -681,8 +730,8 @@ SWIN__INLINE void swin__vturn(SWIN__V *a, SWIN__V *b, SWIN__V *c, SWIN__V *d)
 #elif defined(SWIN__PASS) && SWIN__PASS == SWIN__AVX512
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"))), \
-                             apply_to = function)
+#pragma clang attribute push( \
+    __attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"))), apply_to = function)
 #elif defined(__GNUC__)
 #pragma GCC push_options
 #pragma GCC diagnostic push
@@ -1012,8 +1061,8 @@ SWIN__INLINE swin__v16 SWIN__FN(exp)(swin__v16 x)
 
 /* GELU, x Phi(x) with Phi the normal distribution = max(x, 0) - |x| Phi(-|x|). The fourth root of
    Phi(-t) is close to a polynomial: degree 8 on [0, 5.6] brings Phi(-t) within 5.2e-8 (weighted
-   minimax by linear programming, rounded to floats). Beyond 5.6 the term is below 1e-10.
-   Largest error of all, rounding included: 1.4e-7 max(1, |x|); with the exact erf in floats 1.1e-7. */
+   minimax by linear programming, rounded to floats). Beyond 5.6 the term is below 1e-10. Largest
+   error of all, rounding included: 1.4e-7 max(1, |x|); with the exact erf in floats 1.1e-7. */
 SWIN__INLINE swin__v16 SWIN__FN(gelu16)(swin__v16 x)
 {
     const swin__v16 t = swin__vmin(swin__vabs(x), swin__vset1(5.6f));
@@ -1033,8 +1082,8 @@ SWIN__INLINE swin__v16 SWIN__FN(gelu16)(swin__v16 x)
 
 #endif /* SWIN__PASS */
 
-/* ==========================================================================
-   KERNELS                                                          >>kernels
+/* -------------------------------------------------------------------------- */
+/* >>kernels: the inner loops, once per pass
 
    The loops that take the time, and the choice among their passes. A map is
    rows of floats, its rows padded to a multiple of 16 columns (n16, w16);
@@ -1042,8 +1091,7 @@ SWIN__INLINE swin__v16 SWIN__FN(gelu16)(swin__v16 x)
    any alignment; 64 bytes is fastest. Nothing is shared, nothing allocated.
 
    Every result is the same in every pass: an output is a sum in the order
-   given here, one fused multiply-add a term.
-   ========================================================================== */
+   given here, one fused multiply-add a term. */
 
 #ifndef SWIN__PASS
 
@@ -1056,7 +1104,8 @@ typedef struct swin__product {
     size_t lda;
     const float *b;       /* [k][n]: panel p, columns 16 p .. 16 p + 15, starts at b + p * panel, */
     size_t ldb, panel;    /* its rows ldb apart. Packed weights: 16, 16 k. Plain rows: ld, 16 */
-    const float *init;    /* [m][n] rows ldi apart, or one row for all (ldi 0); NULL: +0; may be c */
+    /* [m][n] rows ldi apart, or one row for all (ldi 0); NULL: +0; may be c */
+    const float *init;
     size_t ldi;
     float *c;             /* [m][n], rows ldc apart */
     size_t ldc;
@@ -1068,7 +1117,8 @@ typedef struct swin__product {
     X(gemm, (const swin__product *p)) \
     X(relu, (float *x, size_t ld, int rows, int n16)) \
     X(gelu, (float *x, size_t ld, int rows, int n16)) \
-    X(norm, (float *dst, const float *src, int n, const float *weight, const float *bias, float eps)) \
+    X(norm, (float *dst, const float *src, int n, const float *weight, const float *bias, \
+             float eps)) \
     X(softmax, (float *s, size_t ld, int rows, int n16, const float *region, float mask, \
                 float *inverse)) \
     X(online, (float *s, size_t ld, int rows, int n16, float *top, float *sum, float *out, \
@@ -1211,7 +1261,8 @@ static void SWIN__FN(gelu)(float *x, size_t ld, int rows, int n16)
 }
 
 /* Terms k .. k + depth of the columns from n on, all rows. The rows are cut into tiles of nearly
-   equal height. Each tile also asks for its share of the next panels, so that they wait in cache. */
+   equal height. Each tile also asks for its share of the next panels, so that they wait in cache.
+   */
 static int SWIN__FN(strip)(const swin__product *p, int n, int k, int depth)
 {
     const int panels = p->n - n >= 16 * SWIN__TILE_PANELS ? SWIN__TILE_PANELS : 1;
@@ -1321,7 +1372,8 @@ static void SWIN__FN(softmax)(float *s, size_t ld, int rows, int n16, const floa
 
 /* The same over keys that come in blocks: each row carries the highest score so far (top, at first
    -1e30), the sum of exps relative to it and out [rows][w16], the sum of values so weighted (both
-   at first 0). Turns s into weights for this block's values and brings sum and out to the new top. */
+   at first 0). Turns s into weights for this block's values and brings sum and out to the new top.
+   */
 static void SWIN__FN(online)(float *s, size_t ld, int rows, int n16, float *top, float *sum,
                              float *out, size_t ldo, int w16)
 {
@@ -1375,7 +1427,8 @@ SWIN__INLINE void SWIN__FN(terms)(float *dst, int n16, const float *const *src, 
 }
 
 /* dst = (accumulate ? dst : +0) + the sum over i in order of coef[i] src[i], rows of n16 columns:
-   bilinear rows, pooling, sums of taps. Four terms a round; between rounds the floats are stored. */
+   bilinear rows, pooling, sums of taps. Four terms a round; between rounds the floats are stored.
+   */
 static void SWIN__FN(combine)(float *dst, int n16, const float *const *src, const float *coef,
                               int count, int accumulate)
 {
@@ -1463,7 +1516,8 @@ SWIN__INLINE void SWIN__FN(wino_b)(swin__v16 *d, int step)
 /* Six values become four pixels in place. */
 SWIN__INLINE void SWIN__FN(wino_a)(swin__v16 *d, int step)
 {
-    const swin__v16 evena = swin__vadd(d[step], d[2 * step]), odda = swin__vsub(d[step], d[2 * step]);
+    const swin__v16 evena = swin__vadd(d[step], d[2 * step]),
+                    odda = swin__vsub(d[step], d[2 * step]);
     const swin__v16 evenb = swin__vadd(d[3 * step], d[4 * step]);
     const swin__v16 oddb = swin__vsub(d[3 * step], d[4 * step]);
     const swin__v16 a = swin__vmul(swin__vset1(SWIN__A), odda);
@@ -1520,7 +1574,8 @@ static void SWIN__FN(wino_output)(float *const *rows, const float *src, size_t s
         for (int y = 0; y < 4; y++) SWIN__FN(wino_a)(d + 6 * y, 1);
         for (int i = 0; i < 16; i++)
             if (rows[i])
-                swin__vstore(rows[i] + c, swin__vadd(swin__vload(rows[i] + c), d[i / 4 * 6 + i % 4]));
+                swin__vstore(rows[i] + c,
+                             swin__vadd(swin__vload(rows[i] + c), d[i / 4 * 6 + i % 4]));
     }
     for (int i = 0; i < 16; i++) {
         if (rows[i] && act == SWIN__RELU) SWIN__FN(relu)(rows[i], 0, 1, n16);
@@ -1651,7 +1706,8 @@ static int swin__x86_pass(void)
 }
 #endif
 
-/* The table for cpu (SWIN__SCALAR ...), or with 0 the best this machine has; NULL if it lacks cpu. */
+/* The table for cpu (SWIN__SCALAR ...), or with 0 the best this machine has; NULL if it lacks cpu.
+   */
 static const swin__kernels *swin__choose(int cpu)
 {
     const swin__kernels *best = &swin__kernels_scalar;
@@ -1689,66 +1745,62 @@ static const swin__kernels *swin__choose(int cpu)
        8  u32      version, 1
       12  u32      endian mark, 0x01020304
       16  u64      size of the whole blob, a multiple of 64
-      24  u32[2]   checksum of all bytes from 32 to the end: Fletcher's two sums over the u32 words w of
-                   that range, modulo 2^32:  for each w: a += w, b += a  (both start at 0; [a, b])
+      24  u32[2]   checksum of all bytes from 32 to the end: Fletcher's two sums over that range's
+                   u32 words w, modulo 2^32:  for each w: a += w, b += a  (both start at 0; [a, b])
       32  u64[2]   config:    offset (128), size (512)
       48  u64[2]   directory: offset (640), count of entries of 128 bytes
       64  u64[2]   strings:   offset, size (without padding)
       80  u64[2]   data:      offset, size (to the end of the blob)
       96  32 bytes zero
 
-   config, 128 words of u32 or f32: the table SWIN__CONFIG below; words without a name are zero
-   directory: per tensor, in the order of swin__bind
+   config     swin_config, 128 words of u32 or f32
+   directory  per tensor, in the order below
        0  64 bytes name, zero-padded ASCII
       64  u32      number type: 0 f32 (1 f16, 2 bf16, 3 int8 per row: reserved)
       68  u32      layout: 0 plain, 1 rows, 2 panels
       72  u32[4]   shape, unused dimensions 1
-      88  u64      offset from the start of the blob, a multiple of 64; tensors follow each other in
-                   order, each at the next multiple of 64, the first at the start of data
+      88  u64      offset from the start of the blob, a multiple of 64; tensors follow each other, each
+                   at the next multiple of 64, the first at the start of data
       96  u64      bytes
      104  24 bytes zero
-   strings: UTF-8, each ended by a zero byte, in pairs: first one pair a class, its colour "#rrggbb" and its
-       name, in class order; then notes, key and text ("name", "source", "licence", "training", ...)
+   strings    UTF-8, each ended by a zero byte, in pairs: first one pair a class, its colour "#rrggbb"
+              and its name, in class order; then notes, key and text ("name", "licence", ...)
 
-   Layouts (numbers of the type, in this order)
+   Layouts
        plain   [s0][s1][s2][s3] as it is
-       rows    [s0][s1 rounded up to 16]: row-major rows padded with zeros; a vector is one row: shape {1, n}
-       panels  [ceil(N / 16)][K][16]: element (n, k) of a matrix of shape {N, K} at ((n / 16) * K + k) * 16 + n % 16;
-               outputs beyond N are zero. A convolution's k is (ky * kernel + kx) * inputs + input channel.
+       rows    [s0][s1 rounded up to 16]: rows padded with zeros; a vector is one row, shape {1, n}
+       panels  [ceil(N/16)][K][16]: element (n, k) of a matrix {N, K} at ((n/16)*K + k)*16 + n%16;
+               outputs beyond N are zero. A convolution's k is (ky*kernel + kx)*inputs + channel
 
-   Tensors, in order (dp: head width rounded up to 16; q's rows and bias hold the factor head width^-0.5; V1 only so far)
-       embed.weight panels {E, patch*patch*3}, k = (ky*patch + kx)*3 + plane;  embed.bias {1,E}
-       embed.norm.weight, .bias {1,E}                                             if patch norm
-       embed.position rows {position_h*position_w, E}                             if absolute position
+   Tensors, in order. Layers have .weight (panels) and .bias {1, outputs}, norms .weight and .bias
+   {1, C}. wide = heads * dp, where dp is the head width d rounded up to 16; q's rows and bias hold
+   the factor d^-0.5.
+       embed {E, patch*patch*planes}, k = (ky*patch + kx)*planes + plane
+       embed.norm                                               if patch norm
+       embed.position rows {position_h*position_w, E}           if absolute position
        for stage i:
-         stage{i}.tokens rows {g, C}                                              if global tokens
-         stage{i}.token_position rows {token_rows[i], C}                          if global tokens and depth > 1
-         for block j:
-           stage{i}.block{j}.norm1.weight, .bias {1,C}
-           stage{i}.block{j}.attn.qkv.weight panels {3*heads*dp, C}: row (part*heads + head)*dp + t, rows t >= d zero
-           stage{i}.block{j}.attn.qkv.bias {1, 3*heads*dp}                        if qkv bias
-           stage{i}.block{j}.attn.bias plain {heads, 2*wh-1, 2*ww-1}: entry (head, kr-qr+wh-1, kc-qc+ww-1) is the relative
-                position bias of query (qr,qc) and key (kr,kc): key minus query, the papers' tables backwards
-           stage{i}.block{j}.attn.proj.weight panels {C, heads*dp}: k = head*dp + t, zero for t >= d;  .attn.proj.bias {1,C}
-           stage{i}.block{j}.global.qkv.weight, .bias, .global.proj.weight, .bias  likewise, if global tokens and j < depth-1
-           stage{i}.block{j}.norm2.weight, .bias {1,C}
-           stage{i}.block{j}.mlp.fc1.weight panels {hidden, C}, .bias {1,hidden};  .mlp.fc2.weight panels {C, hidden}, .bias {1,C}
-         stage{i}.norm.weight, .bias {1,C}                                        if bit i of feature_norms
-         stage{i}.merge.norm.weight, .bias {1,4C}                                 if i < stages-1 and merge norm
-         stage{i}.merge.weight panels {2C, 4C}, k = (2*column + row)*C + c         if i < stages-1
-       UPerHead (BatchNorm folded into weights and biases; inputs l = 0..L-1 the features of head_inputs, ch = head_channels):
-         head.pool{p}.weight panels {ch, c_last}, .bias {1,ch}, p = 0..pool_count-1
-         head.bottleneck.weight panels {ch, 9*(c_last + pool_count*ch)}, .bias
-         head.lateral{l}.weight panels {ch, c_l}, .bias, l = 0..L-2
-         head.fpn{l}.weight panels {ch, 9*ch}, .bias, l = 0..L-2
-         head.fuse.weight panels {ch, 9*L*ch}, .bias
-         head.classify.weight panels {classes, ch}, .bias
-       FCNHead (one input, kernel κ = conv_kernel):
-         head.conv{n}.weight panels {ch, κ*κ*(n ? ch : c_in)}, .bias, n = 0..convs-1
-         head.cat.weight panels {ch, κ*κ*(c_in + ch)}, .bias                      if conv_concat
-         head.classify.weight panels {classes, convs ? ch : c_in}, .bias
-*/
-
+         stage{i}.tokens rows {g, C}                            if global tokens
+         stage{i}.token_position rows {token_rows[i], C}        if global tokens and depth > 1
+         for block j, all with the prefix stage{i}.block{j}.
+           norm1
+           attn.qkv {3*wide, C}, row (part*heads + head)*dp + t, rows t >= d zero; bias if qkv bias
+           attn.bias plain {heads, 2*wh-1, 2*ww-1}: entry (head, kr-qr+wh-1, kc-qc+ww-1) is the
+                relative position bias of query (qr,qc), key (kr,kc): key minus query, the papers'
+                tables backwards
+           attn.proj {C, wide}, k = head*dp + t, zero for t >= d
+           global.qkv, global.proj, likewise                    if global tokens and j < depth-1
+           norm2
+           mlp.fc1 {hidden, C}, mlp.fc2 {C, hidden}
+         stage{i}.norm                                          if bit i of feature_norms
+         stage{i}.merge.norm, of 4*C                            if i < stages-1 and merge norm
+         stage{i}.merge {2*C, 4*C}, no bias, k = (2*column + row)*C + c       if i < stages-1
+       head. of UPerHead, BatchNorm folded in; inputs l = 0..L-1 are the features of head_inputs:
+         pool{p} {ch, c_last}, bottleneck {ch, 9*(c_last + pool_count*ch)}
+         lateral{l} {ch, c_l} for l < L-1, then fpn{l} {ch, 9*ch} for l < L-1
+         fuse {ch, 9*L*ch}, classify {classes, ch}
+       head. of FCNHead, one input, kernel K:
+         conv{n} {ch, K*K*(n ? ch : c_in)}, cat {ch, K*K*(c_in + ch)} if conv_concat
+         classify {classes, convs ? ch : c_in} */
 
 /* Header and directory as they lie in the blob. */
 typedef struct swin__header {
@@ -1812,7 +1864,10 @@ static int swin__strings_hold(const unsigned char *s, size_t size, uint32_t clas
         } else if ((s[i] < 32 && s[i] != '\n' && s[i] != '\t') || s[i] == 127) {
             return 0;
         } else if (s[i] >= 128) {
-            int more = s[i] >= 0xc2 && s[i] < 0xe0 ? 1 : (s[i] & 0xf0) == 0xe0 ? 2 : s[i] >= 0xf0 && s[i] < 0xf5 ? 3 : 0;
+            int more = s[i] >= 0xc2 && s[i] < 0xe0   ? 1
+                       : (s[i] & 0xf0) == 0xe0       ? 2
+                       : s[i] >= 0xf0 && s[i] < 0xf5 ? 3
+                                                     : 0;
             if (!more) return 0;
             for (; more; more--)
                 if (++i >= size || (s[i] & 0xc0) != 0x80) return 0;
@@ -1857,7 +1912,8 @@ SWIN_API const char *swin_note(const swin_model *m, const char *key)
     return NULL;
 }
 
-SWIN_API swin_status swin_set_reference(void *blob, size_t size, const swin_reference *r, swin_error *err)
+SWIN_API swin_status swin_set_reference(void *blob, size_t size, const swin_reference *r,
+                                        swin_error *err)
 {
     unsigned char *bytes = (unsigned char *)blob;
     uint32_t sums[2];
@@ -1877,17 +1933,20 @@ SWIN_API void swin_reference_picture(unsigned char *rgb, int w, int h, uint32_t 
         for (int x = 0; x < w; x++) {
             for (int c = 0; c < 3; c++) {
                 uint32_t value = 0;
-                for (int corner = 0; corner < 4; corner++) {        /* value noise, bilinear between cells */
+                /* value noise, bilinear between cells */
+                for (int corner = 0; corner < 4; corner++) {
                     int right = corner & 1, below = corner >> 1;
-                    uint32_t cell = seed + 0x9e3779b9u * (uint32_t)(y / CELL + below)
-                                  + 0x85ebca6bu * (uint32_t)(x / CELL + right) + 0xc2b2ae35u * (uint32_t)c;
+                    uint32_t cell = seed + 0x9e3779b9u * (uint32_t)(y / CELL + below) +
+                                    0x85ebca6bu * (uint32_t)(x / CELL + right) +
+                                    0xc2b2ae35u * (uint32_t)c;
                     cell = (cell ^ (cell >> 15)) * 0x2c1b3c6du;
                     cell = (cell ^ (cell >> 12)) * 0x297a2d39u;
                     value += (cell >> 24) * (uint32_t)(right ? x % CELL : CELL - x % CELL)
                                           * (uint32_t)(below ? y % CELL : CELL - y % CELL);
                 }
                 value = value / (CELL * CELL) + (uint32_t)((x * 5 + y * 3) % 16);
-                rgb[((size_t)y * (size_t)w + (size_t)x) * 3 + (size_t)c] = (unsigned char)(value > 255 ? 255 : value);
+                rgb[((size_t)y * (size_t)w + (size_t)x) * 3 + (size_t)c] =
+                    (unsigned char)(value > 255 ? 255 : value);
             }
         }
     }
@@ -1930,8 +1989,12 @@ enum { SWIN__PATCH_NORM = 1, SWIN__QKV_BIAS = 2, SWIN__POSITION = 4, SWIN__MERGE
 enum { SWIN__NO_HEAD, SWIN__UPER, SWIN__FCN };
 
 static int swin__channels(const swin_config *g, int stage) { return (int)g->width << stage; }
-static int swin__head_width(const swin_config *g, int i) { return swin__channels(g, i) / (int)g->heads[i]; }
-static int swin__heads_width(const swin_config *g, int i)           /* all heads of q, k or v, as stored */
+static int swin__head_width(const swin_config *g, int i)
+{
+    return swin__channels(g, i) / (int)g->heads[i];
+}
+/* all heads of q, k or v, as stored */
+static int swin__heads_width(const swin_config *g, int i)
 {
     return (int)g->heads[i] * swin__padded(swin__head_width(g, i));
 }
@@ -1941,7 +2004,8 @@ static int swin__blocks(const swin_config *g)
     for (uint32_t i = 0; i < g->stages; i++) n += (int)g->depth[i];
     return n;
 }
-static int swin__has_global(const swin_config *g, int stage, int block)     /* the last block's G-MSA feeds nothing */
+/* the last block's G-MSA feeds nothing */
+static int swin__has_global(const swin_config *g, int stage, int block)
 {
     return g->tokens && block + 1 < (int)g->depth[stage];
 }
@@ -1964,7 +2028,8 @@ static const float *swin__mismatch(swin__binder *b, const char *name, const char
     return NULL;
 }
 
-static const float *swin__take(swin__binder *b, const char *name, uint32_t layout, int s0, int s1, int s2)
+static const float *swin__take(swin__binder *b, const char *name, uint32_t layout, int s0, int s1,
+                               int s2)
 {
     swin__entry e;
     char expected[sizeof e.name];
@@ -1977,10 +2042,13 @@ static const float *swin__take(swin__binder *b, const char *name, uint32_t layou
 
     memset(expected, 0, sizeof expected);
     swin__format(expected, sizeof expected, "%s%s", b->prefix, name);
-    if (memcmp(e.name, expected, sizeof expected)) return swin__mismatch(b, name, "another tensor is in its place");
+    if (memcmp(e.name, expected, sizeof expected))
+        return swin__mismatch(b, name, "another tensor is in its place");
     if (e.type != 0) return swin__mismatch(b, name, "its number type is not f32");
-    if (e.layout != layout || !swin__zero(e.zero, sizeof e.zero)) return swin__mismatch(b, name, "unknown layout");
-    if (e.shape[0] != (uint32_t)s0 || e.shape[1] != (uint32_t)s1 || e.shape[2] != (uint32_t)s2 || e.shape[3] != 1)
+    if (e.layout != layout || !swin__zero(e.zero, sizeof e.zero))
+        return swin__mismatch(b, name, "unknown layout");
+    if (e.shape[0] != (uint32_t)s0 || e.shape[1] != (uint32_t)s1 || e.shape[2] != (uint32_t)s2 ||
+        e.shape[3] != 1)
         return swin__mismatch(b, name, "its shape is not what the config implies");
     if (layout == SWIN__LAYOUT_ROWS) implied = (uint64_t)s0 * (uint64_t)swin__padded(s1) * 4;
     if (layout == SWIN__LAYOUT_PANELS) implied = (uint64_t)swin__padded(s0) * (uint64_t)s1 * 4;
@@ -2008,7 +2076,8 @@ static swin__affine swin__take_affine(swin__binder *b, const char *name, int n)
     return a;
 }
 
-static swin__linear swin__take_linear(swin__binder *b, const char *name, int outputs, int inputs, int bias)
+static swin__linear swin__take_linear(swin__binder *b, const char *name, int outputs, int inputs,
+                                      int bias)
 {
     swin__linear l;
     char full[48];
@@ -2048,12 +2117,15 @@ static void swin__bind_stage(swin__binder *b, swin__stage *stage, swin__block *b
     swin__format(b->prefix, sizeof b->prefix, "stage%d.", i);
     if (g->tokens) stage->tokens = swin__take(b, "tokens", SWIN__LAYOUT_ROWS, (int)g->tokens, c, 1);
     if (g->tokens && g->depth[i] > 1)
-        stage->token_position = swin__take(b, "token_position", SWIN__LAYOUT_ROWS, (int)g->token_rows[i], c, 1);
-    for (int j = 0; j < (int)g->depth[i]; j++) swin__bind_block(b, blocks ? blocks + j : &unused, i, j);
+        stage->token_position = swin__take(b, "token_position", SWIN__LAYOUT_ROWS,
+                                           (int)g->token_rows[i], c, 1);
+    for (int j = 0; j < (int)g->depth[i]; j++)
+        swin__bind_block(b, blocks ? blocks + j : &unused, i, j);
     swin__format(b->prefix, sizeof b->prefix, "stage%d.", i);
     if (g->feature_norms >> i & 1) stage->norm = swin__take_affine(b, "norm", c);
     if (i + 1 < (int)g->stages) {
-        if (g->flags & SWIN__MERGE_NORM) stage->merge_norm = swin__take_affine(b, "merge.norm", 4 * c);
+        if (g->flags & SWIN__MERGE_NORM)
+            stage->merge_norm = swin__take_affine(b, "merge.norm", 4 * c);
         stage->merge = swin__take_linear(b, "merge", 2 * c, 4 * c, 0);
     }
 }
@@ -2093,7 +2165,8 @@ static void swin__bind_uper(swin__binder *b, swin__weights *w)
 static void swin__bind_fcn(swin__binder *b, swin__weights *w)
 {
     const swin_config *g = &b->model->config;
-    int inputs[SWIN__STAGES], area = (int)(g->conv_kernel * g->conv_kernel), ch = (int)g->head_channels;
+    int inputs[SWIN__STAGES], area = (int)(g->conv_kernel * g->conv_kernel),
+                              ch = (int)g->head_channels;
     int in = swin__channels(g, inputs[swin__head_inputs(g, inputs) - 1]), convs = (int)g->convs;
     char name[16];
     for (int n = 0; n < convs; n++) {
@@ -2105,7 +2178,8 @@ static void swin__bind_fcn(swin__binder *b, swin__weights *w)
 }
 
 /* Binds all weights; blocks (NULL: only check) has room for every stage's blocks, in order. */
-static swin_status swin__bind(const swin_model *m, swin__weights *w, swin__block *blocks, swin_error *err)
+static swin_status swin__bind(const swin_model *m, swin__weights *w, swin__block *blocks,
+                              swin_error *err)
 {
     const swin_config *g = &m->config;
     swin__binder b = { m, 0, m->data, m->size, "embed.", err, SWIN_OK };
@@ -2115,7 +2189,8 @@ static swin_status swin__bind(const swin_model *m, swin__weights *w, swin__block
     b.prefix[5] = '.';
     if (g->flags & SWIN__PATCH_NORM) w->embed_norm = swin__take_affine(&b, "norm", e);
     if (g->flags & SWIN__POSITION)
-        w->position = swin__take(&b, "position", SWIN__LAYOUT_ROWS, (int)(g->position_h * g->position_w), e, 1);
+        w->position = swin__take(&b, "position", SWIN__LAYOUT_ROWS,
+                                 (int)(g->position_h * g->position_w), e, 1);
     for (int i = 0; i < (int)g->stages; i++) {
         swin__bind_stage(&b, &w->stage[i], blocks, i);
         if (blocks) blocks += g->depth[i];
@@ -2124,7 +2199,8 @@ static swin_status swin__bind(const swin_model *m, swin__weights *w, swin__block
     if (g->head == SWIN__UPER) swin__bind_uper(&b, w);
     if (g->head == SWIN__FCN) swin__bind_fcn(&b, w);
     if (b.status == SWIN_OK && b.next != m->tensors)
-        return swin__fail(err, SWIN_FORMAT, "the directory holds more tensors than the config implies");
+        return swin__fail(err, SWIN_FORMAT,
+                          "the directory holds more tensors than the config implies");
     if (b.status == SWIN_OK && b.offset != m->size)
         return swin__fail(err, SWIN_FORMAT, "the data part is longer than its tensors");
     return b.status;
@@ -2133,65 +2209,89 @@ static swin_status swin__bind(const swin_model *m, swin__weights *w, swin__block
 /* Every field of a config in its range, and nothing in it that this version does not compute. */
 static swin_status swin__check_config(const swin_config *g, swin_error *err)
 {
-#define SWIN__DEMAND(holds, status, text) do { if (!(holds)) return swin__fail(err, status, text); } while (0)
-    static const uint32_t known = SWIN__PATCH_NORM | SWIN__QKV_BIAS | SWIN__POSITION | SWIN__MERGE_NORM;
-    SWIN__DEMAND(g->version == 1, SWIN_UNSUPPORTED, "config: only Swin V1 is known to this version");
-    SWIN__DEMAND(g->body == 0, SWIN_UNSUPPORTED, "config: a body this version does not know (a Unet?)");
-    SWIN__DEMAND(g->head <= SWIN__FCN, SWIN_UNSUPPORTED, "config: a head this version does not know");
-    SWIN__DEMAND(!(g->input_rule || g->shift_rule || g->roll_before_pad || g->mode), SWIN_UNSUPPORTED,
+#define SWIN__DEMAND(holds, status, text) \
+    do { if (!(holds)) return swin__fail(err, status, text); } while (0)
+    static const uint32_t known = SWIN__PATCH_NORM | SWIN__QKV_BIAS | SWIN__POSITION |
+                                  SWIN__MERGE_NORM;
+    SWIN__DEMAND(g->version == 1, SWIN_UNSUPPORTED,
+                 "config: only Swin V1 is known to this version");
+    SWIN__DEMAND(g->body == 0, SWIN_UNSUPPORTED,
+                 "config: a body this version does not know (a Unet?)");
+    SWIN__DEMAND(g->head <= SWIN__FCN, SWIN_UNSUPPORTED,
+                 "config: a head this version does not know");
+    SWIN__DEMAND(!(g->input_rule || g->shift_rule || g->roll_before_pad || g->mode),
+                 SWIN_UNSUPPORTED,
                  "config: an input, shift, roll or inference rule this version does not know");
-    SWIN__DEMAND(!(g->flags & ~known), SWIN_UNSUPPORTED, "config: flags this version does not know");
-    SWIN__DEMAND(g->resize_rule <= 4 && g->resize_filter <= 1 && g->position_rule <= 1, SWIN_UNSUPPORTED,
-                 "config: a resizing rule this version does not know");
-    SWIN__DEMAND(g->planes == 3 && g->patch >= 1 && g->patch <= 32, SWIN_UNSUPPORTED, "config: planes or patch size");
+    SWIN__DEMAND(!(g->flags & ~known), SWIN_UNSUPPORTED,
+                 "config: flags this version does not know");
+    SWIN__DEMAND(g->resize_rule <= 4 && g->resize_filter <= 1 && g->position_rule <= 1,
+                 SWIN_UNSUPPORTED, "config: a resizing rule this version does not know");
+    SWIN__DEMAND(g->planes == 3 && g->patch >= 1 && g->patch <= 32, SWIN_UNSUPPORTED,
+                 "config: planes or patch size");
     SWIN__DEMAND(g->width >= 1 && g->width <= 4096, SWIN_FORMAT, "config: width is not 1..4096");
-    SWIN__DEMAND(g->stages >= 1 && g->stages <= SWIN__STAGES, SWIN_FORMAT, "config: stages is not 1..4");
+    SWIN__DEMAND(g->stages >= 1 && g->stages <= SWIN__STAGES, SWIN_FORMAT,
+                 "config: stages is not 1..4");
     SWIN__DEMAND(g->tokens <= 256, SWIN_FORMAT, "config: more than 256 global tokens");
-    SWIN__DEMAND(g->eps > 0 && g->eps < 1 && g->mask <= 0 && g->mask >= -1e6f, SWIN_FORMAT, "config: eps or mask");
-    SWIN__DEMAND(g->feature_norms >> g->stages == 0 && g->head_inputs >> g->stages == 0, SWIN_FORMAT,
-                 "config: a feature that no stage makes");
-    SWIN__DEMAND(!(g->head_inputs & ~g->feature_norms), SWIN_UNSUPPORTED, "config: the head reads a feature without a norm");
-    SWIN__DEMAND(!(g->flags & SWIN__POSITION) || (g->position_h - 1 < 4096 && g->position_w - 1 < 4096), SWIN_FORMAT,
-                 "config: the grid of absolute positions is not 1..4096");
+    SWIN__DEMAND(g->eps > 0 && g->eps < 1 && g->mask <= 0 && g->mask >= -1e6f, SWIN_FORMAT,
+                 "config: eps or mask");
+    SWIN__DEMAND(g->feature_norms >> g->stages == 0 && g->head_inputs >> g->stages == 0,
+                 SWIN_FORMAT, "config: a feature that no stage makes");
+    SWIN__DEMAND(!(g->head_inputs & ~g->feature_norms), SWIN_UNSUPPORTED,
+                 "config: the head reads a feature without a norm");
+    SWIN__DEMAND(!(g->flags & SWIN__POSITION) ||
+                     (g->position_h - 1 < 4096 && g->position_w - 1 < 4096),
+                 SWIN_FORMAT, "config: the grid of absolute positions is not 1..4096");
     for (uint32_t i = 0; i < g->stages; i++) {
-        SWIN__DEMAND(g->depth[i] >= 1 && g->depth[i] <= 256, SWIN_FORMAT, "config: depth is not 1..256");
-        SWIN__DEMAND(g->heads[i] >= 1 && g->heads[i] <= 1024 && (g->width << i) % g->heads[i] == 0, SWIN_FORMAT,
-                     "config: heads do not divide the channels");
-        SWIN__DEMAND(g->window_h[i] - 1 < 64 && g->window_w[i] - 1 < 64, SWIN_FORMAT, "config: window is not 1..64");
+        SWIN__DEMAND(g->depth[i] >= 1 && g->depth[i] <= 256, SWIN_FORMAT,
+                     "config: depth is not 1..256");
+        SWIN__DEMAND(g->heads[i] >= 1 && g->heads[i] <= 1024 && (g->width << i) % g->heads[i] == 0,
+                     SWIN_FORMAT, "config: heads do not divide the channels");
+        SWIN__DEMAND(g->window_h[i] - 1 < 64 && g->window_w[i] - 1 < 64, SWIN_FORMAT,
+                     "config: window is not 1..64");
         SWIN__DEMAND(g->shift_h[i] < g->window_h[i] && g->shift_w[i] < g->window_w[i], SWIN_FORMAT,
                      "config: a shift as large as its window");
-        SWIN__DEMAND(g->hidden[i] - 1 < 65536, SWIN_FORMAT, "config: the MLP's width is not 1..65536");
+        SWIN__DEMAND(g->hidden[i] - 1 < 65536, SWIN_FORMAT,
+                     "config: the MLP's width is not 1..65536");
         SWIN__DEMAND(!g->tokens || g->depth[i] == 1 ||
-                     (g->token_rows[i] - 1 < 1u << 24 && g->token_middle[i] <= 1u << 24), SWIN_FORMAT,
-                     "config: rows of the tokens' positional table");
+                         (g->token_rows[i] - 1 < 1u << 24 && g->token_middle[i] <= 1u << 24),
+                     SWIN_FORMAT, "config: rows of the tokens' positional table");
     }
     if (g->head == SWIN__NO_HEAD) {
         SWIN__DEMAND(!g->classes && !g->head_inputs, SWIN_FORMAT, "config: classes without a head");
         return SWIN_OK;
     }
-    SWIN__DEMAND(g->classes >= 1 && g->classes <= 65535, SWIN_FORMAT, "config: classes is not 1..65535");
-    SWIN__DEMAND(g->head_channels - 1 < 16384 && g->head_inputs && g->align_corners <= 1, SWIN_FORMAT,
-                 "config: head channels or inputs");
-    SWIN__DEMAND(g->ignore_label <= 65535 && g->bgr <= 1 && g->resize_round <= 1, SWIN_FORMAT, "config: a field of preprocessing");
+    SWIN__DEMAND(g->classes >= 1 && g->classes <= 65535, SWIN_FORMAT,
+                 "config: classes is not 1..65535");
+    SWIN__DEMAND(g->head_channels - 1 < 16384 && g->head_inputs && g->align_corners <= 1,
+                 SWIN_FORMAT, "config: head channels or inputs");
+    SWIN__DEMAND(g->ignore_label <= 65535 && g->bgr <= 1 && g->resize_round <= 1, SWIN_FORMAT,
+                 "config: a field of preprocessing");
     SWIN__DEMAND(g->resize_a <= SWIN_MAX_SIDE && g->resize_b <= SWIN_MAX_SIDE &&
-                 (g->resize_rule == 0 || g->resize_a) && ((g->resize_rule != 1 && g->resize_rule != 4) || g->resize_b),
+                     (g->resize_rule == 0 || g->resize_a) &&
+                     ((g->resize_rule != 1 && g->resize_rule != 4) || g->resize_b),
                  SWIN_FORMAT, "config: the size to resize to");
     if (g->head == SWIN__UPER) {
-        SWIN__DEMAND(g->pool_count - 1 < SWIN__POOLS, SWIN_FORMAT, "config: pool_count is not 1..8");
+        SWIN__DEMAND(g->pool_count - 1 < SWIN__POOLS, SWIN_FORMAT,
+                     "config: pool_count is not 1..8");
         for (uint32_t p = 0; p < g->pool_count; p++)
-            SWIN__DEMAND(g->pool_scale[p] - 1 < 64, SWIN_FORMAT, "config: a pooling scale is not 1..64");
+            SWIN__DEMAND(g->pool_scale[p] - 1 < 64, SWIN_FORMAT,
+                         "config: a pooling scale is not 1..64");
     }
     if (g->head == SWIN__FCN) {
-        SWIN__DEMAND(!(g->head_inputs & (g->head_inputs - 1)), SWIN_FORMAT, "config: FCNHead reads one feature");
-        SWIN__DEMAND(g->convs <= SWIN__CONVS && g->conv_concat <= 1 && (g->convs || !g->conv_concat), SWIN_FORMAT,
-                     "config: the head's convolutions");
-        SWIN__DEMAND(g->conv_kernel % 2 == 1 && g->conv_kernel <= 15, SWIN_FORMAT, "config: the head's kernel size");
+        SWIN__DEMAND(!(g->head_inputs & (g->head_inputs - 1)), SWIN_FORMAT,
+                     "config: FCNHead reads one feature");
+        SWIN__DEMAND(g->convs <= SWIN__CONVS && g->conv_concat <= 1 &&
+                         (g->convs || !g->conv_concat),
+                     SWIN_FORMAT, "config: the head's convolutions");
+        SWIN__DEMAND(g->conv_kernel % 2 == 1 && g->conv_kernel <= 15, SWIN_FORMAT,
+                     "config: the head's kernel size");
     }
     return SWIN_OK;
 #undef SWIN__DEMAND
 }
 
-SWIN_API swin_status swin_open(swin_model *m, const void *blob, size_t size, unsigned flags, swin_error *err)
+SWIN_API swin_status swin_open(swin_model *m, const void *blob, size_t size, unsigned flags,
+                               swin_error *err)
 {
     static const uint32_t mark = 0x01020304;
     const unsigned char *bytes = (const unsigned char *)blob;
@@ -2201,14 +2301,20 @@ SWIN_API swin_status swin_open(swin_model *m, const void *blob, size_t size, uns
     uint64_t at;
 
     if (!m || !blob || (uintptr_t)blob % 4 || (flags & ~(unsigned)SWIN_VERIFY))
-        return swin__fail(err, SWIN_ARGUMENT, "swin_open wants a model and a blob aligned to 4 bytes");
+        return swin__fail(err, SWIN_ARGUMENT,
+                          "swin_open wants a model and a blob aligned to 4 bytes");
     memset(m, 0, sizeof *m);
     if (size < sizeof h || memcmp(blob, swin__magic, sizeof swin__magic))
         return swin__fail(err, SWIN_FORMAT, "not a .swin model: it does not start like one");
     memcpy(&h, blob, sizeof h);
-    if (h.endian != mark) return swin__fail(err, SWIN_UNSUPPORTED, "the blob is little-endian, this machine is not");
-    if (h.version != 1) return swin__fail(err, SWIN_UNSUPPORTED, "blob version %d, this header reads version 1", (int)h.version);
-    if (h.size != size) return swin__fail(err, SWIN_FORMAT, "the blob is damaged: %z bytes, its header says %z", size, (size_t)h.size);
+    if (h.endian != mark)
+        return swin__fail(err, SWIN_UNSUPPORTED, "the blob is little-endian, this machine is not");
+    if (h.version != 1)
+        return swin__fail(err, SWIN_UNSUPPORTED, "blob version %d, this header reads version 1",
+                          (int)h.version);
+    if (h.size != size)
+        return swin__fail(err, SWIN_FORMAT, "the blob is damaged: %z bytes, its header says %z",
+                          size, (size_t)h.size);
 
     at = sizeof h;
     if (h.config[0] != at || h.config[1] != sizeof m->config || size - at < sizeof m->config)
@@ -2220,7 +2326,8 @@ SWIN_API swin_status swin_open(swin_model *m, const void *blob, size_t size, uns
     if (h.strings[0] != at || h.strings[1] > size - at)
         return swin__fail(err, SWIN_FORMAT, "header: the strings part");
     at = swin__align64(at + h.strings[1]);
-    if (h.data[0] != at || at > size || h.data[1] != size - at || size % 64 || !swin__zero(h.zero, sizeof h.zero))
+    if (h.data[0] != at || at > size || h.data[1] != size - at || size % 64 ||
+        !swin__zero(h.zero, sizeof h.zero))
         return swin__fail(err, SWIN_FORMAT, "header: the data part");
 
     if (flags & SWIN_VERIFY) {
@@ -2241,7 +2348,8 @@ SWIN_API swin_status swin_open(swin_model *m, const void *blob, size_t size, uns
     status = swin__check_config(&m->config, err);
     if (status == SWIN_OK && !swin__zero(m->config.reserved, sizeof m->config.reserved))
         status = swin__fail(err, SWIN_UNSUPPORTED, "config: words this version does not know");
-    if (status == SWIN_OK && !swin__strings_hold((const unsigned char *)m->strings, m->strings_size, m->config.classes))
+    if (status == SWIN_OK &&
+        !swin__strings_hold((const unsigned char *)m->strings, m->strings_size, m->config.classes))
         status = swin__fail(err, SWIN_FORMAT, "strings: class names, colours or notes");
     if (status == SWIN_OK) status = swin__bind(m, &unused, NULL, err);
     if (status != SWIN_OK) memset(m, 0, sizeof *m);
@@ -2251,18 +2359,24 @@ SWIN_API swin_status swin_open(swin_model *m, const void *blob, size_t size, uns
 /* -------------------------------------------------------------------------- */
 /* >>plan: from (model, size) to a list of steps
 
-   A step is a function, a count of independent units of work, and buffers. The builders below walk the
-   network once in the order of computation; memory is handed out and taken back on the way (first fit),
-   so a buffer's place follows from its lifetime. The same walk runs twice: first to measure (nothing is
-   written), then to build. What a unit computes depends on shapes alone: never on tasks or machine. */
+   A step is a function, a count of independent units of work, and buffers. The builders below walk
+   the network once in the order of computation; memory is handed out and taken back on the way
+   (first fit), so a buffer's place follows from its lifetime. The same walk runs twice: first to
+   measure (nothing is written), then to build. What a unit computes depends on shapes alone: never
+   on tasks or machine. */
 
-/* Rows of channels: pixel (y, x) starts at data + (y*w + x) * ld; ld is c rounded up to 16, the rest is zero. */
+/* Rows of channels: pixel (y, x) starts at data + (y*w + x) * ld; ld is c rounded up to 16, the
+   rest is zero. */
 typedef struct swin__map { float *data; int h, w, c, ld; } swin__map;
 
 static int swin__pixels(const swin__map *map) { return map->h * map->w; }
-static float *swin__pixel(const swin__map *map, int index) { return map->data + (size_t)index * (size_t)map->ld; }
+static float *swin__pixel(const swin__map *map, int index)
+{
+    return map->data + (size_t)index * (size_t)map->ld;
+}
 
-/* Resizing along one axis: output o is the sum over t < taps of coef[o*taps + t] * input[at[o*taps + t]]. */
+/* Resizing along one axis: output o is the sum over t < taps of coef[o*taps + t] * input[at[o*taps
+   + t]]. */
 typedef struct swin__axis { int count, taps; int *at; float *coef; } swin__axis;
 
 /* The windows of one block: the map padded to whole windows, read with a cyclic shift. */
@@ -2303,7 +2417,12 @@ struct swin__step {
     float *scratch;             /* one piece of `room` floats a task */
     size_t room;
     union {
-        struct { swin__map x; swin__linear linear; swin__affine norm; swin__axis rows, cols; } embed;
+        struct {
+            swin__map x;
+            swin__linear linear;
+            swin__affine norm;
+            swin__axis rows, cols;
+        } embed;
         struct { swin__map x; const float *table; swin__axis rows, cols; } position;
         struct {
             swin__map x;
@@ -2323,14 +2442,21 @@ struct swin__step {
         } global;
         struct { swin__map in, out; swin__affine norm; swin__linear linear; } merge;
         struct { swin__map in, out; swin__affine norm; } norm;
-        struct { swin__map in, out, coarse; swin__linear linear; int act; swin__axis rows, cols; } linear;
+        struct {
+            swin__map in, out, coarse;
+            swin__linear linear;
+            int act;
+            swin__axis rows, cols;
+        } linear;
         struct { swin__map in, out[SWIN__POOLS]; const swin__linear *linear; int count; } pool;
         struct {
             const swin__conv *layer;
             unsigned chosen;                /* bit i: this step serves source i */
-            int only;                       /* no other step of the layer does: start from the bias, end with act */
+            /* no other step of the layer does: start from the bias, end with act */
+            int only;
             int source, first, tiles;
-            float *data[SWIN__SOURCES];     /* products or transformed tiles of the sources served */
+            /* products or transformed tiles of the sources served */
+            float *data[SWIN__SOURCES];
         } conv;
         struct { swin__map in; void *classes; swin__axis rows, cols; } labels;
     } u;
@@ -2353,7 +2479,8 @@ struct swin_context {
 #ifdef SWIN_DEBUG
     struct swin__guard *guards;
     int guard_count;
-    uint32_t model_sums[2];     /* of the blob's header, config and directory, as they were at init */
+    /* of the blob's header, config and directory, as they were at init */
+    uint32_t model_sums[2];
 #endif
 };
 
@@ -2379,11 +2506,13 @@ typedef struct swin__plan {
     swin_status status;
 } swin__plan;
 
-/* With SWIN_DEBUG every buffer lies between two red zones. Zones and buffer are painted with NaNs when its life
-   begins, and the zones checked when it ends: a step that reads what nobody wrote, or writes what is not its own, shows. */
+/* With SWIN_DEBUG every buffer lies between two red zones. Zones and buffer are painted with NaNs
+   when its life begins, and the zones checked when it ends: a step that reads what nobody wrote, or
+   writes what is not its own, shows. */
 #ifdef SWIN_DEBUG
 enum { SWIN__ZONE = 64 };
-typedef struct swin__guard { unsigned char *start, *end; int first, last; } swin__guard;     /* with zones; steps */
+/* with zones; steps */
+typedef struct swin__guard { unsigned char *start, *end; int first, last; } swin__guard;
 
 static void swin__guard_new(swin__plan *p, uint64_t start, uint64_t end)
 {
@@ -2411,7 +2540,8 @@ static void swin__guard_end(swin__plan *p, uint64_t start)
 static void swin__guards_paint(const swin_context *c, int step)
 {
     for (int i = 0; i < c->guard_count; i++)
-        if (c->guards[i].first == step) memset(c->guards[i].start, 0xff, (size_t)(c->guards[i].end - c->guards[i].start));
+        if (c->guards[i].first == step)
+            memset(c->guards[i].start, 0xff, (size_t)(c->guards[i].end - c->guards[i].start));
 }
 
 /* Are the zones of every buffer that lives during this step as they were painted? */
@@ -2434,7 +2564,8 @@ static float *swin__alloc(swin__plan *p, uint64_t floats)
     uint64_t start = 0, size = swin__align64(floats * sizeof(float)) + 2 * SWIN__ZONE;
     int i = 0;
     if (p->live_count == (int)(sizeof p->live / sizeof *p->live)) {
-        p->status = swin__fail(p->err, SWIN_UNSUPPORTED, "the plan has too many buffers alive at once");
+        p->status = swin__fail(p->err, SWIN_UNSUPPORTED,
+                               "the plan has too many buffers alive at once");
         return NULL;
     }
     while (i < p->live_count && p->live[i].start - start < size) start = p->live[i++].end;
@@ -2502,7 +2633,8 @@ static void swin__share(int count, int units, int unit, int *from, int *to)
     *to = (int)((int64_t)count * (unit + 1) / units);
 }
 
-/* Rows a unit of a product takes: about 50 million multiply-adds, 28 to 196 rows (14 tiles of 14). */
+/* Rows a unit of a product takes: about 50 million multiply-adds, 28 to 196 rows (14 tiles of 14).
+   */
 static int swin__rows_a_unit(double madds_a_row)
 {
     double rows = 5e7 / madds_a_row;
@@ -2511,10 +2643,12 @@ static int swin__rows_a_unit(double madds_a_row)
 
 /* ---- resizing axes ---- */
 
-/* Bilinear resize n -> m, output o: (1-t) * x[a] + t * x[b].   reference: half-pixel centres, or aligned corners */
+/* Bilinear resize n -> m, output o: (1-t) * x[a] + t * x[b]. -- reference: half-pixel centres, or
+   aligned corners */
 static void swin__bilinear(int n, int m, int o, int aligned, int *a, int *b, double *t)
 {
-    double u = aligned ? (m > 1 ? o * ((double)(n - 1) / (m - 1)) : 0) : (o + 0.5) * ((double)n / m) - 0.5;
+    double u = aligned ? (m > 1 ? o * ((double)(n - 1) / (m - 1)) : 0)
+                       : (o + 0.5) * ((double)n / m) - 0.5;
     if (u < 0) u = 0;
     *a = swin__min((int)u, n - 1);
     *b = swin__min(*a + 1, n - 1);
@@ -2543,7 +2677,8 @@ static swin__axis swin__axis_bilinear(swin__plan *p, int n, int m, int aligned)
     return axis;
 }
 
-/* Logits n -> network input m -> picture q, two bilinear resizes in sequence as one sum of at most three. */
+/* Logits n -> network input m -> picture q, two bilinear resizes in sequence as one sum of at most
+   three. */
 static swin__axis swin__axis_output(swin__plan *p, int n, int m, int q, int aligned)
 {
     swin__axis axis;
@@ -2578,12 +2713,14 @@ static swin__axis swin__axis_picture(swin__plan *p, int n, int m, int antialias)
     axis = swin__alloc_axis(p, m, 2 * (int)support + 3);
     for (int o = 0; p->context && o < m; o++) {
         double centre = (o + 0.5) * scale, sum = 0;
-        int first = swin__max(0, (int)(centre - support + 0.5)), end = swin__min(n, (int)(centre + support + 0.5));
+        int first = swin__max(0, (int)(centre - support + 0.5)),
+            end = swin__min(n, (int)(centre + support + 0.5));
         int *at = axis.at + o * axis.taps;
         float *coef = axis.coef + o * axis.taps;
         for (int pass = 0; pass < 2; pass++) {
             for (int t = 0; t < axis.taps; t++) {
-                double away = first + t + 0.5 - centre, weight = 1 - (away < 0 ? -away : away) / support;
+                double away = first + t + 0.5 - centre,
+                       weight = 1 - (away < 0 ? -away : away) / support;
                 if (first + t >= end || weight < 0) weight = 0;
                 at[t] = swin__min(first + t, n - 1);
                 if (pass) coef[t] = (float)(weight / sum);
@@ -2594,7 +2731,7 @@ static swin__axis swin__axis_picture(swin__plan *p, int n, int m, int antialias)
     return axis;
 }
 
-/* Absolute positions n -> m, bicubic with A = -0.75, indices clamped.   segmentation reference, section 1 */
+/* Absolute positions n -> m, bicubic with A = -0.75, indices clamped. */
 static swin__axis swin__axis_bicubic(swin__plan *p, int n, int m)
 {
     static const double A = -0.75;
@@ -2605,7 +2742,8 @@ static swin__axis swin__axis_bicubic(swin__plan *p, int n, int m)
         t = u - a;
         for (int i = 0; i < 4; i++) {
             double x = i == 0 ? 1 + t : i == 1 ? t : i == 2 ? 1 - t : 2 - t;
-            double weight = x <= 1 ? ((A + 2) * x - (A + 3)) * x * x + 1 : ((A * x - 5 * A) * x + 8 * A) * x - 4 * A;
+            double weight = x <= 1 ? ((A + 2) * x - (A + 3)) * x * x + 1
+                                   : ((A * x - 5 * A) * x + 8 * A) * x - 4 * A;
             axis.at[4 * o + i] = swin__min(swin__max(a - 1 + i, 0), n - 1);
             axis.coef[4 * o + i] = (float)weight;
         }
@@ -2649,7 +2787,7 @@ static void swin__copy(float *to, const float *from, int n)
     memcpy(to, from, (size_t)n * sizeof *to);
 }
 
-/* ---- patch embedding: x = norm(W patch + b) + position      segmentation reference, section 2.1-2 */
+/* ---- patch embedding: x = norm(W patch + b) + position */
 
 /* Adds weight * one row of an 8-bit picture to `sum`, as R, G, B. */
 static void swin__add_pixels(const swin_image *in, int y, float weight, float *sum)
@@ -2657,7 +2795,8 @@ static void swin__add_pixels(const swin_image *in, int y, float weight, float *s
     static const struct { int bytes, r, g, b; } layouts[] = {
         { 3, 0, 1, 2 }, { 3, 2, 1, 0 }, { 4, 0, 1, 2 }, { 4, 2, 1, 0 }, { 1, 0, 0, 0 }
     };
-    int bytes = layouts[in->format].bytes, r = layouts[in->format].r, g = layouts[in->format].g, b = layouts[in->format].b;
+    int bytes = layouts[in->format].bytes, r = layouts[in->format].r, g = layouts[in->format].g,
+        b = layouts[in->format].b;
     const unsigned char *pixel = (const unsigned char *)in->data + (ptrdiff_t)y * in->stride;
     for (int x = 0; x < in->width; x++, pixel += bytes, sum += 3) {
         sum[0] += weight * (float)pixel[r];
@@ -2667,7 +2806,8 @@ static void swin__add_pixels(const swin_image *in, int y, float weight, float *s
 }
 
 /* Row y of the network's input from the picture: [width][3] in R, G, B order, 0..255. */
-static void swin__resized_row(const swin_context *c, const swin__step *s, int y, float *row, float *sum)
+static void swin__resized_row(const swin_context *c, const swin__step *s, int y, float *row,
+                              float *sum)
 {
     const swin__axis *rows = &s->u.embed.rows, *cols = &s->u.embed.cols;
     int resized = c->desc.width != c->image.width || c->desc.height != c->image.height;
@@ -2692,7 +2832,8 @@ static void swin__resized_row(const swin_context *c, const swin__step *s, int y,
 }
 
 /* Row y of the network's input, normalised, as [width][plane]. */
-static void swin__input_row(const swin_context *c, const swin__step *s, int y, float *row, float *sum)
+static void swin__input_row(const swin_context *c, const swin__step *s, int y, float *row,
+                            float *sum)
 {
     const swin_config *g = &c->model->config;
     const swin_image *in = &c->image;
@@ -2700,7 +2841,8 @@ static void swin__input_row(const swin_context *c, const swin__step *s, int y, f
     if (in->format == SWIN_PLANES) {
         for (int k = 0; k < 3; k++) {
             const char *from = (const char *)in->data + k * in->plane_stride + y * in->stride;
-            for (int x = 0; x < w; x++) memcpy(&row[3 * x + k], from + (size_t)x * sizeof(float), sizeof(float));
+            for (int x = 0; x < w; x++)
+                memcpy(&row[3 * x + k], from + (size_t)x * sizeof(float), sizeof(float));
         }
         return;
     }
@@ -2717,7 +2859,8 @@ static void swin__input_row(const swin_context *c, const swin__step *s, int y, f
 static void swin__embed(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__map *x = &s->u.embed.x;
-    int patch = (int)c->model->config.patch, w = c->desc.width, k = 3 * patch * patch, ld = swin__padded(k);
+    int patch = (int)c->model->config.patch, w = c->desc.width, k = 3 * patch * patch,
+        ld = swin__padded(k);
     float *patches = scratch, *row = patches + (size_t)x->w * (size_t)ld, *sum = row + 3 * w;
     swin__clear(patches, x->w * ld);            /* what lies beyond the picture is zero */
     for (int py = 0; py < patch && unit * patch + py < c->desc.height; py++) {
@@ -2726,10 +2869,12 @@ static void swin__embed(const swin_context *c, const swin__step *s, int unit, fl
             swin__copy(patches + (size_t)px * (size_t)ld + 3 * py * patch, row + 3 * px * patch,
                        3 * swin__min(patch, w - px * patch));
     }
-    swin__apply(c, &s->u.embed.linear, x->w, k, x->c, patches, ld, swin__pixel(x, unit * x->w), x->ld, SWIN__LINEAR);
+    swin__apply(c, &s->u.embed.linear, x->w, k, x->c, patches, ld, swin__pixel(x, unit * x->w),
+                x->ld, SWIN__LINEAR);
     for (int px = 0; px < x->w; px++) {
         float *to = swin__pixel(x, unit * x->w + px);
-        if (s->u.embed.norm.weight) c->kernels->norm(to, to, x->c, s->u.embed.norm.weight, s->u.embed.norm.bias, 1e-5f);
+        if (s->u.embed.norm.weight)
+            c->kernels->norm(to, to, x->c, s->u.embed.norm.weight, s->u.embed.norm.bias, 1e-5f);
     }
 }
 
@@ -2765,8 +2910,10 @@ static swin__map swin__plan_embed(swin__plan *p)
         rows = swin__axis_picture(p, d->picture_height, d->height, g->resize_filter == 1);
         cols = swin__axis_picture(p, d->picture_width, d->width, g->resize_filter == 1);
     }
-    s = swin__add(p, "embed", 0, swin__embed, h, (uint64_t)w * (uint64_t)swin__padded(k) + 3 * (uint64_t)d->width
-                  + 3 * (uint64_t)d->picture_width, (double)h * w * k * x.c);
+    s = swin__add(p, "embed", 0, swin__embed, h,
+                  (uint64_t)w * (uint64_t)swin__padded(k) + 3 * (uint64_t)d->width +
+                      3 * (uint64_t)d->picture_width,
+                  (double)h * w * k * x.c);
     s->u.embed.x = x;
     s->u.embed.linear = p->weights->embed;
     s->u.embed.norm = p->weights->embed_norm;
@@ -2784,9 +2931,10 @@ static swin__map swin__plan_embed(swin__plan *p)
     return x;
 }
 
-/* ---- windowed attention: x = x + proj(softmax(q k + bias + mask) v)      sections 2 and 4 */
+/* ---- windowed attention: x = x + proj(softmax(q k + bias + mask) v) */
 
-/* The source pixel of row r, column q of window (wr, wc), or -1 for padding: shift and wrap are address arithmetic. */
+/* The source pixel of row r, column q of window (wr, wc), or -1 for padding: shift and wrap are
+   address arithmetic. */
 static int swin__window_pixel(const swin__grid *g, int wr, int wc, int r, int q)
 {
     int y = swin__modulo(wr * g->window_h + r + g->shift_h, g->rows * g->window_h);
@@ -2794,14 +2942,16 @@ static int swin__window_pixel(const swin__grid *g, int wr, int wc, int r, int q)
     return y < g->h && x < g->w ? y * g->w + x : -1;
 }
 
-/* The shift region along one axis of a window's row: 0 before the last window, then 1, and 2 for what wrapped. */
+/* The shift region along one axis of a window's row: 0 before the last window, then 1, and 2 for
+   what wrapped. */
 static int swin__region(int window, int windows, int length, int shift, int at)
 {
     if (!shift || window + 1 < windows) return 0;
     return at < length - shift ? 1 : 2;
 }
 
-/* Does this window hold tokens of different regions? Fills the region of each token: 0 belongs to all (global tokens). */
+/* Does this window hold tokens of different regions? Fills the region of each token: 0 belongs to
+   all (global tokens). */
 static int swin__regions(const swin__grid *g, int tokens, int wr, int wc, float *region)
 {
     int mixed = (g->shift_h && wr + 1 == g->rows) || (g->shift_w && wc + 1 == g->cols);
@@ -2818,18 +2968,22 @@ static int swin__regions(const swin__grid *g, int tokens, int wr, int wc, float 
 typedef struct swin__attention_room {
     int n, lanes;               /* n rounded up: keys as they are stored */
     float *rows;                /* [group*n][ld]: LN'd inputs, then attention outputs */
-    float *qkv;                 /* [group*n][3*wide]; at the end the projected rows [group*n][x.ld] */
+    /* [group*n][3*wide]; at the end the projected rows [group*n][x.ld] */
+    float *qkv;
     float *keys;                /* [lanes/16][dp][16] */
-    float *bias;                /* [n][lanes]: relative position bias of one head, -1e30 beyond the keys */
+    /* [n][lanes]: relative position bias of one head, -1e30 beyond the keys */
+    float *bias;
     float *scores;              /* [n][lanes] */
     float *region, *inverse;    /* [lanes] */
     uint64_t size;
 } swin__attention_room;
 
-static swin__attention_room swin__attention_layout(float *scratch, int n, int group, int ld, int wide, int d)
+static swin__attention_room swin__attention_layout(float *scratch, int n, int group, int ld,
+                                                   int wide, int d)
 {
     swin__attention_room r;
-    uint64_t rows = (uint64_t)group * (uint64_t)n, lanes = (uint64_t)swin__padded(n), dp = (uint64_t)swin__padded(d);
+    uint64_t rows = (uint64_t)group * (uint64_t)n, lanes = (uint64_t)swin__padded(n),
+             dp = (uint64_t)swin__padded(d);
     uint64_t in = (uint64_t)swin__max(ld, wide);
     r.n = n;
     r.lanes = (int)lanes;
@@ -2840,12 +2994,14 @@ static swin__attention_room swin__attention_layout(float *scratch, int n, int gr
     r.scores = r.bias + (uint64_t)n * lanes;
     r.region = r.scores + (uint64_t)n * lanes;
     r.inverse = r.region + lanes;
-    r.size = rows * in + rows * 3 * (uint64_t)wide + lanes * dp + 2 * (uint64_t)n * lanes + 2 * lanes;
+    r.size = rows * in + rows * 3 * (uint64_t)wide + lanes * dp + 2 * (uint64_t)n * lanes +
+             2 * lanes;
     return r;
 }
 
 /* One head's [n][lanes] matrix from its table: zero wherever a global token takes part. */
-static void swin__expand_bias(const swin__grid *g, int tokens, const float *table, int n, int lanes, float *bias)
+static void swin__expand_bias(const swin__grid *g, int tokens, const float *table, int n, int lanes,
+                              float *bias)
 {
     int wide = 2 * g->window_w - 1;
     for (int i = 0; i < n * lanes; i++) bias[i] = i % lanes < n ? 0 : -1e30f;
@@ -2853,12 +3009,14 @@ static void swin__expand_bias(const swin__grid *g, int tokens, const float *tabl
         for (int qc = 0; qc < g->window_w; qc++) {
             float *to = bias + (tokens + qr * g->window_w + qc) * lanes + tokens;
             for (int kr = 0; kr < g->window_h; kr++, to += g->window_w)
-                swin__copy(to, table + (kr - qr + g->window_h - 1) * wide + g->window_w - 1 - qc, g->window_w);
+                swin__copy(to, table + (kr - qr + g->window_h - 1) * wide + g->window_w - 1 - qc,
+                           g->window_w);
         }
     }
 }
 
-static void swin__gather_window(const swin_context *c, const swin__step *s, int window, float *rows, int ld)
+static void swin__gather_window(const swin_context *c, const swin__step *s, int window, float *rows,
+                                int ld)
 {
     const swin__grid *g = &s->u.attention.grid;
     const swin__map *x = &s->u.attention.x;
@@ -2870,30 +3028,36 @@ static void swin__gather_window(const swin_context *c, const swin__step *s, int 
         for (int q = 0; q < g->window_w; q++, rows += ld) {
             int pixel = swin__window_pixel(g, window / g->cols, window % g->cols, r, q);
             if (pixel < 0) swin__clear(rows, x->ld);
-            else c->kernels->norm(rows, swin__pixel(x, pixel), x->c, norm->weight, norm->bias, c->model->config.eps);
+            else
+                c->kernels->norm(rows, swin__pixel(x, pixel), x->c, norm->weight, norm->bias,
+                                 c->model->config.eps);
         }
     }
 }
 
-static void swin__scatter_window(const swin_context *c, const swin__step *s, int window, const float *rows)
+static void swin__scatter_window(const swin_context *c, const swin__step *s, int window,
+                                 const float *rows)
 {
     const swin__grid *g = &s->u.attention.grid;
     const swin__map *x = &s->u.attention.x;
     int tokens = s->u.attention.tokens;
     if (s->u.attention.tokens_out)
-        swin__copy(s->u.attention.tokens_out + (size_t)(window * tokens) * (size_t)x->ld, rows, tokens * x->ld);
+        swin__copy(s->u.attention.tokens_out + (size_t)(window * tokens) * (size_t)x->ld, rows,
+                   tokens * x->ld);
     rows += tokens * x->ld;
     for (int r = 0; r < g->window_h; r++) {
         for (int q = 0; q < g->window_w; q++, rows += x->ld) {
             int pixel = swin__window_pixel(g, window / g->cols, window % g->cols, r, q);
-            if (pixel >= 0) c->kernels->add(swin__pixel(x, pixel), (size_t)x->ld, rows, (size_t)x->ld, 1, x->ld);
+            if (pixel >= 0)
+                c->kernels->add(swin__pixel(x, pixel), (size_t)x->ld, rows, (size_t)x->ld, 1,
+                                x->ld);
         }
     }
 }
 
 /* One head of one window: out[n][dp] = softmax(q k + bias + mask) v. */
-static void swin__attend(const swin_context *c, const swin__attention_room *r, const float *qkv, int wide, int dp,
-                         const float *region, float *out, int ldo)
+static void swin__attend(const swin_context *c, const swin__attention_room *r, const float *qkv,
+                         int wide, int dp, const float *region, float *out, int ldo)
 {
     const swin__kernels *k = c->kernels;
     size_t ld = 3 * (size_t)wide, lanes = (size_t)r->lanes;
@@ -2924,23 +3088,26 @@ static void swin__attention(const swin_context *c, const swin__step *s, int unit
     int tokens = s->u.attention.tokens, n = tokens + g->window_h * g->window_w;
     int wide = s->u.attention.wide, dp = wide / s->u.attention.heads, ld = swin__max(x->ld, wide);
     int table = (2 * g->window_h - 1) * (2 * g->window_w - 1), from, to, rows;
-    swin__attention_room r = swin__attention_layout(scratch, n, s->u.attention.group, x->ld, wide, s->u.attention.d);
+    swin__attention_room r = swin__attention_layout(scratch, n, s->u.attention.group, x->ld, wide,
+                                                    s->u.attention.d);
     swin__share(g->rows * g->cols, s->units, unit, &from, &to);
     rows = (to - from) * n;
 
-    for (int i = from; i < to; i++) swin__gather_window(c, s, i, r.rows + (size_t)((i - from) * n) * (size_t)ld, ld);
+    for (int i = from; i < to; i++)
+        swin__gather_window(c, s, i, r.rows + (size_t)((i - from) * n) * (size_t)ld, ld);
     swin__apply(c, &block->qkv, rows, x->c, 3 * wide, r.rows, ld, r.qkv, 3 * wide, SWIN__LINEAR);
     for (int head = 0; head < s->u.attention.heads; head++) {
         swin__expand_bias(g, tokens, block->table + head * table, n, r.lanes, r.bias);
         for (int i = from; i < to; i++) {
             size_t first = (size_t)((i - from) * n);
             int mixed = swin__regions(g, tokens, i / g->cols, i % g->cols, r.region);
-            swin__attend(c, &r, r.qkv + first * 3 * (size_t)wide + head * dp, wide, dp, mixed ? r.region : NULL,
-                         r.rows + first * (size_t)ld + head * dp, ld);
+            swin__attend(c, &r, r.qkv + first * 3 * (size_t)wide + head * dp, wide, dp,
+                         mixed ? r.region : NULL, r.rows + first * (size_t)ld + head * dp, ld);
         }
     }
     swin__apply(c, &block->proj, rows, wide, x->c, r.rows, ld, r.qkv, x->ld, SWIN__LINEAR);
-    for (int i = from; i < to; i++) swin__scatter_window(c, s, i, r.qkv + (size_t)((i - from) * n) * (size_t)x->ld);
+    for (int i = from; i < to; i++)
+        swin__scatter_window(c, s, i, r.qkv + (size_t)((i - from) * n) * (size_t)x->ld);
 }
 
 static swin__grid swin__make_grid(const swin_config *g, int stage, int block, int h, int w)
@@ -2957,16 +3124,19 @@ static swin__grid swin__make_grid(const swin_config *g, int stage, int block, in
     return grid;
 }
 
-static void swin__plan_attention(swin__plan *p, int stage, int block, const swin__block *weights, swin__map x,
-                                 const float *tokens_in, float *tokens_out)
+static void swin__plan_attention(swin__plan *p, int stage, int block, const swin__block *weights,
+                                 swin__map x, const float *tokens_in, float *tokens_out)
 {
     const swin_config *g = p->config;
     swin__grid grid = swin__make_grid(g, stage, block, x.h, x.w);
-    int windows = grid.rows * grid.cols, area = grid.window_h * grid.window_w, n = area + (int)g->tokens;
+    int windows = grid.rows * grid.cols, area = grid.window_h * grid.window_w,
+        n = area + (int)g->tokens;
     int wide = swin__heads_width(g, stage), d = swin__head_width(g, stage);
-    int group = swin__max(1, swin__min(224 / n, windows / 4));      /* about 200 rows share a trip of the weights */
+    /* about 200 rows share a trip of the weights */
+    int group = swin__max(1, swin__min(224 / n, windows / 4));
     int units = swin__groups(windows, group);
-    swin__attention_room room = swin__attention_layout((float *)(uintptr_t)64, n, group, x.ld, wide, d);
+    swin__attention_room room = swin__attention_layout((float *)(uintptr_t)64, n, group, x.ld, wide,
+                                                       d);
     double rows = (double)windows * n;
     swin__step *s = swin__add(p, "attention", stage, swin__attention, units, room.size,
                               rows * (4.0 * x.c * x.c + 2.0 * n * x.c));
@@ -2983,14 +3153,16 @@ static void swin__plan_attention(swin__plan *p, int stage, int block, const swin
     s->u.attention.tokens_out = tokens_out;
 }
 
-/* ---- global tokens, G-MSA: T = proj(softmax(q k) v), every window's tokens attend to all      section 4 */
+/* ---- G-MSA: T = proj(softmax(q k) v), every window's global tokens attend to all */
 
-enum { SWIN__KEYS = 64 };       /* keys a block of the streaming softmax; fixed, as it shapes the sums */
+/* keys a block of the streaming softmax; fixed, as it shapes the sums */
+enum { SWIN__KEYS = 64 };
 
 /* qkv of a share of U = T' + position, with the keys transposed into panels. */
 static void swin__global_qkv(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    int n = s->u.global.n, ld = s->u.global.ld, wide = s->u.global.wide, heads = s->u.global.heads, dp = wide / heads;
+    int n = s->u.global.n, ld = s->u.global.ld, wide = s->u.global.wide, heads = s->u.global.heads,
+        dp = wide / heads;
     int from, to;
     float *qkv;
     swin__share(swin__groups(n, 16), s->units, unit, &from, &to);
@@ -2998,15 +3170,19 @@ static void swin__global_qkv(const swin_context *c, const swin__step *s, int uni
     to = swin__min(16 * to, n);
     qkv = s->u.global.qkv + (size_t)from * 3 * (size_t)wide;
     swin__copy(scratch, s->u.global.tokens + (size_t)from * (size_t)ld, (to - from) * ld);
-    c->kernels->add(scratch, (size_t)ld, s->u.global.position + (size_t)from * (size_t)ld, (size_t)ld, to - from, ld);
-    swin__apply(c, &s->u.global.linear, to - from, s->u.global.c, 3 * wide, scratch, ld, qkv, 3 * wide, SWIN__LINEAR);
+    c->kernels->add(scratch, (size_t)ld, s->u.global.position + (size_t)from * (size_t)ld,
+                    (size_t)ld, to - from, ld);
+    swin__apply(c, &s->u.global.linear, to - from, s->u.global.c, 3 * wide, scratch, ld, qkv,
+                3 * wide, SWIN__LINEAR);
     for (int head = 0; head < heads; head++)
-        c->kernels->transpose(s->u.global.keys + ((size_t)head * (size_t)swin__padded(n) + (size_t)from) * (size_t)dp,
-                              qkv + wide + head * dp, 3 * (size_t)wide, to - from, dp);
+        c->kernels->transpose(
+            s->u.global.keys + ((size_t)head * (size_t)swin__padded(n) + (size_t)from) * (size_t)dp,
+            qkv + wide + head * dp, 3 * (size_t)wide, to - from, dp);
 }
 
 /* A share of the queries of one head against all keys, block by block. */
-static void swin__global_attend(const swin_context *c, const swin__step *s, int unit, float *scratch)
+static void swin__global_attend(const swin_context *c, const swin__step *s, int unit,
+                                float *scratch)
 {
     const swin__kernels *k = c->kernels;
     int n = s->u.global.n, wide = s->u.global.wide, heads = s->u.global.heads, dp = wide / heads;
@@ -3035,7 +3211,9 @@ static void swin__global_attend(const swin_context *c, const swin__step *s, int 
         for (int i = 0; i < lanes; i++) beyond[i] = i < count ? 0 : -1e30f;
         product.m = rows;  product.n = lanes;  product.k = dp;
         product.a = qkv + (size_t)from * ld;  product.lda = ld;
-        product.b = keys + (size_t)key * (size_t)dp;  product.ldb = 16;  product.panel = 16 * (size_t)dp;
+        product.b = keys + (size_t)key * (size_t)dp;
+        product.ldb = 16;
+        product.panel = 16 * (size_t)dp;
         product.init = beyond;
         product.c = scores;  product.ldc = SWIN__KEYS;
         k->gemm(&product);
@@ -3058,21 +3236,27 @@ static void swin__global_proj(const swin_context *c, const swin__step *s, int un
     swin__share(s->u.global.n, s->units, unit, &from, &to);
     swin__apply(c, &s->u.global.linear, to - from, s->u.global.wide, s->u.global.c,
                 s->u.global.out + (size_t)from * (size_t)s->u.global.wide, s->u.global.wide,
-                s->u.global.result + (size_t)from * (size_t)s->u.global.ld, s->u.global.ld, SWIN__LINEAR);
+                s->u.global.result + (size_t)from * (size_t)s->u.global.ld, s->u.global.ld,
+                SWIN__LINEAR);
 }
 
 /* Adds G-MSA over `tokens` [n][ld] in place. */
-static void swin__plan_global(swin__plan *p, int stage, const swin__block *weights, float *tokens, int n)
+static void swin__plan_global(swin__plan *p, int stage, const swin__block *weights, float *tokens,
+                              int n)
 {
     const swin_config *g = p->config;
-    int c = swin__channels(g, stage), ld = swin__padded(c), heads = (int)g->heads[stage], wide = swin__heads_width(g, stage);
+    int c = swin__channels(g, stage), ld = swin__padded(c), heads = (int)g->heads[stage],
+        wide = swin__heads_width(g, stage);
     int middle = (int)g->token_middle[stage], first = middle - n / 2, queries = 84;
     const float *position = p->weights->stage[stage].token_position;
     swin__step *s, common;
     int rows;
     if (first < 0 || n > (int)g->token_rows[stage] - first) {
-        p->status = swin__fail(p->err, SWIN_SIZE, "the input needs %d global tokens in stage %d and the model's positional table "
-                               "does not reach that far: take a smaller input, or convert with a larger --max-size", n, stage);
+        p->status = swin__fail(
+            p->err, SWIN_SIZE,
+            "the input needs %d global tokens in stage %d and the model's positional table "
+            "does not reach that far: take a smaller input, or convert with a larger --max-size",
+            n, stage);
         return;
     }
     memset(&common, 0, sizeof common);
@@ -3093,11 +3277,12 @@ static void swin__plan_global(swin__plan *p, int stage, const swin__block *weigh
                   (uint64_t)(swin__max(16, rows) + 16) * (uint64_t)ld, 3.0 * n * c * c);
     s->u = common.u;
     s->u.global.linear = weights->global_qkv;
-    s = swin__add(p, "global attention", stage, swin__global_attend, heads * swin__groups(n, queries),
-                  (uint64_t)(queries * SWIN__KEYS + SWIN__KEYS + 2 * swin__padded(queries)), 2.0 * n * n * c);
+    s = swin__add(
+        p, "global attention", stage, swin__global_attend, heads * swin__groups(n, queries),
+        (uint64_t)(queries * SWIN__KEYS + SWIN__KEYS + 2 * swin__padded(queries)), 2.0 * n * n * c);
     s->u = common.u;
-    s = swin__add(p, "global proj", stage, swin__global_proj, swin__groups(n, swin__rows_a_unit((double)c * c)), 0,
-                  (double)n * c * c);
+    s = swin__add(p, "global proj", stage, swin__global_proj,
+                  swin__groups(n, swin__rows_a_unit((double)c * c)), 0, (double)n * c * c);
     s->u = common.u;
     s->u.global.linear = weights->global_proj;
     swin__release(p, common.u.global.qkv);
@@ -3105,7 +3290,7 @@ static void swin__plan_global(swin__plan *p, int stage, const swin__block *weigh
     swin__release(p, common.u.global.out);
 }
 
-/* ---- MLP: x = x + fc2(GELU(fc1(norm(x)))), hidden columns in chunks      section 2 */
+/* ---- MLP: x = x + fc2(GELU(fc1(norm(x)))), hidden columns in chunks */
 
 static void swin__mlp(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
@@ -3118,22 +3303,26 @@ static void swin__mlp(const swin_context *c, const swin__step *s, int unit, floa
     mid = in + (size_t)rows * (size_t)x->ld;
     out = mid + (size_t)rows * (size_t)chunk;
     for (int i = 0; i < rows; i++)
-        c->kernels->norm(in + (size_t)i * (size_t)x->ld, swin__pixel(x, from + i), x->c, s->u.mlp.norm.weight,
-                         s->u.mlp.norm.bias, c->model->config.eps);
+        c->kernels->norm(in + (size_t)i * (size_t)x->ld, swin__pixel(x, from + i), x->c,
+                         s->u.mlp.norm.weight, s->u.mlp.norm.bias, c->model->config.eps);
     memset(&up, 0, sizeof up);
     memset(&down, 0, sizeof down);
     for (int h = 0; h < hidden; h += chunk) {
         int columns = swin__min(chunk, hidden - h);
         up.m = rows;  up.n = swin__padded(columns);  up.k = x->c;
         up.a = in;  up.lda = (size_t)x->ld;
-        up.b = s->u.mlp.fc1.weight + (size_t)h * (size_t)x->c;  up.ldb = 16;  up.panel = 16 * (size_t)x->c;
+        up.b = s->u.mlp.fc1.weight + (size_t)h * (size_t)x->c;
+        up.ldb = 16;
+        up.panel = 16 * (size_t)x->c;
         up.init = s->u.mlp.fc1.bias + h;
         up.c = mid;  up.ldc = (size_t)chunk;
         up.act = SWIN__GELU;
         c->kernels->gemm(&up);
         down.m = rows;  down.n = x->ld;  down.k = columns;
         down.a = mid;  down.lda = (size_t)chunk;
-        down.b = s->u.mlp.fc2.weight + (size_t)h * 16;  down.ldb = 16;  down.panel = 16 * (size_t)hidden;
+        down.b = s->u.mlp.fc2.weight + (size_t)h * 16;
+        down.ldb = 16;
+        down.panel = 16 * (size_t)hidden;
         down.init = h ? out : s->u.mlp.fc2.bias;  down.ldi = h ? (size_t)x->ld : 0;
         down.c = out;  down.ldc = (size_t)x->ld;
         c->kernels->gemm(&down);
@@ -3146,7 +3335,8 @@ static void swin__plan_mlp(swin__plan *p, int stage, const swin__block *weights,
     int hidden = (int)p->config->hidden[stage], chunk = swin__min(swin__padded(hidden), 384);
     double madds = 2.0 * x.c * hidden;
     int rows = swin__rows_a_unit(madds / 2), units = swin__groups(swin__pixels(&x), rows);
-    swin__step *s = swin__add(p, "mlp", stage, swin__mlp, units, (uint64_t)(rows + 1) * (uint64_t)(2 * x.ld + chunk),
+    swin__step *s = swin__add(p, "mlp", stage, swin__mlp, units,
+                              (uint64_t)(rows + 1) * (uint64_t)(2 * x.ld + chunk),
                               madds * swin__pixels(&x));
     s->u.mlp.x = x;
     s->u.mlp.norm = weights->norm2;
@@ -3156,7 +3346,7 @@ static void swin__plan_mlp(swin__plan *p, int stage, const swin__block *weights,
     s->u.mlp.chunk = chunk;
 }
 
-/* ---- patch merging: a 2x2 cell's channels side by side, norm, reduction      section 2 */
+/* ---- patch merging: a 2x2 cell's channels side by side, norm, reduction */
 
 static void swin__merge(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
@@ -3168,20 +3358,25 @@ static void swin__merge(const swin_context *c, const swin__step *s, int unit, fl
         swin__clear(row, ld);
         for (int k = 0; k < 4; k++) {
             int y = 2 * (i / out->w) + k % 2, x = 2 * (i % out->w) + k / 2;
-            if (y < in->h && x < in->w) swin__copy(row + k * in->c, swin__pixel(in, y * in->w + x), in->c);
+            if (y < in->h && x < in->w)
+                swin__copy(row + k * in->c, swin__pixel(in, y * in->w + x), in->c);
         }
-        if (s->u.merge.norm.weight) c->kernels->norm(row, row, wide, s->u.merge.norm.weight, s->u.merge.norm.bias, 1e-5f);
+        if (s->u.merge.norm.weight)
+            c->kernels->norm(row, row, wide, s->u.merge.norm.weight, s->u.merge.norm.bias, 1e-5f);
     }
-    swin__apply(c, &s->u.merge.linear, to - from, wide, out->c, scratch, ld, swin__pixel(out, from), out->ld, SWIN__LINEAR);
+    swin__apply(c, &s->u.merge.linear, to - from, wide, out->c, scratch, ld, swin__pixel(out, from),
+                out->ld, SWIN__LINEAR);
 }
 
 static swin__map swin__plan_merge(swin__plan *p, int stage, swin__map in)
 {
-    swin__map out = swin__alloc_map(p, swin__divide_up(in.h, 2), swin__divide_up(in.w, 2), 2 * in.c);
+    swin__map out = swin__alloc_map(p, swin__divide_up(in.h, 2), swin__divide_up(in.w, 2),
+                                    2 * in.c);
     double madds = 8.0 * in.c * in.c;
     int rows = swin__rows_a_unit(madds);
-    swin__step *s = swin__add(p, "merge", stage, swin__merge, swin__groups(swin__pixels(&out), rows),
-                              (uint64_t)(rows + 1) * (uint64_t)swin__padded(4 * in.c), madds * swin__pixels(&out));
+    swin__step *s = swin__add(
+        p, "merge", stage, swin__merge, swin__groups(swin__pixels(&out), rows),
+        (uint64_t)(rows + 1) * (uint64_t)swin__padded(4 * in.c), madds * swin__pixels(&out));
     s->u.merge.in = in;
     s->u.merge.out = out;
     s->u.merge.norm = p->weights->stage[stage].merge_norm;
@@ -3198,24 +3393,26 @@ static void swin__norm_map(const swin_context *c, const swin__step *s, int unit,
     (void)scratch;
     swin__share(swin__pixels(in), s->units, unit, &from, &to);
     for (int i = from; i < to; i++)
-        c->kernels->norm(swin__pixel(out, i), swin__pixel(in, i), in->c, s->u.norm.norm.weight, s->u.norm.norm.bias, 1e-5f);
+        c->kernels->norm(swin__pixel(out, i), swin__pixel(in, i), in->c, s->u.norm.norm.weight,
+                         s->u.norm.norm.bias, 1e-5f);
 }
 
 static swin__map swin__plan_norm(swin__plan *p, int stage, swin__map in)
 {
     swin__map out = swin__alloc_map(p, in.h, in.w, in.c);
-    swin__step *s = swin__add(p, "norm", stage, swin__norm_map, swin__groups(swin__pixels(&in), 1024), 0, 0);
+    swin__step *s = swin__add(p, "norm", stage, swin__norm_map,
+                              swin__groups(swin__pixels(&in), 1024), 0, 0);
     s->u.norm.in = in;
     s->u.norm.out = out;
     s->u.norm.norm = p->weights->stage[stage].norm;
     return out;
 }
 
-/* ---- 1x1 convolutions: out = act(W in + b), plus a coarser map resized on top      section 3 */
+/* ---- 1x1 convolutions: out = act(W in + b), plus a coarser map resized on top */
 
 /* Row y of a map resized along the axes, pixel x: the pixels to mix and their shares. */
-static void swin__corners(const swin__map *map, const swin__axis *rows, const swin__axis *cols, int y, int x,
-                          const float *from[4], float coef[4])
+static void swin__corners(const swin__map *map, const swin__axis *rows, const swin__axis *cols,
+                          int y, int x, const float *from[4], float coef[4])
 {
     for (int i = 0; i < 4; i++) {
         int ty = 2 * y + i / 2, tx = 2 * x + i % 2;
@@ -3235,14 +3432,16 @@ static void swin__linear_map(const swin_context *c, const swin__step *s, int uni
     for (int i = from; coarse->data && i < to; i++) {
         const float *corner[4];
         float coef[4];
-        swin__corners(coarse, &s->u.linear.rows, &s->u.linear.cols, i / out->w, i % out->w, corner, coef);
+        swin__corners(coarse, &s->u.linear.rows, &s->u.linear.cols, i / out->w, i % out->w, corner,
+                      coef);
         c->kernels->combine(swin__pixel(out, i), out->ld, corner, coef, 4, 1);
     }
 }
 
 /* coarse: NULL, or a map of the same channels that is resized and added after the activation. */
-static swin__map swin__plan_linear(swin__plan *p, const char *name, int level, swin__map in, int channels,
-                                   swin__linear linear, int act, const swin__map *coarse)
+static swin__map swin__plan_linear(swin__plan *p, const char *name, int level, swin__map in,
+                                   int channels, swin__linear linear, int act,
+                                   const swin__map *coarse)
 {
     swin__map out = swin__alloc_map(p, in.h, in.w, channels);
     swin__axis rows = { 0, 0, NULL, NULL }, cols = rows;
@@ -3252,7 +3451,8 @@ static swin__map swin__plan_linear(swin__plan *p, const char *name, int level, s
         rows = swin__axis_bilinear(p, coarse->h, in.h, (int)p->config->align_corners);
         cols = swin__axis_bilinear(p, coarse->w, in.w, (int)p->config->align_corners);
     }
-    s = swin__add(p, name, level, swin__linear_map, swin__groups(swin__pixels(&in), swin__rows_a_unit(madds)), 0,
+    s = swin__add(p, name, level, swin__linear_map,
+                  swin__groups(swin__pixels(&in), swin__rows_a_unit(madds)), 0,
                   madds * swin__pixels(&in));
     s->u.linear.in = in;
     s->u.linear.out = out;
@@ -3264,7 +3464,7 @@ static swin__map swin__plan_linear(swin__plan *p, const char *name, int level, s
     return out;
 }
 
-/* ---- adaptive average pooling to k x k      section 1 */
+/* ---- adaptive average pooling to k x k */
 
 /* One bin of one pooling scale. */
 static void swin__pool(const swin_context *c, const swin__step *s, int unit, float *scratch)
@@ -3282,7 +3482,8 @@ static void swin__pool(const swin_context *c, const swin__step *s, int unit, flo
     swin__clear(sum, out->ld);
     for (int y = top; y < bottom; y++)
         for (int x = left; x < right; x++)
-            c->kernels->add(sum, (size_t)out->ld, swin__pixel(in, y * in->w + x), (size_t)in->ld, 1, in->ld);
+            c->kernels->add(sum, (size_t)out->ld, swin__pixel(in, y * in->w + x), (size_t)in->ld, 1,
+                            in->ld);
     share = 1 / (float)((bottom - top) * (right - left));
     c->kernels->scale(sum, (size_t)out->ld, 1, out->ld, &share);
 }
@@ -3302,11 +3503,13 @@ static void swin__plan_pools(swin__plan *p, swin__map in, swin__map *out)
     for (int i = 0; i < (int)g->pool_count; i++) s->u.pool.out[i] = out[i];
 }
 
-/* ---- convolutions over concatenated maps      section 3
+/* ---- convolutions over concatenated maps
 
-   out = act(bias + sum over sources of W_s * resized(map_s)), zero-padded. Three exact ways, chosen by shapes:
-   taps      a smaller map is multiplied by each of the nine taps at its own resolution; the nine results are
-             resized, shifted and summed (resizing is linear and acts per channel, so it commutes with W_s);
+   out = act(bias + sum over sources of W_s * resized(map_s)), zero-padded. Three exact ways, chosen
+   by shapes:
+   taps      a smaller map is multiplied by each of the nine taps at its own resolution; the nine
+             results are resized, shifted and summed (resizing is linear and acts per channel, so it
+             commutes with W_s);
    Winograd  F(4x4, 3x3): a quarter of the multiplications, for maps of many pixels;
    direct    rows gathered for one tap after the other. */
 
@@ -3317,7 +3520,8 @@ static const float *swin__conv_panel(const swin__conv *conv, int panel, int tap,
 }
 
 /* Products of rows of one source with one tap of the weights. */
-static swin__product swin__tap_product(const swin__conv *conv, int source, int tap, int rows, const float *a, float *to)
+static swin__product swin__tap_product(const swin__conv *conv, int source, int tap, int rows,
+                                       const float *a, float *to)
 {
     const swin__source *from = &conv->source[source];
     swin__product p;
@@ -3336,7 +3540,8 @@ static swin__product swin__tap_product(const swin__conv *conv, int source, int t
 }
 
 /* Pixel (y, x) of a source at the convolution's resolution; zero outside. */
-static void swin__fetch(const swin_context *c, const swin__conv *conv, const swin__source *from, int y, int x, float *row)
+static void swin__fetch(const swin_context *c, const swin__conv *conv, const swin__source *from,
+                        int y, int x, float *row)
 {
     if (y < 0 || x < 0 || y >= conv->out.h || x >= conv->out.w) {
         swin__clear(row, from->map.ld);
@@ -3358,21 +3563,24 @@ static void swin__tap(const swin_context *c, const swin__step *s, int unit, floa
     const swin__conv *conv = s->u.conv.layer;
     const swin__map *map = &conv->source[s->u.conv.source].map;
     int tap = unit % 9, from, to;
-    float *out = s->u.conv.data[s->u.conv.source] + (size_t)tap * (size_t)swin__pixels(map) * (size_t)conv->out.ld;
+    float *out = s->u.conv.data[s->u.conv.source] +
+                 (size_t)tap * (size_t)swin__pixels(map) * (size_t)conv->out.ld;
     swin__product p;
     (void)scratch;
     swin__share(swin__pixels(map), s->units / 9, unit / 9, &from, &to);
-    p = swin__tap_product(conv, s->u.conv.source, tap, to - from, swin__pixel(map, from), out + (size_t)from * (size_t)conv->out.ld);
+    p = swin__tap_product(conv, s->u.conv.source, tap, to - from, swin__pixel(map, from),
+                          out + (size_t)from * (size_t)conv->out.ld);
     c->kernels->gemm(&p);
 }
 
-/* Output row y: the bias, and every small map's nine products resized, shifted and summed. The rows are mixed
-   first (three columns of taps, at the small width), then the columns. */
+/* Output row y: the bias, and every small map's nine products resized, shifted and summed. The rows
+   are mixed first (three columns of taps, at the small width), then the columns. */
 static void swin__sum_taps(const swin_context *c, const swin__step *s, int y, float *scratch)
 {
     const swin__conv *conv = s->u.conv.layer;
     const swin__map *out = &conv->out;
-    for (int x = 0; x < out->w; x++) swin__copy(swin__pixel(out, y * out->w + x), conv->bias, out->ld);
+    for (int x = 0; x < out->w; x++)
+        swin__copy(swin__pixel(out, y * out->w + x), conv->bias, out->ld);
     for (int i = 0; i < conv->sources; i++) {
         const swin__source *from = &conv->source[i];
         int wide = from->map.w * out->ld;
@@ -3384,8 +3592,9 @@ static void swin__sum_taps(const swin_context *c, const swin__step *s, int y, fl
             for (int ky = 0; ky < 3; ky++) {
                 int at = y + ky - 1;
                 for (int t = 2 * at; at >= 0 && at < out->h && t < 2 * at + 2; t++) {
-                    row[count] = taps + ((size_t)(3 * ky + kx) * (size_t)swin__pixels(&from->map)
-                                         + (size_t)(from->rows.at[t] * from->map.w)) * (size_t)out->ld;
+                    row[count] = taps + ((size_t)(3 * ky + kx) * (size_t)swin__pixels(&from->map) +
+                                         (size_t)(from->rows.at[t] * from->map.w)) *
+                                            (size_t)out->ld;
                     coef[count++] = from->rows.coef[t];
                 }
             }
@@ -3396,7 +3605,8 @@ static void swin__sum_taps(const swin_context *c, const swin__step *s, int y, fl
             for (int kx = 0; kx < 3; kx++) {
                 int at = x + kx - 1;
                 for (int t = 2 * at; at >= 0 && at < out->w && t < 2 * at + 2; t++) {
-                    row[count] = scratch + (size_t)kx * (size_t)wide + (size_t)(from->cols.at[t] * out->ld);
+                    row[count] = scratch + (size_t)kx * (size_t)wide +
+                                 (size_t)(from->cols.at[t] * out->ld);
                     coef[count++] = from->cols.coef[t];
                 }
             }
@@ -3419,13 +3629,15 @@ static void swin__plan_taps(swin__plan *p, const char *name, int level, const sw
         if (!(chosen >> i & 1)) continue;
         widest = swin__max(widest, map->w);
         taps[i] = swin__alloc(p, 9 * (uint64_t)swin__pixels(map) * (uint64_t)conv->out.ld);
-        s = swin__add(p, name, level, swin__tap, 9 * swin__groups(swin__pixels(map), swin__rows_a_unit(madds)), 0,
+        s = swin__add(p, name, level, swin__tap,
+                      9 * swin__groups(swin__pixels(map), swin__rows_a_unit(madds)), 0,
                       9 * madds * swin__pixels(map));
         s->u.conv.layer = kept;
         s->u.conv.source = i;
         s->u.conv.data[i] = taps[i];
     }
-    s = swin__add(p, name, level, swin__sum_taps, conv->out.h, 3 * (uint64_t)widest * (uint64_t)conv->out.ld,
+    s = swin__add(p, name, level, swin__sum_taps, conv->out.h,
+                  3 * (uint64_t)widest * (uint64_t)conv->out.ld,
                   6.0 * swin__pixels(&conv->out) * conv->out.c);
     s->u.conv.layer = kept;
     s->u.conv.only = only;
@@ -3451,7 +3663,8 @@ static void swin__tiles_in(const swin_context *c, const swin__step *s, int unit,
         if (!s->u.conv.data[i]) continue;
         swin__clear(zero, ld);
         for (int t = from; t < to; t++) {
-            int top = 4 * ((s->u.conv.first + t) / columns) - 1, left = 4 * ((s->u.conv.first + t) % columns) - 1;
+            int top = 4 * ((s->u.conv.first + t) / columns) - 1,
+                left = 4 * ((s->u.conv.first + t) % columns) - 1;
             const float *rows[36];
             for (int k = 0; k < 36; k++) {
                 int y = top + k / 6, x = left + k % 6;
@@ -3490,7 +3703,8 @@ static void swin__tiles_out(const swin_context *c, const swin__step *s, int unit
             swin__product p;
             memset(&p, 0, sizeof p);
             p.m = tiles;  p.n = wide;  p.k = source->map.c;
-            p.a = s->u.conv.data[i] + (size_t)xi * (size_t)tiles * (size_t)source->map.ld;  p.lda = (size_t)source->map.ld;
+            p.a = s->u.conv.data[i] + (size_t)xi * (size_t)tiles * (size_t)source->map.ld;
+            p.lda = (size_t)source->map.ld;
             p.b = weights + (size_t)xi * step;  p.ldb = 16;  p.panel = 16 * depth;
             p.c = sums + (size_t)xi * (size_t)tiles * (size_t)wide;  p.ldc = (size_t)wide;
             p.init = started ? p.c : NULL;  p.ldi = (size_t)wide;
@@ -3499,27 +3713,31 @@ static void swin__tiles_out(const swin_context *c, const swin__step *s, int unit
         started = 1;
     }
     for (int t = 0; t < tiles; t++) {
-        int top = 4 * ((s->u.conv.first + t) / columns), left = 4 * ((s->u.conv.first + t) % columns);
+        int top = 4 * ((s->u.conv.first + t) / columns),
+            left = 4 * ((s->u.conv.first + t) % columns);
         float *rows[16];
         for (int k = 0; k < 16; k++) {
             int y = top + k / 4, x = left + k % 4;
             rows[k] = y < out->h && x < out->w ? swin__pixel(out, y * out->w + x) + first : NULL;
             if (rows[k] && s->u.conv.only) swin__copy(rows[k], conv->bias + first, wide);
         }
-        c->kernels->wino_output(rows, sums + (size_t)t * (size_t)wide, (size_t)tiles * (size_t)wide, wide, conv->act);
+        c->kernels->wino_output(rows, sums + (size_t)t * (size_t)wide, (size_t)tiles * (size_t)wide,
+                                wide, conv->act);
     }
 }
 
 static void swin__plan_tiles(swin__plan *p, const char *name, int level, const swin__conv *conv,
                              const swin__conv *kept, unsigned chosen, int only)
 {
-    int tiles = swin__tile_columns(conv) * swin__divide_up(conv->out.h, 4), depth = 0, deepest = 0, block;
+    int tiles = swin__tile_columns(conv) * swin__divide_up(conv->out.h, 4), depth = 0, deepest = 0,
+        block;
     for (int i = 0; i < conv->sources; i++) {
         if (!(chosen >> i & 1)) continue;
         depth += conv->source[i].map.ld;
         deepest = swin__max(deepest, conv->source[i].map.ld);
     }
-    /* A block's transformed input takes about 20 MB; its weights are transformed once a block, so not too few tiles. */
+    /* A block's transformed input takes about 20 MB; its weights are transformed once a block, so
+       not too few tiles. */
     block = swin__max(64, swin__min(256, 5000000 / (36 * depth)));
     block = swin__divide_up(tiles, swin__groups(tiles, block));
     for (int first = 0; first < tiles; first += block) {
@@ -3527,14 +3745,17 @@ static void swin__plan_tiles(swin__plan *p, const char *name, int level, const s
         float *input[SWIN__SOURCES] = { NULL };
         swin__step *s;
         for (int i = 0; i < conv->sources; i++)
-            if (chosen >> i & 1) input[i] = swin__alloc(p, 36 * (uint64_t)count * (uint64_t)conv->source[i].map.ld);
-        s = swin__add(p, name, level, swin__tiles_in, swin__groups(count, 8), 37 * (uint64_t)deepest, 0);
+            if (chosen >> i & 1)
+                input[i] = swin__alloc(p, 36 * (uint64_t)count * (uint64_t)conv->source[i].map.ld);
+        s = swin__add(p, name, level, swin__tiles_in, swin__groups(count, 8),
+                      37 * (uint64_t)deepest, 0);
         s->u.conv.layer = kept;
         s->u.conv.first = first;
         s->u.conv.tiles = count;
         memcpy(s->u.conv.data, input, sizeof input);
         s = swin__add(p, name, level, swin__tiles_out, swin__groups(conv->out.ld, 32),
-                      36 * 32 * ((uint64_t)count + (uint64_t)deepest), 36.0 * count * depth * conv->out.c);
+                      36 * 32 * ((uint64_t)count + (uint64_t)deepest),
+                      36.0 * count * depth * conv->out.c);
         s->u.conv.layer = kept;
         s->u.conv.first = first;
         s->u.conv.tiles = count;
@@ -3593,7 +3814,8 @@ static void swin__plan_direct(swin__plan *p, const char *name, int level, const 
     s->u.conv.chosen = chosen;
 }
 
-/* Adds the steps of `conv`, whose sources (map and first) and shape of `out` are set; returns the map made. */
+/* Adds the steps of `conv`, whose sources (map and first) and shape of `out` are set; returns the
+   map made. */
 static swin__map swin__plan_conv(swin__plan *p, const char *name, int level, swin__conv conv)
 {
     swin__conv *kept = p->context ? &p->convs[p->conv_count] : &p->no_conv;
@@ -3614,15 +3836,19 @@ static swin__map swin__plan_conv(swin__plan *p, const char *name, int level, swi
     for (int i = 0; i < conv.sources; i++) {
         const swin__source *s = &conv.source[i];
         /* nine taps at the small size against nine (Winograd: nine quarters) at the large one */
-        if (!direct && conv.kernel == 3 && s->resized && (tiled ? 4 : 1) * swin__pixels(&s->map) < pixels) taps |= 1u << i;
+        if (!direct && conv.kernel == 3 && s->resized &&
+            (tiled ? 4 : 1) * swin__pixels(&s->map) < pixels)
+            taps |= 1u << i;
     }
     *kept = conv;
     if (taps) swin__plan_taps(p, name, level, &conv, kept, taps, taps == all);
-    if (taps != all) (tiled ? swin__plan_tiles : swin__plan_direct)(p, name, level, &conv, kept, all & ~taps, !taps);
+    if (taps != all)
+        (tiled ? swin__plan_tiles : swin__plan_direct)(p, name, level, &conv, kept, all & ~taps,
+                                                       !taps);
     return conv.out;
 }
 
-/* ---- output: logits resized to the picture, the best class a pixel; a band of rows      section 10 */
+/* ---- output: logits resized to the picture, the best class a pixel; a band of rows a unit ---- */
 
 enum { SWIN__BAND = 4 };
 
@@ -3633,10 +3859,12 @@ static void swin__labels(const swin_context *c, const swin__step *s, int unit, f
     int wide = in->w * in->ld, bytes = c->classes.bytes;
     for (int y = unit * SWIN__BAND; y < swin__min(rows->count, (unit + 1) * SWIN__BAND); y++) {
         const float *from[3];
-        for (int t = 0; t < rows->taps; t++) from[t] = swin__pixel(in, rows->at[y * rows->taps + t] * in->w);
+        for (int t = 0; t < rows->taps; t++)
+            from[t] = swin__pixel(in, rows->at[y * rows->taps + t] * in->w);
         c->kernels->combine(scratch, wide, from, rows->coef + y * rows->taps, rows->taps, 0);
-        c->kernels->labels((char *)s->u.labels.classes + (size_t)y * (size_t)cols->count * (size_t)bytes, bytes, cols->count,
-                           scratch, (size_t)in->ld, cols->at, cols->coef, cols->taps, in->c);
+        c->kernels->labels(
+            (char *)s->u.labels.classes + (size_t)y * (size_t)cols->count * (size_t)bytes, bytes,
+            cols->count, scratch, (size_t)in->ld, cols->at, cols->coef, cols->taps, in->c);
     }
 }
 
@@ -3648,7 +3876,8 @@ static void swin__plan_labels(swin__plan *p, swin__map logits)
     swin__axis rows = swin__axis_output(p, logits.h, d->height, h, (int)p->config->align_corners);
     swin__axis cols = swin__axis_output(p, logits.w, d->width, w, (int)p->config->align_corners);
     swin__step *s = swin__add(p, "labels", -1, swin__labels, swin__groups(h, SWIN__BAND),
-                              (uint64_t)logits.w * (uint64_t)logits.ld, (double)w * h * logits.c * cols.taps);
+                              (uint64_t)logits.w * (uint64_t)logits.ld,
+                              (double)w * h * logits.c * cols.taps);
     s->u.labels.in = logits;
     s->u.labels.classes = classes;
     s->u.labels.rows = rows;
@@ -3689,7 +3918,8 @@ static void swin__plan_stage(swin__plan *p, int stage, swin__map x)
         const swin__block *block = p->blocks ? &p->blocks[p->block_count] : &p->no_block;
         int global = swin__has_global(g, stage, j);
         p->block_count++;
-        swin__plan_attention(p, stage, j, block, x, j ? tokens : p->weights->stage[stage].tokens, global ? tokens : NULL);
+        swin__plan_attention(p, stage, j, block, x, j ? tokens : p->weights->stage[stage].tokens,
+                             global ? tokens : NULL);
         swin__plan_mlp(p, stage, block, x);
         if (global) swin__plan_global(p, stage, block, tokens, n);
     }
@@ -3705,7 +3935,8 @@ static void swin__plan_backbone(swin__plan *p, swin__map feature[SWIN__STAGES])
     for (int i = 0; i < (int)g->stages && wanted >> i && p->status == SWIN_OK; i++) {
         swin__plan_stage(p, i, x);
         if (wanted >> i & 1) feature[i] = swin__plan_norm(p, i, x);
-        if (p->context && (p->desc.outputs & SWIN_FEATURES) && (wanted >> i & 1)) p->context->feature[i] = swin__view(feature[i]);
+        if (p->context && (p->desc.outputs & SWIN_FEATURES) && (wanted >> i & 1))
+            p->context->feature[i] = swin__view(feature[i]);
         if (wanted >> (i + 1)) {
             swin__map merged = swin__plan_merge(p, i, x);
             swin__release(p, x.data);
@@ -3721,8 +3952,10 @@ static void swin__drop_feature(swin__plan *p, swin__map feature)
     if (!(p->desc.outputs & SWIN_FEATURES)) swin__release(p, feature.data);
 }
 
-/* A convolution from the blob's weights, its output as large as `like`; sources are added by the caller. */
-static swin__conv swin__make_conv(swin__linear linear, int kernel, int inputs, swin__map like, int channels)
+/* A convolution from the blob's weights, its output as large as `like`; sources are added by the
+   caller. */
+static swin__conv swin__make_conv(swin__linear linear, int kernel, int inputs, swin__map like,
+                                  int channels)
 {
     swin__conv conv;
     memset(&conv, 0, sizeof conv);
@@ -3747,12 +3980,14 @@ static void swin__add_source(swin__conv *conv, swin__map map, int first)
 static swin__map swin__plan_pyramid_top(swin__plan *p, swin__map feature)
 {
     int pools = (int)p->config->pool_count, ch = (int)p->config->head_channels;
-    swin__conv conv = swin__make_conv(p->weights->bottleneck, 3, feature.c + pools * ch, feature, ch);
+    swin__conv conv = swin__make_conv(p->weights->bottleneck, 3, feature.c + pools * ch, feature,
+                                      ch);
     swin__map pooled[SWIN__POOLS], branch[SWIN__POOLS], top;
     swin__plan_pools(p, feature, pooled);
     swin__add_source(&conv, feature, 0);
     for (int i = 0; i < pools; i++) {
-        branch[i] = swin__plan_linear(p, "pool linear", i, pooled[i], ch, p->weights->pool[i], SWIN__RELU, NULL);
+        branch[i] = swin__plan_linear(p, "pool linear", i, pooled[i], ch, p->weights->pool[i],
+                                      SWIN__RELU, NULL);
         swin__release(p, pooled[i].data);
         swin__add_source(&conv, branch[i], feature.c + i * ch);
     }
@@ -3761,16 +3996,20 @@ static swin__map swin__plan_pyramid_top(swin__plan *p, swin__map feature)
     return top;
 }
 
-/* UPerHead up to its classifier: laterals from coarse to fine, a convolution each, all fused at the finest size. */
+/* UPerHead up to its classifier: laterals from coarse to fine, a convolution each, all fused at the
+   finest size. */
 static swin__map swin__plan_uper(swin__plan *p, const swin__map *feature)
 {
-    int inputs[SWIN__STAGES], levels = swin__head_inputs(p->config, inputs), ch = (int)p->config->head_channels;
-    swin__map out[SWIN__STAGES], lateral = swin__plan_pyramid_top(p, feature[inputs[levels - 1]]), fused;
+    int inputs[SWIN__STAGES], levels = swin__head_inputs(p->config, inputs),
+                              ch = (int)p->config->head_channels;
+    swin__map out[SWIN__STAGES], lateral = swin__plan_pyramid_top(p, feature[inputs[levels - 1]]),
+                                 fused;
     swin__conv fuse;
     out[levels - 1] = lateral;
     swin__drop_feature(p, feature[inputs[levels - 1]]);
     for (int l = levels - 2; l >= 0; l--) {
-        swin__map finer = swin__plan_linear(p, "lateral", l, feature[inputs[l]], ch, p->weights->lateral[l], SWIN__RELU, &lateral);
+        swin__map finer = swin__plan_linear(p, "lateral", l, feature[inputs[l]], ch,
+                                            p->weights->lateral[l], SWIN__RELU, &lateral);
         swin__conv conv = swin__make_conv(p->weights->fpn[l], 3, ch, finer, ch);
         swin__drop_feature(p, feature[inputs[l]]);
         swin__add_source(&conv, finer, 0);
@@ -3822,7 +4061,8 @@ static swin_status swin__plan_network(swin__plan *p)
     swin__plan_backbone(p, feature);
     if (p->status != SWIN_OK || !(p->desc.outputs & (SWIN_CLASSES | SWIN_LOGITS))) return p->status;
     map = g->head == SWIN__UPER ? swin__plan_uper(p, feature) : swin__plan_fcn(p, feature);
-    logits = swin__plan_linear(p, "classify", -1, map, (int)g->classes, p->weights->classify, SWIN__LINEAR, NULL);
+    logits = swin__plan_linear(p, "classify", -1, map, (int)g->classes, p->weights->classify,
+                               SWIN__LINEAR, NULL);
     if (g->head == SWIN__FCN && !g->convs) swin__drop_feature(p, map);
     else swin__release(p, map.data);
     if (p->context) p->context->logits = swin__view(logits);
@@ -3843,7 +4083,8 @@ static swin_status swin__check_size(const char *what, int w, int h, swin_error *
 {
     if (w < 1 || h < 1) return swin__fail(err, SWIN_SIZE, "%s of %d x %d pixels", what, w, h);
     if (w > SWIN_MAX_SIDE || h > SWIN_MAX_SIDE || (uint64_t)w * (uint64_t)h > SWIN_MAX_PIXELS)
-        return swin__fail(err, SWIN_SIZE, "%s of %d x %d pixels is too large: at most %d a side and %d in all",
+        return swin__fail(err, SWIN_SIZE,
+                          "%s of %d x %d pixels is too large: at most %d a side and %d in all",
                           what, w, h, SWIN_MAX_SIDE, SWIN_MAX_PIXELS);
     return SWIN_OK;
 }
@@ -3853,7 +4094,8 @@ SWIN_API swin_status swin_input_size(const swin_model *m, int w, int h, int long
 {
     const swin_config *g = &m->config;
     int rule = longest > 0 ? 2 : (int)g->resize_rule;
-    double a = longest > 0 ? (double)longest : g->resize_a, b = g->resize_b, large, small, factor = 1;
+    double a = longest > 0 ? (double)longest : g->resize_a, b = g->resize_b, large, small,
+           factor = 1;
     if (swin__check_size("a picture", w, h, err)) return SWIN_SIZE;
     large = swin__max(w, h);
     small = swin__min(w, h);
@@ -3866,7 +4108,8 @@ SWIN_API swin_status swin_input_size(const swin_model *m, int w, int h, int long
 }
 
 /* The desc with every default filled in. */
-static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, swin_desc *d, swin_error *err)
+static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, swin_desc *d,
+                                 swin_error *err)
 {
     const swin_config *g = &m->config;
     swin_status status;
@@ -3875,20 +4118,25 @@ static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, sw
         d->picture_width = d->width;
         d->picture_height = d->height;
     }
-    if ((status = swin__check_size("a picture", d->picture_width, d->picture_height, err)) != SWIN_OK) return status;
+    if ((status = swin__check_size("a picture", d->picture_width, d->picture_height, err)) !=
+        SWIN_OK)
+        return status;
     if (d->width == 0 && d->height == 0)
-        status = swin_input_size(m, d->picture_width, d->picture_height, 0, &d->width, &d->height, err);
+        status = swin_input_size(m, d->picture_width, d->picture_height, 0, &d->width, &d->height,
+                                 err);
     else
         status = swin__check_size("a network input", d->width, d->height, err);
     if (status != SWIN_OK) return status;
     if (d->outputs == 0) d->outputs = g->head ? SWIN_CLASSES : SWIN_FEATURES;
-    if (d->outputs & ~(unsigned)(SWIN_CLASSES | SWIN_LOGITS | SWIN_FEATURES) || d->flags & ~(unsigned)SWIN_DIRECT || d->tasks < 0)
+    if (d->outputs & ~(unsigned)(SWIN_CLASSES | SWIN_LOGITS | SWIN_FEATURES) ||
+        d->flags & ~(unsigned)SWIN_DIRECT || d->tasks < 0)
         return swin__fail(err, SWIN_ARGUMENT, "desc: unknown outputs or flags, or tasks below 0");
     if (!g->head && d->outputs & (SWIN_CLASSES | SWIN_LOGITS))
         return swin__fail(err, SWIN_ARGUMENT, "desc: classes or logits of a model without a head");
     if (g->position_rule == 1 && (swin__divide_up(d->width, (int)g->patch) != (int)g->position_w ||
                                   swin__divide_up(d->height, (int)g->patch) != (int)g->position_h))
-        return swin__fail(err, SWIN_SIZE, "this model's absolute positions fit an input of %d x %d pixels only",
+        return swin__fail(err, SWIN_SIZE,
+                          "this model's absolute positions fit an input of %d x %d pixels only",
                           (int)(g->position_w * g->patch), (int)(g->position_h * g->patch));
     if (d->tasks == 0) d->tasks = 1;
     if (!d->parallel_for) d->tasks = 1;
@@ -3897,9 +4145,12 @@ static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, sw
 }
 
 /* Where the parts of a workspace lie, from its first multiple of 64. */
-typedef struct swin__places { uint64_t blocks, steps, convs, tables, guards, arena, size; } swin__places;
+typedef struct swin__places {
+    uint64_t blocks, steps, convs, tables, guards, arena, size;
+} swin__places;
 
-static swin_status swin__walk(swin__plan *p, const swin_model *m, const swin_desc *d, swin__weights *w, swin_error *err)
+static swin_status swin__walk(swin__plan *p, const swin_model *m, const swin_desc *d,
+                              swin__weights *w, swin_error *err)
 {
     p->model = m;
     p->config = &m->config;
@@ -3911,7 +4162,8 @@ static swin_status swin__walk(swin__plan *p, const swin_model *m, const swin_des
 }
 
 /* Walks the network once to measure it. d: resolved. */
-static swin_status swin__measure(const swin_model *m, const swin_desc *d, swin__places *places, swin_error *err)
+static swin_status swin__measure(const swin_model *m, const swin_desc *d, swin__places *places,
+                                 swin_error *err)
 {
     swin__plan p;
     swin__weights w;
@@ -3921,7 +4173,8 @@ static swin_status swin__measure(const swin_model *m, const swin_desc *d, swin__
     p.arena = p.tables = 64;
     if ((status = swin__walk(&p, m, d, &w, err)) != SWIN_OK) return status;
     places->blocks = swin__align64(sizeof(swin_context));
-    places->steps = swin__align64(places->blocks + (uint64_t)swin__blocks(&m->config) * sizeof(swin__block));
+    places->steps = swin__align64(places->blocks +
+                                  (uint64_t)swin__blocks(&m->config) * sizeof(swin__block));
     places->convs = swin__align64(places->steps + (uint64_t)p.step_count * sizeof(swin__step));
     places->tables = swin__align64(places->convs + (uint64_t)p.conv_count * sizeof(swin__conv));
     places->arena = places->tables + p.table_bytes;
@@ -3929,11 +4182,14 @@ static swin_status swin__measure(const swin_model *m, const swin_desc *d, swin__
     places->guards = places->arena;
     places->arena = swin__align64(places->guards + (uint64_t)p.guard_count * sizeof(swin__guard));
 #endif
-    places->size = places->arena + p.peak + 63;         /* 63: the caller's memory may start anywhere */
+    /* 63: the caller's memory may start anywhere */
+    places->size = places->arena + p.peak + 63;
     if (places->size > SIZE_MAX / 2)
-        return swin__fail(err, SWIN_MEMORY, "the workspace would not fit this machine's address space");
+        return swin__fail(err, SWIN_MEMORY,
+                          "the workspace would not fit this machine's address space");
     if (d->memory_limit && places->size > d->memory_limit)
-        return swin__fail(err, SWIN_MEMORY, "the workspace takes %z bytes, the desc's memory_limit is %z",
+        return swin__fail(err, SWIN_MEMORY,
+                          "the workspace takes %z bytes, the desc's memory_limit is %z",
                           (size_t)places->size, d->memory_limit);
     return SWIN_OK;
 }
@@ -3967,12 +4223,14 @@ SWIN_API swin_status swin_init(swin_context **c, const swin_model *m, const swin
     if ((status = swin__resolve(m, d, &resolved, err)) != SWIN_OK) return status;
     if ((status = swin__measure(m, &resolved, &places, err)) != SWIN_OK) return status;
     if (!mem || size < places.size)
-        return swin__fail(err, SWIN_MEMORY, "the workspace takes %z bytes, %z were given", (size_t)places.size, size);
+        return swin__fail(err, SWIN_MEMORY, "the workspace takes %z bytes, %z were given",
+                          (size_t)places.size, size);
     memset(&p, 0, sizeof p);
     memset(context, 0, sizeof *context);
     context->kernels = swin__choose((int)resolved.cpu);
     if (!context->kernels)
-        return swin__fail(err, SWIN_UNSUPPORTED, "this machine or build does not have the instruction set asked for");
+        return swin__fail(err, SWIN_UNSUPPORTED,
+                          "this machine or build does not have the instruction set asked for");
     context->model = m;
     context->desc = resolved;
     context->steps = (swin__step *)(base + (uintptr_t)places.steps);
@@ -4008,7 +4266,8 @@ static void swin__piece(void *arg, int index)
     int from, to;
     swin__share(b->count, b->pieces, index, &from, &to);
     for (int i = from; i < to && !swin__peek(&b->c->cancel); i++)
-        b->step->work(b->c, b->step, b->first + i, b->step->scratch + (size_t)index * b->step->room);
+        b->step->work(b->c, b->step, b->first + i,
+                      b->step->scratch + (size_t)index * b->step->room);
 }
 
 SWIN_API swin_status swin_begin(swin_context *c, const swin_image *in)
@@ -4019,15 +4278,18 @@ SWIN_API swin_status swin_begin(swin_context *c, const swin_image *in)
     int w = planes ? d->width : d->picture_width, h = planes ? d->height : d->picture_height;
     c->running = 0;
     if (!in || !in->data || (unsigned)in->format > SWIN_PLANES)
-        return swin__fail(&c->error, SWIN_ARGUMENT, "swin_begin wants a picture with data and a known format");
+        return swin__fail(&c->error, SWIN_ARGUMENT,
+                          "swin_begin wants a picture with data and a known format");
     if (in->width != w || in->height != h)
-        return swin__fail(&c->error, SWIN_SIZE, "the picture is %d x %d pixels, the context was made for %d x %d",
+        return swin__fail(&c->error, SWIN_SIZE,
+                          "the picture is %d x %d pixels, the context was made for %d x %d",
                           in->width, in->height, w, h);
 #ifdef SWIN_DEBUG
     uint32_t sums[2];
     swin__model_sums(c->model, sums);
     if (memcmp(sums, c->model_sums, sizeof sums))
-        return swin__fail(&c->error, SWIN_CORRUPT, "the model's blob was freed or changed under the context");
+        return swin__fail(&c->error, SWIN_CORRUPT,
+                          "the model's blob was freed or changed under the context");
 #endif
     c->image = *in;
     if (c->image.stride == 0) c->image.stride = (ptrdiff_t)bytes[in->format] * w;
@@ -4042,7 +4304,8 @@ SWIN_API swin_status swin_begin(swin_context *c, const swin_image *in)
 SWIN_API swin_status swin_step(swin_context *c, int tasks)
 {
     if (!c->running || tasks < 1)
-        return swin__fail(&c->error, SWIN_ARGUMENT, "swin_step wants a run that swin_begin started, and tasks above 0");
+        return swin__fail(&c->error, SWIN_ARGUMENT,
+                          "swin_step wants a run that swin_begin started, and tasks above 0");
     while (tasks > 0 && c->at < c->step_count) {
         const swin__step *s = &c->steps[c->at];
         swin__batch b;
@@ -4067,7 +4330,9 @@ SWIN_API swin_status swin_step(swin_context *c, int tasks)
 #ifdef SWIN_DEBUG
         if (!swin__guards_hold(c, c->at)) {
             c->running = 0;
-            return swin__fail(&c->error, SWIN_CORRUPT, "step %d, %s, found memory outside its buffers changed", c->at, s->name);
+            return swin__fail(&c->error, SWIN_CORRUPT,
+                              "step %d, %s, found memory outside its buffers changed", c->at,
+                              s->name);
         }
 #endif
         tasks -= b.count;
@@ -4136,7 +4401,8 @@ SWIN_API int swin_plan_step(const swin_context *c, int index, swin_step_info *in
 
 #ifndef SWIN_NO_MALLOC
 
-/* What the easy tier owns beside the model: the blob's bytes, and a context for one picture size. */
+/* What the easy tier owns beside the model: the blob's bytes, and a context for one picture size.
+   */
 typedef struct swin__easy {
     unsigned char *blob;
     void *workspace;
@@ -4150,7 +4416,8 @@ static unsigned char *swin__read_file(const char *path, size_t *size, swin_error
     FILE *file = fopen(path, "rb");
     unsigned char *bytes = NULL;
     long length = -1;
-    if (file && fseek(file, 0, SEEK_END) == 0 && (length = ftell(file)) >= 0 && fseek(file, 0, SEEK_SET) == 0) {
+    if (file && fseek(file, 0, SEEK_END) == 0 && (length = ftell(file)) >= 0 &&
+        fseek(file, 0, SEEK_SET) == 0) {
         *size = (size_t)length;
         bytes = (unsigned char *)SWIN_MALLOC(*size + 1);
         if (bytes && fread(bytes, 1, *size, file) != *size) {
@@ -4194,7 +4461,9 @@ SWIN_API swin_status swin_segment(swin_model *m, const unsigned char *rgb, int w
     swin_image in;
     swin_status status;
     if (!easy || !rgb || !classes || m->config.classes > 256)
-        return swin__fail(err, SWIN_ARGUMENT, "swin_segment wants a model from swin_load with at most 256 classes, and pixels");
+        return swin__fail(
+            err, SWIN_ARGUMENT,
+            "swin_segment wants a model from swin_load with at most 256 classes, and pixels");
     if (!easy->context || easy->width != w || easy->height != h) {
         swin_desc d;
         size_t size;
@@ -4207,8 +4476,10 @@ SWIN_API swin_status swin_segment(swin_model *m, const unsigned char *rgb, int w
         d.outputs = SWIN_CLASSES;
         if ((size = swin_workspace_size(m, &d, err)) == 0) return err ? err->status : SWIN_SIZE;
         easy->workspace = SWIN_MALLOC(size);
-        if (!easy->workspace) return swin__fail(err, SWIN_MEMORY, "no memory for a workspace of %z bytes", size);
-        if ((status = swin_init(&easy->context, m, &d, easy->workspace, size, err)) != SWIN_OK) return status;
+        if (!easy->workspace)
+            return swin__fail(err, SWIN_MEMORY, "no memory for a workspace of %z bytes", size);
+        if ((status = swin_init(&easy->context, m, &d, easy->workspace, size, err)) != SWIN_OK)
+            return status;
         easy->width = w;
         easy->height = h;
     }
