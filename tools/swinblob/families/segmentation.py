@@ -7,8 +7,7 @@ through it.
 from math import isqrt
 
 from ..canonical import (FCNHEAD, MERGE_NORM, PATCH_NORM, POSITION, QKV_BIAS, UPERHEAD, Model,
-                         Refused, fold_batch_norm, new_description, stage_width,
-                         tensors)
+                         Refused, fold_batch_norm, new_description, stage_width, tensors)
 from .mmseg_config import Told
 from .source import Source, renamer
 
