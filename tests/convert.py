@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import types
 import zipfile
 
@@ -367,6 +368,16 @@ n = torch.float
     assert mmseg_config.parse("x = " + "-" * 100000 + "1")["x"] is unknown
 
 
+@pytest.mark.parametrize("text", ["#" * 60 + "@", "# " * 40 + "\n" * 60 + "@", "\\\n" * 60 + "@",
+                                  "'''" + "\\a" * 60, "'" + "\\'" * 60, "1" * 25 + "e" * 60,
+                                  "dict(" + "a=(" * 60])
+def test_no_text_takes_the_parser_long(text):
+    start = time.process_time()
+    for repeat in (1, 100):
+        mmseg_config.parse("x = " + text * repeat)
+    assert time.process_time() - start < 2
+
+
 MODEL_TEXT = """
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 model = dict(
@@ -457,8 +468,8 @@ def test_config_texts_that_contradict_the_names():
     assert np.allclose(got, conv_bn(SMALL, "decode_head.bottleneck", eps=1e-3)[1], rtol=1e-6)
 
 
-WORDS = ("model backbone decode_head type test_cfg mode slide crop_size pipeline transforms mean std "
-         "to_rgb img_norm_cfg test_pipeline data test img_scale scale keep_ratio img_ratios flip "
+WORDS = ("model backbone decode_head type test_cfg mode slide crop_size pipeline transforms mean "
+         "std to_rgb img_norm_cfg test_pipeline data test img_scale scale keep_ratio img_ratios flip "
          "norm_cfg eps act_cfg pool_scales align_corners ignore_index dilation strides qk_scale "
          "data_preprocessor test_dataloader dataset Normalize Resize UPerHead dataset_meta classes "
          "palette CLASSES PALETTE config cfg").split()
