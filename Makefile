@@ -14,6 +14,8 @@ PREFIX  = /usr/local
 DESTDIR =
 PYTHON  = python3
 
+MAKEFLAGS += --jobs=$(shell nproc)
+
 STRICT  = -std=c99 -Wall -Wextra -Wpedantic -Wconversion -Wshadow
 COMPILE = $(CC) $(STRICT) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS)
 LIBS    = -lm -lpthread

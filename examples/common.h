@@ -422,7 +422,7 @@ static inline int npy_parse(npy *a, const file_bytes *b, char why[256])
     if (d[6] > 1) length |= (size_t)d[10] << 16 | (size_t)d[11] << 24;
     char header[1024];
     if (length > b->size - start || length >= sizeof header)
-        return snprintf(why, 256, "its header of %lu bytes does not fit", (unsigned long)length), 0;
+        return snprintf(why, 256, "its header of %zu bytes does not fit", length), 0;
     memcpy(header, d + start, length);
     header[length] = 0;
 
@@ -438,10 +438,10 @@ static inline int npy_parse(npy *a, const file_bytes *b, char why[256])
     if (!elements)
         return snprintf(why, 256, "its shape %.60s is not that of an array [3,H,W]", shape), 0;
     if ((b->size - start - length) / sizeof(float) < elements)
-        return snprintf(why, 256, "it ends before its %lu numbers do", (unsigned long)elements), 0;
+        return snprintf(why, 256, "it ends before its %zu numbers do", elements), 0;
     a->data = (float *)malloc(elements * sizeof(float));
     if (!a->data)
-        return snprintf(why, 256, "no memory for %lu numbers", (unsigned long)elements), 0;
+        return snprintf(why, 256, "no memory for %zu numbers", elements), 0;
     memcpy(a->data, d + start + length, elements * sizeof(float));
     return 1;
 }
@@ -486,7 +486,7 @@ static inline unsigned char *npy_header(const char *descr, size_t bytes, const c
 #define STBI_ONLY_JPEG
 #define STBI_ONLY_PNG
 #define STBI_ONLY_PNM
-#define STBI_MAX_DIMENSIONS 65536
+#define STBI_MAX_DIMENSIONS 16384
 #include <stb/stb_image.h>
 #define STB_IMAGE_WRITE_IMPLEMENTATION
 #define STBI_WRITE_NO_STDIO
@@ -498,7 +498,58 @@ typedef struct picture {
     int width, height;
 } picture;
 
-/* Reads a PNG, JPEG or PNM picture; grey becomes RGB, 16 bits become 8, transparency is dropped. */
+static inline unsigned exif_number(const unsigned char *d, int bytes, int big_endian)
+{
+    unsigned value = 0;
+    for (int i = 0; i < bytes; i++) value = value << 8 | d[big_endian ? i : bytes - 1 - i];
+    return value;
+}
+
+/* The orientation, 1 to 8, in the EXIF data of a JPEG; 1, upright, where there is none. */
+static inline int exif_orientation(const unsigned char *d, size_t size)
+{
+    enum { APP1 = 0xe1, SCAN = 0xda, ORIENTATION = 0x112 };
+    size_t at = 2, length = 0;
+    for (; at + 20 <= size && d[at] == 0xff && d[at + 1] != SCAN; at += 2 + length) {
+        length = exif_number(d + at + 2, 2, 1);
+        if (d[at + 1] == APP1 && !memcmp(d + at + 4, "Exif\0", 6)) break;
+    }
+    if (length < 16 || at + 2 + length > size || d[at + 1] != APP1) return 1;
+    const unsigned char *tiff = d + at + 10;
+    size_t end = length - 8, entry = exif_number(tiff + 4, 4, tiff[0] == 'M');
+    for (entry += 2; entry <= end && end - entry >= 12; entry += 12) {
+        if (exif_number(tiff + entry, 2, tiff[0] == 'M') != ORIENTATION) continue;
+        unsigned orientation = exif_number(tiff + entry + 8, 2, tiff[0] == 'M');
+        return orientation >= 1 && orientation <= 8 ? (int)orientation : 1;
+    }
+    return 1;
+}
+
+/* Turns and mirrors a picture upright, as its orientation asks; 0: no memory. */
+static inline int picture_turn(picture *p, int orientation)
+{
+    int transpose = orientation >= 5, w = p->width, h = p->height;
+    int from_right = orientation == 2 || orientation == 3 || orientation >= 7;
+    int from_bottom = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
+    unsigned char *rgb = (unsigned char *)malloc((size_t)w * (size_t)h * 3);
+    if (!rgb) return 0;
+    p->width = transpose ? h : w;
+    p->height = transpose ? w : h;
+    unsigned char *out = rgb;
+    for (int y = 0; y < p->height; y++)
+        for (int x = 0; x < p->width; x++, out += 3) {
+            int column = transpose ? y : x, row = transpose ? x : y;
+            if (from_right) column = w - 1 - column;
+            if (from_bottom) row = h - 1 - row;
+            memcpy(out, p->rgb + 3 * ((size_t)row * (size_t)w + (size_t)column), 3);
+        }
+    free(p->rgb);
+    p->rgb = rgb;
+    return 1;
+}
+
+/* Reads a PNG, JPEG or PNM picture; grey becomes RGB, 16 bits become 8, transparency is dropped, what
+   a camera took on its side stands upright. */
 static inline int picture_read(picture *p, const char *path, char why[256])
 {
     file_bytes b;
@@ -509,8 +560,12 @@ static inline int picture_read(picture *p, const char *path, char why[256])
     if (!p->rgb)
         snprintf(why, 256, "no PNG, JPEG or PNM picture that can be read (%s)",
                  b.size > INT_MAX ? "too large" : b.size ? stbi_failure_reason() : "empty file");
+    int orientation = p->rgb ? exif_orientation(b.data, b.size) : 1;
     file_free(&b);
-    return p->rgb != NULL;
+    if (orientation == 1 || picture_turn(p, orientation)) return p->rgb != NULL;
+    free(p->rgb);
+    p->rgb = NULL;
+    return snprintf(why, 256, "no memory to turn it upright"), 0;
 }
 
 /* CRC-32 of a PNG chunk's type and data. */

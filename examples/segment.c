@@ -119,8 +119,8 @@ static const char *set_option(options *o, int option, const char *value)
             return "expected a number from 0 to 1";
         break;
     case O_SIZE:
-        o->size = number(value, 1, 65536);
-        if (!o->size) return "expected a number of pixels from 1 to 65536";
+        o->size = number(value, 1, 16384);
+        if (!o->size) return "expected a number of pixels from 1 to 16384";
         break;
     case O_THREADS:
         o->threads = number(value, 1, THREADS_MAX);
@@ -319,6 +319,7 @@ typedef struct runner {
     int longest;                /* --size */
     swin_desc desc;
     swin_context *context;
+    size_t workspace;           /* bytes that the context needs */
     void *memory;
     size_t memory_size;
 } runner;
@@ -332,16 +333,16 @@ static swin_status prepare(runner *r, int w, int h, swin_error *error)
     d->picture_height = h;
     swin_status status = swin_input_size(r->model, w, h, r->longest, &d->width, &d->height, error);
     if (status) return status;
-    size_t size = swin_workspace_size(r->model, d, error);
-    if (!size) return error->status;
-    if (size > r->memory_size) {
+    r->workspace = swin_workspace_size(r->model, d, error);
+    if (!r->workspace) return error->status;
+    if (r->workspace > r->memory_size) {
         free(r->memory);
-        r->memory = malloc(size);
-        r->memory_size = r->memory ? size : 0;
+        r->memory = malloc(r->workspace);
+        r->memory_size = r->memory ? r->workspace : 0;
     }
     if (r->memory) return swin_init(&r->context, r->model, d, r->memory, r->memory_size, error);
-    snprintf(error->text, sizeof error->text, "no memory for a workspace of %lu MiB",
-             (unsigned long)(size >> 20));
+    snprintf(error->text, sizeof error->text, "no memory for a workspace of %zu MiB",
+             r->workspace >> 20);
     return error->status = SWIN_MEMORY;
 }
 
@@ -432,7 +433,8 @@ static void draw_text(picture *p, int x, int y, int scale, char *text)
 /* The class and its share as ASCII text: the font has no other letters. */
 static void legend_text(char text[64], const char *name, double part)
 {
-    snprintf(text, 64, "%.48s %.*f%%", name, part < 0.0095 ? 1 : 0, 100 * part);
+    if (part < 0.0005) snprintf(text, 64, "%.48s <0.1%%", name);
+    else snprintf(text, 64, "%.48s %.*f%%", name, part < 0.0095 ? 1 : 0, 100 * part);
     for (char *s = text; *s; s++)
         if (*s < ' ' || *s > '~') *s = '?';
 }
@@ -442,7 +444,7 @@ static void legend_text(char text[64], const char *name, double part)
 static void draw_legend(picture *p, const swin_model *m, const share *shares, int present)
 {
     enum { ROW = 13, PATCH = 9, GAP = 5 };      /* font units */
-    int scale = p->width < p->height ? p->width / 300 : p->height / 300;
+    int scale = (p->width < p->height ? p->width : p->height) / 250;
     if (scale < 1) scale = 1;
     int rows = 1, most = p->height / 3 / (ROW * scale), shown = 0;
     int *place = (int *)malloc((size_t)present * sizeof *place);    /* row * picture width + x */
@@ -568,16 +570,16 @@ static void write_json(FILE *f, const job *j, const runner *r, const char *model
     json_text(f, model_path);
     fprintf(f, ", \"width\": %d, \"height\": %d, \"input_width\": %d, \"input_height\": %d",
             j->picture.width, j->picture.height, d->width, d->height);
-    fprintf(f, ", \"cpu\": \"%s\", \"threads\": %d, \"workspace\": %lu", swin_cpu_name(r->context),
-            j->options->threads, (unsigned long)r->memory_size);
+    fprintf(f, ", \"cpu\": \"%s\", \"threads\": %d, \"workspace\": %zu", swin_cpu_name(r->context),
+            j->options->threads, r->workspace);
     fprintf(f, ", \"ms\": {\"read\": %.3f, \"network\": %.3f, \"write\": %.3f}, \"classes\": [",
             1e3 * j->read, 1e3 * j->network, 1e3 * j->write);
     for (int i = 0; i < j->present; i++) {
         const share *s = &j->shares[i];
         fprintf(f, "%s{\"id\": %d, \"name\": ", i ? ", " : "", s->id);
         json_text(f, swin_class_name(r->model, s->id));
-        fprintf(f, ", \"color\": \"#%06lx\", \"pixels\": %lu, \"share\": %.6f}",
-                (unsigned long)swin_class_color(r->model, s->id), (unsigned long)s->pixels,
+        fprintf(f, ", \"color\": \"#%06x\", \"pixels\": %zu, \"share\": %.6f}",
+                (unsigned)swin_class_color(r->model, s->id), s->pixels,
                 part_of(s, &j->picture));
     }
     fputs("]}\n", f);
@@ -683,8 +685,8 @@ static int self_test(const options *o, runner *r, const char *model_path)
         if (measure_reference(r, &found, &error)) return fail(MODEL, model_path, error.text);
         if (memcmp(&found, &expected, sizeof found))
             return fail(MODEL, cpu_names[cpu], "computes other bits than the model's reference");
-        printf("%-6s the same bits, %lux%lu in %.2f s\n", cpu_names[cpu],
-               (unsigned long)expected.width, (unsigned long)expected.height, seconds() - start);
+        printf("%-6s the same bits, %ux%u in %.2f s\n", cpu_names[cpu],
+               (unsigned)expected.width, (unsigned)expected.height, seconds() - start);
     }
     return DONE;
 }

@@ -10,7 +10,7 @@ import subprocess
 import numpy
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from conftest import GOLDEN, ROOT
 
@@ -219,6 +219,19 @@ def test_picture_formats_agree(ids_of, tmp_path):
 
 def test_jpeg(ids_of):
     assert ids_of(PHOTO, "--size", "100").shape == (540, 960)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_stand_upright(segment, tmp_path, orientation):
+    """A phone's photo, as PIL turns it."""
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    Image.fromarray(pixels(40, 24)).save(tmp_path / "p.jpg", exif=exif, quality=95)
+    upright = numpy.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "p.jpg")))
+    assert segment("--opacity=0", "-o", tmp_path / "o.png", tmp_path / "p.jpg").returncode == 0
+    got = load(tmp_path / "o.png")
+    assert got.shape == upright.shape
+    assert abs(got.astype(int) - upright).mean() < 4      # two JPEG decoders
 
 
 @pytest.mark.parametrize("damage, words", [

@@ -1,0 +1,605 @@
+/* common.h - what the example programs share: files, a clock, a thread pool, .npy arrays, pictures
+
+   Include it before anything else; it includes swin.h. The last part reads and writes pictures
+   through stb (Debian: libstb-dev) and is there only where COMMON_PICTURES is defined. */
+#ifndef COMMON_H
+#define COMMON_H
+
+#define _POSIX_C_SOURCE 200809L     /* pthread, mmap, clock_gettime, isatty behind -std=c99 */
+
+#include <errno.h>
+#include <limits.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#ifdef _WIN32
+#define WIN32_LEAN_AND_MEAN
+#define NOMINMAX
+#include <fcntl.h>
+#include <io.h>
+#include <windows.h>
+#define isatty _isatty
+#define fileno _fileno
+#else
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+#endif
+
+#include "../build/try/swin.h"
+
+/* -------------------------------------------------------------------------- */
+/* files: whole files in memory; functions return 0 or an errno               */
+
+typedef struct file_bytes {
+    unsigned char *data;        /* never NULL after a successful load */
+    size_t size;
+    int mapped;
+} file_bytes;
+
+static inline void binary_stream(FILE *f)
+{
+#ifdef _WIN32
+    _setmode(_fileno(f), _O_BINARY);
+#else
+    (void)f;
+#endif
+}
+
+static inline int read_stream(FILE *f, file_bytes *b)
+{
+    size_t room = 1 << 16;
+    b->size = 0;
+    b->data = (unsigned char *)malloc(room);
+    while (b->data) {
+        b->size += fread(b->data + b->size, 1, room - b->size, f);
+        if (b->size < room) break;
+        room *= 2;
+        unsigned char *larger = room ? (unsigned char *)realloc(b->data, room) : NULL;
+        if (!larger) free(b->data);
+        b->data = larger;
+    }
+    if (!b->data) return ENOMEM;
+    if (!ferror(f)) return 0;
+    int why = errno ? errno : EIO;
+    free(b->data);
+    return why;
+}
+
+/* Maps a file privately, so that its bytes may be changed here and the file stays as it is. What
+   cannot be mapped (a pipe, Windows) is read. "-" is standard input. */
+static inline int file_load(const char *path, file_bytes *b)
+{
+    memset(b, 0, sizeof *b);
+    errno = 0;
+    if (!strcmp(path, "-")) {
+        binary_stream(stdin);
+        return read_stream(stdin, b);
+    }
+#ifndef _WIN32
+    struct stat s;
+    int fd = open(path, O_RDONLY);
+    if (fd < 0) return errno;
+    if (!fstat(fd, &s) && S_ISREG(s.st_mode) && s.st_size > 0) {
+        b->size = (size_t)s.st_size;
+        b->data = (unsigned char *)mmap(NULL, b->size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+        b->mapped = b->data != MAP_FAILED;
+    }
+    close(fd);
+    if (b->mapped) return 0;
+#endif
+    FILE *f = fopen(path, "rb");
+    if (!f) return errno;
+    int why = read_stream(f, b);
+    fclose(f);
+    return why;
+}
+
+static inline void file_free(file_bytes *b)
+{
+#ifndef _WIN32
+    if (b->mapped) {
+        munmap(b->data, b->size);
+        return;
+    }
+#endif
+    free(b->data);
+}
+
+static inline int write_stream(FILE *f, const void *data, size_t size)
+{
+    errno = 0;
+    return fwrite(data, 1, size, f) == size && !fflush(f) ? 0 : errno ? errno : EIO;
+}
+
+/* Writes a file whole or not at all: under a temporary name that becomes `path` at the end. "-" is
+   standard output; a device or a pipe is written in place. */
+static inline int file_save(const char *path, const void *data, size_t size)
+{
+    if (!strcmp(path, "-")) {
+        binary_stream(stdout);
+        return write_stream(stdout, data, size);
+    }
+    struct stat s;
+    int in_place = !stat(path, &s) && (s.st_mode & S_IFMT) != S_IFREG;
+    char *name = (char *)malloc(strlen(path) + 6);
+    if (!name) return ENOMEM;
+    sprintf(name, "%s%s", path, in_place ? "" : ".part");
+    FILE *f = fopen(name, "wb");
+    int why = f ? write_stream(f, data, size) : errno;
+    if (f && fclose(f) && !why) why = errno;
+#ifdef _WIN32
+    if (f && !why && !in_place) remove(path);
+#endif
+    if (f && !why && !in_place && rename(name, path)) why = errno;
+    if (f && why && !in_place) remove(name);
+    free(name);
+    return why;
+}
+
+static inline int is_directory(const char *path)
+{
+    struct stat s;
+    return !stat(path, &s) && (s.st_mode & S_IFMT) == S_IFDIR;
+}
+
+static inline int make_directory(const char *path)
+{
+#ifdef _WIN32
+    int failed = !CreateDirectoryA(path, NULL);
+#else
+    int failed = mkdir(path, 0777);
+#endif
+    return failed && !is_directory(path) ? (errno ? errno : EIO) : 0;
+}
+
+/* -------------------------------------------------------------------------- */
+/* the clock, and a progress bar that only a terminal gets                    */
+
+static inline double seconds(void)      /* monotonic */
+{
+#ifdef _WIN32
+    LARGE_INTEGER now, frequency;
+    QueryPerformanceCounter(&now);
+    QueryPerformanceFrequency(&frequency);
+    return (double)now.QuadPart / (double)frequency.QuadPart;
+#else
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+#endif
+}
+
+static inline int on_terminal(void) { return isatty(fileno(stderr)); }
+
+static inline void progress_show(int done, int count)
+{
+    static const char bar[] = "########################################";
+    int width = (int)sizeof bar - 1, filled = count ? (int)((double)done / count * width) : 0;
+    if (on_terminal()) fprintf(stderr, "\r[%-*.*s] %d/%d", width, filled, bar, done, count);
+}
+
+static inline void progress_clear(void)
+{
+    if (on_terminal()) fprintf(stderr, "\r%70s\r", "");
+}
+
+/* -------------------------------------------------------------------------- */
+/* a thread pool: pool_run is the parallel_for of a swin_desc                 */
+
+#ifdef _WIN32
+typedef HANDLE pool_thread;
+typedef CRITICAL_SECTION pool_lock;
+typedef CONDITION_VARIABLE pool_signal;
+#define POOL_LOCK(l)        EnterCriticalSection(l)
+#define POOL_UNLOCK(l)      LeaveCriticalSection(l)
+#define POOL_WAIT(s, l)     SleepConditionVariableCS(s, l, INFINITE)
+#define POOL_WAKE(s)        WakeAllConditionVariable(s)
+#define POOL_ENTRY          static DWORD WINAPI
+#define POOL_EXIT           0
+#else
+typedef pthread_t pool_thread;
+typedef pthread_mutex_t pool_lock;
+typedef pthread_cond_t pool_signal;
+#define POOL_LOCK(l)        pthread_mutex_lock(l)
+#define POOL_UNLOCK(l)      pthread_mutex_unlock(l)
+#define POOL_WAIT(s, l)     pthread_cond_wait(s, l)
+#define POOL_WAKE(s)        pthread_cond_broadcast(s)
+#define POOL_ENTRY          static inline void *
+#define POOL_EXIT           NULL
+#endif
+
+/* Sleeping workers take task indices under one lock; whoever calls pool_run works too. */
+typedef struct pool {
+    pool_lock lock;
+    pool_signal work, done;
+    swin_task task;
+    void *arg;
+    int next, count, unfinished, quit;
+    int workers;                /* threads besides the caller */
+    pool_thread *threads;
+} pool;
+
+static inline int processor_count(void)
+{
+#ifdef _WIN32
+    SYSTEM_INFO info;
+    GetSystemInfo(&info);
+    return (int)info.dwNumberOfProcessors;
+#else
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (int)n : 1;
+#endif
+}
+
+static inline void pool_take_tasks(pool *p)         /* called with the lock held */
+{
+    while (p->next < p->count) {
+        int index = p->next++;
+        POOL_UNLOCK(&p->lock);
+        p->task(p->arg, index);
+        POOL_LOCK(&p->lock);
+        if (!--p->unfinished) POOL_WAKE(&p->done);
+    }
+}
+
+POOL_ENTRY pool_worker(void *user)
+{
+    pool *p = (pool *)user;
+    POOL_LOCK(&p->lock);
+    while (!p->quit) {
+        pool_take_tasks(p);
+        if (!p->quit) POOL_WAIT(&p->work, &p->lock);
+    }
+    POOL_UNLOCK(&p->lock);
+    return POOL_EXIT;
+}
+
+static inline void pool_run(void *user, swin_task task, void *arg, int count)
+{
+    pool *p = (pool *)user;
+    POOL_LOCK(&p->lock);
+    p->task = task;
+    p->arg = arg;
+    p->next = 0;
+    p->count = p->unfinished = count;
+    if (count > 1) POOL_WAKE(&p->work);
+    pool_take_tasks(p);
+    while (p->unfinished) POOL_WAIT(&p->done, &p->lock);
+    POOL_UNLOCK(&p->lock);
+}
+
+/* Starts threads - 1 workers, or as many as can be had: `p->workers + 1` threads will work. */
+static inline void pool_start(pool *p, int threads)
+{
+    memset(p, 0, sizeof *p);
+    p->threads = (pool_thread *)malloc((size_t)threads * sizeof *p->threads);
+#ifdef _WIN32
+    InitializeCriticalSection(&p->lock);
+    InitializeConditionVariable(&p->work);
+    InitializeConditionVariable(&p->done);
+#else
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_cond_init(&p->work, NULL);
+    pthread_cond_init(&p->done, NULL);
+#endif
+    while (p->threads && p->workers < threads - 1) {
+        pool_thread *t = &p->threads[p->workers];
+#ifdef _WIN32
+        if (!(*t = CreateThread(NULL, 0, pool_worker, p, 0, NULL))) break;
+#else
+        if (pthread_create(t, NULL, pool_worker, p)) break;
+#endif
+        p->workers++;
+    }
+}
+
+static inline void pool_stop(pool *p)
+{
+    POOL_LOCK(&p->lock);
+    p->quit = 1;
+    POOL_WAKE(&p->work);
+    POOL_UNLOCK(&p->lock);
+    for (int i = 0; i < p->workers; i++) {
+#ifdef _WIN32
+        WaitForSingleObject(p->threads[i], INFINITE);
+        CloseHandle(p->threads[i]);
+#else
+        pthread_join(p->threads[i], NULL);
+#endif
+    }
+    free(p->threads);
+}
+
+/* Lets contexts made with `d` work on the pool. Three pieces a thread even out unequal threads. */
+static inline void pool_serve(pool *p, swin_desc *d)
+{
+    if (!p->workers) return;
+    d->tasks = 3 * (p->workers + 1);
+    d->parallel_for = pool_run;
+    d->user = p;
+}
+
+/* -------------------------------------------------------------------------- */
+/* command lines                                                              */
+
+/* A whole number in [low, high], or low - 1. */
+static inline int number(const char *text, int low, int high)
+{
+    char *end;
+    errno = 0;
+    long n = strtol(text, &end, 10);
+    return errno || end == text || *end || n < low || n > high ? low - 1 : (int)n;
+}
+
+enum { THREADS_MAX = 1024 };
+
+static const char *const cpu_names[] = {
+    [SWIN_CPU_BEST] = "best", [SWIN_CPU_SCALAR] = "scalar", [SWIN_CPU_NEON] = "neon",
+    [SWIN_CPU_AVX2] = "avx2", [SWIN_CPU_AVX512] = "avx512"
+};
+enum { CPU_COUNT = sizeof cpu_names / sizeof *cpu_names };
+
+/* The swin_cpu of a name, or -1 with a sentence in `why`. */
+static inline int cpu_of_name(const char *name, char why[256])
+{
+    for (int i = 0; i < CPU_COUNT; i++) {
+        if (strcmp(name, cpu_names[i])) continue;
+        if (swin_cpu_available((swin_cpu)i)) return i;
+        snprintf(why, 256, "this machine or build has no %s", name);
+        return -1;
+    }
+    snprintf(why, 256, "no instruction set '%.99s': scalar, avx2, avx512, neon or best", name);
+    return -1;
+}
+
+/* -------------------------------------------------------------------------- */
+/* the library's tensors                                                      */
+
+static inline size_t tensor_size(swin_tensor t)
+{
+    return (size_t)t.channels * (size_t)t.height * (size_t)t.width;
+}
+
+/* Gathers a tensor into plain [channels][height][width]. */
+static inline void tensor_copy(float *out, swin_tensor t)
+{
+    for (size_t c = 0; c < (size_t)t.channels; c++)
+        for (size_t y = 0; y < (size_t)t.height; y++)
+            for (size_t x = 0; x < (size_t)t.width; x++)
+                *out++ = t.data[c * t.channel + y * t.row + x * t.pixel];
+}
+
+/* -------------------------------------------------------------------------- */
+/* .npy, NumPy's file of one array, on little-endian machines                 */
+
+typedef struct npy {
+    float *data;                /* rows of the last dimension follow each other; free() it */
+    size_t shape[3];
+} npy;
+
+/* The text of a header after `key`, e.g. "(3, 64, 64), }" for 'shape'; NULL where there is none. */
+static inline const char *npy_field(const char *header, const char *key)
+{
+    const char *at = strstr(header, key);
+    if (!at) return NULL;
+    at += strlen(key);
+    at += strspn(at, "'\" ");
+    return *at == ':' ? at + 1 + strspn(at + 1, " ") : NULL;
+}
+
+/* Reads "(a, b, c)" and gives the number of elements, 0 for any other shape. */
+static inline size_t npy_shape(const char *text, size_t shape[3])
+{
+    size_t elements = 1;
+    for (int i = 0; i < 3; i++) {
+        if (*text++ != (i ? ',' : '(')) return 0;
+        text += strspn(text, " ");
+        if (*text < '0' || *text > '9') return 0;
+        char *end;
+        unsigned long long n = strtoull(text, &end, 10);
+        if (!n || n > INT_MAX || elements > SIZE_MAX / sizeof(float) / n) return 0;
+        shape[i] = (size_t)n;
+        elements *= shape[i];
+        text = end + strspn(end, " ");
+    }
+    if (*text == ',') text++;
+    return text[strspn(text, " ")] == ')' ? elements : 0;
+}
+
+/* Takes a float32 array [a,b,c] out of a file's bytes; 0 with a sentence in `why` otherwise. */
+static inline int npy_parse(npy *a, const file_bytes *b, char why[256])
+{
+    const unsigned char *d = b->data;
+    if (b->size < 12 || memcmp(d, "\x93NUMPY", 6) || d[6] < 1 || d[6] > 3)
+        return snprintf(why, 256, "not a .npy file of version 1, 2 or 3"), 0;
+    size_t start = d[6] == 1 ? 10 : 12, length = d[8] | (size_t)d[9] << 8;
+    if (d[6] > 1) length |= (size_t)d[10] << 16 | (size_t)d[11] << 24;
+    char header[1024];
+    if (length > b->size - start || length >= sizeof header)
+        return snprintf(why, 256, "its header of %zu bytes does not fit", length), 0;
+    memcpy(header, d + start, length);
+    header[length] = 0;
+
+    const char *descr = npy_field(header, "'descr'"), *shape = npy_field(header, "'shape'");
+    const char *order = npy_field(header, "'fortran_order'");
+    if (!descr || !shape || !order)
+        return snprintf(why, 256, "its header lacks descr, fortran_order or shape"), 0;
+    if (strncmp(descr, "'<f4'", 5))
+        return snprintf(why, 256, "its numbers are %.20s... instead of '<f4' (float32)", descr), 0;
+    if (strncmp(order, "False", 5))
+        return snprintf(why, 256, "it is in Fortran order: save np.ascontiguousarray of it"), 0;
+    size_t elements = npy_shape(shape, a->shape);
+    if (!elements)
+        return snprintf(why, 256, "its shape %.60s is not that of an array [3,H,W]", shape), 0;
+    if ((b->size - start - length) / sizeof(float) < elements)
+        return snprintf(why, 256, "it ends before its %zu numbers do", elements), 0;
+    a->data = (float *)malloc(elements * sizeof(float));
+    if (!a->data)
+        return snprintf(why, 256, "no memory for %zu numbers", elements), 0;
+    memcpy(a->data, d + start + length, elements * sizeof(float));
+    return 1;
+}
+
+static inline int npy_read(npy *a, const char *path, char why[256])
+{
+    file_bytes b;
+    int error = file_load(path, &b);
+    if (error) return snprintf(why, 256, "%s", strerror(error)), 0;
+    int ok = npy_parse(a, &b, why);
+    file_free(&b);
+    return ok;
+}
+
+/* The file of an array of `elements` things of `bytes` bytes, which go to the block + *start.
+   free() the block; NULL: no memory. */
+static inline unsigned char *npy_header(const char *descr, size_t bytes, const char *shape,
+                                        size_t elements, size_t *start)
+{
+    char header[192];
+    int n = snprintf(header, sizeof header,
+                     "{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", descr, shape);
+    *start = ((size_t)n + 10 + 1 + 63) / 64 * 64;
+    unsigned char *file = (unsigned char *)malloc(*start + elements * bytes);
+    if (!file) return NULL;
+    memset(file, ' ', *start);
+    memcpy(file, "\x93NUMPY\x01\x00", 8);
+    file[8] = (unsigned char)((*start - 10) & 255);
+    file[9] = (unsigned char)((*start - 10) >> 8);
+    memcpy(file + 10, header, (size_t)n);
+    file[*start - 1] = '\n';
+    return file;
+}
+
+/* -------------------------------------------------------------------------- */
+/* pictures, through stb                                                      */
+
+#ifdef COMMON_PICTURES
+
+#define STB_IMAGE_IMPLEMENTATION
+#define STBI_NO_STDIO
+#define STBI_ONLY_JPEG
+#define STBI_ONLY_PNG
+#define STBI_ONLY_PNM
+#define STBI_MAX_DIMENSIONS 16384
+#include <stb/stb_image.h>
+#define STB_IMAGE_WRITE_IMPLEMENTATION
+#define STBI_WRITE_NO_STDIO
+#include <stb/stb_image_write.h>
+#include <stb/stb_easy_font.h>
+
+typedef struct picture {
+    unsigned char *rgb;         /* 3 bytes a pixel, rows follow each other; free() it */
+    int width, height;
+} picture;
+
+static inline unsigned exif_number(const unsigned char *d, int bytes, int big_endian)
+{
+    unsigned value = 0;
+    for (int i = 0; i < bytes; i++) value = value << 8 | d[big_endian ? i : bytes - 1 - i];
+    return value;
+}
+
+/* The orientation, 1 to 8, in the EXIF data of a JPEG; 1, upright, where there is none. */
+static inline int exif_orientation(const unsigned char *d, size_t size)
+{
+    enum { APP1 = 0xe1, SCAN = 0xda, ORIENTATION = 0x112 };
+    size_t at = 2, length = 0;
+    for (; at + 20 <= size && d[at] == 0xff && d[at + 1] != SCAN; at += 2 + length) {
+        length = exif_number(d + at + 2, 2, 1);
+        if (d[at + 1] == APP1 && !memcmp(d + at + 4, "Exif\0", 6)) break;
+    }
+    if (length < 16 || at + 2 + length > size || d[at + 1] != APP1) return 1;
+    const unsigned char *tiff = d + at + 10;
+    size_t end = length - 8, entry = exif_number(tiff + 4, 4, tiff[0] == 'M');
+    for (entry += 2; entry <= end && end - entry >= 12; entry += 12) {
+        if (exif_number(tiff + entry, 2, tiff[0] == 'M') != ORIENTATION) continue;
+        unsigned orientation = exif_number(tiff + entry + 8, 2, tiff[0] == 'M');
+        return orientation >= 1 && orientation <= 8 ? (int)orientation : 1;
+    }
+    return 1;
+}
+
+/* Turns and mirrors a picture upright, as its orientation asks; 0: no memory. */
+static inline int picture_turn(picture *p, int orientation)
+{
+    int transpose = orientation >= 5, w = p->width, h = p->height;
+    int from_right = orientation == 2 || orientation == 3 || orientation >= 7;
+    int from_bottom = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
+    unsigned char *rgb = (unsigned char *)malloc((size_t)w * (size_t)h * 3);
+    if (!rgb) return 0;
+    p->width = transpose ? h : w;
+    p->height = transpose ? w : h;
+    unsigned char *out = rgb;
+    for (int y = 0; y < p->height; y++)
+        for (int x = 0; x < p->width; x++, out += 3) {
+            int column = transpose ? y : x, row = transpose ? x : y;
+            if (from_right) column = w - 1 - column;
+            if (from_bottom) row = h - 1 - row;
+            memcpy(out, p->rgb + 3 * ((size_t)row * (size_t)w + (size_t)column), 3);
+        }
+    free(p->rgb);
+    p->rgb = rgb;
+    return 1;
+}
+
+/* Reads a PNG, JPEG or PNM picture; grey becomes RGB, 16 bits become 8, transparency is dropped, what
+   a camera took on its side stands upright. */
+static inline int picture_read(picture *p, const char *path, char why[256])
+{
+    file_bytes b;
+    int error = file_load(path, &b), channels;
+    if (error) return snprintf(why, 256, "%s", strerror(error)), 0;
+    p->rgb = b.size > INT_MAX ? NULL
+           : stbi_load_from_memory(b.data, (int)b.size, &p->width, &p->height, &channels, 3);
+    if (!p->rgb)
+        snprintf(why, 256, "no PNG, JPEG or PNM picture that can be read (%s)",
+                 b.size > INT_MAX ? "too large" : b.size ? stbi_failure_reason() : "empty file");
+    int orientation = p->rgb ? exif_orientation(b.data, b.size) : 1;
+    file_free(&b);
+    if (orientation == 1 || picture_turn(p, orientation)) return p->rgb != NULL;
+    free(p->rgb);
+    p->rgb = NULL;
+    return snprintf(why, 256, "no memory to turn it upright"), 0;
+}
+
+/* CRC-32 of a PNG chunk's type and data. */
+static inline uint32_t png_crc(const unsigned char *data, int size)
+{
+    uint32_t crc = 0xffffffffu;
+    while (size--) {
+        crc ^= *data++;
+        for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
+    }
+    return ~crc;
+}
+
+/* Writes a PNG of 1 (grey) or 3 (RGB) channels of 8 bits, or 2: one grey channel of 16 bits, the
+   high byte first. stb has no 16 bits, but its grey and alpha are the same bytes under another
+   header. */
+static inline int picture_write(const char *path, const unsigned char *pixels, int w, int h,
+                                int channels)
+{
+    enum { IHDR = 12, DEPTH = 24, COLOUR = 25, CRC = 29 };
+    int size;
+    if (h > (INT_MAX / 4 - 1) / (w * channels + 1)) return EFBIG;
+    unsigned char *png = stbi_write_png_to_mem(pixels, w * channels, w, h, channels, &size);
+    if (!png) return ENOMEM;
+    if (channels == 2) {
+        png[DEPTH] = 16;
+        png[COLOUR] = 0;
+        uint32_t crc = png_crc(png + IHDR, CRC - IHDR);
+        for (int i = 0; i < 4; i++) png[CRC + i] = (unsigned char)(crc >> (24 - 8 * i));
+    }
+    int why = file_save(path, png, (size_t)size);
+    free(png);
+    return why;
+}
+
+#endif /* COMMON_PICTURES */
+#endif /* COMMON_H */

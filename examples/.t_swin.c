@@ -1,0 +1,149 @@
+/* tensor.c - runs a model on a float array and writes what the network gives: for checking numbers
+
+   cc -std=c99 -O2 examples/tensor.c -o tensor -lm -lpthread */
+#define SWIN_IMPLEMENTATION
+#include ".c_swin.h"
+
+static const char usage[] =
+    "usage: tensor MODEL.swin IN.npy PREFIX [--threads N] [--cpu scalar|avx2|avx512|neon]\n"
+    "\n"
+    "IN.npy is the network's input: float32 [3,H,W], already normalised. Writes\n"
+    "  PREFIX.logits.npy        float32 [classes,h,w], as the head gives them\n"
+    "  PREFIX.classes.npy       uint16 [H,W]: the logits resized to the input, then the largest\n"
+    "  PREFIX.feature{0..3}.npy float32 [C,h,w], the normalised output of each stage\n"
+    "as far as the model has them.\n"
+    "Exit status: 0 done, 1 the input or an output failed, 2 usage, 3 the model failed.\n";
+
+enum { DONE, FAILED, USAGE, MODEL };
+
+static int fail(int status, const char *what, const char *why)
+{
+    fprintf(stderr, "tensor: %s%s%s\n", what, *what ? ": " : "", why);
+    return status;
+}
+
+/* Writes the file made by npy_header, and frees it. */
+static int save(const char *prefix, const char *name, unsigned char *file, size_t size)
+{
+    char *path = (char *)malloc(strlen(prefix) + strlen(name) + 6);
+    int why = ENOMEM;
+    if (path && file) {
+        sprintf(path, "%s.%s.npy", prefix, name);
+        why = file_save(path, file, size);
+    }
+    if (why) fail(FAILED, path ? path : prefix, strerror(why));
+    free(path);
+    free(file);
+    return why ? FAILED : DONE;
+}
+
+static int save_tensor(const char *prefix, const char *name, swin_tensor t)
+{
+    if (!t.data) return DONE;
+    char shape[64];
+    snprintf(shape, sizeof shape, "%d, %d, %d", t.channels, t.height, t.width);
+    size_t start, elements = tensor_size(t);
+    unsigned char *file = npy_header("<f4", sizeof(float), shape, elements, &start);
+    if (file) tensor_copy((float *)(void *)(file + start), t);
+    return save(prefix, name, file, start + elements * sizeof(float));
+}
+
+static int save_classes(const char *prefix, swin_map m)
+{
+    if (!m.data) return DONE;
+    char shape[64];
+    snprintf(shape, sizeof shape, "%d, %d", m.height, m.width);
+    size_t start, elements = (size_t)m.height * (size_t)m.width;
+    unsigned char *file = npy_header("<u2", 2, shape, elements, &start);
+    for (size_t i = 0; file && i < elements; i++) {
+        unsigned id = m.bytes == 1 ? ((const uint8_t *)m.data)[i] : ((const uint16_t *)m.data)[i];
+        file[start + 2 * i] = (unsigned char)(id & 255);
+        file[start + 2 * i + 1] = (unsigned char)(id >> 8);
+    }
+    return save(prefix, "classes", file, start + 2 * elements);
+}
+
+static int save_results(const char *prefix, const swin_context *c, int stages)
+{
+    int status = save_tensor(prefix, "logits", swin_logits(c));
+    if (!status) status = save_classes(prefix, swin_classes(c));
+    for (int i = 0; i < stages && !status; i++) {
+        char name[24];
+        snprintf(name, sizeof name, "feature%d", i);
+        status = save_tensor(prefix, name, swin_feature(c, i));
+    }
+    return status;
+}
+
+static int run(const swin_model *m, const npy *in, const char *in_path, const char *prefix,
+               swin_desc d)
+{
+    swin_error error;
+    swin_context *c;
+    d.width = (int)in->shape[2];
+    d.height = (int)in->shape[1];
+    d.outputs = SWIN_FEATURES | (m->config.classes ? SWIN_CLASSES | SWIN_LOGITS : 0);
+    size_t size = swin_workspace_size(m, &d, &error);
+    if (!size) return fail(FAILED, in_path, error.text);
+    void *memory = malloc(size);
+    if (!memory) return fail(FAILED, in_path, "no memory for the workspace");
+
+    swin_image image = {0};
+    image.data = in->data;
+    image.width = d.width;
+    image.height = d.height;
+    image.format = SWIN_PLANES;
+    int status;
+    if (swin_init(&c, m, &d, memory, size, &error)) status = fail(FAILED, in_path, error.text);
+    else if (swin_run(c, &image)) status = fail(FAILED, in_path, swin_error_text(c));
+    else status = save_results(prefix, c, (int)m->config.stages);
+    free(memory);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    const char *paths[3];
+    int given = 0, threads = processor_count();
+    swin_desc d = {0};
+    char why[256];
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--help")) return fputs(usage, stdout), DONE;
+        if (!strcmp(argv[i], "--threads") && i + 1 < argc) {
+            threads = number(argv[++i], 1, THREADS_MAX);
+            if (!threads) return fail(USAGE, "--threads", "expected a number from 1 to 1024");
+        } else if (!strcmp(argv[i], "--cpu") && i + 1 < argc) {
+            int cpu = cpu_of_name(argv[++i], why);
+            if (cpu < 0) return fail(USAGE, "--cpu", why);
+            d.cpu = (swin_cpu)cpu;
+        } else if (given < 3 && strncmp(argv[i], "--", 2)) {
+            paths[given++] = argv[i];
+        } else {
+            return fputs(usage, stderr), USAGE;
+        }
+    }
+    if (given < 3) return fputs(usage, stderr), USAGE;
+
+    file_bytes blob;
+    int error = file_load(paths[0], &blob), status;
+    if (error) return fail(MODEL, paths[0], strerror(error));
+    swin_model model;
+    swin_error refusal;
+    npy in = {0};
+    if (swin_open(&model, blob.data, blob.size, SWIN_VERIFY, &refusal)) {
+        status = fail(MODEL, paths[0], refusal.text);
+    } else if (!npy_read(&in, paths[1], why)) {
+        status = fail(FAILED, paths[1], why);
+    } else if (in.shape[0] != 3) {
+        status = fail(FAILED, paths[1], "its shape is not [3,H,W]");
+    } else {
+        pool workers;
+        pool_start(&workers, threads);
+        pool_serve(&workers, &d);
+        status = run(&model, &in, paths[1], paths[2], d);
+        pool_stop(&workers);
+    }
+    free(in.data);
+    file_free(&blob);
+    return status;
+}
