@@ -209,7 +209,7 @@ BLOBS = 400
 READER = r"""
 #define SWIN_IMPLEMENTATION
 #include "swin.h"
-int main(void)          /* stdin: sizes (u32) and blobs; stdout: a line each, 0 for those it takes */
+int main(void)          /* stdin: sizes (u32) and blobs; stdout: a line each, 0 where it opens */
 {
     uint32_t size;
     while (fread(&size, 4, 1, stdin) == 1) {
