@@ -649,38 +649,44 @@ typedef struct swin__v16 { float x[16]; } swin__v16;
     for (int i = 0; i < 16; i++) r.x[i] = (expression); \
     return r
 #define SWIN__V swin__v16
+/* What the product does not need stays a call: inlined, these loops of 16 take compilers ages. */
+#if defined(__GNUC__) || defined(__clang__)
+#define SWIN__OUTLINE static __attribute__((noinline))
+#else
+#define SWIN__OUTLINE static
+#endif
 SWIN__INLINE SWIN__V swin__vload(const float *p) { SWIN__EACH(p[i]); }
 SWIN__INLINE void swin__vstore(float *p, SWIN__V v) { for (int i = 0; i < 16; i++) p[i] = v.x[i]; }
 SWIN__INLINE SWIN__V swin__vset1(float x) { SWIN__EACH(x); }
-SWIN__INLINE SWIN__V swin__vadd(SWIN__V a, SWIN__V b) { SWIN__EACH(a.x[i] + b.x[i]); }
-SWIN__INLINE SWIN__V swin__vsub(SWIN__V a, SWIN__V b) { SWIN__EACH(a.x[i] - b.x[i]); }
-SWIN__INLINE SWIN__V swin__vmul(SWIN__V a, SWIN__V b) { SWIN__EACH(a.x[i] * b.x[i]); }
-SWIN__INLINE SWIN__V swin__vmax(SWIN__V a, SWIN__V b)
+SWIN__OUTLINE SWIN__V swin__vadd(SWIN__V a, SWIN__V b) { SWIN__EACH(a.x[i] + b.x[i]); }
+SWIN__OUTLINE SWIN__V swin__vsub(SWIN__V a, SWIN__V b) { SWIN__EACH(a.x[i] - b.x[i]); }
+SWIN__OUTLINE SWIN__V swin__vmul(SWIN__V a, SWIN__V b) { SWIN__EACH(a.x[i] * b.x[i]); }
+SWIN__OUTLINE SWIN__V swin__vmax(SWIN__V a, SWIN__V b)
 {
     SWIN__EACH(a.x[i] > b.x[i] ? a.x[i] : b.x[i]);
 }
-SWIN__INLINE SWIN__V swin__vmin(SWIN__V a, SWIN__V b)
+SWIN__OUTLINE SWIN__V swin__vmin(SWIN__V a, SWIN__V b)
 {
     SWIN__EACH(a.x[i] < b.x[i] ? a.x[i] : b.x[i]);
 }
-SWIN__INLINE SWIN__V swin__vabs(SWIN__V a) { SWIN__EACH(fabsf(a.x[i])); }
+SWIN__OUTLINE SWIN__V swin__vabs(SWIN__V a) { SWIN__EACH(fabsf(a.x[i])); }
 SWIN__INLINE SWIN__V swin__vfma(SWIN__V a, SWIN__V b, SWIN__V c)
 {
     SWIN__EACH(fmaf(a.x[i], b.x[i], c.x[i]));
 }
-SWIN__INLINE SWIN__V swin__vnfma(SWIN__V a, SWIN__V b, SWIN__V c)
+SWIN__OUTLINE SWIN__V swin__vnfma(SWIN__V a, SWIN__V b, SWIN__V c)
 {
     SWIN__EACH(fmaf(-a.x[i], b.x[i], c.x[i]));
 }
-SWIN__INLINE SWIN__V swin__vlt(SWIN__V a, SWIN__V b, SWIN__V yes, SWIN__V no)
+SWIN__OUTLINE SWIN__V swin__vlt(SWIN__V a, SWIN__V b, SWIN__V yes, SWIN__V no)
 {
     SWIN__EACH(a.x[i] < b.x[i] ? yes.x[i] : no.x[i]);
 }
-SWIN__INLINE SWIN__V swin__vne(SWIN__V a, SWIN__V b, SWIN__V yes, SWIN__V no)
+SWIN__OUTLINE SWIN__V swin__vne(SWIN__V a, SWIN__V b, SWIN__V yes, SWIN__V no)
 {
     SWIN__EACH(a.x[i] != b.x[i] ? yes.x[i] : no.x[i]);
 }
-SWIN__INLINE SWIN__V swin__vpow2(SWIN__V v, SWIN__V t)
+SWIN__OUTLINE SWIN__V swin__vpow2(SWIN__V v, SWIN__V t)
 {
     uint32_t bits[16], shift[16];
     memcpy(bits, v.x, sizeof bits);
@@ -689,30 +695,30 @@ SWIN__INLINE SWIN__V swin__vpow2(SWIN__V v, SWIN__V t)
     memcpy(v.x, bits, sizeof bits);
     return v;
 }
-SWIN__INLINE SWIN__V swin__vkeep(SWIN__V v, int n) { SWIN__EACH(i < n ? v.x[i] : 0.0f); }
-SWIN__INLINE float swin__vsum(SWIN__V v)
+SWIN__OUTLINE SWIN__V swin__vkeep(SWIN__V v, int n) { SWIN__EACH(i < n ? v.x[i] : 0.0f); }
+SWIN__OUTLINE float swin__vsum(SWIN__V v)
 {
     for (int n = 8; n; n /= 2)
         for (int i = 0; i < n; i++) v.x[i] += v.x[i + n];
     return v.x[0];
 }
-SWIN__INLINE float swin__vhighest(SWIN__V v)
+SWIN__OUTLINE float swin__vhighest(SWIN__V v)
 {
     for (int n = 8; n; n /= 2)
         for (int i = 0; i < n; i++) v.x[i] = v.x[i] > v.x[i + n] ? v.x[i] : v.x[i + n];
     return v.x[0];
 }
-SWIN__INLINE float swin__vlowest(SWIN__V v)
+SWIN__OUTLINE float swin__vlowest(SWIN__V v)
 {
     for (int n = 8; n; n /= 2)
         for (int i = 0; i < n; i++) v.x[i] = v.x[i] < v.x[i + n] ? v.x[i] : v.x[i + n];
     return v.x[0];
 }
-SWIN__INLINE SWIN__V swin__vquads(const float *p, size_t ld)
+SWIN__OUTLINE SWIN__V swin__vquads(const float *p, size_t ld)
 {
     SWIN__EACH(p[(size_t)(i & ~3) * ld + (size_t)(i & 3)]);
 }
-SWIN__INLINE void swin__vturn(SWIN__V *a, SWIN__V *b, SWIN__V *c, SWIN__V *d)
+SWIN__OUTLINE void swin__vturn(SWIN__V *a, SWIN__V *b, SWIN__V *c, SWIN__V *d)
 {
     const SWIN__V row[4] = {*a, *b, *c, *d};
     for (int i = 0; i < 16; i++) {
@@ -724,6 +730,7 @@ SWIN__INLINE void swin__vturn(SWIN__V *a, SWIN__V *b, SWIN__V *c, SWIN__V *d)
 }
 #undef SWIN__EACH
 #undef SWIN__V
+#undef SWIN__OUTLINE
 
 /* --- AVX-512: one register ------------------------------------------------------------------ */
 
