@@ -471,8 +471,8 @@ def test_config_texts_that_contradict_the_names():
 WORDS = ("model backbone decode_head type test_cfg mode slide crop_size pipeline transforms mean "
          "std to_rgb img_norm_cfg test_pipeline data test img_scale scale keep_ratio img_ratios "
          "flip norm_cfg eps act_cfg pool_scales align_corners ignore_index dilation strides "
-         "qk_scale data_preprocessor test_dataloader dataset Normalize Resize UPerHead dataset_meta classes "
-         "palette CLASSES PALETTE config cfg").split()
+         "qk_scale data_preprocessor test_dataloader dataset Normalize Resize UPerHead "
+         "dataset_meta classes palette CLASSES PALETTE config cfg").split()
 odd_values = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 600) | st.floats(width=32) | st.sampled_from(WORDS),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(WORDS), inner),
