@@ -460,18 +460,18 @@ def read_legacy(data):
                                   "PyTorch gave up in 2017")
         return known
 
-    def plain(what):
+    def plain():
         return Pickle(data, lambda id_: FOREIGN).value
 
-    if plain("magic") != LEGACY_MAGIC:
+    if plain() != LEGACY_MAGIC:
         raise CheckpointError("a pickle, but not a checkpoint of PyTorch")
-    if plain("protocol") != 1001:
+    if plain() != 1001:
         raise CheckpointError("a legacy checkpoint of an unknown protocol")
-    system = plain("system")
+    system = plain()
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise CheckpointError("a legacy checkpoint of a big-endian machine")
     root = Pickle(data, persistent).value
-    keys = plain("keys")
+    keys = plain()
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise CheckpointError("damaged: no list of storages follows the pickle")
     mapped, place = memoryview(data), data.tell()
