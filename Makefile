@@ -61,6 +61,7 @@ test: all $(VENV)/.ready
 	$(call need,command -v clang++ && command -v g++,clang g++)
 	$(call need,command -v aarch64-linux-gnu-gcc,gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
 	$(call need,command -v qemu-aarch64,qemu-user)
+	$(call need,echo '\#include <simde/x86/avx512.h>' | $(CC) -E -,libsimde-dev)
 	$(VENV)/bin/python tests/run
 
 bench: all

@@ -1,0 +1,469 @@
+/* tests/kernels.c - every kernel of swin.h, in every pass this machine can run.
+
+   Each pass is held against a plain reference: bit for bit where the order of operations is the
+   contract (products, sums of rows, transposes, labels), against double arithmetic where accuracy
+   is (exp, GELU, LayerNorm, softmax, Winograd), and then bit for bit against the scalar pass.
+   Buffers have exactly the size promised, so that a sanitizer sees one float too many.
+
+   cc -std=c99 -O2 tests/kernels.c -lm && ./a.out */
+
+#define SWIN_IMPLEMENTATION
+#include "../swin.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int passed, failed;
+static const swin__kernels *spec, *pass; /* the scalar table and the one under test */
+
+static void report(const char *what, int ok)
+{
+    printf("%s %s: %s\n", pass->name, what, ok ? "ok" : "FAILED");
+    if (ok) passed++;
+    else failed++;
+}
+
+/* --- material --------------------------------------------------------------------------------- */
+
+static uint32_t state = 1;
+
+static uint32_t dice(uint32_t sides)
+{
+    state ^= state << 13, state ^= state >> 17, state ^= state << 5;
+    return state % sides;
+}
+
+static float uniform(void) { return (float)dice(1u << 24) / (float)(1u << 23) - 1.0f; } /* -1 .. 1 */
+
+/* n floats of exactly that many bytes, random */
+static float *room(size_t n)
+{
+    float *p = (float *)malloc(n * sizeof *p);
+    if (!p) exit(2);
+    for (size_t i = 0; i < n; i++) p[i] = uniform();
+    return p;
+}
+
+static float *copy(const float *p, size_t n)
+{
+    float *q = (float *)malloc(n * sizeof *q);
+    if (!q) exit(2);
+    memcpy(q, p, n * sizeof *q);
+    return q;
+}
+
+static int same(const float *a, const float *b, size_t n) { return !memcmp(a, b, n * sizeof *a); }
+
+static int near(double x, double y, double tolerance) { return fabs(x - y) <= tolerance; }
+
+/* --- products --------------------------------------------------------------------------------- */
+
+static void plain_product(const swin__product *p)
+{
+    for (int i = 0; i < p->m; i++) {
+        float *c = p->c + (size_t)i * p->ldc;
+        for (int j = 0; j < p->n; j++) {
+            float sum = p->init ? p->init[(size_t)i * p->ldi + (size_t)j] : 0.0f;
+            const float *b = p->b + (size_t)(j / 16) * p->panel + j % 16;
+            for (int k = 0; k < p->k; k++)
+                sum = fmaf(p->a[(size_t)i * p->lda + (size_t)k], b[(size_t)k * p->ldb], sum);
+            c[j] = p->act == SWIN__RELU && !(sum > 0) ? 0.0f : sum;
+        }
+        if (p->act == SWIN__GELU) spec->gelu(c, 0, 1, p->n);
+    }
+}
+
+/* One product; variant chooses the layout of B, the start and the activation. */
+static int product_case(int m, int n, int k, unsigned variant)
+{
+    const size_t lda = (size_t)k + variant % 3, ldc = (size_t)n + 16 * (variant % 2);
+    const size_t sizec = (size_t)(m - 1) * ldc + (size_t)n;
+    const int packed = variant / 2 % 2, start = (int)(variant / 4 % 4);
+    float *a = room((size_t)(m - 1) * lda + (size_t)k), *b = room((size_t)n * (size_t)k);
+    float *c = room(sizec), *d = copy(c, sizec), *init = room((size_t)m * (size_t)n);
+    swin__product p = {m, n, k, a, lda, b, 16, 16 * (size_t)k, NULL, 0, c, ldc, (int)(variant / 16 % 3)};
+    if (!packed) p.ldb = (size_t)n, p.panel = 16;
+    if (start) p.init = start == 3 ? c : init;
+    if (start > 1) p.ldi = start == 3 ? ldc : (size_t)n;
+    pass->gemm(&p);
+    p.c = d;
+    if (start == 3) p.init = d;
+    plain_product(&p);
+    const int ok = same(c, d, sizec);
+    free(a), free(b), free(c), free(d), free(init);
+    return ok;
+}
+
+static void test_gemm(void)
+{
+    static const int columns[] = {16, 32, 48, 80}, depths[] = {0, 1, 2, 3, 5, 8, 31, 64, 193, 400};
+    unsigned variant = 0;
+    int ok = 1;
+    for (int m = 1; m <= 40; m++)
+        for (int i = 0; i < 4; i++)
+            for (int j = 0; j < 10; j++)
+                ok &= product_case(m, columns[i], depths[j] + (depths[j] == 0), variant += 5);
+    report("gemm, every height to 40", ok);
+    ok = 1;
+    for (variant = 0; variant < 48; variant++) ok &= product_case(17, 48, 67, variant);
+    report("gemm, every layout, start and activation", ok);
+}
+
+/* --- functions of one number ------------------------------------------------------------------ */
+
+static void test_gelu(void)
+{
+    enum { N = 4096 };
+    float *x = room(N), *y;
+    double worst = 0, first = 0;
+    for (int i = 0; i < N; i++) x[i] = i < N / 2 ? x[i] * 8 : x[i] * 1e-3f;
+    x[0] = 0.0f, x[1] = 100.0f, x[2] = -100.0f;
+    y = copy(x, N);
+    pass->gelu(y, 1024, 4, 1024);
+    for (int i = 0; i < N; i++) {
+        const double v = x[i], exact = v * 0.5 * erfc(-v * sqrt(0.5)), error = fabs(y[i] - exact);
+        if (error / fmax(1, fabs(v)) > worst) worst = error / fmax(1, fabs(v));
+        if (i >= N / 2 && error > first * fabs(exact)) first = error / fabs(exact);
+    }
+    printf("  error %.2g max(1, |x|), relative near 0 %.2g\n", worst, first);
+    report("gelu", worst < 1.5e-7 && first < 5e-7);
+    spec->gelu(x, 1024, 4, 1024);
+    report("gelu, the scalar bits", same(x, y, N));
+    for (int i = 0; i < 64; i++) x[i] = uniform(), y[i] = x[i] > 0 ? x[i] : 0.0f;
+    x[5] = -0.0f, y[5] = 0.0f;
+    pass->relu(x, 32, 2, 32);
+    report("relu", same(x, y, 64));
+    free(x), free(y);
+}
+
+/* exp, seen through a softmax whose highest score is 0 */
+static void test_exp(void)
+{
+    enum { N = 16384 };
+    float *x = room(N), *y, inverse;
+    double worst = 0;
+    int zeros = 1;
+    for (int i = 0; i < N; i++) x[i] = (x[i] - 1) * (i % 2 ? 50.0f : 1.0f);
+    x[0] = 0, x[1] = -87.0f, x[2] = -1e30f, x[3] = -INFINITY, x[4] = -1e-30f;
+    y = copy(x, N);
+    pass->softmax(y, N, 1, N, NULL, 0, &inverse);
+    for (int i = 0; i < N; i++) {
+        const double exact = exp((double)x[i]);
+        if (x[i] < -87.0f) zeros &= y[i] == 0.0f;
+        else worst = fmax(worst, fabs(y[i] - exact) / ldexp(1, ilogb(exact) - 23));
+    }
+    printf("  error %.2f units in the last place\n", worst);
+    report("exp", worst < 2 && zeros && y[0] == 1.0f);
+    spec->softmax(x, N, 1, N, NULL, 0, &inverse);
+    report("exp, the scalar bits", same(x, y, N));
+    x[7] = NAN, x[8] = INFINITY, x[9] = -INFINITY;
+    pass->softmax(x, 16, 1, 16, NULL, 0, &inverse);
+    report("exp, NaN and infinity pass through", 1);
+    free(x), free(y);
+}
+
+/* --- rows ------------------------------------------------------------------------------------- */
+
+static int norm_case(int n)
+{
+    const int n16 = (n + 15) / 16 * 16;
+    const size_t N = (size_t)n16;
+    float *x = room(N), *y = room(N), *z, *w = room(N), *b = room(N);
+    double mean = 0, variance = 0;
+    int ok = 1;
+    for (int i = 0; i < n16; i++) x[i] = i < n ? x[i] * 3 + 1 : 0, w[i] *= i < n, b[i] *= i < n;
+    z = copy(x, N);
+    for (int i = 0; i < n; i++) mean += (double)x[i] / n;
+    for (int i = 0; i < n; i++) variance += (x[i] - mean) * (x[i] - mean) / n;
+    pass->norm(y, x, n, w, b, 1e-5f);
+    for (int i = 0; i < n16; i++)
+        ok &= i < n ? near(y[i], (x[i] - mean) / sqrt(variance + 1e-5) * w[i] + b[i], n > 1 ? 3e-6 : 1e-3)
+                    : y[i] == 0.0f;
+    spec->norm(x, x, n, w, b, 1e-5f);
+    ok &= same(x, y, N);
+    pass->norm(z, z, n, w, b, 1e-5f);
+    ok &= same(z, y, N);
+    free(x), free(y), free(z), free(w), free(b);
+    return ok;
+}
+
+static int softmax_case(int rows, int keys, int regions)
+{
+    const int n16 = (keys + 15) / 16 * 16;
+    const size_t N = (size_t)n16, size = (size_t)rows * N;
+    float *s = room(size), *t, *raw, *region = room(N), *inverse = room((size_t)rows * 2);
+    int ok = 1;
+    for (size_t i = 0; i < size; i++) s[i] = (int)(i % N) < keys ? s[i] * 10 : -1e30f;
+    for (size_t i = 0; i < N; i++) region[i] = (float)dice(4);
+    raw = copy(s, size), t = copy(s, size);
+    pass->softmax(s, N, rows, n16, regions ? region : NULL, -100.0f, inverse);
+    for (int i = 0; i < rows; i++) {
+        double v[256], top = -1e300, sum = 0;
+        for (int j = 0; j < keys; j++) {
+            v[j] = raw[(size_t)i * N + (size_t)j];
+            if (regions && region[i] != region[j] && region[i] != 0 && region[j] != 0) v[j] -= 100;
+            top = fmax(top, v[j]);
+        }
+        for (int j = 0; j < keys; j++) sum += exp(v[j] - top);
+        for (int j = 0; j < n16; j++) {
+            const double p = (double)s[(size_t)i * N + (size_t)j] * inverse[i];
+            ok &= j < keys ? near(p, exp(v[j] - top) / sum, 8e-6 * exp(v[j] - top) / sum + 1e-37) : p == 0;
+        }
+    }
+    spec->softmax(t, N, rows, n16, regions ? region : NULL, -100.0f, inverse + rows);
+    ok &= same(s, t, size) && same(inverse, inverse + rows, (size_t)rows);
+    free(s), free(t), free(raw), free(region), free(inverse);
+    return ok;
+}
+
+/* Keys in three blocks must give what one softmax over all gives. */
+static int online_case(int rows, int n16, int w16)
+{
+    const size_t N = (size_t)n16, W = (size_t)w16, size = (size_t)rows * N * 3;
+    float *s = room(size), *t, *out[2], *top = room((size_t)rows * 2), *sum = room((size_t)rows * 2);
+    int ok = 1;
+    for (size_t i = 0; i < size; i++) s[i] *= 20; /* [block][row][key] */
+    t = copy(s, size);
+    out[0] = room((size_t)rows * W), out[1] = copy(out[0], (size_t)rows * W);
+    for (int i = 0; i < rows * 2; i++) top[i] = -1e30f, sum[i] = 0;
+    for (size_t b = 0; b < 3; b++) {
+        const float before = top[0], was = out[0][0];
+        pass->online(s + b * (size_t)rows * N, N, rows, n16, top, sum, out[0], W, w16);
+        spec->online(t + b * (size_t)rows * N, N, rows, n16, top + rows, sum + rows, out[1], W, w16);
+        ok &= near(out[0][0], was * exp((double)before - top[0]), 1e-6);
+    }
+    for (int i = 0; i < rows; i++) {
+        double exact = 0;
+        for (size_t b = 0; b < 3; b++) /* the weights of earlier blocks, brought to the last top */
+            for (size_t j = 0; j < N; j++) exact += s[(b * (size_t)rows + (size_t)i) * N + j] > 0;
+        ok &= sum[i] > 0.999f && sum[i] <= (float)(exact + 1);
+    }
+    ok &= same(s, t, size) && same(top, top + rows, (size_t)rows);
+    ok &= same(sum, sum + rows, (size_t)rows) && same(out[0], out[1], (size_t)rows * W);
+    free(s), free(t), free(out[0]), free(out[1]), free(top), free(sum);
+    return ok;
+}
+
+/* Streaming over blocks against one double softmax: sum and highest. */
+static int stream_case(void)
+{
+    enum { BLOCKS = 5, N = 32 };
+    float s[BLOCKS * N], top = -1e30f, sum = 0, out[16] = {0};
+    double exact = 0, highest = -1e300;
+    for (int i = 0; i < BLOCKS * N; i++) s[i] = uniform() * 8, highest = fmax(highest, s[i]);
+    for (int i = 0; i < BLOCKS * N; i++) exact += exp(s[i] - highest);
+    for (int b = 0; b < BLOCKS; b++) pass->online(s + b * N, N, 1, N, &top, &sum, out, 16, 16);
+    return near(sum, exact, 2e-6 * exact) && top == (float)highest;
+}
+
+static void test_rows(void)
+{
+    int ok = norm_case(768);
+    for (int n = 1; n <= 100; n++) ok &= norm_case(n);
+    report("norm, 1 to 100 columns", ok);
+    ok = 1;
+    for (int keys = 1; keys <= 100; keys++) ok &= softmax_case(1 + keys % 16, keys, 0);
+    report("softmax, 1 to 100 keys", ok);
+    ok = 1;
+    for (int keys = 16; keys <= 64; keys++) ok &= softmax_case(keys, keys, 1);
+    report("softmax with regions", ok);
+    ok = 1;
+    for (int rows = 1; rows < 12; rows++) ok &= online_case(rows, 16 + 16 * (rows % 5), 16 * (1 + rows % 3));
+    for (int i = 0; i < 20; i++) ok &= stream_case();
+    report("online", ok);
+}
+
+static int simple_case(int rows, int n16)
+{
+    const size_t N = (size_t)n16, ld = N + 16, size = (size_t)(rows - 1) * ld + N;
+    float *x = room(size), *y = room((size_t)rows * N), *z = copy(x, size), *f = room((size_t)rows);
+    pass->scale(x, ld, rows, n16, f);
+    pass->add(x, ld, y, N, rows, n16);
+    for (size_t i = 0; i < (size_t)rows; i++)
+        for (size_t j = 0; j < N; j++) {
+            volatile float product = z[i * ld + j] * f[i]; /* volatile: not to be contracted */
+            z[i * ld + j] = product + y[i * N + j];
+        }
+    const int ok = same(x, z, size);
+    free(x), free(y), free(z), free(f);
+    return ok;
+}
+
+static int combine_case(int n16, int count, int accumulate)
+{
+    const size_t N = (size_t)n16;
+    float *x = room(N), *y = copy(x, N), *coef = room(64), *src[64];
+    const float *rows[64];
+    for (int i = 0; i < count; i++) rows[i] = src[i] = room(N);
+    pass->combine(x, n16, rows, coef, count, accumulate);
+    for (size_t j = 0; j < N; j++) {
+        float sum = accumulate ? y[j] : 0.0f;
+        for (int i = 0; i < count; i++) sum = fmaf(coef[i], src[i][j], sum);
+        y[j] = sum;
+    }
+    const int ok = same(x, y, N);
+    for (int i = 0; i < count; i++) free(src[i]);
+    free(x), free(y), free(coef);
+    return ok;
+}
+
+static int transpose_case(int rows, int w16)
+{
+    const int panels = (rows + 15) / 16;
+    const size_t ld = (size_t)w16 + 3, size = (size_t)panels * 16 * (size_t)w16;
+    float *src = room((size_t)(rows - 1) * ld + (size_t)w16), *dst = room(size);
+    int ok = 1;
+    pass->transpose(dst, src, ld, rows, w16);
+    for (int t = 0; t < panels * 16; t++)
+        for (int c = 0; c < w16; c++) {
+            const float x = dst[(size_t)(t / 16 * w16 + c) * 16 + (size_t)(t % 16)];
+            ok &= x == (t < rows ? src[(size_t)t * ld + (size_t)c] : 0.0f);
+        }
+    free(src), free(dst);
+    return ok;
+}
+
+static void test_moves(void)
+{
+    int ok = 1;
+    for (int rows = 1; rows < 9; rows++) ok &= simple_case(rows, 16 * (1 + rows % 4));
+    report("scale, add", ok);
+    ok = 1;
+    for (int count = 1; count <= 40; count++) ok &= combine_case(16 * (1 + count % 3), count, count & 1);
+    for (int count = 1; count <= 8; count++) ok &= combine_case(48, count, ~count & 1);
+    report("combine, 1 to 40 terms", ok);
+    ok = 1;
+    for (int rows = 1; rows <= 50; rows++) ok &= transpose_case(rows, 16 * (1 + rows % 3));
+    report("transpose, 1 to 50 tokens", ok);
+}
+
+/* --- Winograd --------------------------------------------------------------------------------- */
+
+/* One 4 x 4 tile of a 3 x 3 convolution, k channels to 16, by the kernels of table t. */
+static void wino_tile(const swin__kernels *t, const float *image, const float *filter, int k,
+                      float *out, int act)
+{
+    const size_t K = (size_t)k, padded = (K + 15) / 16 * 16;
+    float *u = room(36 * K * 16), *v = room(36 * padded), m[36 * 16], *to[16];
+    const float *rows[36];
+    for (size_t i = 0; i < 36; i++) rows[i] = image + i * padded;
+    for (size_t i = 0; i < 16; i++) to[i] = i == 6 ? NULL : out + 16 * i;
+    t->wino_weights(u, K * 16, filter, K * 16, k);
+    t->wino_input(v, padded, rows, (int)padded);
+    for (size_t i = 0; i < 36; i++) {
+        const swin__product p = {1, 16, k, v + i * padded, padded, u + i * K * 16, 16, 16 * K,
+                                 NULL, 0, m + 16 * i, 16, SWIN__LINEAR};
+        t->gemm(&p);
+    }
+    t->wino_output(to, m, 16, 16, act);
+    free(u), free(v);
+}
+
+static int wino_case(int k, int act, double *worst)
+{
+    const size_t K = (size_t)k, padded = (K + 15) / 16 * 16;
+    float *image = room(36 * padded), *filter = room(9 * K * 16);
+    float *out = room(256), *again = copy(out, 256), *bias = copy(out, 256);
+    double error = 0, largest = 0;
+    wino_tile(pass, image, filter, k, out, act);
+    wino_tile(spec, image, filter, k, again, act);
+    for (size_t i = 0; i < 256; i++) {
+        const size_t y = i / 64, x = i / 16 % 4, lane = i % 16;
+        double sum = bias[i];
+        for (size_t t = 0; t < 9 && i / 16 != 6; t++)
+            for (size_t c = 0; c < K; c++)
+                sum += (double)image[((y + t / 3) * 6 + x + t % 3) * padded + c] *
+                       filter[(t * K + c) * 16 + lane];
+        largest = fmax(largest, fabs(sum));
+        if (act == SWIN__RELU && i / 16 != 6) sum = fmax(sum, 0);
+        if (act == SWIN__GELU && i / 16 != 6) sum *= 0.5 * erfc(-sum * sqrt(0.5));
+        error = fmax(error, fabs(out[i] - sum));
+    }
+    *worst = fmax(*worst, error / largest);
+    const int ok = same(out, again, 256);
+    free(image), free(filter), free(out), free(again), free(bias);
+    return ok;
+}
+
+static void test_winograd(void)
+{
+    double worst = 0;
+    int ok = 1;
+    for (int k = 1; k <= 70; k += 3) ok &= wino_case(k, k % 3, &worst);
+    ok &= wino_case(512, SWIN__LINEAR, &worst);
+    printf("  error %.2g of the largest value\n", worst);
+    report("winograd", ok && worst < 8e-6);
+}
+
+/* --- labels ----------------------------------------------------------------------------------- */
+
+static int labels_case(int classes, int taps, int bytes)
+{
+    enum { PIXELS = 33, CELLS = 12 };
+    const size_t ld = (size_t)(classes + 15) / 16 * 16;
+    float *row = room(CELLS * ld), *coef = room((size_t)(PIXELS * taps));
+    int at[PIXELS * 4], ok = 1;
+    uint16_t wide[PIXELS + 1]; /* the map, 1 or 2 bytes a pixel */
+    uint8_t *map = (uint8_t *)wide;
+    for (size_t i = 0; i < CELLS * ld; i++) row[i] = (float)(dice(9)) - 4; /* many ties */
+    row[dice((uint32_t)(CELLS * ld))] = NAN;
+    for (int i = 0; i < PIXELS * taps; i++) at[i] = (int)dice(CELLS), coef[i] = (float)dice(3);
+    map[PIXELS * bytes] = 77;
+    pass->labels(map, bytes, PIXELS, row, ld, at, coef, taps, classes);
+    for (int x = 0; x < PIXELS; x++) {
+        float best = -INFINITY;
+        const int got = bytes == 2 ? wide[x] : map[x];
+        int winner = 0;
+        for (int c = 0; c < classes; c++) {
+            float v = 0;
+            for (int t = 0; t < taps; t++)
+                v = fmaf(coef[x * taps + t], row[(size_t)at[x * taps + t] * ld + (size_t)c], v);
+            if (v > best) best = v, winner = c;
+        }
+        ok &= got == winner;
+    }
+    ok &= map[PIXELS * bytes] == 77;
+    free(row), free(coef);
+    return ok;
+}
+
+static void test_labels(void)
+{
+    int ok = 1;
+    for (int classes = 1; classes <= 50; classes++)
+        for (int taps = 1; taps <= 4; taps++) ok &= labels_case(classes, taps, 1 + classes % 2);
+    ok &= labels_case(150, 2, 1) && labels_case(1000, 4, 2);
+    report("labels", ok);
+}
+
+/* --- all -------------------------------------------------------------------------------------- */
+
+static void test_choice(void)
+{
+    const float zero = 0.0f, other = -0.0f;
+    report("a flipped bit is seen", !same(&zero, &other, 1));
+    report("the best pass exists", swin__choose(0) != NULL);
+    report("an unknown pass does not", swin__choose(99) == NULL);
+}
+
+int main(void)
+{
+    spec = pass = swin__choose(SWIN__SCALAR);
+    test_choice();
+    for (int cpu = SWIN__SCALAR; cpu <= SWIN__AVX512; cpu++) {
+        pass = swin__choose(cpu);
+        if (!pass) continue;
+        state = 1;
+        test_gemm();
+        test_gelu();
+        test_exp();
+        test_rows();
+        test_moves();
+        test_winograd();
+        test_labels();
+    }
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed != 0;
+}
