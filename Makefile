@@ -20,6 +20,8 @@ STRICT  = -std=c99 -Wall -Wextra -Wpedantic -Wconversion -Wshadow
 COMPILE = $(CC) $(STRICT) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS)
 LIBS    = -lm -lpthread
 VENV    = build/venv
+ENGINES = build/venv-bench
+BENCH   =
 VERSION = $(shell sed -n '1s/.*swin.h - v\([0-9.]*\).*/\1/p' swin.h)
 
 # $(call need,CHECK,PACKAGES): installs Debian packages unless CHECK succeeds.
@@ -64,8 +66,20 @@ test: all $(VENV)/.ready
 	$(call need,echo '\#include <simde/x86/avx512.h>' | $(CC) -E -,libsimde-dev)
 	$(VENV)/bin/python tests/run
 
-bench: all
-	$(PYTHON) tools/bench/run.py
+# The benchmark's own interpreter and packages; an engine that does not install is not compared.
+$(ENGINES)/.ready: tools/bench/requirements.txt tools/bench/engines.txt | build
+	$(call need,$(PYTHON) -c 'import ensurepip; import venv',python3-venv)
+	$(PYTHON) -m venv --clear $(ENGINES)
+	$(ENGINES)/bin/pip install --quiet --disable-pip-version-check -r tools/bench/requirements.txt
+	@while read engine; do \
+	    $(ENGINES)/bin/pip install --quiet --disable-pip-version-check "$$engine" \
+	        || echo "$$engine does not install here"; \
+	done < tools/bench/engines.txt
+	@touch $@
+
+# BENCH='--quick' and other options of tools/bench/bench.py
+bench: build/bench build/tensor $(ENGINES)/.ready
+	$(ENGINES)/bin/python tools/bench/bench.py $(BENCH)
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/bin

@@ -1,0 +1,231 @@
+#!/usr/bin/env python3
+"""Measures swin.h beside other engines: the same models, the same machine, in turns.
+
+    bench.py [--quick] [--models uper,glam,...] [--peers onnxruntime,...] [--threads 1,2] [--runs N]
+
+Every engine is a process of its own. It first runs a work once, which gives the time from the
+start of the process to the first result, and its outputs are compared with PyTorch's: who
+disagrees is not timed. Then all run in turns, A B C A B C ...; only the one whose turn it is is
+awake, and medians count. Writes results.json, table.md and plot.svg to build/benchmark.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import signal
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+import report
+from works import ROOT, WORKS
+
+BUILD = ROOT / "build"
+FOLDER = BUILD / "benchmark"
+TOOLS = ROOT / "tools"
+SWIN = "swin"
+PEERS = ["onnxruntime", "openvino", "torch", "torch-compile", "mnn", "ncnn"]
+LARGEST_DIFFERENCE = 1e-3       # of floats, as a share of the largest value
+MOST_PIXELS = 1e-3              # share of a class map that may differ: near ties
+
+
+class Failed(Exception):
+    pass
+
+
+class Engine:
+    """A process that has run a work once and now sleeps until it is asked for another run."""
+
+    def __init__(self, command):
+        start = time.monotonic()
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True)
+        line = self.process.stdout.readline()
+        self.first_seconds = time.monotonic() - start
+        if not line:
+            reasons = self.process.communicate()[1].strip().splitlines() or ["it ended at once"]
+            raise Failed(reasons[-1])
+        self.facts = json.loads(line)
+
+    def sleep(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def run(self):
+        """Milliseconds of one run."""
+        self.process.send_signal(signal.SIGCONT)
+        print(file=self.process.stdin, flush=True)
+        line = self.process.stdout.readline()
+        if not line:
+            raise Failed("it ended while it was timed")
+        self.sleep()
+        return float(line)
+
+    def peak_bytes(self):
+        """The most memory it ever had; None where the system does not tell."""
+        try:
+            status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        except OSError:
+            return None
+        return 1024 * next(int(line.split()[1]) for line in status.splitlines()
+                           if line.startswith("VmHWM"))
+
+    def end(self):
+        self.process.kill()
+        self.process.communicate()
+
+
+def call(*command):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    if done.returncode:
+        raise Failed((done.stderr.strip().splitlines() or ["no reason given"])[-1])
+    return done.stdout
+
+
+def prepare(name):
+    """The folder with everything that the engines need for a work; made once."""
+    folder = FOLDER / name
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "work.onnx").exists():
+        call(sys.executable, TOOLS / "bench" / "works.py", name, folder)
+    if not (folder / "model.swin").exists():
+        call(sys.executable, TOOLS / "convert.py", folder / "model.pth",
+             "-o", folder / "model.swin")
+    return folder
+
+
+def start(engine, work, folder, threads):
+    if engine != SWIN:
+        return Engine([sys.executable, TOOLS / "bench" / "peers.py", engine, folder, str(threads)])
+    command = [BUILD / "bench", folder / "model.swin", folder / "picture.npy", "--serve",
+               "--threads", str(threads), "--outputs", work.outputs]
+    return Engine(command + (["--from", work.start] if work.start else []))
+
+
+def outputs_of(engine, work, folder):
+    if engine != SWIN:
+        with np.load(folder / f"{engine}.npz") as arrays:
+            return [arrays[name] for name in arrays.files]
+    call(BUILD / "tensor", folder / "model.swin", folder / "picture.npy", folder / "swin")
+    names = ([f"feature{i}" for i in range(4)] if work.outputs == "features" else [work.outputs])
+    return [np.load(folder / f"swin.{name}.npy") for name in names]
+
+
+def difference(engine, work, folder):
+    """From PyTorch's outputs: the largest one, or the share of pixels that are of another class."""
+    with np.load(folder / "expected.npz") as arrays:
+        expected = [arrays[name] for name in arrays.files]
+    found = outputs_of(engine, work, folder)
+    if [f.size for f in found] != [e.size for e in expected]:
+        raise Failed("its outputs have other shapes")
+    pairs = [(f.reshape(e.shape), e) for f, e in zip(found, expected)]
+    if work.outputs == "classes":
+        worst, limit = max(float((f != e).mean()) for f, e in pairs), MOST_PIXELS
+    else:
+        worst = max(float(np.abs(f - e).max() / np.abs(e).max()) for f, e in pairs)
+        limit = LARGEST_DIFFERENCE
+    if not worst <= limit:
+        raise Failed(f"its outputs disagree: {worst:.1e}")
+    return worst
+
+
+def machine_peak(cpu, threads):
+    """GFLOP/s of an instruction set; None for those without a known peak."""
+    lines = call(BUILD / "bench", "--peak", "--threads", threads).splitlines()
+    return {name: float(rate) for name, rate in map(str.split, lines)}.get(cpu)
+
+
+def measure(name, engines, threads, runs):
+    """Rows of results: one for each engine."""
+    work, folder = WORKS[name], prepare(name)
+    rows, awake = {}, {}
+    try:
+        for engine in engines:
+            row = rows[engine] = dict(work=name, engine=engine, threads=threads)
+            try:
+                awake[engine] = start(engine, work, folder, threads)
+                awake[engine].sleep()
+                row.update(awake[engine].facts, first_seconds=awake[engine].first_seconds,
+                           difference=difference(engine, work, folder))
+            except Failed as reason:
+                row["failed"] = str(reason)
+                if engine in awake:
+                    awake.pop(engine).end()
+                print(f"  {engine}: {reason}", flush=True)
+        peaks = []
+        times = {engine: [] for engine in awake}
+        for _ in range(runs):
+            peaks.append(machine_peak(rows[SWIN].get("cpu"), threads))
+            for engine in awake:
+                times[engine].append(awake[engine].run())
+        for engine in awake:
+            rows[engine].update(ms=statistics.median(times[engine]), times=times[engine],
+                                peak_bytes=awake[engine].peak_bytes())
+        if all(peaks):
+            rows[SWIN]["machine_gflops"] = statistics.median(peaks)
+    finally:
+        for engine in awake.values():
+            engine.end()
+    return list(rows.values())
+
+
+def processor():
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.machine()
+
+
+def arguments():
+    def words(allowed):
+        def read(text):
+            unknown = set(text.split(",")) - set(allowed)
+            if unknown:
+                raise argparse.ArgumentTypeError(f"no {', '.join(unknown)}: {', '.join(allowed)}")
+            return text.split(",")
+        return read
+
+    def numbers(text):
+        return [int(n) for n in text.split(",")]
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true",
+                        help="Swin-T + UPerNet and ONNX Runtime alone, 3 runs")
+    parser.add_argument("--models", type=words(WORKS), help=f"of {', '.join(WORKS)}")
+    parser.add_argument("--peers", type=words(PEERS), help=f"of {', '.join(PEERS)}")
+    parser.add_argument("--threads", type=numbers, metavar="N,N",
+                        default=[1, 2] if (os.cpu_count() or 1) > 1 else [1])
+    parser.add_argument("--runs", type=int)
+    chosen = parser.parse_args()
+    chosen.models = chosen.models or (["uper"] if chosen.quick else list(WORKS))
+    chosen.peers = chosen.peers or (["onnxruntime"] if chosen.quick else PEERS)
+    chosen.runs = chosen.runs or (3 if chosen.quick else 7)
+    return chosen
+
+
+def main():
+    chosen = arguments()
+    rows = []
+    for name in chosen.models:
+        for threads in chosen.threads:
+            print(f"{WORKS[name].title}, {threads} threads", flush=True)
+            measured = measure(name, [SWIN] + chosen.peers, threads, chosen.runs)
+            for row in measured:
+                if "ms" in row:
+                    print(f"  {row['engine']:14}{row['ms']:10.1f} ms", flush=True)
+            rows += measured
+            facts = dict(processor=processor(), runs=chosen.runs, rows=rows)
+            (FOLDER / "results.json").write_text(json.dumps(facts, indent=1))
+            titles = {key: work.title for key, work in WORKS.items()}
+            (FOLDER / "table.md").write_text(report.table(facts, titles))
+            (FOLDER / "plot.svg").write_text(report.plot(facts, titles))
+    print(f"\n{(FOLDER / 'table.md').read_text()}\nThe plot is {FOLDER / 'plot.svg'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+"""works.py NAME FOLDER - writes what the engines need for one work of the benchmark into FOLDER:
+
+    model.pth       the whole model's weights, random but the same every time, for tools/convert.py
+    picture.npy     its input [3,H,W]
+    work.pt         what the peers run: the model, or for a part of it that part alone
+    work.onnx       the same for ONNX, at its fixed size
+    input.npy       the input of work.pt
+    expected.npz    its outputs, from PyTorch in float32
+"""
+
+import dataclasses
+import json
+import pathlib
+import sys
+from unittest import mock
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+import models  # noqa: E402
+
+UPER = dict(type="UPerHead", channels=512, classes=150)
+GLAM = dict(tokens=10, pe_rows=[4096, 2048, 1024, 512])
+STREET = json.loads((ROOT / "weights" / "street.json").read_text())["model"]
+
+
+@dataclasses.dataclass
+class Work:
+    title: str
+    outputs: str                # logits, classes or features
+    backbone: dict
+    head: dict = None
+    size: tuple = (512, 512)    # of the picture: width, height
+    start: str = None           # a part: begins with the step of swin.h of this name, and takes
+    takes: str = None           # what the model has computed before: features or logits
+
+
+WORKS = {
+    "uper": Work("Swin-T + UPerNet to logits, 512x512", "logits", {}, UPER),
+    "uper-classes": Work("Swin-T + UPerNet to the class map, 512x512", "classes", {}, UPER),
+    "backbone": Work("Swin-T backbone, 512x512", "features", {}),
+    "glam": Work("GLAM-Swin-T g=10 + UPerNet to logits, 512x512", "logits", GLAM, UPER),
+    "street": Work("the shipped model (street) to the class map, 480x360", "classes",
+                   STREET["backbone"], STREET["head"], size=(480, 360)),
+    "convolution": Work(
+        "3x3 convolution 512 to 512 channels, 128x128", "logits",
+        dict(embed_dim=512, depths=(1,), num_heads=(16,), mlp_ratio=0.0625, out_indices=(0,)),
+        dict(type="FCNHead", channels=512, classes=16, num_convs=1, concat_input=False),
+        start="conv", takes="features"),
+    "labels": Work(
+        "150 classes upsampled 128x128 to 512x512, and the best of them", "classes",
+        dict(embed_dim=32, depths=(1,), num_heads=(1,), out_indices=(0,)),
+        dict(type="FCNHead", channels=32, classes=150, num_convs=0, concat_input=False),
+        start="labels", takes="logits"),
+}
+
+
+class Task(nn.Module):
+    """What is timed: from the picture, or from what the model computed before, to the outputs."""
+
+    def __init__(self, model, work):
+        super().__init__()
+        self.work = work
+        self.backbone = None if work.takes else model.backbone
+        self.head = None if work.takes == "logits" else model.decode_head
+
+    def forward(self, x):
+        if self.backbone:
+            x = self.backbone(x)
+        if self.work.outputs == "features":
+            return tuple(x)
+        if self.head:
+            x = self.head([x] if self.work.takes else x)
+        if self.work.outputs == "logits":
+            return x
+        width, height = self.work.size
+        return F.interpolate(x, (height, width), mode="bilinear").argmax(1)
+
+
+def plain_attention(q, k, v, bias):
+    """Attention as two products, as the exporter knows its own only for four dimensions."""
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    return (scores if bias is None else scores + bias).softmax(-1) @ v
+
+
+def export(task, x, outputs, path):
+    names = [f"output{i}" for i in range(len(outputs))]
+    with mock.patch.object(F, "scaled_dot_product_attention", plain_attention):
+        torch.onnx.export(task, (x,), path, input_names=["input"], output_names=names,
+                          opset_version=20, external_data=False, dynamo=True, verbose=False)
+
+
+def make_model(work):
+    torch.manual_seed(0)
+    model = models.Segmentor(work.backbone, work.head).eval()
+    for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
+        nn.init.normal_(norm.running_mean, std=0.1)     # as after some training
+        nn.init.uniform_(norm.running_var, 0.5, 1.5)
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.normal_(norm.bias, std=0.1)
+    return model
+
+
+@torch.inference_mode()
+def write(work, folder):
+    model = make_model(work)
+    torch.save({"state_dict": model.state_dict()}, folder / "model.pth")
+    picture = torch.randn(1, 3, *work.size[::-1])
+    np.save(folder / "picture.npy", picture[0].numpy())
+    features, logits = model(picture)
+    x = {None: picture, "features": features[0], "logits": logits}[work.takes].contiguous()
+    np.save(folder / "input.npy", x.numpy())
+    task = Task(model, work).eval()
+    torch.save(task, folder / "work.pt")
+    outputs = task(x)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    np.savez(folder / "expected.npz", *(o.numpy() for o in outputs))
+    export(task, x, outputs, folder / "work.onnx")
+
+
+if __name__ == "__main__":
+    write(WORKS[sys.argv[1]], pathlib.Path(sys.argv[2]))
