@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """peers.py ENGINE FOLDER THREADS - runs a work of works.py in another engine, for bench.py.
 
-Loads the work and runs it once, writes the outputs to FOLDER/ENGINE.npz and prints a line of JSON;
-then runs once more for each line of standard input and answers with the milliseconds.
+Loads the work, runs it once and prints a line of JSON. Then each line of standard input is
+answered by one: "run" by the milliseconds of a run, "save" when FOLDER/ENGINE.npz has the outputs.
 """
 
 import json
@@ -146,8 +146,11 @@ def main(engine, folder, threads):
     ran = time.perf_counter()
     print(json.dumps({"made_ms": 1e3 * (loaded - start), "first_ms": 1e3 * (ran - loaded)}),
           file=answers)
-    np.savez(folder / f"{engine}.npz", *outputs)
-    for _ in sys.stdin:
+    for line in sys.stdin:
+        if line.strip() == "save":
+            np.savez(folder / f"{engine}.npz", *outputs)
+            print("saved", file=answers)
+            continue
         start = time.perf_counter()
         run()
         print(1e3 * (time.perf_counter() - start), file=answers)
