@@ -600,9 +600,10 @@ def test_many_classes_get_an_ignore_label_beyond_them():
 
 def test_preprocessing_options():
     d = convert_state(SMALL, "--mean", "1,2,3", "--std", "4,5,8", "--bgr", "--size", "640",
-                      "--align-corners").description
+                      "--antialias", "--align-corners").description
     assert d["mean"] == [1, 2, 3] and d["scale"] == [0.25, 0.2, 0.125] and d["bgr"] == 1
     assert (d["resize_rule"], d["resize_a"]) == (canonical.LONGEST_SIDE, 640)
+    assert d["resize_filter"] == canonical.ANTIALIASED
     assert d["align_corners"] == 1
     d = convert_state(SMALL, "--no-align-corners", "--no-bgr",
                       config=MODEL_TEXT % (False, False, True)).description

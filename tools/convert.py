@@ -91,6 +91,9 @@ def parse_arguments(arguments):
                           help="the network's first plane is blue")
     pictures.add_argument("--size", type=typed(side, f"1..{canonical.MAX_SIDE}"), metavar="N",
                           help="pictures are resized to this longest side")
+    pictures.add_argument("--antialias", action="store_true",
+                          help="shrinking averages what a pixel covers; without it, as OpenCV does, "
+                               "it interpolates four pixels")
     notes = parser.add_argument_group("notes that travel with the model")
     notes.add_argument("--name")
     notes.add_argument("--licence", metavar="TEXT")
@@ -127,6 +130,8 @@ def apply_preprocessing(d, options):
         d["bgr"] = int(options.bgr)
     if options.size:
         d.update(resize_rule=canonical.LONGEST_SIDE, resize_a=options.size, resize_b=0)
+    if options.antialias:
+        d["resize_filter"] = canonical.ANTIALIASED
 
 
 def apply_notes(model, options):

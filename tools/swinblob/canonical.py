@@ -14,6 +14,7 @@ PLAIN, ROWS, PANELS = 0, 1, 2
 PATCH_NORM, QKV_BIAS, POSITION, MERGE_NORM = 1, 2, 4, 8
 NO_HEAD, UPERHEAD, FCNHEAD = 0, 1, 2
 KEEP_SIZE, FIT_SIDES, LONGEST_SIDE, SHORTEST_SIDE, EXACT_SIZE = range(5)
+BILINEAR, ANTIALIASED = range(2)
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -41,7 +42,7 @@ def new_description():
         pool_scale=[0] * 8, convs=0, conv_kernel=0, conv_concat=0, neck_channels=0,
         neck_convs=[0] * 4, ignore_label=255,
         mean=list(IMAGENET_MEAN), scale=[1 / s for s in IMAGENET_STD], bgr=0,
-        resize_rule=KEEP_SIZE, resize_a=0, resize_b=0, resize_filter=0, resize_round=1,
+        resize_rule=KEEP_SIZE, resize_a=0, resize_b=0, resize_filter=BILINEAR, resize_round=1,
         mode=0, crop_h=0, crop_w=0, stride_h=0, stride_w=0, reference=[0] * 8)
 
 
