@@ -57,12 +57,13 @@ typedef struct options {
     int size, threads;
     double opacity;
     swin_cpu cpu;
-    char **images;              /* argv, reordered: the images first */
+    char **images;              /* in argv, moved to its front */
     int count;
 } options;
 
 static int fail(int status, const char *what, const char *why)
 {
+    progress_clear();
     fprintf(stderr, "segment: %s: %s\n", what, why);
     return status;
 }
@@ -70,15 +71,20 @@ static int fail(int status, const char *what, const char *why)
 /* -------------------------------------------------------------------------- */
 /* the command line                                                           */
 
-/* Long names, '-' and their letter, or 0; `takes` says whether a value follows. */
-static const struct option { const char *name; char letter; int takes; } option_list[] = {
-    { "model", 'm', 1 }, { "output", 'o', 1 }, { "overlay", 0, 0 }, { "mask", 0, 0 },
-    { "ids", 0, 0 }, { "json", 0, 0 }, { "opacity", 0, 1 }, { "size", 0, 1 }, { "threads", 0, 1 },
-    { "cpu", 0, 1 }, { "quiet", 'q', 0 }, { "self-test", 0, 0 }, { "record", 0, 0 },
-    { "help", 'h', 0 }, { "version", 0, 0 },
-};
 enum { O_MODEL, O_OUTPUT, O_OVERLAY, O_MASK, O_IDS, O_JSON, O_OPACITY, O_SIZE, O_THREADS, O_CPU,
        O_QUIET, O_SELF_TEST, O_RECORD, O_HELP, O_VERSION, O_COUNT };
+
+/* Each option's name, its letter or 0, and whether a value follows. */
+static const struct option { const char *name; char letter; int takes; } option_list[O_COUNT] = {
+    [O_MODEL] = { "model", 'm', 1 },    [O_OUTPUT] = { "output", 'o', 1 },
+    [O_OVERLAY] = { "overlay", 0, 0 },  [O_MASK] = { "mask", 0, 0 },
+    [O_IDS] = { "ids", 0, 0 },          [O_JSON] = { "json", 0, 0 },
+    [O_OPACITY] = { "opacity", 0, 1 },  [O_SIZE] = { "size", 0, 1 },
+    [O_THREADS] = { "threads", 0, 1 },  [O_CPU] = { "cpu", 0, 1 },
+    [O_QUIET] = { "quiet", 'q', 0 },    [O_SELF_TEST] = { "self-test", 0, 0 },
+    [O_RECORD] = { "record", 0, 0 },    [O_HELP] = { "help", 'h', 0 },
+    [O_VERSION] = { "version", 0, 0 },
+};
 
 /* The option that `arg` names, as -m, -mVALUE, --model or --model=VALUE; *value is its VALUE. */
 static int find_option(const char *arg, const char **value)
@@ -172,7 +178,7 @@ static int parse_options(options *o, int argc, char **argv)
     int only_images = 0;
     o->opacity = 0.5;
     o->threads = processor_count();
-    o->images = argv;
+    o->images = argv + 1;
     for (int i = 1; i < argc; i++) {
         char *arg = argv[i];
         if (only_images || arg[0] != '-' || !arg[1]) {
@@ -675,7 +681,7 @@ static int self_test(const options *o, runner *r, const char *model_path)
     swin_reference expected = r->model->config.reference;
     if (!expected.present)
         return fail(MODEL, model_path, "holds no reference to test against (--record stores one)");
-    for (int cpu = SWIN_CPU_BEST + 1; cpu < CPU_COUNT; cpu++) {
+    for (int cpu = CPU_COUNT - 1; cpu > SWIN_CPU_BEST; cpu--) {
         if (o->cpu ? o->cpu != (swin_cpu)cpu : !swin_cpu_available((swin_cpu)cpu)) continue;
         swin_reference found = expected;
         swin_error error;

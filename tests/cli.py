@@ -468,6 +468,32 @@ def test_self_test_finds_one_wrong_bit(model, tmp_path):
     refused(run(SEGMENT, "-m", path, "--self-test"), 3, "other bits")
 
 
+# make ---------------------------------------------------------------------------------------------
+
+def make(target, *arguments):
+    r = run("make", "-C", ROOT, target, *arguments)
+    assert r.returncode == 0, r.stderr.decode()
+    return r.stdout.decode()
+
+
+def test_make_demo():
+    said = make("demo").splitlines()
+    for photo in PHOTO.parent.glob("*_*.jpg"):
+        path = f"build/demo/{photo.stem}.overlay.png"
+        assert path in said and load(ROOT / path).shape == load(photo).shape
+
+
+def test_make_install(tmp_path, picture):
+    make("install", f"DESTDIR={tmp_path}", "PREFIX=/opt/swin")
+    prefix = tmp_path / "opt/swin"
+    package = (prefix / "lib/pkgconfig/swin.pc").read_text()
+    version = run(prefix / "bin/segment", "--version").stdout.split()[1].decode()
+    assert f"\nVersion: {version}\n" in package and package.startswith("prefix=/opt/swin\n")
+    assert (prefix / "include/swin.h").read_bytes() == (ROOT / "swin.h").read_bytes()
+    clean = {k: v for k, v in os.environ.items() if k != "SWIN_MODEL"}
+    assert run(prefix / "bin/segment", picture, env=clean).returncode == 0
+
+
 # build/tensor -------------------------------------------------------------------------------------
 
 @pytest.fixture
