@@ -5,8 +5,8 @@
 
 Every engine is a process of its own. It first runs a work once, which gives the time from the
 start of the process to the first result, and its outputs are compared with PyTorch's: who
-disagrees is not timed. Then all run in turns, A B C A B C ...; only the one whose turn it is is
-awake, and medians count. Writes results.json, table.md and plot.svg to build/benchmark.
+disagrees is not timed. Then all run in turns, A B C A B C ...; the others sleep meanwhile, and
+medians count. Writes results.json, table.md and plot.svg to build/benchmark.
 """
 
 import argparse
@@ -35,6 +35,7 @@ PEERS = ["onnxruntime", "openvino", "torch", "torch-compile", "mnn", "ncnn"]
 # MNN's Winograd convolutions come to 2e-3 on random weights; that is reported, and no other model.
 OWN_DIFFERENCE = {"logits": 5e-5, "features": 1e-4}
 PEERS_DIFFERENCE = 1e-2
+TURN_MS, TURN_RUNS = 500, 10    # short works run several times a turn; the first one wakes up
 MOST_PIXELS = 1e-3              # share of a class map that near ties may turn
 
 
@@ -43,7 +44,7 @@ class Failed(Exception):
 
 
 class Engine:
-    """A process that has run a work once and now sleeps until it is asked for another run."""
+    """A process that has run a work once and takes turns with others, asleep between them."""
 
     def __init__(self, command):
         self.errors = tempfile.TemporaryFile("w+")
@@ -54,21 +55,30 @@ class Engine:
         self.first_seconds = time.monotonic() - start
 
     def answer(self):
-        """Its next line of output; then it sleeps."""
+        """Its next line of output."""
         line = self.process.stdout.readline()
         if not line:
             self.process.wait()
             self.errors.seek(0)
             reasons = self.errors.read().strip().splitlines()
             raise Failed(reasons[-1] if reasons else "it ended without a word")
-        self.process.send_signal(signal.SIGSTOP)
         return line
 
     def ask(self, what):
-        """Wakes it for one answer: the milliseconds of a "run"."""
-        self.process.send_signal(signal.SIGCONT)
         print(what, file=self.process.stdin, flush=True)
         return self.answer()
+
+    def sleep(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def turn(self):
+        """Milliseconds of a run, the median of several where they are short; then it sleeps."""
+        self.process.send_signal(signal.SIGCONT)
+        times = [float(self.ask("run"))]
+        while sum(times) < TURN_MS and len(times) < TURN_RUNS:
+            times.append(float(self.ask("run")))
+        self.sleep()
+        return statistics.median(times[1:] or times)
 
     def peak_bytes(self):
         """The most memory it ever had; None where the system does not tell."""
@@ -164,9 +174,10 @@ def measure(name, engines, threads, runs):
         process = processes[engine] = start(engine, work, folder, threads)
         row.update(process.facts, first_seconds=process.first_seconds, times=[],
                    difference=difference(engine, process, work, folder))
+        process.sleep()
 
     def turn(engine, row):
-        row["times"].append(float(processes[engine].ask("run")))
+        row["times"].append(processes[engine].turn())
 
     try:
         for engine in engines:
