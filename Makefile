@@ -51,7 +51,7 @@ demo: build/segment
 	build/segment -m weights/street.swin -o build/demo/ examples/photos/*.jpg
 	@echo; echo "The pictures are in build/demo:"; ls build/demo/*.png
 
-# The newest interpreter and packages are not what is tested: tests/requirements.txt pins them.
+# The tests' own interpreter, with the packages that tests/requirements.txt pins.
 $(VENV)/.ready: tests/requirements.txt | build
 	$(call need,$(PYTHON) -c 'import ensurepip; import venv',python3-venv)
 	$(PYTHON) -m venv --clear $(VENV)
