@@ -1,0 +1,919 @@
+/* tests/api.c - what swin.h promises to the program around it: memory, threads, slices, errors, and
+   the same bits whatever of them is used
+
+   cc -std=c99 -O2 tests/api.c -lm -lpthread && ./a.out      (also with -DSWIN_DEBUG) */
+
+#define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* The easy tier's memory is counted and can be made to run out; nothing else may allocate. */
+static int held, allocations, failing;
+
+static void *counted_malloc(size_t size)
+{
+    void *p = ++allocations == failing || size > (size_t)1 << 40 ? NULL : malloc(size);
+    held += p != NULL;
+    return p;
+}
+
+static void counted_free(void *p)
+{
+    held -= p != NULL;
+    free(p);
+}
+
+#define SWIN_MALLOC(size) counted_malloc(size)
+#define SWIN_FREE(p) counted_free(p)
+#define SWIN_IMPLEMENTATION
+#include "../swin.h"
+#include "model.h"
+
+static int passed, failed;
+
+static void report(const char *what, int ok)
+{
+    printf("%s: %s\n", what, ok ? "ok" : "FAILED");
+    fflush(stdout);
+    if (ok) passed++;
+    else failed++;
+}
+
+static blob blobs[MODELS];
+static swin_model models[MODELS];
+
+/* --- one run, in exactly the memory it asks for ----------------------------------------------- */
+
+typedef struct session { swin_context *c; void *memory; size_t size; } session;
+
+static swin_desc desc_of(int w, int h)
+{
+    swin_desc d;
+    memset(&d, 0, sizeof d);
+    d.width = w;
+    d.height = h;
+    return d;
+}
+
+/* All outputs of the model; a failure to start ends the tests. */
+static session start(const swin_model *m, swin_desc d)
+{
+    session s;
+    swin_error e;
+    d.outputs = m->config.head ? SWIN_CLASSES | SWIN_LOGITS | SWIN_FEATURES : SWIN_FEATURES;
+    s.size = swin_workspace_size(m, &d, &e);
+    s.memory = need(s.size);
+    if (!s.size || swin_init(&s.c, m, &d, s.memory, s.size, &e)) {
+        printf("%s\n", e.text);
+        exit(1);
+    }
+    return s;
+}
+
+static uint64_t hash(uint64_t h, const void *data, size_t size)
+{
+    const unsigned char *bytes = (const unsigned char *)data;
+    for (size_t i = 0; i < size; i++) h = (h ^ bytes[i]) * 0x100000001b3u;
+    return h;
+}
+
+static float element(swin_tensor t, int c, int y, int x)
+{
+    return t.data[(size_t)c * t.channel + (size_t)y * t.row + (size_t)x * t.pixel];
+}
+
+static uint64_t hash_tensor(uint64_t h, swin_tensor t)
+{
+    for (int c = 0; c < t.channels; c++)
+        for (int y = 0; y < t.height; y++)
+            for (int x = 0; x < t.width; x++) {
+                const float value = element(t, c, y, x);
+                h = hash(h, &value, sizeof value);
+            }
+    return h;
+}
+
+/* Every bit of every result; 0 where a number is not finite. */
+static uint64_t results(const swin_context *c)
+{
+    const swin_map map = swin_classes(c);
+    uint64_t h = hash_tensor(0xcbf29ce484222325u, swin_logits(c));
+    for (int i = 0; i < 4; i++) h = hash_tensor(h, swin_feature(c, i));
+    for (int i = 0; i < 4; i++) {
+        const swin_tensor t = swin_feature(c, i);
+        for (int y = 0; y < t.height; y++)
+            for (int x = 0; x < t.width; x++)
+                if (!(fabsf(element(t, 0, y, x)) < 1e30f)) return 0;
+    }
+    return map.data ? hash(h, map.data, (size_t)(map.width * map.height * map.bytes)) : h;
+}
+
+static swin_image picture(const unsigned char *rgb, int w, int h)
+{
+    swin_image in;
+    memset(&in, 0, sizeof in);
+    in.data = rgb;
+    in.width = w;
+    in.height = h;
+    return in;
+}
+
+/* Segments `in`; 0 when that fails. */
+static uint64_t once(const swin_model *m, swin_desc d, swin_image in)
+{
+    const session s = start(m, d);
+    const swin_status status = swin_run(s.c, &in);
+    const uint64_t h = status ? 0 : results(s.c);
+    if (status) printf("%s: %s\n", swin_status_text(status), swin_error_text(s.c));
+    free(s.memory);
+    return h;
+}
+
+static unsigned char *make_rgb(int w, int h)
+{
+    unsigned char *rgb = (unsigned char *)need((size_t)w * (size_t)h * 3);
+    swin_reference_picture(rgb, w, h, (uint32_t)(w + h));
+    return rgb;
+}
+
+static float largest_difference(swin_tensor a, swin_tensor b)
+{
+    float difference = 0, value = 0;
+    for (int c = 0; c < a.channels; c++)
+        for (int y = 0; y < a.height; y++)
+            for (int x = 0; x < a.width; x++) {
+                difference = fmaxf(difference, fabsf(element(a, c, y, x) - element(b, c, y, x)));
+                value = fmaxf(value, fabsf(element(a, c, y, x)));
+            }
+    return difference / value;
+}
+
+/* --- ways to run tasks ------------------------------------------------------------------------ */
+
+static void reversed(void *user, swin_task task, void *arg, int count)
+{
+    (void)user;
+    for (int i = count - 1; i >= 0; i--) task(arg, i);
+}
+
+static void shuffled(void *user, swin_task task, void *arg, int count)
+{
+    int *order = (int *)need((size_t)count * sizeof *order);
+    (void)user;
+    for (int i = 0; i < count; i++) {
+        const int j = (int)dice((uint32_t)i + 1);
+        order[i] = order[j];
+        order[j] = i;
+    }
+    for (int i = 0; i < count; i++) task(arg, order[i]);
+    free(order);
+}
+
+typedef struct job { swin_task task; void *arg; int index; } job;
+
+static void *do_job(void *arg)
+{
+    const job *j = (const job *)arg;
+    j->task(j->arg, j->index);
+    return NULL;
+}
+
+static void threaded(void *user, swin_task task, void *arg, int count)
+{
+    pthread_t thread[8];
+    job jobs[8];
+    (void)user;
+    for (int i = 0; i < count; i++) {
+        const job j = {task, arg, i};
+        jobs[i] = j;
+        if (pthread_create(&thread[i], NULL, do_job, &jobs[i])) exit(2);
+    }
+    for (int i = 0; i < count; i++) pthread_join(thread[i], NULL);
+}
+
+/* --- the same bits ---------------------------------------------------------------------------- */
+
+static uint64_t in_slices(const swin_model *m, swin_desc d, swin_image in, int tasks)
+{
+    const session s = start(m, d);
+    float before = 0;
+    int steps = 0, ok = swin_begin(s.c, &in) == SWIN_OK && swin_progress(s.c) == 0;
+    swin_status status = SWIN_MORE;
+    while (status == SWIN_MORE) {
+        status = swin_step(s.c, tasks);
+        ok &= swin_progress(s.c) >= before && swin_progress(s.c) <= 1.0001f;
+        before = swin_progress(s.c);
+        steps++;
+    }
+    ok &= status == SWIN_OK && before == 1 && (tasks > 1 || steps > 3);
+    ok &= swin_step(s.c, 1) == SWIN_ARGUMENT;
+    const uint64_t h = ok ? results(s.c) : 0;
+    free(s.memory);
+    return h;
+}
+
+/* Pieces, orders, threads and slices against one run in one piece. */
+static int same_in_pieces(const swin_model *m, swin_desc d, swin_image in, uint64_t expected)
+{
+    static const swin_parallel_for ways[] = {reversed, shuffled, threaded};
+    static const int counts[] = {1, 2, 3, 7}, slices[] = {1, 2, 7};
+    int ok = 1;
+    for (int i = 0; i < 3; i++) ok &= in_slices(m, d, in, slices[i]) == expected;
+    for (int i = 0; i < 4; i++)
+        for (int way = 0; way < 3; way++) {
+            d.tasks = counts[i];
+            d.parallel_for = ways[way];
+            ok &= once(m, d, in) == expected;
+        }
+    return ok & (in_slices(m, d, in, 5) == expected);
+}
+
+static void test_same_bits(void)
+{
+    static const int sizes[][2] = {{1, 1}, {1, 2}, {5, 3}, {97, 31}, {3, 120}, {48, 64}, {65, 33}};
+    for (int which = 0; which < MODELS; which++) {
+        const int wide = which == WIDE_UPER;
+        int sets = 1, pieces = 1, apart = 1;
+        uint64_t last = 0;
+        for (int i = 0; i < (wide ? 1 : 7); i++) {
+            const int w = wide ? 70 : sizes[i][0], h = wide ? 66 : sizes[i][1];
+            unsigned char *rgb = make_rgb(w, h);
+            swin_desc d = desc_of(w, h);
+            d.cpu = SWIN_CPU_SCALAR;
+            const uint64_t expected = once(&models[which], d, picture(rgb, w, h));
+            apart &= expected != 0 && expected != last;
+            last = expected;
+            for (int cpu = SWIN_CPU_BEST; cpu <= SWIN_CPU_AVX512; cpu++) {
+                d.cpu = (swin_cpu)cpu;
+                if (!swin_cpu_available(d.cpu)) continue;
+                sets &= once(&models[which], d, picture(rgb, w, h)) == expected;
+                if (cpu != SWIN_CPU_SCALAR || !wide)
+                    pieces &= same_in_pieces(&models[which], d, picture(rgb, w, h), expected);
+            }
+            free(rgb);
+        }
+        printf("%s ", model_names[which]);
+        report("results depend on the picture and are finite", apart);
+        printf("%s ", model_names[which]);
+        report("same bits on all instruction sets", sets);
+        printf("%s ", model_names[which]);
+        report("same bits in pieces, orders, threads and slices", pieces);
+    }
+}
+
+/* Pictures of another size than the network's input; repeated runs of one context. */
+static void test_again(void)
+{
+    enum { W = 50, H = 37 };
+    unsigned char *rgb = make_rgb(W, H), *other = make_rgb(W, H);
+    int ok = 1;
+    memset(other, 77, W * H);
+    for (int which = 0; which < WIDE_UPER; which++) {
+        swin_desc d = desc_of(31, 60);
+        d.picture_width = W;
+        d.picture_height = H;
+        d.cpu = SWIN_CPU_SCALAR;
+        const uint64_t expected = once(&models[which], d, picture(rgb, W, H));
+        const session s = start(&models[which], desc_of(W, H));
+        const swin_image in = picture(rgb, W, H), in2 = picture(other, W, H);
+        uint64_t first = 0, second = 0;
+        d.cpu = SWIN_CPU_BEST;
+        ok &= expected && same_in_pieces(&models[which], d, picture(rgb, W, H), expected);
+        ok &= swin_run(s.c, &in) == SWIN_OK && (first = results(s.c)) != 0;
+        ok &= swin_run(s.c, &in2) == SWIN_OK && (second = results(s.c)) != first;
+        ok &= swin_run(s.c, &in) == SWIN_OK && results(s.c) == first;
+        ok &= swin_run(s.c, &in2) == SWIN_OK && results(s.c) == second;
+        free(s.memory);
+    }
+    report("repeated runs and resized pictures", ok);
+    free(rgb);
+    free(other);
+}
+
+typedef struct watch { const swin_model *m; swin_image in; uint64_t expected; int ok; } watch;
+
+static void *watched(void *arg)
+{
+    watch *w = (watch *)arg;
+    const session s = start(w->m, desc_of(w->in.width, w->in.height));
+    w->ok = 1;
+    for (int i = 0; i < 20; i++)
+        w->ok &= swin_run(s.c, &w->in) == SWIN_OK && results(s.c) == w->expected;
+    free(s.memory);
+    return NULL;
+}
+
+static void test_two_contexts(void)
+{
+    const swin_model *m = &models[GLAM_UPER];
+    unsigned char *rgb = make_rgb(40, 40), *other = make_rgb(23, 51);
+    watch w[2] = {{m, picture(rgb, 40, 40), 0, 0}, {m, picture(other, 23, 51), 0, 0}};
+    pthread_t thread[2];
+    for (int i = 0; i < 2; i++)
+        w[i].expected = once(m, desc_of(w[i].in.width, w[i].in.height), w[i].in);
+    for (int i = 0; i < 2; i++)
+        if (pthread_create(&thread[i], NULL, watched, &w[i])) exit(2);
+    for (int i = 0; i < 2; i++) pthread_join(thread[i], NULL);
+    report("two contexts on two threads over one model", w[0].ok && w[1].ok);
+    free(rgb);
+    free(other);
+}
+
+/* Plain convolutions against Winograd and taps. */
+static void test_direct(void)
+{
+    const swin_model *m = &models[WIDE_UPER];
+    unsigned char *rgb = make_rgb(70, 66);
+    const swin_image in = picture(rgb, 70, 66);
+    swin_desc d = desc_of(70, 66);
+    const session fast = start(m, d);
+    d.flags = SWIN_DIRECT;
+    const session plain = start(m, d);
+    const int ran = swin_run(fast.c, &in) == SWIN_OK && swin_run(plain.c, &in) == SWIN_OK;
+    const float error = largest_difference(swin_logits(fast.c), swin_logits(plain.c));
+    printf("largest difference %.1e, ", (double)error);
+    report("direct convolutions", ran && error > 0 && error <= 5e-5f);
+    free(fast.memory);
+    free(plain.memory);
+    free(rgb);
+}
+
+/* --- memory ----------------------------------------------------------------------------------- */
+
+/* Any address will do, not a byte around the workspace changes, and one byte less is refused. */
+static void test_workspace(void)
+{
+    enum { AROUND = 128 };
+    const swin_model *m = &models[GLAM_UPER];
+    unsigned char *rgb = make_rgb(21, 18);
+    const swin_image in = picture(rgb, 21, 18);
+    const swin_desc d = desc_of(21, 18);
+    const size_t size = swin_workspace_size(m, &d, NULL);
+    unsigned char *memory = (unsigned char *)need(size + 2 * AROUND);
+    int exact = 1, addresses = 1, around = 1;
+    uint64_t expected = 0;
+    for (size_t off = 0; off <= 64; off++) {
+        unsigned char *at = memory + AROUND / 2 + off;
+        swin_context *c;
+        swin_error e;
+        memset(memory, 0xa5, size + 2 * AROUND);
+        exact &= swin_init(&c, m, &d, at, size - 1, &e) == SWIN_MEMORY && !c && strlen(e.text) > 10;
+        addresses &= swin_init(&c, m, &d, at, size, &e) == SWIN_OK && swin_run(c, &in) == SWIN_OK;
+        const swin_map map = swin_classes(c);
+        const uint64_t h = hash(1, map.data, (size_t)(map.width * map.height));
+        addresses &= !off || h == expected;
+        expected = h;
+        for (unsigned char *p = memory; p < memory + size + 2 * AROUND; p++)
+            around &= (p >= at && p < at + size) || *p == 0xa5;
+    }
+    report("one byte too few is refused", exact);
+    report("a workspace at any address", addresses);
+    report("nothing around the workspace is written", around);
+    swin_desc limited = d;
+    swin_error e;
+    limited.memory_limit = size;
+    int ok = swin_workspace_size(m, &limited, &e) == size;
+    limited.memory_limit = size - 1;
+    ok &= swin_workspace_size(m, &limited, &e) == 0 && e.status == SWIN_MEMORY;
+    report("memory limit", ok);
+    free(memory);
+    free(rgb);
+}
+
+/* The pixels end right before a page that must not be touched, or begin right behind one. */
+static void test_picture_bounds(void)
+{
+    enum { W = 33, H = 30, STRIDE = 3 * W + 5 };
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), bytes = STRIDE * (H - 1) + 3 * W;
+    const size_t room = (bytes + page - 1) / page * page;
+    unsigned char *map = (unsigned char *)mmap(NULL, room + 2 * page, PROT_NONE,
+                                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED || mprotect(map + page, room, PROT_READ | PROT_WRITE)) exit(2);
+    const swin_model *m = &models[FCN_HEAD];
+    unsigned char *rgb = make_rgb(W, H);
+    const uint64_t expected = once(m, desc_of(W, H), picture(rgb, W, H));
+    unsigned char *const places[2] = {map + page, map + page + room - bytes};
+    int ok = 1;
+    for (int up = 0; up < 2; up++)
+        for (int i = 0; i < 2; i++) {
+            swin_image in = picture(up ? places[i] + STRIDE * (H - 1) : places[i], W, H);
+            in.stride = up ? -STRIDE : STRIDE;
+            for (int y = 0; y < H; y++)
+                memcpy(places[i] + (up ? H - 1 - y : y) * STRIDE, rgb + y * 3 * W, 3 * W);
+            ok &= once(m, desc_of(W, H), in) == expected;
+        }
+    report("no byte outside the picture is read", ok);
+    munmap(map, room + 2 * page);
+    free(rgb);
+}
+
+#ifdef SWIN_DEBUG
+/* Writes where it should not while a step runs. */
+static void damaging(void *user, swin_task task, void *arg, int count)
+{
+    **(unsigned char **)user ^= 1;
+    reversed(NULL, task, arg, count);
+}
+
+/* The second half of a workspace holds nothing but buffers and the red zones between them. */
+static void test_debug(void)
+{
+    const swin_model *m = &models[GLAM_UPER];
+    unsigned char *rgb = make_rgb(30, 30), *at;
+    const swin_image in = picture(rgb, 30, 30);
+    swin_desc d = desc_of(30, 30);
+    d.tasks = 2;
+    d.parallel_for = damaging;
+    d.user = &at;
+    const session s = start(m, d);
+    unsigned char *const end = (unsigned char *)s.memory + s.size;
+    int seen = 0;
+    for (size_t off = s.size / 2; off >= 64 && !seen; off -= 64) {
+        at = end - off;
+        seen = swin_run(s.c, &in) == SWIN_CORRUPT;
+    }
+    report("an overrun is reported", seen);
+    blobs[GLAM_UPER].bytes[HEADER + 60] ^= 1;
+    report("a changed model is reported", swin_run(s.c, &in) == SWIN_CORRUPT);
+    blobs[GLAM_UPER].bytes[HEADER + 60] ^= 1;
+    report("the model as it was is fine", swin_run(s.c, &in) == SWIN_OK);
+    free(s.memory);
+    free(rgb);
+}
+#endif
+
+/* --- cancelling ------------------------------------------------------------------------------- */
+
+typedef struct canceller {
+    swin_context *c;
+    int calls, when, elsewhere, asked, answered;
+} canceller;
+
+/* Cancels at one call, itself or by waiting for another thread to do it. */
+static void cancelling(void *user, swin_task task, void *arg, int count)
+{
+    canceller *k = (canceller *)user;
+    if (k->calls++ == k->when) {
+        if (!k->elsewhere) swin_cancel(k->c);
+        __atomic_store_n(&k->asked, 1, __ATOMIC_SEQ_CST);
+        while (k->elsewhere && !__atomic_load_n(&k->answered, __ATOMIC_SEQ_CST)) sched_yield();
+    }
+    reversed(NULL, task, arg, count);
+}
+
+static void *cancel_when_asked(void *arg)
+{
+    canceller *k = (canceller *)arg;
+    while (!__atomic_load_n(&k->asked, __ATOMIC_SEQ_CST)) sched_yield();
+    swin_cancel(k->c);
+    __atomic_store_n(&k->answered, 1, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+static void test_cancel(void)
+{
+    unsigned char *rgb = make_rgb(60, 44);
+    const swin_image in = picture(rgb, 60, 44);
+    const uint64_t expected = once(&models[GLAM_UPER], desc_of(60, 44), in);
+    for (int elsewhere = 0; elsewhere < 2; elsewhere++) {
+        int ok = 1;
+        for (int when = 0; when < 8; when++) {
+            canceller k = {NULL, 0, when, elsewhere, 0, 0};
+            swin_desc d = desc_of(60, 44);
+            d.tasks = 3;
+            d.parallel_for = cancelling;
+            d.user = &k;
+            const session s = start(&models[GLAM_UPER], d);
+            pthread_t thread;
+            k.c = s.c;
+            if (elsewhere && pthread_create(&thread, NULL, cancel_when_asked, &k)) exit(2);
+            ok &= swin_run(s.c, &in) == SWIN_CANCELLED && k.calls == when + 1;
+            ok &= swin_step(s.c, 1) == SWIN_ARGUMENT && strlen(swin_error_text(s.c)) > 10;
+            if (elsewhere) pthread_join(thread, NULL);
+            ok &= swin_run(s.c, &in) == SWIN_OK && results(s.c) == expected;
+            free(s.memory);
+        }
+        report(elsewhere ? "cancelled from another thread, then run again"
+                         : "cancelled from parallel_for, then run again", ok);
+    }
+    const session s = start(&models[PLAIN], desc_of(60, 44));
+    int ok = swin_begin(s.c, &in) == SWIN_OK && swin_step(s.c, 1) == SWIN_MORE;
+    swin_cancel(s.c);
+    ok &= swin_step(s.c, 1) == SWIN_CANCELLED;
+    report("cancelled between steps", ok);
+    free(s.memory);
+    free(rgb);
+}
+
+/* --- pictures --------------------------------------------------------------------------------- */
+
+/* Bytes of a pixel, and where its red, green and blue are. */
+static const struct { swin_format format; int bytes, at[3]; } orders[] = {
+    {SWIN_RGB8, 3, {0, 1, 2}}, {SWIN_BGR8, 3, {2, 1, 0}}, {SWIN_RGBA8, 4, {0, 1, 2}},
+    {SWIN_BGRA8, 4, {2, 1, 0}}, {SWIN_GREY8, 1, {0, 0, 0}}};
+
+static void test_formats(void)
+{
+    enum { W = 29, H = 22, PAD = 7 };
+    unsigned char *rgb = make_rgb(W, H), *other = (unsigned char *)need(H * (4 * W + PAD));
+    const swin_model *m = &models[GLAM_UPER];
+    int ok = 1;
+    for (int i = 0; i < 5; i++) {
+        const int bytes = orders[i].bytes, stride = bytes * W + PAD;
+        if (bytes == 1)
+            for (int p = 0; p < W * H; p++) rgb[3 * p + 1] = rgb[3 * p + 2] = rgb[3 * p];
+        for (int y = 0; y < H; y++)
+            for (int x = 0; x < W; x++)
+                for (int k = 0; k < 3; k++)
+                    other[y * stride + x * bytes + orders[i].at[k]] = rgb[(y * W + x) * 3 + k];
+        swin_image in = picture(other, W, H);
+        in.format = orders[i].format;
+        in.stride = stride;
+        ok &= once(m, desc_of(W, H), in) == once(m, desc_of(W, H), picture(rgb, W, H));
+    }
+    report("formats and strides", ok);
+    free(rgb);
+    free(other);
+}
+
+/* Normalised planes, bottom up and apart, give what the pixels give. */
+static void test_planes(void)
+{
+    enum { W = 29, H = 22, LD = W + 3, PLANE = LD * H + 5 };
+    unsigned char *rgb = make_rgb(W, H);
+    float *planes = (float *)need(3 * PLANE * sizeof *planes);
+    int ok = 1;
+    for (int which = 0; which < WIDE_UPER; which++) {
+        const swin_config *g = &models[which].config;
+        for (int k = 0; k < 3; k++)
+            for (int i = 0; i < W * H; i++) {
+                const int color = g->bgr ? 2 - k : k;
+                const float centred = (float)rgb[3 * i + color] - g->mean[color];
+                planes[k * PLANE + (H - 1 - i / W) * LD + i % W] = centred * g->scale[color];
+            }
+        swin_image in = picture(NULL, W, H);
+        in.data = planes + (H - 1) * LD;
+        in.format = SWIN_PLANES;
+        in.stride = -LD * (ptrdiff_t)sizeof(float);
+        in.plane_stride = PLANE * (ptrdiff_t)sizeof(float);
+        ok &= once(&models[which], desc_of(W, H), in)
+              == once(&models[which], desc_of(W, H), picture(rgb, W, H));
+    }
+    report("planes", ok);
+    free(rgb);
+    free(planes);
+}
+
+/* One axis in double arithmetic: a triangle around the output's centre, as wide as the shrinking
+   where antialiased. x has `lines` lines of n values of 3. */
+static void resize_axis(const double *x, int n, double *y, int m, int antialias, size_t step,
+                        int lines, size_t x_line, size_t y_line)
+{
+    const double scale = (double)n / m, wide = antialias && scale > 1 ? scale : 1;
+    for (int o = 0; o < m; o++) {
+        double sum = 0;
+        for (int i = 0; i < n; i++) sum += fmax(0, 1 - fabs(i + 0.5 - (o + 0.5) * scale) / wide);
+        for (int line = 0; line < lines; line++)
+            for (size_t k = 0; k < 3; k++) {
+                double value = 0;
+                for (int i = 0; i < n; i++)
+                    value += fmax(0, 1 - fabs(i + 0.5 - (o + 0.5) * scale) / wide) / sum
+                             * x[(size_t)line * x_line + (size_t)i * step + k];
+                y[(size_t)line * y_line + (size_t)o * step + k] = value;
+            }
+    }
+}
+
+/* The network sees the picture resized and normalised as the model says. */
+static void test_resizing(void)
+{
+    static const int sizes[][4] = {{50, 40, 24, 20}, {20, 17, 61, 33}, {64, 9, 16, 30}};
+    const swin_config *g = &models[FCN_HEAD].config;
+    float worst = 0;
+    for (int i = 0; i < 6; i++) {
+        const int *s = sizes[i / 2], W = s[0], H = s[1], w = s[2], h = s[3], antialias = i % 2;
+        const size_t across = 3 * (size_t)W, narrow = 3 * (size_t)w;
+        unsigned char *rgb = make_rgb(W, H);
+        double *from = (double *)need(across * (size_t)H * sizeof(double));
+        double *between = (double *)need(narrow * (size_t)H * sizeof(double));
+        double *to = (double *)need(narrow * (size_t)h * sizeof(double));
+        float *planes = (float *)need(narrow * (size_t)h * sizeof(float));
+        swin_model m = models[FCN_HEAD];
+        swin_desc d = desc_of(w, h);
+        swin_image in = picture(NULL, w, h);
+        m.config.resize_filter = (uint32_t)antialias;
+        for (int p = 0; p < W * H * 3; p++) from[p] = rgb[p];
+        resize_axis(from, W, between, w, antialias, 3, H, across, narrow);
+        /* columns: each triple of a row is one line, its values a row apart */
+        for (int x = 0; x < w; x++)
+            resize_axis(between + 3 * x, H, to + 3 * x, h, antialias, narrow, 1, 0, 0);
+        for (int p = 0; p < w * h; p++)
+            for (int k = 0; k < 3; k++)
+                planes[k * w * h + p] = (float)((to[3 * p + k] - (double)g->mean[k])
+                                                * (double)g->scale[k]);
+        in.data = planes;
+        in.format = SWIN_PLANES;
+        const session expected = start(&m, d);
+        d.picture_width = W;
+        d.picture_height = H;
+        const session got = start(&m, d);
+        const swin_image pixels = picture(rgb, W, H);
+        if (swin_run(expected.c, &in) || swin_run(got.c, &pixels)) exit(1);
+        worst = fmaxf(worst, largest_difference(swin_logits(expected.c), swin_logits(got.c)));
+        free(expected.memory);
+        free(got.memory);
+        free(rgb);
+        free(from);
+        free(between);
+        free(to);
+        free(planes);
+    }
+    printf("largest difference %.1e, ", (double)worst);
+    report("resizing", worst > 0 && worst <= 5e-5f);
+}
+
+static int sized(const swin_model *m, int w, int h, int longest, int want_w, int want_h)
+{
+    int got_w = 0, got_h = 0;
+    return swin_input_size(m, w, h, longest, &got_w, &got_h, NULL) == SWIN_OK && got_w == want_w
+           && got_h == want_h;
+}
+
+static void test_input_sizes(void)
+{
+    swin_model m = models[GLAM_UPER];
+    swin_config *g = &m.config;
+    swin_error e;
+    int w, h, ok = sized(&m, 640, 479, 0, 640, 479) && sized(&m, 640, 480, 320, 320, 240);
+    ok &= sized(&m, 480, 640, 320, 240, 320) && sized(&m, 1000, 1, 100, 100, 1);
+    g->resize_a = 2048;
+    g->resize_b = 512;
+    g->resize_rule = 1;
+    ok &= sized(&m, 640, 480, 0, 683, 512) && sized(&m, 480, 640, 0, 512, 683);
+    ok &= sized(&m, 4000, 100, 0, 2048, 51);
+    g->resize_rule = 2;
+    ok &= sized(&m, 640, 480, 0, 2048, 1536) && sized(&m, 640, 480, 64, 64, 48);
+    g->resize_rule = 3;
+    g->resize_a = 256;
+    ok &= sized(&m, 640, 480, 0, 341, 256) && sized(&m, 64, 128, 0, 256, 512);
+    g->resize_rule = 4;
+    ok &= sized(&m, 640, 480, 0, 512, 256) && sized(&m, 640, 480, 64, 64, 48);
+    g->resize_rule = 0;
+    ok &= swin_input_size(&m, 0, 5, 0, &w, &h, &e) == SWIN_SIZE && strlen(e.text) > 10;
+    ok &= swin_input_size(&m, 1 << 20, 5, 0, &w, &h, &e) == SWIN_SIZE && strlen(e.text) > 10;
+    ok &= swin_input_size(&m, 9000, 9000, 0, &w, &h, &e) == SWIN_SIZE && strlen(e.text) > 10;
+    ok &= swin_input_size(&m, 5, 5, 20000, &w, &h, &e) == SWIN_SIZE && strlen(e.text) > 10;
+    report("input sizes", ok);
+}
+
+/* --- errors ----------------------------------------------------------------------------------- */
+
+static int refuses(const swin_model *m, swin_desc d, swin_status status)
+{
+    swin_error e = {SWIN_OK, ""};
+    swin_context *c;
+    const int sized_no = swin_workspace_size(m, &d, &e) == 0 && e.status == status
+                         && strlen(e.text) > 10 && swin_workspace_size(m, &d, NULL) == 0;
+    return sized_no && swin_init(&c, m, &d, blobs, 1 << 30, NULL) == status && !c;
+}
+
+static void test_descs(void)
+{
+    const swin_model *m = &models[GLAM_UPER];
+    swin_desc d = desc_of(0, 0);
+    int ok = refuses(m, d, SWIN_SIZE);
+    d = desc_of(-1, 5), ok &= refuses(m, d, SWIN_SIZE);
+    d = desc_of(5, 0), ok &= refuses(m, d, SWIN_SIZE);
+    d = desc_of(SWIN_MAX_SIDE + 1, 5), ok &= refuses(m, d, SWIN_SIZE);
+    d = desc_of(9000, 9000), ok &= refuses(m, d, SWIN_SIZE);
+    d = desc_of(5, 5), d.picture_width = 5, ok &= refuses(m, d, SWIN_SIZE);
+    d = desc_of(2000, 2000), ok &= refuses(m, d, SWIN_SIZE); /* beyond the positional table */
+    d = desc_of(5, 5), d.outputs = 8, ok &= refuses(m, d, SWIN_ARGUMENT);
+    d = desc_of(5, 5), d.flags = 2, ok &= refuses(m, d, SWIN_ARGUMENT);
+    d = desc_of(5, 5), d.tasks = -1, ok &= refuses(m, d, SWIN_ARGUMENT);
+    d = desc_of(5, 5), d.outputs = SWIN_LOGITS, ok &= refuses(&models[PLAIN], d, SWIN_ARGUMENT);
+    report("descs that make no sense", ok);
+
+    swin_error e;
+    swin_context *c;
+    d = desc_of(5, 5);
+    const size_t size = swin_workspace_size(m, &d, NULL);
+    void *memory = need(size);
+    ok = swin_init(&c, m, &d, NULL, size, &e) == SWIN_MEMORY && !c && strlen(e.text) > 10;
+    d.cpu = swin_cpu_available(SWIN_CPU_NEON) ? SWIN_CPU_AVX2 : SWIN_CPU_NEON;
+    ok &= swin_init(&c, m, &d, memory, size, &e) == SWIN_UNSUPPORTED && strlen(e.text) > 10;
+    d.cpu = (swin_cpu)99;
+    ok &= swin_init(&c, m, &d, memory, size, &e) == SWIN_UNSUPPORTED && !c;
+    ok &= !swin_cpu_available((swin_cpu)99) && swin_cpu_available(SWIN_CPU_BEST);
+    report("no memory, no such instruction set", ok);
+    free(memory);
+}
+
+static int begin_fails(swin_context *c, const swin_image *in, swin_status status)
+{
+    return swin_begin(c, in) == status && strlen(swin_error_text(c)) > 10
+           && swin_run(c, in) == status && swin_step(c, 1) == SWIN_ARGUMENT;
+}
+
+static void test_pictures(void)
+{
+    unsigned char *rgb = make_rgb(20, 10);
+    const session s = start(&models[GLAM_UPER], desc_of(20, 10));
+    const swin_image good = picture(rgb, 20, 10);
+    swin_image in = good;
+    int ok = swin_step(s.c, 1) == SWIN_ARGUMENT && begin_fails(s.c, NULL, SWIN_ARGUMENT);
+    in.data = NULL, ok &= begin_fails(s.c, &in, SWIN_ARGUMENT);
+    in = good, in.format = (swin_format)17, ok &= begin_fails(s.c, &in, SWIN_ARGUMENT);
+    in = good, in.width = 10, ok &= begin_fails(s.c, &in, SWIN_SIZE);
+    in = good, in.height = 20, ok &= begin_fails(s.c, &in, SWIN_SIZE);
+    ok &= swin_begin(s.c, &good) == SWIN_OK && swin_step(s.c, 0) == SWIN_ARGUMENT;
+    ok &= swin_step(s.c, 1 << 30) == SWIN_OK;
+    report("pictures that do not fit", ok);
+    free(s.memory);
+    free(rgb);
+}
+
+static void test_status_texts(void)
+{
+    int ok = !strcmp(swin_status_text(SWIN_OK), "done");
+    for (int i = -1; i <= SWIN_STATUS_COUNT; i++)
+        ok &= strlen(swin_status_text((swin_status)i)) > 3;
+    report("every status has a sentence", ok);
+}
+
+/* --- results and plan ------------------------------------------------------------------------- */
+
+static void test_results(void)
+{
+    unsigned char *rgb = make_rgb(26, 18);
+    const swin_image in = picture(rgb, 26, 18);
+    const session s = start(&models[WIDE_UPER], desc_of(26, 18));
+    int ok = swin_run(s.c, &in) == SWIN_OK;
+    const swin_map map = swin_classes(s.c);
+    const swin_tensor logits = swin_logits(s.c), top = swin_feature(s.c, 2);
+    ok &= map.bytes == 2 && map.width == 26 && map.height == 18;
+    ok &= logits.channels == 300 && logits.width == 7 && logits.height == 5;
+    ok &= top.channels == 128 && top.width == 2 && top.height == 2;
+    ok &= !swin_feature(s.c, 3).data && !swin_feature(s.c, -1).data && !swin_feature(s.c, 4).data;
+    report("shapes of results", ok);
+    free(s.memory);
+
+    swin_desc d = desc_of(26, 18);
+    ok = 1;
+    for (unsigned outputs = 1; outputs < 8; outputs++) {
+        swin_context *c;
+        d.outputs = outputs;
+        const size_t size = swin_workspace_size(&models[FCN_HEAD], &d, NULL);
+        void *memory = need(size);
+        ok &= swin_init(&c, &models[FCN_HEAD], &d, memory, size, NULL) == SWIN_OK;
+        ok &= swin_run(c, &in) == SWIN_OK;
+        ok &= !swin_classes(c).data == !(outputs & SWIN_CLASSES);
+        ok &= !swin_logits(c).data == !(outputs & SWIN_LOGITS);
+        ok &= !swin_feature(c, 1).data == !(outputs & SWIN_FEATURES);
+        free(memory);
+    }
+    report("only the outputs asked for", ok);
+    free(rgb);
+}
+
+static void test_plan(void)
+{
+    const session s = start(&models[WIDE_UPER], desc_of(70, 66));
+    swin_step_info info;
+    double madds = 0;
+    int n = 0, ok = !swin_plan_step(s.c, -1, &info);
+    for (; swin_plan_step(s.c, n, &info); n++) {
+        ok &= info.tasks > 0 && info.madds >= 0 && info.stage >= -1 && info.name[0];
+        madds += info.madds;
+    }
+    report("the plan can be read", ok && n > 10 && madds > 1e6 && !swin_plan_step(s.c, n, &info));
+    free(s.memory);
+}
+
+static void test_names(void)
+{
+    const swin_model *m = &models[FCN_HEAD];
+    report("names, colours and notes",
+           !strcmp(swin_class_name(m, 0), "class 0") && !strcmp(swin_class_name(m, 18), "class 18")
+               && !swin_class_name(m, 19) && !swin_class_name(m, -1)
+               && swin_class_color(m, 18) == 16 * 18 && swin_class_color(m, 19) == 0
+               && !strcmp(swin_note(m, "name"), "Übung") && !swin_note(m, "licence"));
+}
+
+/* --- the easy tier ---------------------------------------------------------------------------- */
+
+static void save(const char *path, const void *bytes, size_t size)
+{
+    FILE *f = fopen(path, "wb");
+    if (!f || fwrite(bytes, 1, size, f) != size || fclose(f)) exit(2);
+}
+
+static int fails_to_load(const char *path, swin_status status)
+{
+    swin_error e = {SWIN_OK, ""};
+    const int ok = !swin_load(path, &e) && e.status == status && strlen(e.text) > 10
+                   && !swin_load(path, NULL);
+    if (!ok) printf("%s: %s\n", swin_status_text(e.status), e.text);
+    return ok && (status != SWIN_FILE || strstr(e.text, path));
+}
+
+static int segments(swin_model *m, int w, int h)
+{
+    unsigned char *rgb = make_rgb(w, h), *ids = (unsigned char *)need((size_t)(w * h));
+    const swin_image in = picture(rgb, w, h);
+    const session s = start(m, desc_of(w, h));
+    const int ok = swin_segment(m, rgb, w, h, ids, NULL) == SWIN_OK
+                   && swin_run(s.c, &in) == SWIN_OK
+                   && !memcmp(ids, swin_classes(s.c).data, (size_t)(w * h));
+    free(s.memory);
+    free(rgb);
+    free(ids);
+    return ok;
+}
+
+static void test_easy(const char *program)
+{
+    const blob b = blobs[GLAM_UPER];
+    unsigned char rgb[75] = {0}, ids[25];
+    char path[1024];
+    swin_error e;
+    snprintf(path, sizeof path, "%s.swin", program);
+    save(path, b.bytes, b.size);
+    swin_model *m = swin_load(path, &e);
+    if (!m) printf("%s\n", e.text);
+    report("load and segment", m && segments(m, 20, 30) && segments(m, 20, 30)
+                               && segments(m, 31, 7) && segments(m, 1, 1) && segments(m, 20, 30));
+    report("easy errors", swin_segment(m, rgb, 0, 5, ids, &e) == SWIN_SIZE
+                          && swin_segment(m, NULL, 5, 5, ids, &e) == SWIN_ARGUMENT
+                          && swin_segment(&models[PLAIN], rgb, 5, 5, ids, &e) == SWIN_ARGUMENT
+                          && strlen(e.text) > 10 && segments(m, 5, 5));
+    swin_free(m);
+    swin_free(NULL);
+    report("all is freed", held == 0);
+
+    int ok = 1, nth = 0;
+    do {        /* the allocator fails at every call in turn */
+        allocations = 0;
+        failing = ++nth;
+        m = swin_load(path, &e);
+        const swin_status status = m ? swin_segment(m, rgb, 5, 5, ids, &e) : e.status;
+        ok &= status == (allocations < nth ? SWIN_OK : SWIN_MEMORY);
+        swin_free(m);
+    } while (allocations >= nth);
+    failing = 0;
+    report("memory runs out", ok && nth > 4 && held == 0);
+
+    ok = fails_to_load("no such file.swin", SWIN_FILE) && fails_to_load("/", SWIN_FILE);
+    report("a missing file, a directory", ok);
+    save(path, b.bytes, 0);
+    ok = fails_to_load(path, SWIN_FORMAT);
+    save(path, b.bytes, b.size - 1);
+    ok &= fails_to_load(path, SWIN_FORMAT);
+    b.bytes[b.size - 9] ^= 1;
+    save(path, b.bytes, b.size);
+    b.bytes[b.size - 9] ^= 1;
+    report("damaged files", ok && fails_to_load(path, SWIN_FORMAT) && held == 0);
+    remove(path);
+}
+
+int main(int argc, char **argv)
+{
+    (void)argc;
+    for (int i = 0; i < MODELS; i++) {
+        swin_error e;
+        blobs[i] = model_blob(i);
+        if (swin_open(&models[i], blobs[i].bytes, blobs[i].size, SWIN_VERIFY, &e)) {
+            printf("%s\n", e.text);
+            return 1;
+        }
+    }
+    test_status_texts();
+    test_names();
+    test_descs();
+    test_input_sizes();
+    test_pictures();
+    test_results();
+    test_plan();
+    test_workspace();
+    test_picture_bounds();
+    test_formats();
+    test_planes();
+    test_resizing();
+    test_direct();
+    test_cancel();
+    test_two_contexts();
+    test_again();
+    test_same_bits();
+#ifdef SWIN_DEBUG
+    test_debug();
+#endif
+    report("the core never allocates", allocations == 0);
+    test_easy(argv[0]);
+    for (int i = 0; i < MODELS; i++) free(blobs[i].bytes);
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed != 0;
+}

@@ -1,0 +1,306 @@
+/* tests/blob.c - damaged model files: an error or a model that runs, never a crash
+
+   Every case works on a copy of exactly the blob's size: a sanitizer sees one byte too many.
+   What is still accepted after damage is run on a small picture, under a limit of memory. But for
+   the test of the checksum it is not verified: then the reader's own checks stand alone.
+
+   cc -std=c99 -O1 -g -fsanitize=address,undefined tests/blob.c -lm && ./a.out */
+
+#define SWIN_NO_SIMD    /* the reader and the plan are the same in every pass */
+#define SWIN_IMPLEMENTATION
+#include "../swin.h"
+#include "model.h"
+
+static int passed, failed;
+
+static void report(const char *model, const char *what, int ok)
+{
+    printf("%s %s: %s\n", model, what, ok ? "ok" : "FAILED");
+    if (ok) passed++;
+    else failed++;
+}
+
+static blob copy_of(const blob b)
+{
+    blob c = {(unsigned char *)need(b.size), b.size};
+    memcpy(c.bytes, b.bytes, b.size);
+    return c;
+}
+
+/* --- trying a blob ---------------------------------------------------------------------------- */
+
+/* A refusal must say why, and leave nothing in the model. */
+static int refused(const blob b, unsigned flags)
+{
+    static const swin_model nothing;
+    swin_model m;
+    swin_error e = {SWIN_OK, ""};
+    const swin_status status = swin_open(&m, b.bytes, b.size, flags, &e);
+    return status != SWIN_OK && status == e.status && strlen(e.text) > 10
+           && !memcmp(&m, &nothing, sizeof m);
+}
+
+static int opens(const blob b, unsigned flags)
+{
+    swin_model m;
+    return swin_open(&m, b.bytes, b.size, flags, NULL) == SWIN_OK;
+}
+
+/* Reads all the strings; 1 so that no compiler skips it. */
+static int read_strings(const swin_model *m)
+{
+    size_t total = 1;
+    for (int k = 0; k < (int)m->config.classes; k++)
+        total += strlen(swin_class_name(m, k)) + swin_class_color(m, k);
+    return total > 0 && !swin_note(m, "no such note") && !swin_class_name(m, -1)
+           && !swin_class_name(m, (int)m->config.classes);
+}
+
+/* Segments 7 x 5 pixels; ids must be classes. Too large a workspace is a fine answer. */
+static int runs(const swin_model *m)
+{
+    enum { W = 7, H = 5 };
+    unsigned char rgb[W * H * 3];
+    swin_error e = {SWIN_OK, ""};
+    swin_context *c;
+    swin_desc d = {0};
+    swin_image in = {0};
+    d.picture_width = W;
+    d.picture_height = H;
+    d.memory_limit = 1 << 18;
+    const size_t size = swin_workspace_size(m, &d, &e);
+    if (!size) return e.status != SWIN_OK && strlen(e.text) > 10;
+    void *memory = need(size);
+    swin_reference_picture(rgb, W, H, 1);
+    in.data = rgb;
+    in.width = W;
+    in.height = H;
+    int ok = swin_init(&c, m, &d, memory, size, &e) == SWIN_OK && swin_run(c, &in) == SWIN_OK;
+    const swin_map map = ok ? swin_classes(c) : (swin_map){0};
+    for (int i = 0; map.data && i < map.width * map.height; i++) {
+        const unsigned char *bytes = (const unsigned char *)map.data + i * map.bytes;
+        ok &= bytes[0] + (map.bytes > 1 ? bytes[1] << 8 : 0) < (int)m->config.classes;
+    }
+    free(memory);
+    return ok;
+}
+
+/* The promise: an error with a sentence, or a model that runs. */
+static int harmless(const blob b)
+{
+    swin_model m;
+    blob c = copy_of(b);
+    const int ok = swin_open(&m, c.bytes, c.size, 0, NULL) == SWIN_OK ? read_strings(&m) && runs(&m)
+                                                                      : refused(c, 0);
+    free(c.bytes);
+    return ok;
+}
+
+/* --- whole parts ------------------------------------------------------------------------------ */
+
+static void test_valid(const char *name, const blob b)
+{
+    swin_model m;
+    swin_error e;
+    const int ok = swin_open(&m, b.bytes, b.size, SWIN_VERIFY, &e) == SWIN_OK;
+    if (!ok) printf("%s\n", e.text);
+    report(name, "is valid and runs", ok && read_strings(&m) && runs(&m));
+    if (!ok) exit(1);
+    report(name, "has its note", !strcmp(swin_note(&m, "name"), "Übung") && !swin_note(&m, "nam"));
+}
+
+static void test_arguments(const char *name, const blob b)
+{
+    unsigned char *odd = (unsigned char *)need(b.size + 1);
+    const blob shifted = {odd + 1, b.size};
+    swin_model m;
+    memcpy(odd + 1, b.bytes, b.size);
+    report(name, "odd address", swin_open(&m, shifted.bytes, b.size, 0, NULL) == SWIN_ARGUMENT);
+    report(name, "no blob", swin_open(&m, NULL, b.size, 0, NULL) == SWIN_ARGUMENT);
+    report(name, "no model", swin_open(NULL, b.bytes, b.size, 0, NULL) == SWIN_ARGUMENT);
+    report(name, "unknown flags", swin_open(&m, b.bytes, b.size, 6, NULL) == SWIN_ARGUMENT);
+    free(odd);
+}
+
+/* Every bit of these bytes follows from the rest of the blob: no flip opens. */
+static int determined(const blob b, size_t from, size_t to)
+{
+    int ok = 1;
+    for (size_t bit = 8 * from; bit < 8 * to; bit++) {
+        b.bytes[bit / 8] ^= (unsigned char)(1 << bit % 8);
+        ok &= refused(b, 0);
+        b.bytes[bit / 8] ^= (unsigned char)(1 << bit % 8);
+    }
+    return ok && opens(b, 0);
+}
+
+/* The checksum is looked at only on request; one more pair of empty notes is fine. */
+static void test_header(const char *name, const blob b)
+{
+    enum { CHECKSUM = 24, PARTS = 32, STRINGS_SIZE = 72, DATA = 80 };
+    int ok = determined(b, 0, CHECKSUM) && determined(b, PARTS, STRINGS_SIZE)
+             && determined(b, DATA, HEADER);
+    for (size_t bit = 8 * STRINGS_SIZE; bit < 8 * DATA; bit++) {
+        b.bytes[bit / 8] ^= (unsigned char)(1 << bit % 8);
+        ok &= harmless(b);
+        b.bytes[bit / 8] ^= (unsigned char)(1 << bit % 8);
+    }
+    report(name, "header bits", ok);
+}
+
+static void test_config(const char *name, const blob b)
+{
+    static const uint32_t values[] = {0, 1, 2, 3, 0x7fffffff, 0xffffffff, 0x80000000,
+                                      0x7fc00000};
+    int ok = 1;
+    for (size_t at = HEADER; at < HEADER + CONFIG; at += 4) {
+        for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+            blob c = copy_of(b);
+            put32(c.bytes + at, values[i]);
+            ok &= harmless(c);
+            free(c.bytes);
+        }
+    }
+    report(name, "config words", ok);
+}
+
+static void test_strings(const char *name, const blob b, size_t from, size_t to)
+{
+    static const unsigned char values[] = {0, 1, '#', 'Z', '\n', 127, 0x80, 0xc3, 0xe2, 0xf4, 0xff};
+    int ok = 1;
+    for (size_t at = from; at < to; at++) {
+        for (size_t i = 0; i < sizeof values; i++) {
+            blob c = copy_of(b);
+            swin_model m;
+            c.bytes[at] = values[i];
+            if (swin_open(&m, c.bytes, c.size, 0, NULL) == SWIN_OK) ok &= read_strings(&m);
+            else ok &= refused(c, 0);
+            free(c.bytes);
+        }
+    }
+    report(name, "strings", ok);
+}
+
+/* Cut off, at every 64 bytes and next to them: as a short file, and as one whose header agrees. */
+static void test_truncated(const char *name, const blob b)
+{
+    int ok = 1;
+    for (size_t at = 0; at < b.size; at += 64) {
+        for (int off = -4; off <= 4; off += 4) {
+            if ((off < 0 && !at) || at + 4 >= b.size) continue;
+            const blob part = {b.bytes, at + (size_t)off};
+            blob c = copy_of(part);
+            ok &= refused(c, 0) && refused(c, SWIN_VERIFY);
+            if (c.size >= HEADER) {
+                const uint64_t data = *(const uint64_t *)(const void *)(b.bytes + 80);
+                put64(c.bytes + 16, c.size);
+                if (c.size >= data) put64(c.bytes + 88, c.size - data);
+                ok &= refused(c, 0);
+            }
+            free(c.bytes);
+        }
+    }
+    report(name, "truncated", ok);
+}
+
+/* One more line of data than the tensors take. */
+static void test_longer(const char *name, const blob b)
+{
+    blob c = {(unsigned char *)need(b.size + 64), b.size + 64};
+    uint64_t data;
+    memcpy(c.bytes, b.bytes, b.size);
+    memset(c.bytes + b.size, 0, 64);
+    report(name, "longer than it says", refused(c, 0));
+    memcpy(&data, b.bytes + 88, 8);
+    put64(c.bytes + 16, c.size);
+    put64(c.bytes + 88, data + 64);
+    report(name, "longer than its tensors", refused(c, 0));
+    free(c.bytes);
+}
+
+/* Fletcher's sums see every flipped bit: all of them up to `all`, then one a line. */
+static void test_checksum(const char *name, const blob b, size_t all)
+{
+    int ok = 1;
+    for (size_t bit = 0; bit < 8 * b.size; bit += bit < 8 * all ? 1 : 512 - bit % 512 + dice(512)) {
+        b.bytes[bit / 8] ^= (unsigned char)(1 << bit % 8);
+        ok &= !opens(b, SWIN_VERIFY);
+        b.bytes[bit / 8] ^= (unsigned char)(1 << bit % 8);
+    }
+    report(name, "checksum", ok && opens(b, SWIN_VERIFY));
+}
+
+/* --- at random -------------------------------------------------------------------------------- */
+
+/* One to four wounds, most of them in front of the data. */
+static void test_random(const char *name, const blob b, size_t front, int rounds)
+{
+    static const uint32_t values[] = {0, 1, 2, 16, 64, 0x7fffffff, 0x80000000, 0xffffffff,
+                                      0x7f800000, 0x7fc00000, 0xff7fffff};
+    int ok = 1;
+    for (int round = 0; round < rounds; round++) {
+        blob c = copy_of(b);
+        for (uint32_t wounds = 1 + dice(4); wounds; wounds--) {
+            const size_t region = dice(3) == 0 ? b.size : dice(2) ? front : HEADER + CONFIG;
+            const size_t at = 4 * dice((uint32_t)(region / 4));
+            uint32_t word;
+            memcpy(&word, c.bytes + at, 4);
+            switch (dice(3)) {
+            case 0: word ^= 1u << dice(32); break;
+            case 1: word = values[dice(sizeof values / sizeof *values)]; break;
+            default: word += dice(5) - 2;
+            }
+            put32(c.bytes + at, word);
+        }
+        ok &= harmless(c);
+        free(c.bytes);
+    }
+    report(name, "random damage", ok);
+}
+
+/* --- references ------------------------------------------------------------------------------- */
+
+static void test_reference(const char *name, const blob b)
+{
+    static const swin_reference want = {1, 7, 20, 10, {3, 4}, {5, 6}};
+    blob c = copy_of(b);
+    swin_model m;
+    const int ok = swin_set_reference(c.bytes, c.size, &want, NULL) == SWIN_OK
+                   && swin_open(&m, c.bytes, c.size, SWIN_VERIFY, NULL) == SWIN_OK
+                   && !memcmp(&m.config.reference, &want, sizeof want);
+    report(name, "reference is kept and sealed", ok);
+    memcpy(c.bytes, b.bytes, b.size);
+    c.bytes[b.size - 1] ^= 1;
+    blob before = copy_of(c);
+    report(name, "no reference for a damaged blob",
+           swin_set_reference(c.bytes, c.size, &want, NULL) == SWIN_FORMAT
+               && !memcmp(before.bytes, c.bytes, c.size));
+    free(before.bytes);
+    free(c.bytes);
+}
+
+int main(void)
+{
+    for (int which = 0; which < WIDE_UPER; which++) {
+        const char *name = model_names[which];
+        const blob b = model_blob(which);
+        uint64_t strings[2];
+        memcpy(strings, b.bytes + 64, sizeof strings);
+        const size_t directory = HEADER + CONFIG, text = (size_t)strings[0];
+        const size_t front = text + (size_t)strings[1];
+        test_valid(name, b);
+        test_arguments(name, b);
+        test_header(name, b);
+        report(name, "directory bits", determined(b, directory, text));
+        test_config(name, b);
+        test_strings(name, b, text, front);
+        test_truncated(name, b);
+        test_longer(name, b);
+        test_checksum(name, b, which == PLAIN ? b.size : HEADER);
+        test_random(name, b, front, 1000);
+        test_reference(name, b);
+        free(b.bytes);
+    }
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed != 0;
+}
