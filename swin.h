@@ -3655,9 +3655,17 @@ static void swin__plan_taps(swin__plan *p, const char *name, int level, const sw
 
 /* -- Winograd -- */
 
+/* The 36 planes of a transform, and their rows, lie 64 bytes further apart than they are long: most
+   lengths are powers of two, and what is a power of two apart shares a few sets of the cache. */
+enum { SWIN__SKEW = 16 };
+enum { SWIN__TILES = 64 };      /* a group: 36 sums of 32 channels, 288 KiB, stay in L2 */
+
+static size_t swin__plane(int rows, int columns) { return (size_t)rows * (size_t)columns + SWIN__SKEW; }
+static int swin__skewed(const swin__source *s) { return s->map.ld + SWIN__SKEW; }
+
 static int swin__tile_columns(const swin__conv *conv) { return swin__divide_up(conv->out.w, 4); }
 
-/* Transforms a share of a block's tiles: input[source] is [36][tiles][ld]. */
+/* Transforms a share of a block's tiles: data[source] is [36][tiles][ld], skewed. */
 static void swin__tiles_in(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__conv *conv = s->u.conv.layer;
@@ -3684,64 +3692,85 @@ static void swin__tiles_in(const swin_context *c, const swin__step *s, int unit,
                     rows[k] = scratch + k * ld;
                 }
             }
-            c->kernels->wino_input(s->u.conv.data[i] + (size_t)t * (size_t)ld,
-                                   (size_t)s->u.conv.tiles * (size_t)ld, rows, ld);
+            c->kernels->wino_input(s->u.conv.data[i] + (size_t)t * (size_t)swin__skewed(source),
+                                   swin__plane(s->u.conv.tiles, swin__skewed(source)), rows, ld);
         }
     }
 }
 
-/* 32 output channels of a block's tiles: transform their weights, 36 products, transform back. */
+/* The products of one group of tiles with 32 (`wide`) output channels of all sources: sums is
+   [36][group][wide], weights [source][36][wide / 16][depth][16], skewed. */
+static void swin__tile_products(const swin_context *c, const swin__step *s, int first, int count,
+                                int wide, const float *weights, float *sums)
+{
+    const swin__conv *conv = s->u.conv.layer;
+    int started = 0;
+    for (int i = 0; i < conv->sources; i++) {
+        int depth = conv->source[i].map.c, lda = swin__skewed(&conv->source[i]);
+        if (!s->u.conv.data[i]) continue;
+        for (int xi = 0; xi < 36; xi++) {
+            size_t plane = (size_t)xi * swin__plane(s->u.conv.tiles, lda);
+            swin__product p;
+            memset(&p, 0, sizeof p);
+            p.m = count;  p.n = wide;  p.k = depth;
+            p.a = s->u.conv.data[i] + plane + (size_t)first * (size_t)lda;  p.lda = (size_t)lda;
+            p.b = weights;  p.ldb = 16;  p.panel = 16 * (size_t)depth;
+            p.c = sums + (size_t)xi * swin__plane(SWIN__TILES, wide);  p.ldc = (size_t)wide;
+            p.init = started ? p.c : NULL;  p.ldi = (size_t)wide;
+            c->kernels->gemm(&p);
+            weights += swin__plane(depth, wide);
+        }
+        started = 1;
+    }
+}
+
+/* 32 output channels of a block's tiles: their weights are transformed once, then group by group
+   36 products and the way back. */
 static void swin__tiles_out(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__conv *conv = s->u.conv.layer;
     const swin__map *out = &conv->out;
-    int columns = swin__tile_columns(conv), tiles = s->u.conv.tiles;
-    int first = 32 * unit, wide = swin__min(32, out->ld - first), started = 0;
-    float *sums = scratch, *weights = sums + 36 * (size_t)tiles * (size_t)wide;
+    int columns = swin__tile_columns(conv), channel = 32 * unit;
+    int wide = swin__min(32, out->ld - channel);
+    float *sums = scratch, *weights = sums + 36 * swin__plane(SWIN__TILES, wide), *at = weights;
     for (int i = 0; i < conv->sources; i++) {
         const swin__source *source = &conv->source[i];
-        size_t depth = (size_t)source->map.c, step = depth * (size_t)wide;
+        size_t depth = (size_t)source->map.c, step = swin__plane(source->map.c, wide);
         if (!s->u.conv.data[i]) continue;
         for (int q = 0; q < wide / 16; q++)
-            c->kernels->wino_weights(weights + (size_t)q * depth * 16, step,
-                                     swin__conv_panel(conv, first / 16 + q, 0, source->first),
+            c->kernels->wino_weights(at + (size_t)q * depth * 16, step,
+                                     swin__conv_panel(conv, channel / 16 + q, 0, source->first),
                                      16 * (size_t)conv->inputs, source->map.c);
-        for (int xi = 0; xi < 36; xi++) {
-            swin__product p;
-            memset(&p, 0, sizeof p);
-            p.m = tiles;  p.n = wide;  p.k = source->map.c;
-            p.a = s->u.conv.data[i] + (size_t)xi * (size_t)tiles * (size_t)source->map.ld;
-            p.lda = (size_t)source->map.ld;
-            p.b = weights + (size_t)xi * step;  p.ldb = 16;  p.panel = 16 * depth;
-            p.c = sums + (size_t)xi * (size_t)tiles * (size_t)wide;  p.ldc = (size_t)wide;
-            p.init = started ? p.c : NULL;  p.ldi = (size_t)wide;
-            c->kernels->gemm(&p);
-        }
-        started = 1;
+        at += 36 * step;
     }
-    for (int t = 0; t < tiles; t++) {
-        int top = 4 * ((s->u.conv.first + t) / columns),
-            left = 4 * ((s->u.conv.first + t) % columns);
-        float *rows[16];
-        for (int k = 0; k < 16; k++) {
-            int y = top + k / 4, x = left + k % 4;
-            rows[k] = y < out->h && x < out->w ? swin__pixel(out, y * out->w + x) + first : NULL;
-            if (rows[k] && s->u.conv.only) swin__copy(rows[k], conv->bias + first, wide);
+    for (int first = 0; first < s->u.conv.tiles; first += SWIN__TILES) {
+        int count = swin__min(SWIN__TILES, s->u.conv.tiles - first);
+        swin__tile_products(c, s, first, count, wide, weights, sums);
+        for (int t = 0; t < count; t++) {
+            int tile = s->u.conv.first + first + t;
+            float *rows[16];
+            for (int k = 0; k < 16; k++) {
+                int y = 4 * (tile / columns) + k / 4, x = 4 * (tile % columns) + k % 4;
+                rows[k] = y < out->h && x < out->w ? swin__pixel(out, y * out->w + x) + channel
+                                                   : NULL;
+                if (rows[k] && s->u.conv.only) swin__copy(rows[k], conv->bias + channel, wide);
+            }
+            c->kernels->wino_output(rows, sums + (size_t)t * (size_t)wide,
+                                    swin__plane(SWIN__TILES, wide), wide, conv->act);
         }
-        c->kernels->wino_output(rows, sums + (size_t)t * (size_t)wide, (size_t)tiles * (size_t)wide,
-                                wide, conv->act);
     }
 }
 
 static void swin__plan_tiles(swin__plan *p, const char *name, int level, const swin__conv *conv,
                              const swin__conv *kept, unsigned chosen, int only)
 {
-    int tiles = swin__tile_columns(conv) * swin__divide_up(conv->out.h, 4), depth = 0, deepest = 0,
-        block;
+    int tiles = swin__tile_columns(conv) * swin__divide_up(conv->out.h, 4), block;
+    int depth = 0, deepest = 0, planes = 0;     /* planes: floats of a plane of all sources' weights */
     for (int i = 0; i < conv->sources; i++) {
         if (!(chosen >> i & 1)) continue;
         depth += conv->source[i].map.ld;
         deepest = swin__max(deepest, conv->source[i].map.ld);
+        planes += (int)swin__plane(conv->source[i].map.c, 32);
     }
     /* A block's transformed input takes about 20 MB; its weights are transformed once a block, so
        not too few tiles. */
@@ -3753,7 +3782,8 @@ static void swin__plan_tiles(swin__plan *p, const char *name, int level, const s
         swin__step *s;
         for (int i = 0; i < conv->sources; i++)
             if (chosen >> i & 1)
-                input[i] = swin__alloc(p, 36 * (uint64_t)count * (uint64_t)conv->source[i].map.ld);
+                input[i] = swin__alloc(
+                    p, 36 * (uint64_t)swin__plane(count, swin__skewed(&conv->source[i])));
         s = swin__add(p, name, level, swin__tiles_in, swin__groups(count, 8),
                       37 * (uint64_t)deepest, 0);
         s->u.conv.layer = kept;
@@ -3761,7 +3791,7 @@ static void swin__plan_tiles(swin__plan *p, const char *name, int level, const s
         s->u.conv.tiles = count;
         memcpy(s->u.conv.data, input, sizeof input);
         s = swin__add(p, name, level, swin__tiles_out, swin__groups(conv->out.ld, 32),
-                      36 * 32 * ((uint64_t)count + (uint64_t)deepest),
+                      36 * (uint64_t)(swin__plane(SWIN__TILES, 32) + (size_t)planes),
                       36.0 * count * depth * conv->out.c);
         s->u.conv.layer = kept;
         s->u.conv.first = first;
