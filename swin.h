@@ -98,7 +98,7 @@ COMPILE-TIME OPTIONS, all for the file with SWIN_IMPLEMENTATION unless marked *
 MAP OF THIS FILE - search for the anchors
    >>public     the interface: status and errors, models, contexts, results, looking inside, easy
    >>platform   compilers, errors, sizes           >>plan     steps and memory
-   >>numbers    a vector of 16 lanes, exp, GELU    >>layers   what a step computes, how it is planned
+   >>numbers    a vector of 16 lanes, exp, GELU    >>layers   what a step computes, and its plan
    >>kernels    the inner loops, once per pass     >>network  the architecture, box by box
    >>blob       the file format and its reader     >>run      contexts, slices, results
    >>model      geometry and tensors of a config   >>easy     files and malloc
@@ -294,8 +294,8 @@ typedef struct swin_desc {
     int picture_height;         /* 0: the network's input size */
     unsigned outputs;           /* SWIN_CLASSES | ...; 0: the class map, or the features where there
                                    is no head */
-    int tasks;                  /* pieces that a step is cut into at most, 0: 1. Take 2 to 4 a thread:
-                                   each has its own scratch memory. Results do not depend on it */
+    int tasks;                  /* pieces that a step is cut into at most, 0: 1. Take 2 to 4 a
+                                   thread: each has its own scratch memory, results are the same */
     swin_parallel_for parallel_for;     /* NULL: everything runs in the calling thread */
     void *user;                 /* handed to parallel_for */
     swin_cpu cpu;
@@ -1766,12 +1766,12 @@ static const swin__kernels *swin__choose(int cpu)
       64  u32      number type: 0 f32 (1 f16, 2 bf16, 3 int8 per row: reserved)
       68  u32      layout: 0 plain, 1 rows, 2 panels
       72  u32[4]   shape, unused dimensions 1
-      88  u64      offset from the start of the blob, a multiple of 64; tensors follow each other, each
-                   at the next multiple of 64, the first at the start of data
+      88  u64      offset from the start of the blob; tensors follow each other, each at the next
+                   multiple of 64, the first at the start of data
       96  u64      bytes
      104  24 bytes zero
-   strings    UTF-8, each ended by a zero byte, in pairs: first one pair a class, its colour "#rrggbb"
-              and its name, in class order; then notes, key and text ("name", "licence", ...)
+   strings    UTF-8, each ended by a zero byte, in pairs: first one pair a class, its colour
+              "#rrggbb" and its name, in class order; then notes, key and text ("name", "licence", ...)
 
    Layouts
        plain   [s0][s1][s2][s3] as it is
@@ -2017,8 +2017,8 @@ static int swin__has_global(const swin_config *g, int stage, int block)
     return g->tokens && block + 1 < (int)g->depth[stage];
 }
 
-/* Walks the directory in the order of >>blob: each call of swin__take and its kin expects the next tensor,
-   and the first one that is not what the config implies is reported. */
+/* Walks the directory in the order of >>blob: each call of swin__take and its kin expects the next
+   tensor, and the first one that is not what the config implies is reported. */
 typedef struct swin__binder {
     const swin_model *model;
     uint64_t next, offset;      /* the next entry, and where its data must start */
@@ -3660,7 +3660,10 @@ static void swin__plan_taps(swin__plan *p, const char *name, int level, const sw
 enum { SWIN__SKEW = 16 };
 enum { SWIN__TILES = 64 };      /* a group: 36 sums of 32 channels, 288 KiB, stay in L2 */
 
-static size_t swin__plane(int rows, int columns) { return (size_t)rows * (size_t)columns + SWIN__SKEW; }
+static size_t swin__plane(int rows, int columns)
+{
+    return (size_t)rows * (size_t)columns + SWIN__SKEW;
+}
 static int swin__skewed(const swin__source *s) { return s->map.ld + SWIN__SKEW; }
 
 static int swin__tile_columns(const swin__conv *conv) { return swin__divide_up(conv->out.w, 4); }
@@ -3765,7 +3768,7 @@ static void swin__plan_tiles(swin__plan *p, const char *name, int level, const s
                              const swin__conv *kept, unsigned chosen, int only)
 {
     int tiles = swin__tile_columns(conv) * swin__divide_up(conv->out.h, 4), block;
-    int depth = 0, deepest = 0, planes = 0;     /* planes: floats of a plane of all sources' weights */
+    int depth = 0, deepest = 0, planes = 0; /* planes: floats of one plane of all weights */
     for (int i = 0; i < conv->sources; i++) {
         if (!(chosen >> i & 1)) continue;
         depth += conv->source[i].map.ld;
