@@ -423,7 +423,7 @@ static void damaging(void *user, swin_task task, void *arg, int count)
 static void test_debug(void)
 {
     const swin_model *m = &models[GLAM_UPER];
-    unsigned char *rgb = make_rgb(30, 30), *at;
+    unsigned char *rgb = make_rgb(30, 30), spare = 0, *at = &spare;
     const swin_image in = picture(rgb, 30, 30);
     swin_desc d = desc_of(30, 30);
     d.tasks = 2;
@@ -437,6 +437,7 @@ static void test_debug(void)
         seen = swin_run(s.c, &in) == SWIN_CORRUPT;
     }
     report("an overrun is reported", seen);
+    at = &spare;
     blobs[GLAM_UPER].bytes[HEADER + 60] ^= 1;
     report("a changed model is reported", swin_run(s.c, &in) == SWIN_CORRUPT);
     blobs[GLAM_UPER].bytes[HEADER + 60] ^= 1;
