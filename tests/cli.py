@@ -478,7 +478,7 @@ def make(target, *arguments):
 
 def test_make_demo():
     said = make("demo").splitlines()
-    for photo in PHOTO.parent.glob("*_*.jpg"):
+    for photo in PHOTO.parent.glob("*.jpg"):
         path = f"build/demo/{photo.stem}.overlay.png"
         assert path in said and load(ROOT / path).shape == load(photo).shape
 
