@@ -3658,7 +3658,9 @@ static void swin__plan_taps(swin__plan *p, const char *name, int level, const sw
 /* The 36 planes of a transform, and their rows, lie 64 bytes further apart than they are long: most
    lengths are powers of two, and what is a power of two apart shares a few sets of the cache. */
 enum { SWIN__SKEW = 16 };
-enum { SWIN__TILES = 64 };      /* a group: 36 sums of 32 channels, 288 KiB, stay in L2 */
+/* Tiles of a group and channels of a unit: larger ones read tiles and weights less often from the
+   outer caches, smaller ones keep the group's 36 sums of each pair nearer. */
+enum { SWIN__TILES = 128, SWIN__WIDE = 64 };
 
 static size_t swin__plane(int rows, int columns)
 {
@@ -3701,7 +3703,7 @@ static void swin__tiles_in(const swin_context *c, const swin__step *s, int unit,
     }
 }
 
-/* The products of one group of tiles with 32 (`wide`) output channels of all sources: sums is
+/* The products of one group of tiles with `wide` output channels of all sources: sums is
    [36][group][wide], weights [source][36][wide / 16][depth][16], skewed. */
 static void swin__tile_products(const swin_context *c, const swin__step *s, int first, int count,
                                 int wide, const float *weights, float *sums)
@@ -3727,14 +3729,14 @@ static void swin__tile_products(const swin_context *c, const swin__step *s, int 
     }
 }
 
-/* 32 output channels of a block's tiles: their weights are transformed once, then group by group
+/* SWIN__WIDE output channels of a block's tiles: their weights are transformed once, then group by group
    36 products and the way back. */
 static void swin__tiles_out(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__conv *conv = s->u.conv.layer;
     const swin__map *out = &conv->out;
-    int columns = swin__tile_columns(conv), channel = 32 * unit;
-    int wide = swin__min(32, out->ld - channel);
+    int columns = swin__tile_columns(conv), channel = SWIN__WIDE * unit;
+    int wide = swin__min(SWIN__WIDE, out->ld - channel);
     float *sums = scratch, *weights = sums + 36 * swin__plane(SWIN__TILES, wide), *at = weights;
     for (int i = 0; i < conv->sources; i++) {
         const swin__source *source = &conv->source[i];
@@ -3773,7 +3775,7 @@ static void swin__plan_tiles(swin__plan *p, const char *name, int level, const s
         if (!(chosen >> i & 1)) continue;
         depth += conv->source[i].map.ld;
         deepest = swin__max(deepest, conv->source[i].map.ld);
-        planes += (int)swin__plane(conv->source[i].map.c, 32);
+        planes += (int)swin__plane(conv->source[i].map.c, SWIN__WIDE);
     }
     /* A block's transformed input takes about 20 MB; its weights are transformed once a block, so
        not too few tiles. */
@@ -3793,8 +3795,8 @@ static void swin__plan_tiles(swin__plan *p, const char *name, int level, const s
         s->u.conv.first = first;
         s->u.conv.tiles = count;
         memcpy(s->u.conv.data, input, sizeof input);
-        s = swin__add(p, name, level, swin__tiles_out, swin__groups(conv->out.ld, 32),
-                      36 * (uint64_t)(swin__plane(SWIN__TILES, 32) + (size_t)planes),
+        s = swin__add(p, name, level, swin__tiles_out, swin__groups(conv->out.ld, SWIN__WIDE),
+                      36 * (uint64_t)(swin__plane(SWIN__TILES, SWIN__WIDE) + (size_t)planes),
                       36.0 * count * depth * conv->out.c);
         s->u.conv.layer = kept;
         s->u.conv.first = first;
