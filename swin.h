@@ -1771,7 +1771,7 @@ static const swin__kernels *swin__choose(int cpu)
       96  u64      bytes
      104  24 bytes zero
    strings    UTF-8, each ended by a zero byte, in pairs: first one pair a class, its colour
-              "#rrggbb" and its name, in class order; then notes, key and text ("name", "licence", ...)
+              "#rrggbb" and its name, in class order; then notes, key and text ("licence", ...)
 
    Layouts
        plain   [s0][s1][s2][s3] as it is
@@ -3729,8 +3729,8 @@ static void swin__tile_products(const swin_context *c, const swin__step *s, int 
     }
 }
 
-/* SWIN__WIDE output channels of a block's tiles: their weights are transformed once, then group by group
-   36 products and the way back. */
+/* SWIN__WIDE output channels of a block's tiles: their weights are transformed once, then group by
+   group 36 products and the way back. */
 static void swin__tiles_out(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__conv *conv = s->u.conv.layer;
