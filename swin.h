@@ -420,6 +420,7 @@ SWIN_API void swin_free(swin_model *m);         /* NULL is fine */
 #include <stdarg.h>
 #include <string.h>
 #ifndef SWIN_NO_STDIO
+#include <limits.h>
 #include <stdio.h>
 #endif
 #if !defined(SWIN_NO_MALLOC) && !defined(SWIN_MALLOC)
@@ -3341,7 +3342,8 @@ static void swin__plan_mlp(swin__plan *p, int stage, const swin__block *weights,
 {
     int hidden = (int)p->config->hidden[stage], chunk = swin__min(swin__padded(hidden), 384);
     double madds = 2.0 * x.c * hidden;
-    int rows = swin__rows_a_unit(madds / 2), units = swin__groups(swin__pixels(&x), rows);
+    int rows = swin__min(swin__rows_a_unit(madds / 2), swin__pixels(&x));
+    int units = swin__groups(swin__pixels(&x), rows);
     swin__step *s = swin__add(p, "mlp", stage, swin__mlp, units,
                               (uint64_t)(rows + 1) * (uint64_t)(2 * x.ld + chunk),
                               madds * swin__pixels(&x));
@@ -3380,7 +3382,7 @@ static swin__map swin__plan_merge(swin__plan *p, int stage, swin__map in)
     swin__map out = swin__alloc_map(p, swin__divide_up(in.h, 2), swin__divide_up(in.w, 2),
                                     2 * in.c);
     double madds = 8.0 * in.c * in.c;
-    int rows = swin__rows_a_unit(madds);
+    int rows = swin__min(swin__rows_a_unit(madds), swin__pixels(&out));
     swin__step *s = swin__add(
         p, "merge", stage, swin__merge, swin__groups(swin__pixels(&out), rows),
         (uint64_t)(rows + 1) * (uint64_t)swin__padded(4 * in.c), madds * swin__pixels(&out));
@@ -3848,7 +3850,7 @@ static void swin__plan_direct(swin__plan *p, const char *name, int level, const 
         deepest = swin__max(deepest, conv->source[i].map.ld);
     }
     madds = (double)conv->kernel * conv->kernel * depth * conv->out.c;
-    rows = swin__rows_a_unit(madds);
+    rows = swin__min(swin__rows_a_unit(madds), swin__pixels(&conv->out));
     s = swin__add(p, name, level, swin__direct, swin__groups(swin__pixels(&conv->out), rows),
                   (uint64_t)(rows + 1) * (uint64_t)deepest, madds * swin__pixels(&conv->out));
     s->u.conv.layer = kept;
@@ -4457,20 +4459,17 @@ static unsigned char *swin__read_file(const char *path, size_t *size, swin_error
 {
     FILE *file = fopen(path, "rb");
     unsigned char *bytes = NULL;
-    long length = -1;
-    if (file && fseek(file, 0, SEEK_END) == 0 && (length = ftell(file)) >= 0 &&
-        fseek(file, 0, SEEK_SET) == 0) {
-        *size = (size_t)length;
-        bytes = (unsigned char *)SWIN_MALLOC(*size + 1);
-        if (bytes && fread(bytes, 1, *size, file) != *size) {
-            SWIN_FREE(bytes);
-            bytes = NULL;
-            length = -1;
-        }
-    }
-    if (!bytes) {
-        if (length < 0) swin__fail(err, SWIN_FILE, "%s cannot be read", path);
-        else swin__fail(err, SWIN_MEMORY, "no memory for %s", path);
+    long length = file && fseek(file, 0, SEEK_END) == 0 ? ftell(file) : -1;
+    *size = (size_t)length;
+    /* on some systems a directory opens too, and is LONG_MAX long */
+    if (length < 0 || length == LONG_MAX || fseek(file, 0, SEEK_SET) != 0) {
+        swin__fail(err, SWIN_FILE, "%s cannot be read", path);
+    } else if ((bytes = (unsigned char *)SWIN_MALLOC(*size + 1)) == NULL) {
+        swin__fail(err, SWIN_MEMORY, "no memory for %s", path);
+    } else if (fread(bytes, 1, *size, file) != *size) {
+        swin__fail(err, SWIN_FILE, "%s cannot be read to its end", path);
+        SWIN_FREE(bytes);
+        bytes = NULL;
     }
     if (file) fclose(file);
     return bytes;
