@@ -114,7 +114,9 @@ MAP OF THIS FILE - search for the anchors
 #define SWIN_VERSION_PATCH 0
 
 #ifndef SWIN_API
-#ifdef SWIN_STATIC
+#if defined(SWIN_STATIC) && (defined(__GNUC__) || defined(__clang__))
+#define SWIN_API static __attribute__((unused))
+#elif defined(SWIN_STATIC)
 #define SWIN_API static
 #else
 #define SWIN_API extern

@@ -92,7 +92,7 @@ def parse_arguments(arguments):
     pictures.add_argument("--size", type=typed(side, f"1..{canonical.MAX_SIDE}"), metavar="N",
                           help="pictures are resized to this longest side")
     pictures.add_argument("--antialias", action="store_true",
-                          help="shrinking averages what a pixel covers; without it, as OpenCV does, "
+                          help="shrinking averages what a pixel covers; without it, as in OpenCV, "
                                "it interpolates four pixels")
     notes = parser.add_argument_group("notes that travel with the model")
     notes.add_argument("--name")
