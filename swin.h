@@ -2445,7 +2445,7 @@ struct swin__step {
         } attention;
         struct { swin__map x; swin__affine norm; swin__linear fc1, fc2; int hidden, chunk; } mlp;
         struct {
-            int n, c, ld, heads, d, wide;   /* n tokens */
+            int n, c, ld, heads, wide;      /* n tokens */
             const float *tokens, *position;
             float *qkv, *keys, *out, *result;   /* keys: [heads][panels][dp][16] */
             swin__linear linear;
@@ -2458,7 +2458,7 @@ struct swin__step {
             int act;
             swin__axis rows, cols;
         } linear;
-        struct { swin__map in, out[SWIN__POOLS]; const swin__linear *linear; int count; } pool;
+        struct { swin__map in, out[SWIN__POOLS]; } pool;
         struct {
             const swin__conv *layer;
             unsigned chosen;                /* bit i: this step serves source i */
@@ -3274,7 +3274,6 @@ static void swin__plan_global(swin__plan *p, int stage, const swin__block *weigh
     common.u.global.c = c;
     common.u.global.ld = ld;
     common.u.global.heads = heads;
-    common.u.global.d = swin__head_width(g, stage);
     common.u.global.wide = wide;
     common.u.global.tokens = common.u.global.result = tokens;
     common.u.global.position = p->context ? position + (size_t)first * (size_t)ld : NULL;
