@@ -2633,9 +2633,6 @@ static swin__step *swin__add(swin__plan *p, const char *name, int stage, swin__w
     return s;
 }
 
-/* Units of at most `rows` rows each. */
-static int swin__groups(int count, int rows) { return swin__divide_up(count, rows); }
-
 /* The rows [from, to) of unit `unit`: count rows dealt out evenly. */
 static void swin__share(int count, int units, int unit, int *from, int *to)
 {
@@ -2821,11 +2818,11 @@ static void swin__resized_row(const swin_context *c, const swin__step *s, int y,
 {
     const swin__axis *rows = &s->u.embed.rows, *cols = &s->u.embed.cols;
     int resized = c->desc.width != c->image.width || c->desc.height != c->image.height;
-    swin__clear(sum, 3 * c->image.width);
     if (!resized) {
         swin__add_pixels(&c->image, y, 1, row);
         return;
     }
+    swin__clear(sum, 3 * c->image.width);
     for (int t = 0; t < rows->taps; t++) {
         float weight = rows->coef[y * rows->taps + t];
         if (weight != 0) swin__add_pixels(&c->image, rows->at[y * rows->taps + t], weight, sum);
@@ -3144,7 +3141,7 @@ static void swin__plan_attention(swin__plan *p, int stage, int block, const swin
     int wide = swin__heads_width(g, stage), d = swin__head_width(g, stage);
     /* about 200 rows share a trip of the weights */
     int group = swin__max(1, swin__min(224 / n, windows / 4));
-    int units = swin__groups(windows, group);
+    int units = swin__divide_up(windows, group);
     swin__attention_room room = swin__attention_layout((float *)(uintptr_t)64, n, group, x.ld, wide,
                                                        d);
     double rows = (double)windows * n;
@@ -3175,7 +3172,7 @@ static void swin__global_qkv(const swin_context *c, const swin__step *s, int uni
         dp = wide / heads;
     int from, to;
     float *qkv;
-    swin__share(swin__groups(n, 16), s->units, unit, &from, &to);
+    swin__share(swin__divide_up(n, 16), s->units, unit, &from, &to);
     from *= 16;
     to = swin__min(16 * to, n);
     qkv = s->u.global.qkv + (size_t)from * 3 * (size_t)wide;
@@ -3282,16 +3279,16 @@ static void swin__plan_global(swin__plan *p, int stage, const swin__block *weigh
     common.u.global.out = swin__alloc(p, (uint64_t)n * (uint64_t)wide);
 
     rows = swin__rows_a_unit(3.0 * c * c) / 16 * 16;
-    s = swin__add(p, "global qkv", stage, swin__global_qkv, swin__groups(n, swin__max(16, rows)),
+    s = swin__add(p, "global qkv", stage, swin__global_qkv, swin__divide_up(n, swin__max(16, rows)),
                   (uint64_t)(swin__max(16, rows) + 16) * (uint64_t)ld, 3.0 * n * c * c);
     s->u = common.u;
     s->u.global.linear = weights->global_qkv;
     s = swin__add(
-        p, "global attention", stage, swin__global_attend, heads * swin__groups(n, queries),
+        p, "global attention", stage, swin__global_attend, heads * swin__divide_up(n, queries),
         (uint64_t)(queries * SWIN__KEYS + SWIN__KEYS + 2 * swin__padded(queries)), 2.0 * n * n * c);
     s->u = common.u;
     s = swin__add(p, "global proj", stage, swin__global_proj,
-                  swin__groups(n, swin__rows_a_unit((double)c * c)), 0, (double)n * c * c);
+                  swin__divide_up(n, swin__rows_a_unit((double)c * c)), 0, (double)n * c * c);
     s->u = common.u;
     s->u.global.linear = weights->global_proj;
     swin__release(p, common.u.global.qkv);
@@ -3344,7 +3341,7 @@ static void swin__plan_mlp(swin__plan *p, int stage, const swin__block *weights,
     int hidden = (int)p->config->hidden[stage], chunk = swin__min(swin__padded(hidden), 384);
     double madds = 2.0 * x.c * hidden;
     int rows = swin__min(swin__rows_a_unit(madds / 2), swin__pixels(&x));
-    int units = swin__groups(swin__pixels(&x), rows);
+    int units = swin__divide_up(swin__pixels(&x), rows);
     swin__step *s = swin__add(p, "mlp", stage, swin__mlp, units,
                               (uint64_t)(rows + 1) * (uint64_t)(2 * x.ld + chunk),
                               madds * swin__pixels(&x));
@@ -3385,7 +3382,7 @@ static swin__map swin__plan_merge(swin__plan *p, int stage, swin__map in)
     double madds = 8.0 * in.c * in.c;
     int rows = swin__min(swin__rows_a_unit(madds), swin__pixels(&out));
     swin__step *s = swin__add(
-        p, "merge", stage, swin__merge, swin__groups(swin__pixels(&out), rows),
+        p, "merge", stage, swin__merge, swin__divide_up(swin__pixels(&out), rows),
         (uint64_t)(rows + 1) * (uint64_t)swin__padded(4 * in.c), madds * swin__pixels(&out));
     s->u.merge.in = in;
     s->u.merge.out = out;
@@ -3411,7 +3408,7 @@ static swin__map swin__plan_norm(swin__plan *p, int stage, swin__map in)
 {
     swin__map out = swin__alloc_map(p, in.h, in.w, in.c);
     swin__step *s = swin__add(p, "norm", stage, swin__norm_map,
-                              swin__groups(swin__pixels(&in), 1024), 0, 0);
+                              swin__divide_up(swin__pixels(&in), 1024), 0, 0);
     s->u.norm.in = in;
     s->u.norm.out = out;
     s->u.norm.norm = p->weights->stage[stage].norm;
@@ -3462,7 +3459,7 @@ static swin__map swin__plan_linear(swin__plan *p, const char *name, int level, s
         cols = swin__axis_bilinear(p, coarse->w, in.w, (int)p->config->align_corners);
     }
     s = swin__add(p, name, level, swin__linear_map,
-                  swin__groups(swin__pixels(&in), swin__rows_a_unit(madds)), 0,
+                  swin__divide_up(swin__pixels(&in), swin__rows_a_unit(madds)), 0,
                   madds * swin__pixels(&in));
     s->u.linear.in = in;
     s->u.linear.out = out;
@@ -3640,7 +3637,7 @@ static void swin__plan_taps(swin__plan *p, const char *name, int level, const sw
         widest = swin__max(widest, map->w);
         taps[i] = swin__alloc(p, 9 * (uint64_t)swin__pixels(map) * (uint64_t)conv->out.ld);
         s = swin__add(p, name, level, swin__tap,
-                      9 * swin__groups(swin__pixels(map), swin__rows_a_unit(madds)), 0,
+                      9 * swin__divide_up(swin__pixels(map), swin__rows_a_unit(madds)), 0,
                       9 * madds * swin__pixels(map));
         s->u.conv.layer = kept;
         s->u.conv.source = i;
@@ -3783,7 +3780,7 @@ static void swin__plan_tiles(swin__plan *p, const char *name, int level, const s
     /* A block's transformed input takes about 20 MB; its weights are transformed once a block, so
        not too few tiles. */
     block = swin__max(64, swin__min(256, 5000000 / (36 * depth)));
-    block = swin__divide_up(tiles, swin__groups(tiles, block));
+    block = swin__divide_up(tiles, swin__divide_up(tiles, block));
     for (int first = 0; first < tiles; first += block) {
         int count = swin__min(block, tiles - first);
         float *input[SWIN__SOURCES] = { NULL };
@@ -3792,13 +3789,13 @@ static void swin__plan_tiles(swin__plan *p, const char *name, int level, const s
             if (chosen >> i & 1)
                 input[i] = swin__alloc(
                     p, 36 * (uint64_t)swin__plane(count, swin__skewed(&conv->source[i])));
-        s = swin__add(p, name, level, swin__tiles_in, swin__groups(count, 8),
+        s = swin__add(p, name, level, swin__tiles_in, swin__divide_up(count, 8),
                       37 * (uint64_t)deepest, 0);
         s->u.conv.layer = kept;
         s->u.conv.first = first;
         s->u.conv.tiles = count;
         memcpy(s->u.conv.data, input, sizeof input);
-        s = swin__add(p, name, level, swin__tiles_out, swin__groups(conv->out.ld, SWIN__WIDE),
+        s = swin__add(p, name, level, swin__tiles_out, swin__divide_up(conv->out.ld, SWIN__WIDE),
                       36 * (uint64_t)(swin__plane(SWIN__TILES, SWIN__WIDE) + (size_t)planes),
                       36.0 * count * depth * conv->out.c);
         s->u.conv.layer = kept;
@@ -3852,7 +3849,7 @@ static void swin__plan_direct(swin__plan *p, const char *name, int level, const 
     }
     madds = (double)conv->kernel * conv->kernel * depth * conv->out.c;
     rows = swin__min(swin__rows_a_unit(madds), swin__pixels(&conv->out));
-    s = swin__add(p, name, level, swin__direct, swin__groups(swin__pixels(&conv->out), rows),
+    s = swin__add(p, name, level, swin__direct, swin__divide_up(swin__pixels(&conv->out), rows),
                   (uint64_t)(rows + 1) * (uint64_t)deepest, madds * swin__pixels(&conv->out));
     s->u.conv.layer = kept;
     s->u.conv.only = only;
@@ -3920,7 +3917,7 @@ static void swin__plan_labels(swin__plan *p, swin__map logits)
     void *classes = swin__alloc(p, ((uint64_t)w * (uint64_t)h * (uint64_t)bytes + 3) / 4);
     swin__axis rows = swin__axis_output(p, logits.h, d->height, h, (int)p->config->align_corners);
     swin__axis cols = swin__axis_output(p, logits.w, d->width, w, (int)p->config->align_corners);
-    swin__step *s = swin__add(p, "labels", -1, swin__labels, swin__groups(h, SWIN__BAND),
+    swin__step *s = swin__add(p, "labels", -1, swin__labels, swin__divide_up(h, SWIN__BAND),
                               (uint64_t)logits.w * (uint64_t)logits.ld,
                               (double)w * h * logits.c * cols.taps);
     s->u.labels.in = logits;
@@ -4396,10 +4393,8 @@ SWIN_API swin_status swin_step(swin_context *c, int tasks)
 SWIN_API swin_status swin_run(swin_context *c, const swin_image *in)
 {
     swin_status status = swin_begin(c, in);
-    while (status == SWIN_OK || status == SWIN_MORE) {
-        status = swin_step(c, 1 << 30);
-        if (status == SWIN_OK) break;
-    }
+    if (status != SWIN_OK) return status;
+    while ((status = swin_step(c, 1 << 30)) == SWIN_MORE) continue;
     return status;
 }
 
