@@ -1,9 +1,11 @@
 """Layer by layer against tools/models.py in float64: small models with random weights.
 
+And tools/models.py itself against what the authors' code made of the golden cases.
 A model is laid bare by silencing the layers that are not meant: weights of zero, so that a block
 adds nothing and a convolution ignores an input. Errors are max |difference| / max |value|.
 """
 
+import json
 import re
 import subprocess
 import sys
@@ -12,12 +14,16 @@ import numpy
 import pytest
 import torch
 
-from conftest import ROOT
+from conftest import GOLDEN, ROOT
 
 sys.path.insert(0, str(ROOT / "tools"))
 import models  # noqa: E402
+from swinblob import checkpoint  # noqa: E402
 
 TOLERANCE = 5e-6
+ORIGINAL = sorted(path.parent.name for path in GOLDEN.glob("*/case.json")
+                  if path.parent.name.startswith(("seg-", "fam-ms-"))
+                  and "upstream" not in json.loads(path.read_text()).get("key_names", ""))
 
 ATTENTION = (r"\.attn\.proj\.",)            # silent: no block adds its attention
 MLP = (r"\.mlp\.fc2\.",)
@@ -144,3 +150,25 @@ def test_layer(name, make, tmp_path):
         for output, x in expected.items():
             got = numpy.load(tmp_path / f"out.{output}.npy")
             assert error(got, x[0].numpy()) <= TOLERANCE, (output, height, width)
+
+
+@pytest.mark.parametrize("name", ORIGINAL)
+def test_models_are_the_originals(name):
+    """Stored float32 outputs against the model in float64: the originals' own rounding remains."""
+    case = GOLDEN / name
+    about = json.loads((case / "case.json").read_text())
+    options = {key: about["config"][key] for key in ("pool_scales", "align_corners")
+               if key in about["config"] and about["config"]["head"] in ("UPerHead", "PSPHead")}
+    tensors = checkpoint.read(str(case / about.get("checkpoint", "checkpoint.pth"))).tensors
+    model = models.from_state_dict({key: torch.from_numpy(x.read().astype("float32"))
+                                    for key, x in tensors.items()}, **options).double()
+    for source in case.glob("input-*.npy"):
+        number = source.stem.split("-")[1]
+        with torch.no_grad():
+            features, logits = model(torch.from_numpy(numpy.load(source))[None].double())
+        got = {f"feature{i}": x for i, x in enumerate(features)}
+        if logits is not None:
+            got["logits"] = logits
+        for output, x in got.items():
+            expected = numpy.load(case / f"{output}-{number}.npy").astype(float)
+            assert error(x[0].numpy(), expected) <= 4e-5, (output, source.name)

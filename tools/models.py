@@ -1,8 +1,14 @@
-"""Swin Transformer and GLAM segmentation models in plain PyTorch.
+"""Swin Transformer (V1, V2), Swin-Unet and GLAM models in plain PyTorch.
 
-These classes load the checkpoints of Swin-Transformer-Semantic-Segmentation and of GLAM as they
-are: modules carry the names of the keys (`backbone.`, `decode_head.`). They are what tools/train.py
-trains and what the tests compare swin.h with.
+These classes load the authors' checkpoints as they are: modules carry the names of the keys.
+
+    Segmentor   `backbone.`, `neck.`, `decode_head.`, as Swin-Transformer-Semantic-Segmentation
+                and GLAM name them
+    SwinUnet    GLAM's, and HuCaoFighting's for one size: state_dict(prefix="backbone.swin_unet."),
+                state_dict(prefix="swin_unet.")
+    Classifier  the official classification code's, V1 and V2
+
+They are what tools/train.py trains and what the tests compare swin.h with.
 
     model = from_state_dict(torch.load("checkpoint.pth")["state_dict"])
     features, logits = model(images)                    # images [B, 3, H, W], normalised
@@ -11,6 +17,7 @@ Shapes in comments: B pictures, H x W a map, C channels, w window, nW windows of
 tokens of a window (0: plain Swin), n heads, d channels of a head, K classes.
 """
 
+import math
 import re
 from functools import lru_cache
 
@@ -31,8 +38,13 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x, bias=None):                    # x [..., N, C], bias [..., n, N, N]
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).movedim((-3, -2), (0, -3))
-        x = F.scaled_dot_product_attention(q, k, v, bias)           # [..., n, N, d]
+        q, k, v = self.split(self.qkv(x), 3)
+        return self.join(F.scaled_dot_product_attention(q, k, v, bias))
+
+    def split(self, x, parts):                          # [..., N, parts·C] -> [..., n, N, d] each
+        return x.unflatten(-1, (parts, self.heads, -1)).movedim((-3, -2), (0, -3))
+
+    def join(self, x):                                  # [..., n, N, d] -> [..., N, C]
         return self.proj(x.transpose(-3, -2).flatten(-2))
 
 
@@ -42,19 +54,61 @@ class WindowAttention(Attention):
     def __init__(self, dim, heads, window, qkv_bias=True):
         super().__init__(dim, heads, qkv_bias)
         self.window = window
-        table = torch.empty((2 * window - 1) ** 2, heads)
-        self.relative_position_bias_table = nn.Parameter(nn.init.trunc_normal_(table, std=0.02))
+        self.relative_position_bias_table = bias_table(window, heads)
         self.register_buffer("relative_position_index", relative_position_index(window),
                              persistent=False)
 
     def forward(self, x, mask=None):                    # x [B, nW, g+w², C], mask [nW, 1, w², w²]
         pixels = self.window ** 2
-        bias = self.relative_position_bias_table[self.relative_position_index]
-        bias = bias.view(pixels, pixels, -1).permute(2, 0, 1)       # [n, w², w²]
+        bias = gather(self.relative_position_bias_table, self.relative_position_index, pixels)
         if mask is not None:
             bias = bias + mask
         g = x.shape[-2] - pixels
         return super().forward(x, F.pad(bias, (g, 0, g, 0)))        # tokens: no bias, no mask
+
+
+class CosineWindowAttention(Attention):
+    """W-MSA of Swin V2: scaled cosines, the bias a function of log-spaced offsets (CPB)."""
+
+    def __init__(self, dim, heads, window, qkv_bias=True, pretrained=0):
+        super().__init__(dim, heads, qkv_bias=False)
+        self.window = window
+        if qkv_bias:                                    # keys have none
+            self.q_bias = nn.Parameter(torch.zeros(dim))
+            self.v_bias = nn.Parameter(torch.zeros(dim))
+        self.logit_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(10)))
+        self.cpb_mlp = nn.Sequential(nn.Linear(2, 512), nn.ReLU(inplace=True),
+                                     nn.Linear(512, heads, bias=False))
+        offsets = torch.arange(1 - window, window, dtype=torch.float64)
+        offsets *= 8 / max((pretrained or window) - 1, 1)
+        offsets = offsets.sign() * (offsets.abs() + 1).log2() / 3
+        table = torch.stack(torch.meshgrid(offsets, offsets, indexing="ij"), -1)
+        self.register_buffer("relative_coords_table", table[None].float())
+        self.register_buffer("relative_position_index",
+                             relative_position_index(window).view(window ** 2, -1))
+
+    def forward(self, x, mask=None):                    # x [B, nW, w², C], mask [nW, 1, w², w²]
+        bias = None
+        if hasattr(self, "q_bias"):
+            bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+        q, k, v = self.split(F.linear(x, self.qkv.weight, bias), 3)
+        q = F.normalize(q, dim=-1) * self.logit_scale.clamp(max=math.log(100)).exp()
+        table = 16 * self.cpb_mlp(self.relative_coords_table).sigmoid()     # [1, 2w-1, 2w-1, n]
+        bias = gather(table.flatten(0, 2), self.relative_position_index.flatten(), x.shape[-2])
+        if mask is not None:
+            bias = bias + mask
+        return self.join(F.scaled_dot_product_attention(q, F.normalize(k, dim=-1), v, bias,
+                                                        scale=1.0))
+
+
+def bias_table(window, heads):
+    table = torch.empty((2 * window - 1) ** 2, heads)
+    return nn.Parameter(nn.init.trunc_normal_(table, std=0.02))
+
+
+def gather(table, index, keys):
+    """Rows of a table [rows, n] by index [queries·keys]: [n, queries, keys]."""
+    return table[index].view(-1, keys, table.shape[1]).permute(2, 0, 1)
 
 
 def relative_position_index(window):
@@ -106,31 +160,35 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """Swin block; with `gt_attn` its windows' tokens also attend to one another (G-MSA)."""
 
-    def __init__(self, dim, heads, window, shift, mlp_ratio, qkv_bias, gt_attn):
+    def __init__(self, dim, attn, shift, mlp_ratio, gt_attn=None):
         super().__init__()
-        self.window, self.shift = window, shift
+        self.shift = shift
         self.norm1 = nn.LayerNorm(dim)
-        self.attn = WindowAttention(dim, heads, window, qkv_bias)
+        self.attn = attn
         if gt_attn:
-            self.gt_attn = Attention(dim, heads, qkv_bias)
+            self.gt_attn = gt_attn
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
     def forward(self, x, tokens):                       # x [B, H, W, C], tokens [B, nW, g, C]
-        (_, H, W, _), w, s = x.shape, self.window, self.shift
-        y = F.pad(self.norm1(x), (0, 0, 0, -W % w, 0, -H % w))
-        Hp, Wp = y.shape[1:3]
+        y, tokens = self.attend(self.norm1(x), tokens)
+        x = x + y
+        return x + self.mlp(self.norm2(x)), tokens
+
+    def attend(self, x, tokens):
+        (_, H, W, _), w, s = x.shape, self.attn.window, self.shift
+        x = F.pad(x, (0, 0, 0, -W % w, 0, -H % w))
+        Hp, Wp = x.shape[1:3]
         mask = None
         if s:
-            y = y.roll((-s, -s), (1, 2))
-            mask = shift_mask(Hp, Wp, w, s, y.device)
+            x = x.roll((-s, -s), (1, 2))
+            mask = shift_mask(Hp, Wp, w, s, x.device)
         g = tokens.shape[2]
-        y = self.attn(torch.cat([tokens.to(y.dtype), partition(y, w)], 2), mask)
-        tokens, y = y[:, :, :g], unpartition(y[:, :, g:], Hp, Wp, w)
+        x = self.attn(torch.cat([tokens.to(x.dtype), partition(x, w)], 2), mask)
+        tokens, x = x[:, :, :g], unpartition(x[:, :, g:], Hp, Wp, w)
         if s:
-            y = y.roll((s, s), (1, 2))
-        x = x + y[:, :H, :W]
-        return x + self.mlp(self.norm2(x)), tokens
+            x = x.roll((s, s), (1, 2))
+        return x[:, :H, :W], tokens
 
     def mix_tokens(self, tokens, pe):                   # tokens [B, nW, g, C], pe [m, C]
         B, nW, g, C = tokens.shape
@@ -139,35 +197,42 @@ class Block(nn.Module):
         return self.gt_attn(tokens).view(B, nW, g, C)
 
 
+class PostNormBlock(Block):
+    """Block of Swin V2: what is added to x is normalised, not what is read from it."""
+
+    def forward(self, x, tokens):
+        y, tokens = self.attend(x, tokens)
+        x = x + self.norm1(y)
+        return x + self.norm2(self.mlp(x)), tokens
+
+
 class PatchMerging(nn.Module):
-    def __init__(self, dim):
+    def __init__(self, dim, version):
         super().__init__()
-        self.norm = nn.LayerNorm(4 * dim)
+        self.version = version
+        self.norm = nn.LayerNorm(4 * dim if version == 1 else 2 * dim)
         self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
 
     def forward(self, x):                               # [B, H, W, C] -> [B, H/2, W/2, 2C]
         x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
-        cell = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
-        return self.reduction(self.norm(torch.cat(cell, -1)))
+        x = torch.cat([x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)], -1)
+        return self.reduction(self.norm(x)) if self.version == 1 else self.norm(self.reduction(x))
 
 
 class Stage(nn.Module):
     """Blocks of one width; the tokens start afresh from `global_token`."""
 
-    def __init__(self, dim, depth, heads, window, mlp_ratio, qkv_bias, tokens, pe_rows, opti, last):
+    def __init__(self, dim, blocks, tokens=0, pe_rows=0, downsample=None, upsample=None):
         super().__init__()
         if tokens:
             self.global_token = nn.Parameter(torch.randn(tokens, dim) * 0.02)
             self.pe = nn.Parameter(torch.randn(pe_rows, dim) * 0.02)
-        self.blocks = nn.ModuleList(
-            Block(dim, heads, window, j % 2 * (window // 2), mlp_ratio, qkv_bias,
-                  gt_attn=bool(tokens) and not (opti and j == depth - 1))
-            for j in range(depth))
-        self.downsample = None if last else PatchMerging(dim)
+        self.blocks = nn.ModuleList(blocks)
+        self.downsample, self.upsample = downsample, upsample
 
     def forward(self, x):                               # [B, H, W, C]
         B, H, W, C = x.shape
-        w = self.blocks[0].window
+        w = self.blocks[0].attn.window
         nW = -(-H // w) * -(-W // w)
         tokens = getattr(self, "global_token", x.new_empty(0, C)).expand(B, nW, -1, -1)
         for j, block in enumerate(self.blocks):
@@ -190,42 +255,95 @@ class PatchEmbed(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Swin V1 (tokens=0) or GLAM. Returns the normalised stage outputs in `out_indices`."""
+    """Swin or GLAM. Returns the normalised stage outputs in `out_indices`.
+
+    `image` is the side the model is built for: where a stage's map is no larger than the window,
+    the map is the window and nothing shifts; 0: no such side, the windows stay. A `fixed` model
+    takes no other size; it stores the masks and has its positions row by row.
+    """
 
     def __init__(self, embed_dim=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24), window=7,
                  mlp_ratio=4, patch=4, patch_norm=True, qkv_bias=True, ape=0, tokens=0,
-                 opti=False, pe_rows=None, out_indices=(0, 1, 2, 3)):
+                 opti=False, pe_rows=None, out_indices=(0, 1, 2, 3), version=1, pretrained=0,
+                 image=0, fixed=False):
         super().__init__()
         stages = range(len(depths))
-        windows = [window] * len(depths) if isinstance(window, int) else window
-        pe_rows = pe_rows or [(45 * tokens // 2 ** i) ** 2 for i in stages]
+
+        def each(value):                                # one value for all stages, or one for each
+            return [value] * len(depths) if isinstance(value, int) else value
+
         self.widths = [embed_dim * 2 ** i for i in stages]
-        self.out_indices = out_indices
+        self.depths, self.heads, self.windows = depths, num_heads, each(window)
+        self.grids = [image // patch // 2 ** i for i in stages]
+        self.mlp_ratio, self.qkv_bias = mlp_ratio, qkv_bias
+        self.tokens, self.opti = tokens, opti
+        self.pe_rows = pe_rows or [(45 * tokens // 2 ** i) ** 2 for i in stages]
+        self.version, self.pretrained = version, each(pretrained)
+        self.out_indices, self.fixed = out_indices, fixed
+
         self.patch_embed = PatchEmbed(embed_dim, patch, patch_norm)
         if ape:                                         # ape: side of the position table
-            self.absolute_pos_embed = nn.Parameter(torch.randn(1, embed_dim, ape, ape) * 0.02)
+            shape = (1, ape * ape, embed_dim) if fixed else (1, embed_dim, ape, ape)
+            self.absolute_pos_embed = nn.Parameter(torch.randn(shape) * 0.02)
         self.layers = nn.ModuleList(
-            Stage(self.widths[i], depths[i], num_heads[i], windows[i], mlp_ratio, qkv_bias, tokens,
-                  pe_rows[i], opti, last=i == stages[-1])
+            self.stage(i, downsample=PatchMerging(self.widths[i], version) if i < stages[-1]
+                       else None)
             for i in stages)
         for i in out_indices:
             self.add_module(f"norm{i}", nn.LayerNorm(self.widths[i]))
         self.apply(init_linear)
 
-    def forward(self, x):                               # [B, 3, H, W]
+    def stage(self, i, **change):
+        """The blocks of level i and what follows them."""
+        C, depth, w = self.widths[i], self.depths[i], self.windows[i]
+        s, grid = w // 2, self.grids[i]
+        if 0 < grid <= w:
+            w, s = grid, 0
+        return Stage(C, [self.block(i, w, j % 2 * s, last=j == depth - 1) for j in range(depth)],
+                     self.tokens, self.pe_rows[i], **change)
+
+    def block(self, i, window, shift, last):
+        C, heads, grid = self.widths[i], self.heads[i], self.grids[i]
+        if self.version == 2:
+            attn = CosineWindowAttention(C, heads, window, self.qkv_bias, self.pretrained[i])
+            block = PostNormBlock(C, attn, shift, self.mlp_ratio)
+        else:
+            mixes = self.tokens and not (self.opti and last)
+            block = Block(C, WindowAttention(C, heads, window, self.qkv_bias), shift,
+                          self.mlp_ratio, Attention(C, heads, self.qkv_bias) if mixes else None)
+        if self.fixed and shift:
+            mask = shift_mask(grid, grid, window, shift, torch.device("cpu"))
+            block.register_buffer("attn_mask", mask.squeeze(1).clone())
+        return block
+
+    def encode(self, x):                                # [B, 3, H, W]
+        """Inputs and outputs of the stages, [B, H_i, W_i, C_i]."""
         x = self.patch_embed(x)
         if hasattr(self, "absolute_pos_embed"):
-            table = F.interpolate(self.absolute_pos_embed, x.shape[1:3], mode="bicubic")
-            x = x + table.permute(0, 2, 3, 1)
-        features = []
-        for i, stage in enumerate(self.layers):
+            x = x + self.positions(*x.shape[1:3])
+        inputs, outputs = [], []
+        for stage in self.layers:
+            inputs.append(x)
             x = stage(x)
-            if i in self.out_indices:
-                feature = self.get_submodule(f"norm{i}")(x)
-                features.append(feature.permute(0, 3, 1, 2))    # [B, C, H, W]
+            outputs.append(x)
             if stage.downsample:
                 x = stage.downsample(x)
-        return features
+        return inputs, outputs
+
+    def positions(self, height, width):
+        if self.fixed:
+            return self.absolute_pos_embed.unflatten(1, (height, width))
+        table = F.interpolate(self.absolute_pos_embed, (height, width), mode="bicubic")
+        return table.permute(0, 2, 3, 1)
+
+    def forward(self, x):                               # [B, 3, H, W]
+        outputs = self.encode(x)[1]
+        return [planes(self.get_submodule(f"norm{i}")(outputs[i])) for i in self.out_indices]
+
+
+def planes(x):
+    """[B, H, W, C] -> [B, C, H, W]."""
+    return x.permute(0, 3, 1, 2)
 
 
 def init_linear(module):
@@ -233,6 +351,146 @@ def init_linear(module):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+# Swin-Unet ----------------------------------------------------------------------------------------
+
+class PatchExpand(nn.Module):
+    """A pixel becomes factor x factor pixels, cut to the size that is wanted, then normalised."""
+
+    def __init__(self, inputs, outputs, factor):
+        super().__init__()
+        self.factor = factor
+        self.expand = nn.Linear(inputs, factor ** 2 * outputs, bias=False)
+        self.norm = nn.LayerNorm(outputs)
+
+    def forward(self, x, height, width):                # [B, H, W, C] -> [B, height, width, C']
+        x = self.expand(x).unflatten(-1, (self.factor, self.factor, -1))
+        x = x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        return self.norm(x[:, :height, :width])
+
+
+class CrossWindowAttention(nn.Module):
+    """Pixels of 2w x 2w windows attend to the w x w pixels below them."""
+
+    def __init__(self, dim, heads, window):
+        super().__init__()
+        self.heads, self.window = heads, window
+        self.relative_position_bias_table = bias_table(2 * window, heads)
+        self.register_buffer("relative_position_index", cross_position_index(window),
+                             persistent=False)
+        self.proj_q = nn.Linear(dim, 2 * dim)
+        self.proj_kv = nn.Linear(2 * dim, 4 * dim)
+        self.proj = nn.Linear(2 * dim, dim)
+
+    def forward(self, queries, keys):                   # [B, nW, 4w², C], [B, nW, w², 2C]
+        def split(x, parts):
+            return x.unflatten(-1, (parts, self.heads, -1)).movedim((-3, -2), (0, -3))
+
+        (q,), (k, v) = split(self.proj_q(queries), 1), split(self.proj_kv(keys), 2)
+        bias = gather(self.relative_position_bias_table, self.relative_position_index,
+                      self.window ** 2)
+        x = F.scaled_dot_product_attention(q, k, v, bias)           # [B, nW, n, 4w², d]
+        return self.proj(x.transpose(-3, -2).flatten(-2))
+
+
+def cross_position_index(window):
+    """Row of the bias table for each (query, key) pixel: [4w²·w²], as GLAM has it.
+
+    The pixels' coordinates are halves of a 2w x 2w grid's, also for key t, which stands for number
+    4t there; only the (2w-1)² first rows of the table are used.
+    """
+    def halves(number):
+        return number // (2 * window) // 2, number % (2 * window) // 2
+
+    (down, right), (key_down, key_right) = (
+        halves(torch.arange(0, 4 * window ** 2, step)) for step in (1, 4))
+    down = down[:, None] - key_down + window - 1
+    right = right[:, None] - key_right + window - 1
+    return (down * (2 * window - 1) + right).flatten()
+
+
+class CrossBlock(nn.Module):
+    """Upsampling by attention from the skip to the level above it, and by PatchExpand."""
+
+    def __init__(self, dim, heads, window, mlp_ratio):
+        super().__init__()
+        self.expand = PatchExpand(2 * dim, dim, 2)
+        self.norm1 = nn.LayerNorm(2 * dim)
+        self.attn = CrossWindowAttention(dim, heads, window)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+
+    def forward(self, x, skip):                         # [B, H, W, 2C], [B, H', W', C]
+        (H, W), w = skip.shape[1:3], self.attn.window
+        keys, queries = (F.pad(y, (0, 0, 0, -y.shape[2] % side, 0, -y.shape[1] % side))
+                         for y, side in ((self.norm1(x), w), (skip, 2 * w)))
+        y = self.attn(partition(queries, 2 * w), partition(keys, w))
+        y = unpartition(y, *queries.shape[1:3], 2 * w)[:, :H, :W] + self.expand(x, H, W)
+        return y + self.mlp(self.norm2(y))
+
+
+class CrossUpsample(nn.Module):
+    def __init__(self, *block):
+        super().__init__()
+        self.blocks = nn.ModuleList([CrossBlock(*block)])
+
+    def forward(self, x, skip):
+        return self.blocks[0](x, skip)
+
+
+class SwinUnet(Backbone):
+    """Swin-Unet or GLAM-Swin-Unet; `cross`: the one that upsamples by cross-attention.
+
+    Returns the inputs of the encoder's stages, and the logits of the padded picture.
+    """
+
+    def __init__(self, classes, cross=False, image=512, **backbone):
+        super().__init__(image=image, out_indices=(), **backbone)
+        E, *_ = self.widths
+        levels = range(len(self.widths) - 2, -1, -1)
+        self.norm = nn.LayerNorm(self.widths[-1])
+        self.concat_back_dim = nn.ModuleList(
+            nn.Linear(2 * self.widths[l], self.widths[l]) for l in levels)
+        if cross:
+            self.layers_up = nn.ModuleList(self.stage(l) for l in levels)
+            self.layers_cross_attention_up = nn.ModuleList(
+                CrossUpsample(self.widths[l], self.heads[l], self.windows[l], self.mlp_ratio)
+                for l in levels)
+        else:                                           # from 1 on
+            self.concat_back_dim.insert(0, nn.Identity())
+            self.layers_up = nn.ModuleList(
+                [expand_to(self.widths[levels[0]])]
+                + [self.stage(l, upsample=expand_to(self.widths[l - 1]) if l else None)
+                   for l in levels])
+        self.norm_up = nn.LayerNorm(E)
+        self.up = PatchExpand(E, E, 4)
+        self.output = nn.Conv2d(E, classes, 1, bias=False)
+        self.apply(init_linear)
+
+    def forward(self, images):                          # [B, 3, H, W]
+        skips, outputs = self.encode(images)
+        x = self.norm(outputs[-1])
+        for skip, upsample, concat, stage in zip(skips[-2::-1], *self.decoder()):
+            x = upsample(x, skip)
+            x = stage(concat(torch.cat([x, skip], -1)))
+        H, W = x.shape[1:3]
+        x = self.up(self.norm_up(x), 4 * H, 4 * W)
+        return [planes(x) for x in skips], self.output(planes(x))   # logits [B, K, 4H_0, 4W_0]
+
+    def decoder(self):
+        """Upsampling, concatenation and stage of each level, from the coarsest."""
+        if hasattr(self, "layers_cross_attention_up"):
+            return self.layers_cross_attention_up, self.concat_back_dim, self.layers_up
+        first, *stages = self.layers_up
+        expands = [first] + [stage.upsample for stage in stages[:-1]]
+        upsamples = [lambda x, skip, expand=expand: expand(x, *skip.shape[1:3])
+                     for expand in expands]
+        return upsamples, self.concat_back_dim[1:], stages
+
+
+def expand_to(dim):
+    return PatchExpand(2 * dim, dim, 2)
 
 
 # Heads --------------------------------------------------------------------------------------------
@@ -262,32 +520,49 @@ class Head(nn.Module):
     def resize(self, x, size):
         return F.interpolate(x, size, mode="bilinear", align_corners=self.align_corners)
 
+    def stack(self, levels):
+        """All levels at the size of the first, one after the other."""
+        return torch.cat([self.resize(x, levels[0].shape[2:]) for x in levels], 1)
 
-class UPerHead(Head):
-    """Pyramid pooling on the last feature, then a feature pyramid, all levels fused."""
 
-    def __init__(self, widths, channels, classes, pool_scales=(1, 2, 3, 6),
-                 in_index=(0, 1, 2, 3), align_corners=False):
+class PSPHead(Head):
+    """Pyramid pooling: bins of several sizes beside the feature itself."""
+
+    def __init__(self, widths, channels, classes, pool_scales=(1, 2, 3, 6), in_index=(-1,),
+                 align_corners=False):
         super().__init__(channels, classes, in_index, align_corners)
-        *lower, last = [widths[i] for i in in_index]
+        last = widths[in_index[-1]]
         self.psp_modules = nn.ModuleList(
             nn.Sequential(nn.AdaptiveAvgPool2d(s), ConvModule(last, channels, 1))
             for s in pool_scales)
         self.bottleneck = ConvModule(last + len(pool_scales) * channels, channels, 3)
+
+    def pool(self, x):
+        pooled = [self.resize(psp(x), x.shape[2:]) for psp in self.psp_modules]
+        return self.bottleneck(torch.cat([x, *pooled], 1))
+
+    def forward(self, features):
+        return self.conv_seg(self.pool(features[self.in_index[0]]))
+
+
+class UPerHead(PSPHead):
+    """Pyramid pooling on the last feature, then a feature pyramid, all levels fused."""
+
+    def __init__(self, widths, channels, classes, pool_scales=(1, 2, 3, 6),
+                 in_index=(0, 1, 2, 3), align_corners=False):
+        super().__init__(widths, channels, classes, pool_scales, in_index, align_corners)
+        lower = [widths[i] for i in in_index[:-1]]
         self.lateral_convs = nn.ModuleList(ConvModule(c, channels, 1) for c in lower)
         self.fpn_convs = nn.ModuleList(ConvModule(channels, channels, 3) for _ in lower)
         self.fpn_bottleneck = ConvModule(len(in_index) * channels, channels, 3)
 
     def forward(self, features):
         *lower, last = [features[i] for i in self.in_index]
-        pooled = [self.resize(psp(last), last.shape[2:]) for psp in self.psp_modules]
-        levels = [conv(x) for conv, x in zip(self.lateral_convs, lower)]
-        levels.append(self.bottleneck(torch.cat([last, *pooled], 1)))
+        levels = [conv(x) for conv, x in zip(self.lateral_convs, lower)] + [self.pool(last)]
         for l in range(len(levels) - 1, 0, -1):
             levels[l - 1] = levels[l - 1] + self.resize(levels[l], levels[l - 1].shape[2:])
         outs = [conv(x) for conv, x in zip(self.fpn_convs, levels)] + levels[-1:]
-        outs = outs[:1] + [self.resize(x, outs[0].shape[2:]) for x in outs[1:]]
-        return self.conv_seg(self.fpn_bottleneck(torch.cat(outs, 1)))
+        return self.conv_seg(self.fpn_bottleneck(self.stack(outs)))
 
 
 class FCNHead(Head):
@@ -310,27 +585,132 @@ class FCNHead(Head):
         return self.conv_seg(y)
 
 
-HEADS = {"UPerHead": UPerHead, "FCNHead": FCNHead}
+class FPN(nn.Module):
+    """Neck: lateral convolutions, summed from the top down, smoothed."""
+
+    def __init__(self, widths, channels):
+        super().__init__()
+        self.widths = [channels] * len(widths)
+        self.lateral_convs = nn.ModuleList(self.convolution(c, channels, 1) for c in widths)
+        self.fpn_convs = nn.ModuleList(self.convolution(channels, channels, 3) for _ in widths)
+
+    @staticmethod
+    def convolution(inputs, outputs, kernel):
+        conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+        return nn.ModuleDict({"conv": conv})            # named as in a ConvModule without norm
+
+    def forward(self, features):
+        levels = [lateral["conv"](x) for lateral, x in zip(self.lateral_convs, features)]
+        for l in range(len(levels) - 1, 0, -1):
+            levels[l - 1] = levels[l - 1] + F.interpolate(levels[l], levels[l - 1].shape[2:])
+        return [fpn["conv"](x) for fpn, x in zip(self.fpn_convs, levels)]
+
+
+class FPNHead(Head):
+    """Convolutions and doublings on each level, summed. `num_convs`: on each level."""
+
+    def __init__(self, widths, channels, classes, num_convs=(1, 1, 2, 3), in_index=(0, 1, 2, 3),
+                 align_corners=False):
+        super().__init__(channels, classes, in_index, align_corners)
+        self.scale_heads = nn.ModuleList()
+        for l, (i, convs) in enumerate(zip(in_index, num_convs)):
+            steps = []
+            for k in range(convs):
+                steps.append(ConvModule(channels if k else widths[i], channels, 3))
+                if l:
+                    steps.append(nn.Upsample(scale_factor=2, mode="bilinear",
+                                             align_corners=align_corners))
+            self.scale_heads.append(nn.Sequential(*steps))
+
+    def forward(self, features):
+        y, *upper = [head(features[i]) for head, i in zip(self.scale_heads, self.in_index)]
+        for x in upper:
+            y = y + self.resize(x, y.shape[2:])
+        return self.conv_seg(y)
+
+
+class SegformerHead(Head):
+    """A 1x1 convolution on each level, fused by another: as OpenMMLab names it."""
+
+    def __init__(self, widths, channels, classes, in_index=(0, 1, 2, 3), align_corners=False):
+        super().__init__(channels, classes, in_index, align_corners)
+        self.convs = nn.ModuleList(ConvModule(widths[i], channels, 1) for i in in_index)
+        self.fusion_conv = ConvModule(len(in_index) * channels, channels, 1)
+
+    def forward(self, features):
+        levels = [conv(features[i]) for conv, i in zip(self.convs, self.in_index)]
+        return self.conv_seg(self.fusion_conv(self.stack(levels)))
+
+
+class SegFormerHead(Head):
+    """The same by GLAM: linear layers without norm, fused from coarse to fine; conv_seg is idle."""
+
+    def __init__(self, widths, channels, classes, embedding=None, in_index=(0, 1, 2, 3)):
+        super().__init__(channels, classes, in_index, align_corners=False)
+        D = embedding or channels
+        for l, i in enumerate(in_index, 1):
+            self.add_module(f"linear_c{l}", nn.ModuleDict({"proj": nn.Linear(widths[i], D)}))
+        self.linear_fuse = ConvModule(len(in_index) * D, D, 1)
+        self.linear_pred = nn.Conv2d(D, classes, 1)
+
+    def forward(self, features):
+        levels = [planes(self.get_submodule(f"linear_c{l}.proj")(features[i].permute(0, 2, 3, 1)))
+                  for l, i in enumerate(self.in_index, 1)]
+        levels = [self.resize(x, levels[0].shape[2:]) for x in levels]
+        return self.linear_pred(self.linear_fuse(torch.cat(levels[::-1], 1)))
+
+
+HEADS = {head.__name__: head
+         for head in (UPerHead, FCNHead, PSPHead, FPNHead, SegformerHead, SegFormerHead)}
 
 
 # Whole models -------------------------------------------------------------------------------------
 
 class Segmentor(nn.Module):
-    """Backbone and head. `auxiliary` is a second head that only training uses."""
+    """Backbone and head. `auxiliary` is a second head that only training uses.
 
-    def __init__(self, backbone, head=None, auxiliary=None):
+    `neck`: channels of an FPN between them, 0 without.
+    """
+
+    def __init__(self, backbone, head=None, auxiliary=None, neck=0):
         super().__init__()
         def make(type, **options):
-            return HEADS[type](self.backbone.widths, **options)
+            return HEADS[type](self.neck.widths if self.neck else widths, **options)
 
         self.backbone = Backbone(**backbone)
+        widths = [self.backbone.widths[i] for i in self.backbone.out_indices]
+        self.neck = FPN(widths, neck) if neck else None
         self.decode_head = make(**head) if head else None
         self.auxiliary_head = make(**auxiliary) if auxiliary else None
 
     def forward(self, images):                          # [B, 3, H, W]
         features = self.backbone(images)                # [B, C_i, H_i, W_i] each
-        logits = self.decode_head(features) if self.decode_head else None
+        levels = self.neck(features) if self.neck else features
+        logits = self.decode_head(levels) if self.decode_head else None
         return features, logits                         # logits [B, K, H_0, W_0]
+
+
+class Classifier(Backbone):
+    """The official classification model for pictures of one size, V1 or V2.
+
+    Returns the stages' raw outputs and, where there are classes, the logits.
+    """
+
+    def __init__(self, classes, image=224, **backbone):
+        super().__init__(image=image, fixed=True, out_indices=(), **backbone)
+        self.norm = nn.LayerNorm(self.widths[-1])
+        self.head = nn.Linear(self.widths[-1], classes) if classes else None
+        self.apply(init_linear)
+
+    def forward(self, images):                          # [B, 3, image, image]
+        outputs = self.encode(images)[1]
+        pooled = self.norm(outputs[-1]).mean((1, 2))
+        return [planes(x) for x in outputs], self.head(pooled) if self.head else None   # [B, K]
+
+
+# What a checkpoint holds --------------------------------------------------------------------------
+
+DERIVED = ("num_batches_tracked", "attn_mask", "relative_position_index", "relative_coords_table")
 
 
 def from_state_dict(state, **head_options):
@@ -339,47 +719,86 @@ def from_state_dict(state, **head_options):
     `head_options` say what no shape tells: pool_scales, align_corners.
     """
     state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
-    backbone = infer_backbone(state)
-    head = infer_head(state, backbone)
-    if head:
-        head.update(head_options)
-    model = Segmentor(backbone, head)
+    if any("layers_up." in name for name in state):
+        names = re.compile(r"(?:(?:backbone|decode_head)\.)?(?:swin_unet\.)?(.*)")
+        state = {names.fullmatch(name)[1]: tensor for name, tensor in state.items()
+                 if not name.startswith(("decode_head.conv_seg.", "decode_head.patch_embed."))}
+        backbone = infer_backbone(state)
+        del backbone["out_indices"]
+        model = SwinUnet(state["output.weight"].shape[0],
+                         "layers_cross_attention_up.0.blocks.0.norm1.weight" in state,
+                         infer_image(state, backbone) or 512, **backbone,
+                         fixed=any("attn_mask" in name for name in state))
+    elif any(name.startswith("backbone.") for name in state):
+        backbone = infer_backbone({name.removeprefix("backbone."): tensor
+                                   for name, tensor in state.items()})
+        neck = state.get("neck.lateral_convs.0.conv.weight")
+        head = infer_head(state, backbone)
+        if head:
+            head.update(head_options)
+        model = Segmentor(backbone, head, neck=0 if neck is None else len(neck))
+    else:
+        state = {name.removeprefix("encoder.").replace(".rpe_mlp.", ".cpb_mlp."): tensor
+                 for name, tensor in state.items()}
+        backbone = infer_backbone(state)
+        del backbone["out_indices"]
+        image = infer_image(state, backbone) or backbone["patch"] * backbone["window"][0]
+        model = Classifier(len(state.get("head.bias", ())), image, **backbone)
     wanted = model.state_dict()
-    model.load_state_dict({name: state.get(name, wanted[name]) if name.endswith("batches_tracked")
+    model.load_state_dict({name: state.get(name, wanted[name]) if name.endswith(DERIVED)
                            else state[name] for name in wanted})
     return model.eval()
 
 
 def infer_backbone(state):
-    """Arguments of Backbone for the tensors named `backbone.…`."""
+    """Arguments of Backbone."""
     def shape(name):
-        return state["backbone." + name].shape
-
-    def present(name):
-        return "backbone." + name in state
+        return state[name].shape
 
     def count(pattern):
-        found = [re.match(f"backbone\\.{pattern}", name) for name in state]
+        found = [re.match(pattern, name) for name in state]
         return 1 + max(int(match[1]) for match in found if match)
 
+    def window(i):
+        if version == 2:
+            return (shape(f"layers.{i}.blocks.0.attn.relative_coords_table")[1] + 1) // 2
+        return (round(shape(f"layers.{i}.blocks.0.{table}")[0] ** 0.5) + 1) // 2
+
+    def pretrained(i):                                  # the largest offset is 8(w-1)/(N-1)
+        largest = 8 ** float(state[f"layers.{i}.blocks.0.attn.relative_coords_table"].max()) - 1
+        return 1 + round(8 * (window(i) - 1) / largest)
+
+    table = "attn.relative_position_bias_table"
     stages = range(count(r"layers\.(\d+)\."))
     depths = [count(rf"layers\.{i}\.blocks\.(\d+)\.") for i in stages]
-    tables = [shape(f"layers.{i}.blocks.0.attn.relative_position_bias_table") for i in stages]
+    version = 1 if f"layers.0.blocks.0.{table}" in state else 2
+    heads = [shape(f"layers.{i}.blocks.0.{table}")[1] if version == 1
+             else shape(f"layers.{i}.blocks.0.attn.logit_scale")[0] for i in stages]
     E, _, patch, _ = shape("patch_embed.proj.weight")
-    glam = present("layers.0.global_token")
+    glam = "layers.0.global_token" in state
     deepest = max(stages, key=lambda i: depths[i])
+    positions = shape("absolute_pos_embed") if "absolute_pos_embed" in state else [0, 0, 0]
     return dict(
-        embed_dim=E, depths=depths, patch=patch,
-        num_heads=[heads for _, heads in tables],
-        window=[(round(rows ** 0.5) + 1) // 2 for rows, _ in tables],
+        embed_dim=E, depths=depths, patch=patch, num_heads=heads,
+        window=[window(i) for i in stages],
         mlp_ratio=shape("layers.0.blocks.0.mlp.fc1.weight")[0] / E,
-        patch_norm=present("patch_embed.norm.weight"),
-        qkv_bias=present("layers.0.blocks.0.attn.qkv.bias"),
-        ape=shape("absolute_pos_embed")[2] if present("absolute_pos_embed") else 0,
+        patch_norm="patch_embed.norm.weight" in state,
+        qkv_bias=f"layers.0.blocks.0.attn.{'qkv.bias' if version == 1 else 'q_bias'}" in state,
+        ape=positions[2] if len(positions) == 4 else round(positions[1] ** 0.5),
         tokens=shape("layers.0.global_token")[0] if glam else 0,
         pe_rows=[shape(f"layers.{i}.pe")[0] for i in stages] if glam else None,
-        opti=not present(f"layers.{deepest}.blocks.{depths[deepest] - 1}.gt_attn.qkv.weight"),
-        out_indices=[i for i in stages if present(f"norm{i}.weight")])
+        opti=f"layers.{deepest}.blocks.{depths[deepest] - 1}.gt_attn.qkv.weight" not in state,
+        version=version, pretrained=[pretrained(i) for i in stages] if version == 2 else 0,
+        out_indices=[i for i in stages if f"norm{i}.weight" in state])
+
+
+def infer_image(state, backbone):
+    """Side of the pictures a model of one size is for, or None: masks cover the whole map."""
+    for i, w in enumerate(backbone["window"]):
+        mask = state.get(f"layers.{i}.blocks.1.attn_mask")
+        if mask is not None:
+            return round(mask.shape[0] ** 0.5) * w * 2 ** i * backbone["patch"]
+    return None
 
 
 def infer_head(state, backbone):
@@ -394,18 +813,32 @@ def infer_head(state, backbone):
         known = [backbone["embed_dim"] * 2 ** i for i in backbone["out_indices"]]
         return [known.index(width) for width in widths]
 
+    def inputs(pattern):
+        return [shape(pattern.format(l))[1]
+                for l in range(count(pattern.format(r"\d+").replace(".", r"\.")))]
+
     if "decode_head.conv_seg.weight" not in state:
         return None
     classes, channels = shape("conv_seg.weight")[:2]
     head = dict(channels=channels, classes=classes)
-    if "decode_head.fpn_bottleneck.conv.weight" in state:
-        laterals = range(count(r"lateral_convs\.\d+\.conv\.weight"))
-        widths = [shape(f"lateral_convs.{l}.conv.weight")[1] for l in laterals]
-        widths.append(shape("psp_modules.0.1.conv.weight")[1])
-        return dict(head, type="UPerHead", in_index=in_index(widths))
-    convs = count(r"convs\.\d+\.conv\.weight")
-    kernel, width = 1, channels
-    if convs:
-        _, width, kernel, _ = shape("convs.0.conv.weight")
-    return dict(head, type="FCNHead", num_convs=convs, kernel=kernel, in_index=in_index([width]),
+    if "decode_head.scale_heads.0.0.conv.weight" in state:
+        levels = range(count(r"scale_heads\.\d+\.0\.conv\.weight"))
+        return dict(head, type="FPNHead", in_index=list(levels),
+                    num_convs=[count(rf"scale_heads\.{l}\.\d+\.conv\.weight") for l in levels])
+    if "decode_head.fusion_conv.conv.weight" in state:
+        return dict(head, type="SegformerHead", in_index=in_index(inputs("convs.{}.conv.weight")))
+    if "decode_head.linear_pred.weight" in state:
+        classes, embedding = shape("linear_pred.weight")[:2]
+        widths = [shape(f"linear_c{l}.proj.weight")[1]
+                  for l in range(1, 1 + count(r"linear_c\d\.proj\.weight"))]
+        return dict(head, type="SegFormerHead", classes=classes, embedding=embedding,
+                    in_index=in_index(widths))
+    if "decode_head.psp_modules.0.1.conv.weight" in state:
+        widths = inputs("lateral_convs.{}.conv.weight") + inputs("psp_modules.{}.1.conv.weight")[:1]
+        whole = "decode_head.fpn_bottleneck.conv.weight" in state
+        return dict(head, type="UPerHead" if whole else "PSPHead", in_index=in_index(widths))
+    convs = inputs("convs.{}.conv.weight")
+    kernel = shape("convs.0.conv.weight")[2] if convs else 1
+    return dict(head, type="FCNHead", num_convs=len(convs), kernel=kernel,
+                in_index=in_index(convs[:1] or [channels]),
                 concat_input="decode_head.conv_cat.conv.weight" in state)
