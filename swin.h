@@ -169,30 +169,35 @@ typedef struct swin_reference {
 } swin_reference;
 
 /* The canonical description of a model, word for word as it lies in the blob: every family of
-   checkpoints is mapped onto it. Values in brackets are reserved for later versions. */
+   checkpoints is mapped onto it. */
 typedef struct swin_config {
-    uint32_t version;           /* of Swin: 1 (2: Swin V2) */
-    uint32_t body;              /* 0 backbone (1 Swin-Unet, 2 Swin-Unet with cross-attention
-                                   upsampling) */
-    uint32_t head;              /* 0 none, 1 UPerHead, 2 FCNHead (3 PSP, 4 FPN, 5 Segformer, 6
-                                   GLAM's SegFormer, 7 classifier) */
+    uint32_t version;           /* of Swin: 1, or 2 (cosine attention, norms after the branches) */
+    uint32_t body;              /* 0 backbone, 1 Swin-Unet, 2 Swin-Unet with cross-attention
+                                   upsampling */
+    uint32_t head;              /* 0 none, 1 UPerHead, 2 FCNHead, 3 PSPHead, 4 FPN neck and FPNHead,
+                                   5 SegformerHead, 6 GLAM's SegFormerHead, 7 classifier, 8 the
+                                   Unet's own */
     uint32_t patch;             /* side of a patch in pixels */
     uint32_t planes;            /* of the input: 3 */
     uint32_t width;             /* E, channels of stage 0; stage i has E << i */
     uint32_t stages;            /* 1..4 */
-    uint32_t input_rule;        /* 0 zero-pad to whole patches (1 floor, 2 exact) */
+    uint32_t input_rule;        /* 0 zero-pad to whole patches, 1 drop what fills no patch, 2 whole
+                                   patches only, and only input_h x input_w where that is set */
     uint32_t depth[4];          /* blocks of a stage */
     uint32_t heads[4];
     uint32_t window_h[4], window_w[4];
     uint32_t shift_h[4], shift_w[4];    /* of odd blocks; even blocks do not shift */
     uint32_t hidden[4];         /* width of the MLP */
-    uint32_t shift_rule;        /* 0 as stored above (1 hf_model, 2 per_axis_padded) */
-    uint32_t roll_before_pad;   /* 0 (1: timm >= 0.9) */
-    float mask;                 /* added to the score of a pair in different regions: -100 */
-    float eps;                  /* of the blocks' norms; all other norms have 1e-5 */
-    uint32_t flags;             /* 1 patch norm, 2 qkv bias, 4 absolute position, 8 merge norm (16
-                                   final norm) */
-    uint32_t feature_norms;     /* bit i: feature i is normalised by stage i's norm */
+    uint32_t shift_rule;        /* 0 as stored above; 1 none where a side of the map is the window,
+                                   and smaller maps are refused (Hugging Face); 2 none along an axis
+                                   of one window (torchvision) */
+    uint32_t roll_before_pad;   /* 1: the map is shifted before it is padded (timm >= 0.9) */
+    float mask;                 /* added to the score of a pair in different regions: -100, -200 */
+    float eps;                  /* of the blocks' norms and the final one; all others have 1e-5 */
+    uint32_t flags;             /* 1 patch norm, 2 qkv bias, 4 absolute position, 8 merge norm, 16
+                                   final norm */
+    uint32_t feature_norms;     /* bit i: feature i is normalised by stage i's norm. None: features
+                                   are the stages' outputs as they are (a Unet's: their inputs) */
     uint32_t position_h, position_w;    /* grid of the absolute positions */
     uint32_t position_rule;     /* 0 resized bicubically, 1 fits that grid only */
     uint32_t tokens;            /* g, GLAM's global tokens a window */
@@ -204,7 +209,8 @@ typedef struct swin_config {
     uint32_t align_corners;     /* of the head's resizes */
     uint32_t pool_count, pool_scale[8];
     uint32_t convs, conv_kernel, conv_concat;           /* FCNHead */
-    uint32_t neck_channels, neck_convs[4];              /* (FPN neck) */
+    uint32_t neck_channels, neck_convs[4];      /* FPN: channels of the neck, and how many
+                                   convolutions the head has on each level */
     uint32_t ignore_label;
     float mean[3], scale[3];    /* R, G, B: (pixel - mean) * scale, pixels 0..255; scale is 1 / std
                                    rounded from double */
@@ -213,13 +219,15 @@ typedef struct swin_config {
                                    keep_ratio, up and down), 2 longest side a, 3 shortest side a,
                                    4 exactly a high and b wide */
     uint32_t resize_a, resize_b;
-    uint32_t resize_filter;     /* 0 bilinear, 1 bilinear antialiased when shrinking (2, 3: bicubic
-                                   likewise) */
+    uint32_t resize_filter;     /* 0 bilinear, 1 bilinear antialiased when shrinking, 2 and 3
+                                   bicubic likewise */
     uint32_t resize_round;      /* 1: resized pixels are rounded to 8 bits */
-    uint32_t mode;              /* 0 whole pictures (1 sliding window) */
-    uint32_t crop_h, crop_w, stride_h, stride_w;        /* (of the sliding window) */
+    uint32_t mode;              /* 0 whole pictures, 1 sliding window, 2 the centre of the resized
+                                   picture, crop_h x crop_w */
+    uint32_t crop_h, crop_w, stride_h, stride_w;        /* of the sliding window */
     swin_reference reference;
-    uint32_t reserved[27];      /* zero */
+    uint32_t input_h, input_w;  /* the one input size of a model of input_rule 2, or 0 */
+    uint32_t reserved[25];      /* zero */
 } swin_config;
 
 /* A checked view of a blob. Immutable once opened: any number of contexts, on any threads, may
@@ -278,10 +286,19 @@ typedef enum swin_cpu {
 enum {
     SWIN_CLASSES = 1,           /* the class map: swin_classes */
     SWIN_LOGITS = 2,            /* the head's logits at its own resolution: swin_logits */
-    SWIN_FEATURES = 4           /* every normalised stage output: swin_feature */
+    SWIN_FEATURES = 4,          /* every stage's output: swin_feature */
+    SWIN_SCORES = 8,            /* a classifier's logits: swin_scores */
+    SWIN_CONFIDENCE = 16,       /* how sure the class map is, 0..255 a pixel: swin_confidence */
+    SWIN_CONFIDENCE_F32 = 32,   /* the same as floats, 0..1 */
+    SWIN_ATTENTION = 64         /* where GLAM's global tokens let a pixel look: swin_attention */
 };
-enum { SWIN_DIRECT = 1 };       /* desc flag: plain convolutions everywhere (slow; for comparison)
-                                   */
+/* Flags of a desc. */
+enum {
+    SWIN_DIRECT = 1,            /* plain convolutions everywhere (slow; for comparison) */
+    SWIN_WHOLE = 2,             /* the whole picture at once, also where the model says otherwise */
+    SWIN_FLIP = 4               /* the network sees the picture mirrored left to right; class map,
+                                   confidence and votes are turned back */
+};
 
 /* Runs task(arg, 0) ... task(arg, count - 1), in any order, on any threads, and returns when all
    are done. */
@@ -301,9 +318,20 @@ typedef struct swin_desc {
     swin_parallel_for parallel_for;     /* NULL: everything runs in the calling thread */
     void *user;                 /* handed to parallel_for */
     swin_cpu cpu;
-    unsigned flags;             /* SWIN_DIRECT */
+    unsigned flags;             /* SWIN_DIRECT | ... */
     size_t memory_limit;        /* bytes of workspace at most, 0: no limit */
+    int crop_width, crop_height;        /* sliding window: logits of overlapping crops of the input */
+    int stride_width, stride_height;    /* are averaged (mmseg's slide mode); 0: as the model says,
+                                           a stride then two thirds of its crop */
+    float threshold;            /* pixels of less confidence (0..1) get SWIN_IGNORE */
+    float *votes;               /* NULL, or [picture_height][picture_width][classes]: every run adds
+                                   its softmax, for averages over scales and flips */
+    int attend_x, attend_y;     /* SWIN_ATTENTION: the pixel of the picture that looks, */
+    int attend_stage;           /* and the stage at which it does */
 } swin_desc;
+
+/* The id of a pixel below the threshold; SWIN_IGNORE_16 in a map of 2 bytes a pixel. */
+enum { SWIN_IGNORE = 255, SWIN_IGNORE_16 = 65535 };
 
 /* Bytes of workspace that swin_init needs for this desc: exact, the same on every machine of one
    pointer size. 0: see err (SWIN_SIZE when the model cannot take the size, SWIN_MEMORY over
@@ -365,8 +393,24 @@ typedef struct swin_tensor {
 } swin_tensor;
 
 SWIN_API swin_map swin_classes(const swin_context *c);
+/* Per pixel the softmax of the class that won: bytes 1, or 4 where floats were asked for. */
+SWIN_API swin_map swin_confidence(const swin_context *c);
+/* [classes][h][w] as the head gives them; of a sliding window the averages, at the input's size. */
 SWIN_API swin_tensor swin_logits(const swin_context *c);
+/* Stage i's output as a head reads it; one stage further the final norm's, where there is one. */
 SWIN_API swin_tensor swin_feature(const swin_context *c, int stage);
+/* A classifier's logits: [classes][1][1]. */
+SWIN_API swin_tensor swin_scores(const swin_context *c);
+/* [1][h][w] at the resolution of desc.attend_stage: how much of what the chosen pixel takes from
+   its window's global tokens comes from there. The parts add up to the pixel's attention to tokens.
+   */
+SWIN_API swin_tensor swin_attention(const swin_context *c);
+
+/* The class of most votes (the lowest of equals) for each of n pixels: votes [n][classes] as
+   desc.votes gathers them, ids of 1 byte, or 2 where there are more than 256 classes. runs: how
+   many were added; a pixel whose mean vote is below threshold gets SWIN_IGNORE. */
+SWIN_API void swin_decide(const float *votes, size_t n, int classes, int runs, float threshold,
+                          void *ids);
 
 /* -------------------------------------------------------------------------- */
 /* >>public: looking inside                                                   */
@@ -1131,6 +1175,7 @@ typedef struct swin__product {
              float eps)) \
     X(softmax, (float *s, size_t ld, int rows, int n16, const float *region, float mask, \
                 float *inverse)) \
+    X(unit, (float *x, size_t ld, int rows, int w16, float scale)) \
     X(online, (float *s, size_t ld, int rows, int n16, float *top, float *sum, float *out, \
                size_t ldo, int w16)) \
     X(scale, (float *x, size_t ld, int rows, int n16, const float *factor)) \
@@ -1380,7 +1425,23 @@ static void SWIN__FN(softmax)(float *s, size_t ld, int rows, int n16, const floa
     }
 }
 
-/* The same over keys that come in blocks: each row carries the highest score so far (top, at first
+/* x[i] *= scale / max(|x[i]|, 1e-12): the unit vectors of Swin V2's cosine attention. */
+static void SWIN__FN(unit)(float *x, size_t ld, int rows, int w16, float scale)
+{
+    for (int i = 0; i < rows; i++, x += ld) {
+        swin__v16 squares = swin__vset1(0.0f);
+        for (int c = 0; c < w16; c += 16) {
+            const swin__v16 v = swin__vload(x + c);
+            squares = swin__vfma(v, v, squares);
+        }
+        const float length = sqrtf(swin__vsum(squares));
+        const swin__v16 factor = swin__vset1(scale / (length > 1e-12f ? length : 1e-12f));
+        for (int c = 0; c < w16; c += 16)
+            swin__vstore(x + c, swin__vmul(swin__vload(x + c), factor));
+    }
+}
+
+/* The softmax over keys that come in blocks: each row carries the highest score so far (top, at first
    -1e30), the sum of exps relative to it and out [rows][w16], the sum of values so weighted (both
    at first 0). Turns s into weights for this block's values and brings sum and out to the new top.
    */
@@ -1784,7 +1845,7 @@ static const swin__kernels *swin__choose(int cpu)
 
    Tensors, in order. Layers have .weight (panels) and .bias {1, outputs}, norms .weight and .bias
    {1, C}. wide = heads * dp, where dp is the head width d rounded up to 16; q's rows and bias hold
-   the factor d^-0.5.
+   the factor d^-0.5, but for Swin V2's.
        embed {E, patch*patch*planes}, k = (ky*patch + kx)*planes + plane
        embed.norm                                               if patch norm
        embed.position rows {position_h*position_w, E}           if absolute position
@@ -1797,20 +1858,37 @@ static const swin__kernels *swin__choose(int cpu)
            attn.bias plain {heads, 2*wh-1, 2*ww-1}: entry (head, kr-qr+wh-1, kc-qc+ww-1) is the
                 relative position bias of query (qr,qc), key (kr,kc): key minus query, the papers'
                 tables backwards
+           attn.scale rows {1, heads}: the factor of the cosines            if Swin V2
            attn.proj {C, wide}, k = head*dp + t, zero for t >= d
            global.qkv, global.proj, likewise                    if global tokens and j < depth-1
            norm2
            mlp.fc1 {hidden, C}, mlp.fc2 {C, hidden}
          stage{i}.norm                                          if bit i of feature_norms
-         stage{i}.merge.norm, of 4*C                            if i < stages-1 and merge norm
+         stage{i}.merge.norm, of 4*C, V2's of 2*C               if i < stages-1 and merge norm
          stage{i}.merge {2*C, 4*C}, no bias, k = (2*column + row)*C + c       if i < stages-1
+       norm, of the last stage's C                              if final norm
+       Unets, for level l = stages-2 ... 0, all with the prefix up{l}., C that of stage l:
+         expand.norm, of C; expand {4*C, 2*C}, no bias, row (2*y + x)*C + c makes pixel (y,x) of four
+         with cross-attention, d of 2*C channels and stage l's heads, q's factor as above:
+           cross.norm1, of 2*C; cross.q {wide, C}; cross.kv {2*wide, 2*C};
+           cross.bias plain {heads, 2*wh-1, 2*ww-1}, backwards as attn.bias; cross.proj {C, wide};
+           cross.norm2; cross.fc1 {hidden, C}, cross.fc2 {C, hidden}
+         concat {C, 2*C}, the expanded map first, then the skip
+         tokens, token_position, block{j}., as in stage l
+       Unets: final.norm, final.expand.norm, of E; final.expand {16*E, E}, no bias, row
+         (4*y + x)*E + c; head.classify {classes, E}, no bias
        head. of UPerHead, BatchNorm folded in; inputs l = 0..L-1 are the features of head_inputs:
          pool{p} {ch, c_last}, bottleneck {ch, 9*(c_last + pool_count*ch)}
          lateral{l} {ch, c_l} for l < L-1, then fpn{l} {ch, 9*ch} for l < L-1
          fuse {ch, 9*L*ch}, classify {classes, ch}
+       head. of PSPHead, one input: pool{p}, bottleneck, classify
        head. of FCNHead, one input, kernel K:
          conv{n} {ch, K*K*(n ? ch : c_in)}, cat {ch, K*K*(c_in + ch)} if conv_concat
-         classify {classes, convs ? ch : c_in} */
+         classify {classes, convs ? ch : c_in}
+       FPN: neck.lateral{l} {neck, c_l}, then neck.fpn{l} {neck, 9*neck}, then head.scale{l}.conv{n}
+         {ch, 9*(n ? ch : neck)} for n < neck_convs[l], head.classify {classes, ch}
+       head. of both Segformer kinds: lateral{l} {ch, c_l}, fuse {ch, L*ch}, classify {classes, ch}
+       head. of a classifier: classify {classes, c_last} */
 
 /* Header and directory as they lie in the blob. */
 typedef struct swin__header {
@@ -1966,14 +2044,16 @@ SWIN_API void swin_reference_picture(unsigned char *rgb, int w, int h, uint32_t 
 /* >>model: what a config implies - geometry and tensors                      */
 
 typedef struct swin__affine { const float *weight, *bias; } swin__affine;       /* of a LayerNorm */
+#define SWIN__EPS 1e-5f         /* of all norms but the blocks' and the final one */
 
-/* y = weight x + bias; weight in panels, bias NULL where there is none. */
-typedef struct swin__linear { const float *weight, *bias; } swin__linear;
+/* y = weight x + bias; weight in panels of `inputs` columns, bias NULL where there is none. */
+typedef struct swin__linear { const float *weight, *bias; int inputs; } swin__linear;
 
 typedef struct swin__block {
     swin__affine norm1, norm2;
     swin__linear qkv, proj, fc1, fc2;
     const float *table;                 /* [heads][2wh-1][2ww-1], key minus query */
+    const float *scale;                 /* [heads], of Swin V2's cosines */
     swin__linear global_qkv, global_proj;
 } swin__block;
 
@@ -1984,6 +2064,15 @@ typedef struct swin__stage {
     swin__linear merge;
 } swin__stage;
 
+/* One level of a Unet's way up. */
+typedef struct swin__up {
+    swin__linear expand, concat;
+    swin__affine expand_norm;
+    swin__linear q, kv;                 /* of the cross-attention, */
+    swin__block cross;                  /* whose norms, table, proj, fc1 and fc2 are here */
+    swin__stage stage;
+} swin__up;
+
 enum { SWIN__STAGES = 4, SWIN__POOLS = 8, SWIN__CONVS = 8 };
 
 typedef struct swin__weights {
@@ -1991,12 +2080,26 @@ typedef struct swin__weights {
     swin__affine embed_norm;
     const float *position;              /* [position_h*position_w][E] */
     swin__stage stage[SWIN__STAGES];
+    swin__affine norm;                  /* after the last stage */
+    swin__up up[SWIN__STAGES];
+    swin__affine final_norm, final_expand_norm;
+    swin__linear final_expand;
     swin__linear pool[SWIN__POOLS], bottleneck, lateral[SWIN__STAGES], fpn[SWIN__STAGES], fuse;
-    swin__linear conv[SWIN__CONVS], cat, classify;
+    swin__linear conv[SWIN__CONVS], cat, scale[SWIN__STAGES][SWIN__CONVS], classify;
 } swin__weights;
 
-enum { SWIN__PATCH_NORM = 1, SWIN__QKV_BIAS = 2, SWIN__POSITION = 4, SWIN__MERGE_NORM = 8 };
-enum { SWIN__NO_HEAD, SWIN__UPER, SWIN__FCN };
+enum {
+    SWIN__PATCH_NORM = 1, SWIN__QKV_BIAS = 2, SWIN__POSITION = 4, SWIN__MERGE_NORM = 8,
+    SWIN__FINAL_NORM = 16
+};
+enum { SWIN__BACKBONE, SWIN__UNET, SWIN__CROSS_UNET };
+enum {
+    SWIN__NO_HEAD, SWIN__UPER, SWIN__FCN, SWIN__PSP, SWIN__FPN, SWIN__SEGFORMER,
+    SWIN__GLAM_SEGFORMER, SWIN__CLASSIFIER, SWIN__UNET_HEAD
+};
+enum { SWIN__PAD, SWIN__FLOOR, SWIN__EXACT };                   /* input_rule */
+enum { SWIN__SHIFT_STORED, SWIN__SHIFT_HF, SWIN__SHIFT_PADDED };        /* shift_rule */
+enum { SWIN__WHOLE_MODE, SWIN__SLIDE, SWIN__CENTRE };           /* mode */
 
 static int swin__channels(const swin_config *g, int stage) { return (int)g->width << stage; }
 static int swin__head_width(const swin_config *g, int i)
@@ -2008,10 +2111,21 @@ static int swin__heads_width(const swin_config *g, int i)
 {
     return (int)g->heads[i] * swin__padded(swin__head_width(g, i));
 }
+/* the same of a Unet's cross-attention, whose heads share twice the channels */
+static int swin__cross_width(const swin_config *g, int i)
+{
+    return (int)g->heads[i] * swin__padded(2 * swin__head_width(g, i));
+}
+static int swin__levels_up(const swin_config *g)
+{
+    return g->body == SWIN__BACKBONE ? 0 : (int)g->stages - 1;
+}
+/* of all stages and, in a Unet, of the levels up */
 static int swin__blocks(const swin_config *g)
 {
     int n = 0;
     for (uint32_t i = 0; i < g->stages; i++) n += (int)g->depth[i];
+    for (int i = 0; i < swin__levels_up(g); i++) n += (int)g->depth[i];
     return n;
 }
 /* the last block's G-MSA feeds nothing */
@@ -2024,6 +2138,7 @@ static int swin__has_global(const swin_config *g, int stage, int block)
    tensor, and the first one that is not what the config implies is reported. */
 typedef struct swin__binder {
     const swin_model *model;
+    swin__block *blocks;        /* where the next block goes, or NULL: only check */
     uint64_t next, offset;      /* the next entry, and where its data must start */
     uint64_t end;               /* of the data */
     char prefix[48];
@@ -2095,20 +2210,29 @@ static swin__linear swin__take_linear(swin__binder *b, const char *name, int out
     l.weight = swin__take(b, full, SWIN__LAYOUT_PANELS, outputs, inputs, 1);
     swin__format(full, sizeof full, "%s.bias", name);
     l.bias = bias ? swin__vector(b, full, outputs) : NULL;
+    l.inputs = inputs;
     return l;
 }
 
-static void swin__bind_block(swin__binder *b, swin__block *block, int i, int j)
+static const float *swin__take_table(swin__binder *b, const char *name, int i)
+{
+    const swin_config *g = &b->model->config;
+    return swin__take(b, name, SWIN__LAYOUT_PLAIN, (int)g->heads[i], 2 * (int)g->window_h[i] - 1,
+                      2 * (int)g->window_w[i] - 1);
+}
+
+/* Block j of a stage, or of a Unet's level up: `where` is "stage" or "up". */
+static void swin__bind_block(swin__binder *b, swin__block *block, const char *where, int i, int j)
 {
     const swin_config *g = &b->model->config;
     int c = swin__channels(g, i), wide = swin__heads_width(g, i), hidden = (int)g->hidden[i];
     int qkv_bias = (g->flags & SWIN__QKV_BIAS) != 0;
-    swin__format(b->prefix, sizeof b->prefix, "stage%d.block%d.", i, j);
+    swin__format(b->prefix, sizeof b->prefix, "%s%d.block%d.", where, i, j);
     memset(block, 0, sizeof *block);
     block->norm1 = swin__take_affine(b, "norm1", c);
     block->qkv = swin__take_linear(b, "attn.qkv", 3 * wide, c, qkv_bias);
-    block->table = swin__take(b, "attn.bias", SWIN__LAYOUT_PLAIN, (int)g->heads[i],
-                              2 * (int)g->window_h[i] - 1, 2 * (int)g->window_w[i] - 1);
+    block->table = swin__take_table(b, "attn.bias", i);
+    if (g->version == 2) block->scale = swin__vector(b, "attn.scale", (int)g->heads[i]);
     block->proj = swin__take_linear(b, "attn.proj", c, wide, 1);
     if (swin__has_global(g, i, j)) {
         block->global_qkv = swin__take_linear(b, "global.qkv", 3 * wide, c, qkv_bias);
@@ -2119,25 +2243,66 @@ static void swin__bind_block(swin__binder *b, swin__block *block, int i, int j)
     block->fc2 = swin__take_linear(b, "mlp.fc2", c, hidden, 1);
 }
 
-static void swin__bind_stage(swin__binder *b, swin__stage *stage, swin__block *blocks, int i)
+/* The tokens and blocks of a stage or of a level up. */
+static void swin__bind_blocks(swin__binder *b, swin__stage *stage, const char *where, int i)
 {
     const swin_config *g = &b->model->config;
     int c = swin__channels(g, i);
     swin__block unused;
-    swin__format(b->prefix, sizeof b->prefix, "stage%d.", i);
     if (g->tokens) stage->tokens = swin__take(b, "tokens", SWIN__LAYOUT_ROWS, (int)g->tokens, c, 1);
     if (g->tokens && g->depth[i] > 1)
         stage->token_position = swin__take(b, "token_position", SWIN__LAYOUT_ROWS,
                                            (int)g->token_rows[i], c, 1);
     for (int j = 0; j < (int)g->depth[i]; j++)
-        swin__bind_block(b, blocks ? blocks + j : &unused, i, j);
+        swin__bind_block(b, b->blocks ? b->blocks++ : &unused, where, i, j);
+    swin__format(b->prefix, sizeof b->prefix, "%s%d.", where, i);
+}
+
+static void swin__bind_stage(swin__binder *b, swin__stage *stage, int i)
+{
+    const swin_config *g = &b->model->config;
+    int c = swin__channels(g, i);
     swin__format(b->prefix, sizeof b->prefix, "stage%d.", i);
+    swin__bind_blocks(b, stage, "stage", i);
     if (g->feature_norms >> i & 1) stage->norm = swin__take_affine(b, "norm", c);
     if (i + 1 < (int)g->stages) {
         if (g->flags & SWIN__MERGE_NORM)
-            stage->merge_norm = swin__take_affine(b, "merge.norm", 4 * c);
+            stage->merge_norm = swin__take_affine(b, "merge.norm", g->version == 2 ? 2 * c : 4 * c);
         stage->merge = swin__take_linear(b, "merge", 2 * c, 4 * c, 0);
     }
+}
+
+static void swin__bind_up(swin__binder *b, swin__up *up, int i)
+{
+    const swin_config *g = &b->model->config;
+    int c = swin__channels(g, i), wide = swin__cross_width(g, i), hidden = (int)g->hidden[i];
+    swin__format(b->prefix, sizeof b->prefix, "up%d.", i);
+    up->expand_norm = swin__take_affine(b, "expand.norm", c);
+    up->expand = swin__take_linear(b, "expand", 4 * c, 2 * c, 0);
+    if (g->body == SWIN__CROSS_UNET) {
+        swin__block *cross = &up->cross;
+        cross->norm1 = swin__take_affine(b, "cross.norm1", 2 * c);
+        up->q = swin__take_linear(b, "cross.q", wide, c, 1);
+        up->kv = swin__take_linear(b, "cross.kv", 2 * wide, 2 * c, 1);
+        cross->table = swin__take_table(b, "cross.bias", i);
+        cross->proj = swin__take_linear(b, "cross.proj", c, wide, 1);
+        cross->norm2 = swin__take_affine(b, "cross.norm2", c);
+        cross->fc1 = swin__take_linear(b, "cross.fc1", hidden, c, 1);
+        cross->fc2 = swin__take_linear(b, "cross.fc2", c, hidden, 1);
+    }
+    up->concat = swin__take_linear(b, "concat", c, 2 * c, 1);
+    swin__bind_blocks(b, &up->stage, "up", i);
+}
+
+static void swin__bind_unet(swin__binder *b, swin__weights *w)
+{
+    const swin_config *g = &b->model->config;
+    int e = (int)g->width;
+    for (int l = swin__levels_up(g) - 1; l >= 0; l--) swin__bind_up(b, &w->up[l], l);
+    swin__format(b->prefix, sizeof b->prefix, "final.");
+    w->final_norm = swin__take_affine(b, "norm", e);
+    w->final_expand_norm = swin__take_affine(b, "expand.norm", e);
+    w->final_expand = swin__take_linear(b, "expand", 16 * e, e, 0);
 }
 
 /* The features a head reads, finest first; returns how many. */
@@ -2149,42 +2314,68 @@ static int swin__head_inputs(const swin_config *g, int inputs[SWIN__STAGES])
     return n;
 }
 
-static void swin__bind_uper(swin__binder *b, swin__weights *w)
+/* name{l} for l < count: layers of `inputs` columns, or of widths[l]. */
+static void swin__bind_row(swin__binder *b, swin__linear *layers, const char *name, int count,
+                           int outputs, int inputs, const int *widths)
 {
-    const swin_config *g = &b->model->config;
-    int inputs[SWIN__STAGES], levels = swin__head_inputs(g, inputs), ch = (int)g->head_channels;
-    int top = swin__channels(g, inputs[levels - 1]), pools = (int)g->pool_count;
-    char name[16];
-    for (int p = 0; p < pools; p++) {
-        swin__format(name, sizeof name, "pool%d", p);
-        w->pool[p] = swin__take_linear(b, name, ch, top, 1);
+    char full[24];
+    for (int l = 0; l < count; l++) {
+        swin__format(full, sizeof full, "%s%d", name, l);
+        layers[l] = swin__take_linear(b, full, outputs, widths ? widths[l] : inputs, 1);
     }
-    w->bottleneck = swin__take_linear(b, "bottleneck", ch, 9 * (top + pools * ch), 1);
-    for (int l = 0; l + 1 < levels; l++) {
-        swin__format(name, sizeof name, "lateral%d", l);
-        w->lateral[l] = swin__take_linear(b, name, ch, swin__channels(g, inputs[l]), 1);
-    }
-    for (int l = 0; l + 1 < levels; l++) {
-        swin__format(name, sizeof name, "fpn%d", l);
-        w->fpn[l] = swin__take_linear(b, name, ch, 9 * ch, 1);
-    }
-    w->fuse = swin__take_linear(b, "fuse", ch, 9 * levels * ch, 1);
-    w->classify = swin__take_linear(b, "classify", (int)g->classes, ch, 1);
 }
 
-static void swin__bind_fcn(swin__binder *b, swin__weights *w)
+/* FPN's neck and the head's convolutions on its levels. */
+static void swin__bind_fpn(swin__binder *b, swin__weights *w, const int *widths, int levels)
 {
     const swin_config *g = &b->model->config;
-    int inputs[SWIN__STAGES], area = (int)(g->conv_kernel * g->conv_kernel),
-                              ch = (int)g->head_channels;
-    int in = swin__channels(g, inputs[swin__head_inputs(g, inputs) - 1]), convs = (int)g->convs;
-    char name[16];
-    for (int n = 0; n < convs; n++) {
-        swin__format(name, sizeof name, "conv%d", n);
-        w->conv[n] = swin__take_linear(b, name, ch, area * (n ? ch : in), 1);
+    int ch = (int)g->head_channels, neck = (int)g->neck_channels;
+    char name[24];
+    swin__format(b->prefix, sizeof b->prefix, "neck.");
+    swin__bind_row(b, w->lateral, "lateral", levels, neck, 0, widths);
+    swin__bind_row(b, w->fpn, "fpn", levels, neck, 9 * neck, NULL);
+    swin__format(b->prefix, sizeof b->prefix, "head.");
+    for (int l = 0; l < levels; l++) {
+        for (int n = 0; n < (int)g->neck_convs[l]; n++) {
+            swin__format(name, sizeof name, "scale%d.conv%d", l, n);
+            w->scale[l][n] = swin__take_linear(b, name, ch, 9 * (n ? ch : neck), 1);
+        }
     }
-    if (g->conv_concat) w->cat = swin__take_linear(b, "cat", ch, area * (in + ch), 1);
-    w->classify = swin__take_linear(b, "classify", (int)g->classes, convs ? ch : in, 1);
+}
+
+static void swin__bind_head(swin__binder *b, swin__weights *w)
+{
+    const swin_config *g = &b->model->config;
+    int inputs[SWIN__STAGES], widths[SWIN__STAGES], levels = swin__head_inputs(g, inputs), last = 0;
+    int ch = (int)g->head_channels, pools = (int)g->pool_count, head = (int)g->head;
+    int area = (int)(g->conv_kernel * g->conv_kernel), convs = (int)g->convs, to_classes = ch;
+    for (int l = 0; l < levels; l++) last = widths[l] = swin__channels(g, inputs[l]);
+    swin__format(b->prefix, sizeof b->prefix, "head.");
+    if (head == SWIN__UPER || head == SWIN__PSP) {
+        swin__bind_row(b, w->pool, "pool", pools, ch, last, NULL);
+        w->bottleneck = swin__take_linear(b, "bottleneck", ch, 9 * (last + pools * ch), 1);
+    }
+    if (head == SWIN__UPER) {
+        swin__bind_row(b, w->lateral, "lateral", levels - 1, ch, 0, widths);
+        swin__bind_row(b, w->fpn, "fpn", levels - 1, ch, 9 * ch, NULL);
+        w->fuse = swin__take_linear(b, "fuse", ch, 9 * levels * ch, 1);
+    }
+    if (head == SWIN__FCN) {
+        int depths[SWIN__CONVS] = { 0 };
+        for (int n = 0; n < convs; n++) depths[n] = area * (n ? ch : last);
+        swin__bind_row(b, w->conv, "conv", convs, ch, 0, depths);
+        if (g->conv_concat) w->cat = swin__take_linear(b, "cat", ch, area * (last + ch), 1);
+        if (!convs) to_classes = last;
+    }
+    if (head == SWIN__FPN) swin__bind_fpn(b, w, widths, levels);
+    if (head == SWIN__SEGFORMER || head == SWIN__GLAM_SEGFORMER) {
+        swin__bind_row(b, w->lateral, "lateral", levels, ch, 0, widths);
+        w->fuse = swin__take_linear(b, "fuse", ch, levels * ch, 1);
+    }
+    if (head == SWIN__CLASSIFIER) to_classes = last;
+    if (head == SWIN__UNET_HEAD) to_classes = (int)g->width;
+    w->classify = swin__take_linear(b, "classify", (int)g->classes, to_classes,
+                                    head != SWIN__UNET_HEAD);
 }
 
 /* Binds all weights; blocks (NULL: only check) has room for every stage's blocks, in order. */
@@ -2192,7 +2383,7 @@ static swin_status swin__bind(const swin_model *m, swin__weights *w, swin__block
                               swin_error *err)
 {
     const swin_config *g = &m->config;
-    swin__binder b = { m, 0, m->data, m->size, "embed.", err, SWIN_OK };
+    swin__binder b = { m, blocks, 0, m->data, m->size, "embed.", err, SWIN_OK };
     int e = (int)g->width, patch = (int)g->patch;
     b.prefix[5] = 0;
     w->embed = swin__take_linear(&b, "", e, patch * patch * (int)g->planes, 1);
@@ -2201,13 +2392,12 @@ static swin_status swin__bind(const swin_model *m, swin__weights *w, swin__block
     if (g->flags & SWIN__POSITION)
         w->position = swin__take(&b, "position", SWIN__LAYOUT_ROWS,
                                  (int)(g->position_h * g->position_w), e, 1);
-    for (int i = 0; i < (int)g->stages; i++) {
-        swin__bind_stage(&b, &w->stage[i], blocks, i);
-        if (blocks) blocks += g->depth[i];
-    }
-    swin__format(b.prefix, sizeof b.prefix, "head.");
-    if (g->head == SWIN__UPER) swin__bind_uper(&b, w);
-    if (g->head == SWIN__FCN) swin__bind_fcn(&b, w);
+    for (int i = 0; i < (int)g->stages; i++) swin__bind_stage(&b, &w->stage[i], i);
+    b.prefix[0] = 0;
+    if (g->flags & SWIN__FINAL_NORM)
+        w->norm = swin__take_affine(&b, "norm", swin__channels(g, (int)g->stages - 1));
+    if (g->body != SWIN__BACKBONE) swin__bind_unet(&b, w);
+    if (g->head != SWIN__NO_HEAD) swin__bind_head(&b, w);
     if (b.status == SWIN_OK && b.next != m->tensors)
         return swin__fail(err, SWIN_FORMAT,
                           "the directory holds more tensors than the config implies");
@@ -2222,20 +2412,25 @@ static swin_status swin__check_config(const swin_config *g, swin_error *err)
 #define SWIN__DEMAND(holds, status, text) \
     do { if (!(holds)) return swin__fail(err, status, text); } while (0)
     static const uint32_t known = SWIN__PATCH_NORM | SWIN__QKV_BIAS | SWIN__POSITION |
-                                  SWIN__MERGE_NORM;
-    SWIN__DEMAND(g->version == 1, SWIN_UNSUPPORTED,
-                 "config: only Swin V1 is known to this version");
-    SWIN__DEMAND(g->body == 0, SWIN_UNSUPPORTED,
-                 "config: a body this version does not know (a Unet?)");
-    SWIN__DEMAND(g->head <= SWIN__FCN, SWIN_UNSUPPORTED,
+                                  SWIN__MERGE_NORM | SWIN__FINAL_NORM;
+    int dense = g->head >= SWIN__UPER && g->head <= SWIN__GLAM_SEGFORMER;      /* features to map */
+    int unet = g->body != SWIN__BACKBONE;
+    SWIN__DEMAND(g->version == 1 || g->version == 2, SWIN_UNSUPPORTED,
+                 "config: Swin V1 and V2 are known to this version");
+    SWIN__DEMAND(g->body <= SWIN__CROSS_UNET, SWIN_UNSUPPORTED,
+                 "config: a body this version does not know");
+    SWIN__DEMAND(g->head <= SWIN__UNET_HEAD, SWIN_UNSUPPORTED,
                  "config: a head this version does not know");
-    SWIN__DEMAND(!(g->input_rule || g->shift_rule || g->roll_before_pad || g->mode),
+    SWIN__DEMAND(g->input_rule <= SWIN__EXACT && g->shift_rule <= SWIN__SHIFT_PADDED &&
+                     g->roll_before_pad <= 1 && g->mode <= SWIN__CENTRE,
                  SWIN_UNSUPPORTED,
                  "config: an input, shift, roll or inference rule this version does not know");
     SWIN__DEMAND(!(g->flags & ~known), SWIN_UNSUPPORTED,
                  "config: flags this version does not know");
-    SWIN__DEMAND(g->resize_rule <= 4 && g->resize_filter <= 1 && g->position_rule <= 1,
+    SWIN__DEMAND(g->resize_rule <= 4 && g->resize_filter <= 3 && g->position_rule <= 1,
                  SWIN_UNSUPPORTED, "config: a resizing rule this version does not know");
+    SWIN__DEMAND(!(g->tokens && g->version == 2), SWIN_UNSUPPORTED,
+                 "config: global tokens in Swin V2");
     SWIN__DEMAND(g->planes == 3 && g->patch >= 1 && g->patch <= 32, SWIN_UNSUPPORTED,
                  "config: planes or patch size");
     SWIN__DEMAND(g->width >= 1 && g->width <= 4096, SWIN_FORMAT, "config: width is not 1..4096");
@@ -2246,8 +2441,15 @@ static swin_status swin__check_config(const swin_config *g, swin_error *err)
                  "config: eps or mask");
     SWIN__DEMAND(g->feature_norms >> g->stages == 0 && g->head_inputs >> g->stages == 0,
                  SWIN_FORMAT, "config: a feature that no stage makes");
-    SWIN__DEMAND(!(g->head_inputs & ~g->feature_norms), SWIN_UNSUPPORTED,
-                 "config: the head reads a feature without a norm");
+    SWIN__DEMAND(unet == (g->head == SWIN__UNET_HEAD), SWIN_FORMAT,
+                 "config: a Unet without its head, or its head without a Unet");
+    SWIN__DEMAND(!unet || (g->patch == 4 && g->stages >= 2 && g->version == 1 &&
+                           (g->flags & SWIN__FINAL_NORM) && !g->feature_norms),
+                 SWIN_UNSUPPORTED, "config: not a Unet's patch, stages, version or norms");
+    SWIN__DEMAND(g->input_h <= SWIN_MAX_SIDE && g->input_w <= SWIN_MAX_SIDE &&
+                     !g->input_h == !g->input_w && (g->input_rule == SWIN__EXACT || !g->input_h) &&
+                     g->input_h % g->patch == 0 && g->input_w % g->patch == 0,
+                 SWIN_FORMAT, "config: the one size of the input");
     SWIN__DEMAND(!(g->flags & SWIN__POSITION) ||
                      (g->position_h - 1 < 4096 && g->position_w - 1 < 4096),
                  SWIN_FORMAT, "config: the grid of absolute positions is not 1..4096");
@@ -2262,25 +2464,45 @@ static swin_status swin__check_config(const swin_config *g, swin_error *err)
                      "config: a shift as large as its window");
         SWIN__DEMAND(g->hidden[i] - 1 < 65536, SWIN_FORMAT,
                      "config: the MLP's width is not 1..65536");
+        SWIN__DEMAND(g->shift_rule != SWIN__SHIFT_HF || g->window_h[i] == g->window_w[i],
+                     SWIN_FORMAT, "config: windows that are not square under this shift rule");
         SWIN__DEMAND(!g->tokens || g->depth[i] == 1 ||
                          (g->token_rows[i] - 1 < 1u << 24 && g->token_middle[i] <= 1u << 24),
                      SWIN_FORMAT, "config: rows of the tokens' positional table");
     }
-    if (g->head == SWIN__NO_HEAD) {
-        SWIN__DEMAND(!g->classes && !g->head_inputs, SWIN_FORMAT, "config: classes without a head");
-        return SWIN_OK;
-    }
-    SWIN__DEMAND(g->classes >= 1 && g->classes <= 65535, SWIN_FORMAT,
-                 "config: classes is not 1..65535");
-    SWIN__DEMAND(g->head_channels - 1 < 16384 && g->head_inputs && g->align_corners <= 1,
-                 SWIN_FORMAT, "config: head channels or inputs");
     SWIN__DEMAND(g->ignore_label <= 65535 && g->bgr <= 1 && g->resize_round <= 1, SWIN_FORMAT,
                  "config: a field of preprocessing");
     SWIN__DEMAND(g->resize_a <= SWIN_MAX_SIDE && g->resize_b <= SWIN_MAX_SIDE &&
                      (g->resize_rule == 0 || g->resize_a) &&
                      ((g->resize_rule != 1 && g->resize_rule != 4) || g->resize_b),
                  SWIN_FORMAT, "config: the size to resize to");
-    if (g->head == SWIN__UPER) {
+    SWIN__DEMAND(g->mode == SWIN__WHOLE_MODE ||
+                     (g->crop_h - 1 < SWIN_MAX_SIDE && g->crop_w - 1 < SWIN_MAX_SIDE),
+                 SWIN_FORMAT, "config: the size of a crop");
+    SWIN__DEMAND(g->mode != SWIN__SLIDE || ((dense || unet) &&
+                     g->stride_h - 1 < g->crop_h && g->stride_w - 1 < g->crop_w),
+                 SWIN_FORMAT, "config: a sliding window's stride");
+    SWIN__DEMAND(g->mode != SWIN__CENTRE || (g->head == SWIN__CLASSIFIER &&
+                     ((g->resize_rule == 3 && g->resize_a >= g->crop_h &&
+                       g->resize_a >= g->crop_w) ||
+                      (g->resize_rule == 4 && g->resize_a >= g->crop_h &&
+                       g->resize_b >= g->crop_w))),
+                 SWIN_FORMAT, "config: a centre crop larger than its picture");
+    if (g->head == SWIN__NO_HEAD) {
+        SWIN__DEMAND(!g->classes && !g->head_inputs, SWIN_FORMAT, "config: classes without a head");
+        return SWIN_OK;
+    }
+    SWIN__DEMAND(g->classes >= 1 && g->classes <= 65535 && g->align_corners <= 1, SWIN_FORMAT,
+                 "config: classes is not 1..65535, or align_corners");
+    SWIN__DEMAND(dense ? g->head_channels - 1 < 16384 && g->head_inputs : !g->head_channels,
+                 SWIN_FORMAT, "config: head channels or inputs");
+    SWIN__DEMAND(!unet || !g->head_inputs, SWIN_FORMAT, "config: features for a Unet's head");
+    SWIN__DEMAND(g->head != SWIN__CLASSIFIER || g->head_inputs == 1u << (g->stages - 1),
+                 SWIN_FORMAT, "config: a classifier reads the last feature");
+    SWIN__DEMAND((g->head != SWIN__FCN && g->head != SWIN__PSP) ||
+                     !(g->head_inputs & (g->head_inputs - 1)),
+                 SWIN_FORMAT, "config: FCNHead and PSPHead read one feature");
+    if (g->head == SWIN__UPER || g->head == SWIN__PSP) {
         SWIN__DEMAND(g->pool_count - 1 < SWIN__POOLS, SWIN_FORMAT,
                      "config: pool_count is not 1..8");
         for (uint32_t p = 0; p < g->pool_count; p++)
@@ -2288,13 +2510,18 @@ static swin_status swin__check_config(const swin_config *g, swin_error *err)
                          "config: a pooling scale is not 1..64");
     }
     if (g->head == SWIN__FCN) {
-        SWIN__DEMAND(!(g->head_inputs & (g->head_inputs - 1)), SWIN_FORMAT,
-                     "config: FCNHead reads one feature");
         SWIN__DEMAND(g->convs <= SWIN__CONVS && g->conv_concat <= 1 &&
                          (g->convs || !g->conv_concat),
                      SWIN_FORMAT, "config: the head's convolutions");
         SWIN__DEMAND(g->conv_kernel % 2 == 1 && g->conv_kernel <= 15, SWIN_FORMAT,
                      "config: the head's kernel size");
+    }
+    if (g->head == SWIN__FPN) {
+        int unused[SWIN__STAGES], levels = swin__head_inputs(g, unused);
+        SWIN__DEMAND(g->neck_channels - 1 < 16384, SWIN_FORMAT, "config: channels of the neck");
+        for (int l = 0; l < levels; l++)
+            SWIN__DEMAND(g->neck_convs[l] - 1 < (l ? SWIN__CONVS : 1), SWIN_FORMAT,
+                         "config: the head's convolutions on a level of the neck");
     }
     return SWIN_OK;
 #undef SWIN__DEMAND
@@ -2389,11 +2616,31 @@ static float *swin__pixel(const swin__map *map, int index)
    + t]]. */
 typedef struct swin__axis { int count, taps; int *at; float *coef; } swin__axis;
 
+/* The crops of a sliding window, row by row; the last of a row or column is moved back inside. A
+   whole picture is one crop. */
+typedef struct swin__crops { int h, w, stride_h, stride_w, rows, cols, input_h, input_w; } swin__crops;
+
+static int swin__crop_top(const swin__crops *g, int crop)
+{
+    return swin__min(crop / g->cols * g->stride_h, g->input_h - g->h);
+}
+static int swin__crop_left(const swin__crops *g, int crop)
+{
+    return swin__min(crop % g->cols * g->stride_w, g->input_w - g->w);
+}
+/* The rows that no crop after this one's row of crops touches end here. */
+static int swin__crop_done(const swin__crops *g, int crop)
+{
+    int next = (crop / g->cols + 1) * g->cols;
+    return next < g->rows * g->cols ? swin__crop_top(g, next) : g->input_h;
+}
+
 /* The windows of one block: the map padded to whole windows, read with a cyclic shift. */
 typedef struct swin__grid {
     int h, w;                   /* of the map */
     int window_h, window_w, shift_h, shift_w;
     int rows, cols;             /* of windows */
+    int roll_before_pad;
 } swin__grid;
 
 typedef struct swin__step swin__step;
@@ -2439,24 +2686,43 @@ struct swin__step {
             const swin__block *block;
             swin__grid grid;
             int heads, d, wide, group;      /* windows a unit */
+            int post_norm;                  /* Swin V2: norm1 after the branch, not before */
             int tokens, shared;             /* shared: all windows have the same tokens */
             const float *tokens_in;         /* [shared ? g : windows*g][ld] */
             float *tokens_out;              /* [windows*g][ld], NULL where they feed nothing */
         } attention;
-        struct { swin__map x; swin__affine norm; swin__linear fc1, fc2; int hidden, chunk; } mlp;
+        struct {
+            swin__map x;
+            swin__affine norm;
+            swin__linear fc1, fc2;
+            int hidden, chunk, post_norm;
+        } mlp;
         struct {
             int n, c, ld, heads, wide;      /* n tokens */
             const float *tokens, *position;
             float *qkv, *keys, *out, *result;   /* keys: [heads][panels][dp][16] */
             swin__linear linear;
         } global;
-        struct { swin__map in, out; swin__affine norm; swin__linear linear; } merge;
-        struct { swin__map in, out; swin__affine norm; } norm;
+        struct { swin__map in, out; swin__affine norm; swin__linear linear; int post_norm; } merge;
+        struct { swin__map in, out; swin__affine norm; swin__linear linear; } expand;
         struct {
-            swin__map in, out, coarse;
+            swin__map x, skip, out;
+            const swin__up *weights;
+            swin__grid keys, queries;
+            int heads, wide;
+        } cross;
+        struct {
+            swin__map in, out;
+            swin__affine norm, expand_norm;
+            swin__linear expand, classify;
+        } final;
+        struct { swin__map in, out; swin__affine norm; float eps; } norm;
+        struct {
+            swin__map in, out;
             swin__linear linear;
             int act;
-            swin__axis rows, cols;
+            int coarse, act_last;           /* maps added; act after them, not before */
+            swin__source add[SWIN__STAGES];
         } linear;
         struct { swin__map in, out[SWIN__POOLS]; } pool;
         struct {
@@ -2468,7 +2734,13 @@ struct swin__step {
             /* products or transformed tiles of the sources served */
             float *data[SWIN__SOURCES];
         } conv;
-        struct { swin__map in; void *classes; swin__axis rows, cols; } labels;
+        struct { swin__map in, sums; swin__axis rows, cols; } slide;
+        struct {
+            swin__map in;
+            swin__axis rows, cols;
+            void *classes, *confidence;
+            int soft;           /* a softmax for confidence, threshold or votes */
+        } labels;
     } u;
 };
 
@@ -2479,12 +2751,17 @@ struct swin_context {
     swin__weights weights;
     swin__step *steps;
     int step_count;
-    int at, unit;               /* the next step, and the next unit of it */
+    swin__crops crops;
+    int repeated;               /* steps before this one run for each crop, the others for each row
+                                   of crops */
+    int crop, at, unit;         /* the next step, and the next unit of it */
+    float *sums;                /* of a sliding window: logits [rows of the ring][input_w][ld] */
+    int ring;                   /* rows kept: row y is at y modulo ring */
     int cancel, running;
     double total, done;         /* multiply-adds */
     swin_image image;
-    swin_map classes;
-    swin_tensor logits, feature[SWIN__STAGES];
+    swin_map classes, confidence;
+    swin_tensor logits, feature[SWIN__STAGES + 1], scores, attention;
     swin_error error;
 #ifdef SWIN_DEBUG
     struct swin__guard *guards;
@@ -2500,11 +2777,16 @@ typedef struct swin__plan {
     const swin_config *config;
     swin_context *context;      /* NULL while sizing */
     swin_desc desc;
+    swin__crops crops;
     swin__weights *weights;
     swin__block *blocks, no_block;
     swin__conv *convs, no_conv;
     swin__step no_step;
-    int block_count, step_count, conv_count;
+    int block_count, step_count, conv_count, repeated;
+    int lasting;                /* buffers made now outlive a crop */
+    swin__map sums;             /* of a sliding window */
+    int ring;                   /* rows of it that are kept */
+    void *classes, *confidence;
     uintptr_t arena, tables;    /* buffers by lifetime; what is computed once, at init */
     uint64_t peak, table_bytes;
     struct { uint64_t start, end; } live[64];
@@ -2521,7 +2803,7 @@ typedef struct swin__plan {
    writes what is not its own, shows. */
 #ifdef SWIN_DEBUG
 enum { SWIN__ZONE = 64 };
-/* with zones; steps */
+/* with zones; steps from first, -1: from the beginning of a run */
 typedef struct swin__guard { unsigned char *start, *end; int first, last; } swin__guard;
 
 static void swin__guard_new(swin__plan *p, uint64_t start, uint64_t end)
@@ -2531,7 +2813,7 @@ static void swin__guard_new(swin__plan *p, uint64_t start, uint64_t end)
     if (!g) return;
     g->start = (unsigned char *)(p->arena + (uintptr_t)start);
     g->end = (unsigned char *)(p->arena + (uintptr_t)end);
-    g->first = p->step_count;
+    g->first = p->lasting ? -1 : p->step_count;
     g->last = 1 << 30;
 }
 
@@ -2672,29 +2954,42 @@ static swin__axis swin__alloc_axis(swin__plan *p, int count, int taps)
     return axis;
 }
 
-static swin__axis swin__axis_bilinear(swin__plan *p, int n, int m, int aligned)
+/* Outputs first, first + 1, ... of n -> m. */
+static swin__axis swin__axis_bilinear(swin__plan *p, int n, int m, int first, int count,
+                                      int aligned)
 {
-    swin__axis axis = swin__alloc_axis(p, m, 2);
-    for (int o = 0; p->context && o < m; o++) {
+    swin__axis axis = swin__alloc_axis(p, count, 2);
+    for (int o = 0; p->context && o < count; o++) {
         double t;
-        swin__bilinear(n, m, o, aligned, &axis.at[2 * o], &axis.at[2 * o + 1], &t);
+        swin__bilinear(n, m, first + o, aligned, &axis.at[2 * o], &axis.at[2 * o + 1], &t);
         axis.coef[2 * o] = (float)(1 - t);
         axis.coef[2 * o + 1] = (float)t;
     }
     return axis;
 }
 
-/* Logits n -> network input m -> picture q, two bilinear resizes in sequence as one sum of at most
-   three. */
-static swin__axis swin__axis_output(swin__plan *p, int n, int m, int q, int aligned)
+/* The pixel that n -> m takes as it is. */
+static swin__axis swin__axis_nearest(swin__plan *p, int n, int m)
+{
+    swin__axis axis = swin__alloc_axis(p, m, 1);
+    for (int o = 0; p->context && o < m; o++) {
+        axis.at[o] = (int)((int64_t)o * n / m);
+        axis.coef[o] = 1;
+    }
+    return axis;
+}
+
+/* Two bilinear resizes in sequence, n -> m -> q with n <= 2 m, as one sum of at most four. */
+static swin__axis swin__axis_twice(swin__plan *p, int n, int m, int q, int aligned,
+                                   int aligned_again)
 {
     swin__axis axis;
-    if (m == q) return swin__axis_bilinear(p, n, m, aligned);
-    axis = swin__alloc_axis(p, q, 3);
+    if (m == q) return swin__axis_bilinear(p, n, m, 0, m, aligned);
+    axis = swin__alloc_axis(p, q, n > m ? 4 : 3);
     for (int o = 0; p->context && o < q; o++) {
         int mid[2], first = 0;
-        double outer, sum[3] = { 0, 0, 0 };
-        swin__bilinear(m, q, o, 0, &mid[0], &mid[1], &outer);
+        double outer, sum[4] = { 0, 0, 0, 0 };
+        swin__bilinear(m, q, o, aligned_again, &mid[0], &mid[1], &outer);
         for (int i = 0; i < 2; i++) {
             int a, b;
             double inner, share = i ? outer : 1 - outer;
@@ -2703,33 +2998,60 @@ static swin__axis swin__axis_output(swin__plan *p, int n, int m, int q, int alig
             sum[a - first] += share * (1 - inner);
             sum[b - first] += share * inner;
         }
-        for (int t = 0; t < 3; t++) {
-            axis.at[3 * o + t] = swin__min(first + t, n - 1);
-            axis.coef[3 * o + t] = (float)sum[t];
+        for (int t = 0; t < axis.taps; t++) {
+            axis.at[o * axis.taps + t] = swin__min(first + t, n - 1);
+            axis.coef[o * axis.taps + t] = (float)sum[t];
         }
     }
     return axis;
 }
 
-/* A picture's n pixels -> m: bilinear, or a triangle as wide as the shrinking where antialiased. */
-static swin__axis swin__axis_picture(swin__plan *p, int n, int m, int antialias)
+/* Weight of a sample x pixels away, x >= 0: a triangle, or Keys' cubic convolution with A. */
+static double swin__tent(double x)
 {
-    double scale = (double)n / m, support = scale > 1 ? scale : 1;
-    swin__axis axis;
-    if (!antialias || n <= m) return swin__axis_bilinear(p, n, m, 0);
-    axis = swin__alloc_axis(p, m, 2 * (int)support + 3);
-    for (int o = 0; p->context && o < m; o++) {
-        double centre = (o + 0.5) * scale, sum = 0;
-        int first = swin__max(0, (int)(centre - support + 0.5)),
+    return x < 1 ? 1 - x : 0;
+}
+static double swin__cubic(double x, double A)
+{
+    return x <= 1  ? ((A + 2) * x - (A + 3)) * x * x + 1
+           : x < 2 ? ((A * x - 5 * A) * x + 8 * A) * x - 4 * A
+                   : 0;
+}
+
+/* Outputs first, first + 1, ... of n -> m, cubic with A = -0.75, indices clamped. */
+static swin__axis swin__axis_bicubic(swin__plan *p, int n, int m, int first, int count)
+{
+    swin__axis axis = swin__alloc_axis(p, count, 4);
+    for (int o = 0; p->context && o < count; o++) {
+        double u = (first + o + 0.5) * ((double)n / m) - 0.5;
+        int a = (int)(u + 1) - 1;               /* floor, as u >= -0.5 */
+        for (int i = 0; i < 4; i++) {
+            double away = u - (a - 1 + i);
+            axis.at[4 * o + i] = swin__min(swin__max(a - 1 + i, 0), n - 1);
+            axis.coef[4 * o + i] = (float)swin__cubic(away < 0 ? -away : away, -0.75);
+        }
+    }
+    return axis;
+}
+
+/* The same with the filter as wide as the shrinking and cut at the border, as Pillow does it:
+   linear, or cubic with A = -0.5. */
+static swin__axis swin__axis_antialias(swin__plan *p, int n, int m, int first, int count, int cubic)
+{
+    double scale = (double)n / m, stretch = scale > 1 ? scale : 1, support = stretch * (1 + cubic);
+    swin__axis axis = swin__alloc_axis(p, count, 2 * (int)support + 3);
+    for (int o = 0; p->context && o < count; o++) {
+        double centre = (first + o + 0.5) * scale, sum = 0;
+        int start = swin__max(0, (int)(centre - support + 0.5)),
             end = swin__min(n, (int)(centre + support + 0.5));
         int *at = axis.at + o * axis.taps;
         float *coef = axis.coef + o * axis.taps;
         for (int pass = 0; pass < 2; pass++) {
             for (int t = 0; t < axis.taps; t++) {
-                double away = first + t + 0.5 - centre,
-                       weight = 1 - (away < 0 ? -away : away) / support;
-                if (first + t >= end || weight < 0) weight = 0;
-                at[t] = swin__min(first + t, n - 1);
+                double away = (start + t + 0.5 - centre) / stretch, weight;
+                away = away < 0 ? -away : away;
+                weight = start + t >= end ? 0 : cubic ? swin__cubic(away, -0.5) : swin__tent(away);
+                at[t] = swin__min(start + t, n - 1);
                 if (pass) coef[t] = (float)(weight / sum);
                 else sum += weight;
             }
@@ -2738,24 +3060,13 @@ static swin__axis swin__axis_picture(swin__plan *p, int n, int m, int antialias)
     return axis;
 }
 
-/* Absolute positions n -> m, bicubic with A = -0.75, indices clamped. */
-static swin__axis swin__axis_bicubic(swin__plan *p, int n, int m)
+/* A picture's n pixels -> m by the model's filter; outputs first, first + 1, ... of them. */
+static swin__axis swin__axis_picture(swin__plan *p, int n, int m, int first, int count)
 {
-    static const double A = -0.75;
-    swin__axis axis = swin__alloc_axis(p, m, 4);
-    for (int o = 0; p->context && o < m; o++) {
-        double u = (o + 0.5) * ((double)n / m) - 0.5, t;
-        int a = (int)(u + 1) - 1;               /* floor, as u >= -0.5 */
-        t = u - a;
-        for (int i = 0; i < 4; i++) {
-            double x = i == 0 ? 1 + t : i == 1 ? t : i == 2 ? 1 - t : 2 - t;
-            double weight = x <= 1 ? ((A + 2) * x - (A + 3)) * x * x + 1
-                                   : ((A * x - 5 * A) * x + 8 * A) * x - 4 * A;
-            axis.at[4 * o + i] = swin__min(swin__max(a - 1 + i, 0), n - 1);
-            axis.coef[4 * o + i] = (float)weight;
-        }
-    }
-    return axis;
+    int filter = (int)p->config->resize_filter;
+    if (filter == 0) return swin__axis_bilinear(p, n, m, first, count, 0);
+    if (filter == 2) return swin__axis_bicubic(p, n, m, first, count);
+    return swin__axis_antialias(p, n, m, first, count, filter == 3);
 }
 
 /* -------------------------------------------------------------------------- */
@@ -2776,7 +3087,7 @@ static void swin__apply(const swin_context *c, const swin__linear *l, int rows, 
     p.lda = (size_t)lda;
     p.b = l->weight;
     p.ldb = 16;
-    p.panel = 16 * (size_t)in;
+    p.panel = 16 * (size_t)l->inputs;
     p.init = l->bias;
     p.c = to;
     p.ldc = (size_t)ldc;
@@ -2792,6 +3103,62 @@ static void swin__clear(float *row, int n)
 static void swin__copy(float *to, const float *from, int n)
 {
     memcpy(to, from, (size_t)n * sizeof *to);
+}
+
+/* LayerNorm of rows ld apart; to may be from. */
+static void swin__norm_rows(const swin_context *c, const swin__affine *norm, float eps, int rows,
+                            int channels, const float *from, float *to, int ld)
+{
+    for (int i = 0; i < rows; i++, from += ld, to += ld)
+        c->kernels->norm(to, from, channels, norm->weight, norm->bias, eps);
+}
+
+/* ---- the size of a picture as the network wants it ---- */
+
+static int swin__scaled(int side, double factor)
+{
+    double n = side * factor + 0.5;
+    return n < 1 ? 1 : n > 2.0 * SWIN_MAX_SIDE ? 2 * SWIN_MAX_SIDE : (int)n;
+}
+
+/* A resized picture, and where the network's input lies in it. */
+typedef struct swin__resized { int w, h, left, top; } swin__resized;
+
+/* By the model's rule; longest > 0: the longer side becomes that many pixels. */
+static swin__resized swin__resize_picture(const swin_config *g, int w, int h, int longest)
+{
+    int rule = longest > 0 ? 2 : (int)g->resize_rule;
+    double a = longest > 0 ? (double)longest : g->resize_a, b = g->resize_b, factor = 1;
+    double large = swin__max(w, h), small = swin__min(w, h);
+    swin__resized to = { 0, 0, 0, 0 };
+    if (rule == 1) factor = a / large < b / small ? a / large : b / small;
+    if (rule == 2) factor = a / large;
+    if (rule == 3) factor = a / small;
+    to.w = rule == 4 ? (int)g->resize_b : swin__scaled(w, factor);
+    to.h = rule == 4 ? (int)g->resize_a : swin__scaled(h, factor);
+    return to;
+}
+
+/* Half of what a crop leaves over, a half of that to even, as Python rounds it. */
+static int swin__margin(int side, int crop)
+{
+    int n = side - crop;
+    return n % 2 ? n / 2 + n / 2 % 2 : n / 2;
+}
+
+/* How the picture of a resolved desc becomes its input. */
+static swin__resized swin__resize(const swin_config *g, const swin_desc *d)
+{
+    swin__resized to = { 0, 0, 0, 0 };
+    to.w = d->width;
+    to.h = d->height;
+    if (g->mode == SWIN__CENTRE && !(d->flags & SWIN_WHOLE) && d->width == (int)g->crop_w &&
+        d->height == (int)g->crop_h) {
+        to = swin__resize_picture(g, d->picture_width, d->picture_height, 0);
+        to.left = swin__margin(to.w, d->width);
+        to.top = swin__margin(to.h, d->height);
+    }
+    return to;
 }
 
 /* ---- patch embedding: x = norm(W patch + b) + position */
@@ -2817,8 +3184,7 @@ static void swin__resized_row(const swin_context *c, const swin__step *s, int y,
                               float *sum)
 {
     const swin__axis *rows = &s->u.embed.rows, *cols = &s->u.embed.cols;
-    int resized = c->desc.width != c->image.width || c->desc.height != c->image.height;
-    if (!resized) {
+    if (!rows->count) {
         swin__add_pixels(&c->image, y, 1, row);
         return;
     }
@@ -2835,24 +3201,16 @@ static void swin__resized_row(const swin_context *c, const swin__step *s, int y,
         }
     }
     if (c->model->config.resize_round)
-        for (int i = 0; i < 3 * cols->count; i++) row[i] = (float)(int)(row[i] + 0.5f);
+        for (int i = 0; i < 3 * cols->count; i++)
+            row[i] = row[i] < 0 ? 0 : row[i] > 255 ? 255 : (float)(int)(row[i] + 0.5f);
 }
 
-/* Row y of the network's input, normalised, as [width][plane]. */
-static void swin__input_row(const swin_context *c, const swin__step *s, int y, float *row,
-                            float *sum)
+/* Row y of the picture as the network wants it, normalised: [width][plane]. */
+static void swin__picture_row(const swin_context *c, const swin__step *s, int y, float *row,
+                              float *sum)
 {
     const swin_config *g = &c->model->config;
-    const swin_image *in = &c->image;
     int w = c->desc.width;
-    if (in->format == SWIN_PLANES) {
-        for (int k = 0; k < 3; k++) {
-            const char *from = (const char *)in->data + k * in->plane_stride + y * in->stride;
-            for (int x = 0; x < w; x++)
-                memcpy(&row[3 * x + k], from + (size_t)x * sizeof(float), sizeof(float));
-        }
-        return;
-    }
     swin__clear(row, 3 * w);
     swin__resized_row(c, s, y, row, sum);
     for (int x = 0; x < w; x++) {
@@ -2862,27 +3220,53 @@ static void swin__input_row(const swin_context *c, const swin__step *s, int y, f
     }
 }
 
+static void swin__planes_row(const swin_context *c, int y, float *row)
+{
+    const swin_image *in = &c->image;
+    for (int k = 0; k < 3; k++) {
+        const char *from = (const char *)in->data + k * in->plane_stride + y * in->stride;
+        for (int x = 0; x < c->desc.width; x++)
+            memcpy(&row[3 * x + k], from + (size_t)x * sizeof(float), sizeof(float));
+    }
+}
+
+/* Row y of the network's input, mirrored where the desc says so. */
+static void swin__input_row(const swin_context *c, const swin__step *s, int y, float *row,
+                            float *sum)
+{
+    int last = c->desc.width - 1;
+    if (c->image.format == SWIN_PLANES) swin__planes_row(c, y, row);
+    else swin__picture_row(c, s, y, row, sum);
+    for (int x = 0; c->desc.flags & SWIN_FLIP && x < last - x; x++) {
+        float swapped[3];
+        memcpy(swapped, row + 3 * x, sizeof swapped);
+        memcpy(row + 3 * x, row + 3 * (last - x), sizeof swapped);
+        memcpy(row + 3 * (last - x), swapped, sizeof swapped);
+    }
+}
+
 /* One row of patches. */
 static void swin__embed(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__map *x = &s->u.embed.x;
-    int patch = (int)c->model->config.patch, w = c->desc.width, k = 3 * patch * patch,
+    const swin__crops *crops = &c->crops;
+    int patch = (int)c->model->config.patch, w = crops->w, k = 3 * patch * patch,
         ld = swin__padded(k);
-    float *patches = scratch, *row = patches + (size_t)x->w * (size_t)ld, *sum = row + 3 * w;
+    int top = swin__crop_top(crops, c->crop), left = swin__crop_left(crops, c->crop);
+    float *patches = scratch, *row = patches + (size_t)x->w * (size_t)ld,
+          *sum = row + 3 * c->desc.width;
     swin__clear(patches, x->w * ld);            /* what lies beyond the picture is zero */
-    for (int py = 0; py < patch && unit * patch + py < c->desc.height; py++) {
-        swin__input_row(c, s, unit * patch + py, row, sum);
+    for (int py = 0; py < patch && unit * patch + py < crops->h; py++) {
+        swin__input_row(c, s, top + unit * patch + py, row, sum);
         for (int px = 0; px < x->w; px++)
-            swin__copy(patches + (size_t)px * (size_t)ld + 3 * py * patch, row + 3 * px * patch,
-                       3 * swin__min(patch, w - px * patch));
+            swin__copy(patches + (size_t)px * (size_t)ld + 3 * py * patch,
+                       row + 3 * (left + px * patch), 3 * swin__min(patch, w - px * patch));
     }
     swin__apply(c, &s->u.embed.linear, x->w, k, x->c, patches, ld, swin__pixel(x, unit * x->w),
                 x->ld, SWIN__LINEAR);
-    for (int px = 0; px < x->w; px++) {
-        float *to = swin__pixel(x, unit * x->w + px);
-        if (s->u.embed.norm.weight)
-            c->kernels->norm(to, to, x->c, s->u.embed.norm.weight, s->u.embed.norm.bias, 1e-5f);
-    }
+    if (s->u.embed.norm.weight)
+        swin__norm_rows(c, &s->u.embed.norm, SWIN__EPS, x->w, x->c, swin__pixel(x, unit * x->w),
+                        swin__pixel(x, unit * x->w), x->ld);
 }
 
 /* Absolute positions, resized to the map: one row of patches. */
@@ -2908,14 +3292,16 @@ static swin__map swin__plan_embed(swin__plan *p)
 {
     const swin_config *g = p->config;
     const swin_desc *d = &p->desc;
-    int patch = (int)g->patch, k = 3 * patch * patch;
-    int h = swin__divide_up(d->height, patch), w = swin__divide_up(d->width, patch);
+    int patch = (int)g->patch, k = 3 * patch * patch, floor = g->input_rule == SWIN__FLOOR;
+    int h = floor ? p->crops.h / patch : swin__divide_up(p->crops.h, patch);
+    int w = floor ? p->crops.w / patch : swin__divide_up(p->crops.w, patch);
     swin__map x = swin__alloc_map(p, h, w, (int)g->width);
     swin__axis rows = { 0, 0, NULL, NULL }, cols = rows;
+    swin__resized to = swin__resize(g, d);
     swin__step *s;
-    if (d->width != d->picture_width || d->height != d->picture_height) {
-        rows = swin__axis_picture(p, d->picture_height, d->height, g->resize_filter == 1);
-        cols = swin__axis_picture(p, d->picture_width, d->width, g->resize_filter == 1);
+    if (to.w != d->picture_width || to.h != d->picture_height || to.left || to.top) {
+        rows = swin__axis_picture(p, d->picture_height, to.h, to.top, d->height);
+        cols = swin__axis_picture(p, d->picture_width, to.w, to.left, d->width);
     }
     s = swin__add(p, "embed", 0, swin__embed, h,
                   (uint64_t)w * (uint64_t)swin__padded(k) + 3 * (uint64_t)d->width +
@@ -2927,8 +3313,8 @@ static swin__map swin__plan_embed(swin__plan *p)
     s->u.embed.rows = rows;
     s->u.embed.cols = cols;
     if (g->flags & SWIN__POSITION) {
-        rows = swin__axis_bicubic(p, (int)g->position_h, h);
-        cols = swin__axis_bicubic(p, (int)g->position_w, w);
+        rows = swin__axis_bicubic(p, (int)g->position_h, h, 0, h);
+        cols = swin__axis_bicubic(p, (int)g->position_w, w, 0, w);
         s = swin__add(p, "position", 0, swin__position, h, 0, (double)h * w * 16 * x.c);
         s->u.position.x = x;
         s->u.position.table = p->weights->position;
@@ -2944,8 +3330,11 @@ static swin__map swin__plan_embed(swin__plan *p)
    address arithmetic. */
 static int swin__window_pixel(const swin__grid *g, int wr, int wc, int r, int q)
 {
-    int y = swin__modulo(wr * g->window_h + r + g->shift_h, g->rows * g->window_h);
-    int x = swin__modulo(wc * g->window_w + q + g->shift_w, g->cols * g->window_w);
+    int y = wr * g->window_h + r, x = wc * g->window_w + q;
+    if (g->roll_before_pad)
+        return y < g->h && x < g->w ? (y + g->shift_h) % g->h * g->w + (x + g->shift_w) % g->w : -1;
+    y = swin__modulo(y + g->shift_h, g->rows * g->window_h);
+    x = swin__modulo(x + g->shift_w, g->cols * g->window_w);
     return y < g->h && x < g->w ? y * g->w + x : -1;
 }
 
@@ -3035,6 +3424,7 @@ static void swin__gather_window(const swin_context *c, const swin__step *s, int 
         for (int q = 0; q < g->window_w; q++, rows += ld) {
             int pixel = swin__window_pixel(g, window / g->cols, window % g->cols, r, q);
             if (pixel < 0) swin__clear(rows, x->ld);
+            else if (s->u.attention.post_norm) swin__copy(rows, swin__pixel(x, pixel), x->ld);
             else
                 c->kernels->norm(rows, swin__pixel(x, pixel), x->c, norm->weight, norm->bias,
                                  c->model->config.eps);
@@ -3043,10 +3433,11 @@ static void swin__gather_window(const swin_context *c, const swin__step *s, int 
 }
 
 static void swin__scatter_window(const swin_context *c, const swin__step *s, int window,
-                                 const float *rows)
+                                 float *rows)
 {
     const swin__grid *g = &s->u.attention.grid;
     const swin__map *x = &s->u.attention.x;
+    const swin__affine *norm = &s->u.attention.block->norm1;
     int tokens = s->u.attention.tokens;
     if (s->u.attention.tokens_out)
         swin__copy(s->u.attention.tokens_out + (size_t)(window * tokens) * (size_t)x->ld, rows,
@@ -3055,36 +3446,57 @@ static void swin__scatter_window(const swin_context *c, const swin__step *s, int
     for (int r = 0; r < g->window_h; r++) {
         for (int q = 0; q < g->window_w; q++, rows += x->ld) {
             int pixel = swin__window_pixel(g, window / g->cols, window % g->cols, r, q);
-            if (pixel >= 0)
-                c->kernels->add(swin__pixel(x, pixel), (size_t)x->ld, rows, (size_t)x->ld, 1,
-                                x->ld);
+            if (pixel < 0) continue;
+            if (s->u.attention.post_norm)
+                c->kernels->norm(rows, rows, x->c, norm->weight, norm->bias, c->model->config.eps);
+            c->kernels->add(swin__pixel(x, pixel), (size_t)x->ld, rows, (size_t)x->ld, 1, x->ld);
         }
     }
 }
 
-/* One head of one window: out[n][dp] = softmax(q k + bias + mask) v. */
-static void swin__attend(const swin_context *c, const swin__attention_room *r, const float *qkv,
-                         int wide, int dp, const float *region, float *out, int ldo)
+/* One head of one window: out[queries][dp] = softmax(q k + bias + mask) v, bias and scores
+   [queries][lanes] with lanes the number of keys rounded up. */
+typedef struct swin__head {
+    const float *q, *k, *v;
+    size_t ldq, ldk, ldo;       /* ldk: of k and v */
+    int queries, keys, dp;
+    const float *bias, *region;
+    float *panels, *scores, *inverse, *out;
+} swin__head;
+
+static void swin__attend(const swin_context *c, const swin__head *h)
 {
     const swin__kernels *k = c->kernels;
-    size_t ld = 3 * (size_t)wide, lanes = (size_t)r->lanes;
+    int lanes = swin__padded(h->keys);
     swin__product scores, mix;
     memset(&scores, 0, sizeof scores);
     memset(&mix, 0, sizeof mix);
-    k->transpose(r->keys, qkv + wide, ld, r->n, dp);
-    scores.m = r->n;  scores.n = r->lanes;  scores.k = dp;
-    scores.a = qkv;  scores.lda = ld;
-    scores.b = r->keys;  scores.ldb = 16;  scores.panel = 16 * (size_t)dp;
-    scores.init = r->bias;  scores.ldi = lanes;
-    scores.c = r->scores;  scores.ldc = lanes;
+    k->transpose(h->panels, h->k, h->ldk, h->keys, h->dp);
+    scores.m = h->queries;  scores.n = lanes;  scores.k = h->dp;
+    scores.a = h->q;  scores.lda = h->ldq;
+    scores.b = h->panels;  scores.ldb = 16;  scores.panel = 16 * (size_t)h->dp;
+    scores.init = h->bias;  scores.ldi = (size_t)lanes;
+    scores.c = h->scores;  scores.ldc = (size_t)lanes;
     k->gemm(&scores);
-    k->softmax(r->scores, lanes, r->n, r->lanes, region, c->model->config.mask, r->inverse);
-    mix.m = r->n;  mix.n = dp;  mix.k = r->n;
-    mix.a = r->scores;  mix.lda = lanes;
-    mix.b = qkv + 2 * wide;  mix.ldb = ld;  mix.panel = 16;
-    mix.c = out;  mix.ldc = (size_t)ldo;
+    k->softmax(h->scores, (size_t)lanes, h->queries, lanes, h->region, c->model->config.mask,
+               h->inverse);
+    mix.m = h->queries;  mix.n = h->dp;  mix.k = h->keys;
+    mix.a = h->scores;  mix.lda = (size_t)lanes;
+    mix.b = h->v;  mix.ldb = h->ldk;  mix.panel = 16;
+    mix.c = h->out;  mix.ldc = h->ldo;
     k->gemm(&mix);
-    k->scale(out, (size_t)ldo, r->n, dp, r->inverse);
+    k->scale(h->out, h->ldo, h->queries, h->dp, h->inverse);
+}
+
+/* Swin V2: q and k become unit vectors, q times the head's factor. */
+static void swin__cosine(const swin_context *c, const swin__block *block, int heads, int wide,
+                         float *qkv, int rows)
+{
+    int dp = wide / heads;
+    for (int head = 0; head < heads; head++) {
+        c->kernels->unit(qkv + head * dp, 3 * (size_t)wide, rows, dp, block->scale[head]);
+        c->kernels->unit(qkv + wide + head * dp, 3 * (size_t)wide, rows, dp, 1);
+    }
 }
 
 static void swin__attention(const swin_context *c, const swin__step *s, int unit, float *scratch)
@@ -3095,6 +3507,7 @@ static void swin__attention(const swin_context *c, const swin__step *s, int unit
     int tokens = s->u.attention.tokens, n = tokens + g->window_h * g->window_w;
     int wide = s->u.attention.wide, dp = wide / s->u.attention.heads, ld = swin__max(x->ld, wide);
     int table = (2 * g->window_h - 1) * (2 * g->window_w - 1), from, to, rows;
+    swin__head head;
     swin__attention_room r = swin__attention_layout(scratch, n, s->u.attention.group, x->ld, wide,
                                                     s->u.attention.d);
     swin__share(g->rows * g->cols, s->units, unit, &from, &to);
@@ -3103,13 +3516,24 @@ static void swin__attention(const swin_context *c, const swin__step *s, int unit
     for (int i = from; i < to; i++)
         swin__gather_window(c, s, i, r.rows + (size_t)((i - from) * n) * (size_t)ld, ld);
     swin__apply(c, &block->qkv, rows, x->c, 3 * wide, r.rows, ld, r.qkv, 3 * wide, SWIN__LINEAR);
-    for (int head = 0; head < s->u.attention.heads; head++) {
-        swin__expand_bias(g, tokens, block->table + head * table, n, r.lanes, r.bias);
+    if (block->scale) swin__cosine(c, block, s->u.attention.heads, wide, r.qkv, rows);
+    memset(&head, 0, sizeof head);
+    head.ldq = head.ldk = 3 * (size_t)wide;
+    head.ldo = (size_t)ld;
+    head.queries = head.keys = n;
+    head.dp = dp;
+    head.bias = r.bias;  head.panels = r.keys;  head.scores = r.scores;  head.inverse = r.inverse;
+    for (int h = 0; h < s->u.attention.heads; h++) {
+        swin__expand_bias(g, tokens, block->table + h * table, n, r.lanes, r.bias);
         for (int i = from; i < to; i++) {
             size_t first = (size_t)((i - from) * n);
             int mixed = swin__regions(g, tokens, i / g->cols, i % g->cols, r.region);
-            swin__attend(c, &r, r.qkv + first * 3 * (size_t)wide + head * dp, wide, dp,
-                         mixed ? r.region : NULL, r.rows + first * (size_t)ld + head * dp, ld);
+            head.q = r.qkv + first * 3 * (size_t)wide + h * dp;
+            head.k = head.q + wide;
+            head.v = head.k + wide;
+            head.region = mixed ? r.region : NULL;
+            head.out = r.rows + first * (size_t)ld + h * dp;
+            swin__attend(c, &head);
         }
     }
     swin__apply(c, &block->proj, rows, wide, x->c, r.rows, ld, r.qkv, x->ld, SWIN__LINEAR);
@@ -3117,6 +3541,7 @@ static void swin__attention(const swin_context *c, const swin__step *s, int unit
         swin__scatter_window(c, s, i, r.qkv + (size_t)((i - from) * n) * (size_t)x->ld);
 }
 
+/* The windows of a block by the model's rule. */
 static swin__grid swin__make_grid(const swin_config *g, int stage, int block, int h, int w)
 {
     swin__grid grid;
@@ -3124,10 +3549,15 @@ static swin__grid swin__make_grid(const swin_config *g, int stage, int block, in
     grid.w = w;
     grid.window_h = (int)g->window_h[stage];
     grid.window_w = (int)g->window_w[stage];
-    grid.shift_h = block % 2 ? (int)g->shift_h[stage] : 0;
-    grid.shift_w = block % 2 ? (int)g->shift_w[stage] : 0;
     grid.rows = swin__divide_up(h, grid.window_h);
     grid.cols = swin__divide_up(w, grid.window_w);
+    grid.shift_h = block % 2 ? (int)g->shift_h[stage] : 0;
+    grid.shift_w = block % 2 ? (int)g->shift_w[stage] : 0;
+    if (g->shift_rule == SWIN__SHIFT_HF && swin__min(h, w) <= grid.window_h)
+        grid.shift_h = grid.shift_w = 0;
+    if (g->shift_rule == SWIN__SHIFT_PADDED && grid.rows == 1) grid.shift_h = 0;
+    if (g->shift_rule == SWIN__SHIFT_PADDED && grid.cols == 1) grid.shift_w = 0;
+    grid.roll_before_pad = (int)g->roll_before_pad;
     return grid;
 }
 
@@ -3145,8 +3575,15 @@ static void swin__plan_attention(swin__plan *p, int stage, int block, const swin
     swin__attention_room room = swin__attention_layout((float *)(uintptr_t)64, n, group, x.ld, wide,
                                                        d);
     double rows = (double)windows * n;
-    swin__step *s = swin__add(p, "attention", stage, swin__attention, units, room.size,
-                              rows * (4.0 * x.c * x.c + 2.0 * n * x.c));
+    swin__step *s;
+    if (g->shift_rule == SWIN__SHIFT_HF && swin__min(x.h, x.w) < grid.window_h) {
+        p->status = swin__fail(p->err, SWIN_SIZE,
+                               "the map of stage %d is %d x %d, smaller than this model's window of "
+                               "%d: take a larger input", stage, x.w, x.h, grid.window_h);
+        return;
+    }
+    s = swin__add(p, "attention", stage, swin__attention, units, room.size,
+                  rows * (4.0 * x.c * x.c + 2.0 * n * x.c));
     s->u.attention.x = x;
     s->u.attention.block = weights;
     s->u.attention.grid = grid;
@@ -3154,6 +3591,7 @@ static void swin__plan_attention(swin__plan *p, int stage, int block, const swin
     s->u.attention.d = d;
     s->u.attention.wide = wide;
     s->u.attention.group = group;
+    s->u.attention.post_norm = g->version == 2;
     s->u.attention.tokens = (int)g->tokens;
     s->u.attention.shared = block == 0;
     s->u.attention.tokens_in = tokens_in;
@@ -3247,15 +3685,14 @@ static void swin__global_proj(const swin_context *c, const swin__step *s, int un
                 SWIN__LINEAR);
 }
 
-/* Adds G-MSA over `tokens` [n][ld] in place. */
-static void swin__plan_global(swin__plan *p, int stage, const swin__block *weights, float *tokens,
-                              int n)
+/* Adds G-MSA over `tokens` [n][ld] in place; position: the stage's table. */
+static void swin__plan_global(swin__plan *p, int stage, const swin__block *weights,
+                              const float *position, float *tokens, int n)
 {
     const swin_config *g = p->config;
     int c = swin__channels(g, stage), ld = swin__padded(c), heads = (int)g->heads[stage],
         wide = swin__heads_width(g, stage);
     int middle = (int)g->token_middle[stage], first = middle - n / 2, queries = 84;
-    const float *position = p->weights->stage[stage].token_position;
     swin__step *s, common;
     int rows;
     if (first < 0 || n > (int)g->token_rows[stage] - first) {
@@ -3303,14 +3740,14 @@ static void swin__mlp(const swin_context *c, const swin__step *s, int unit, floa
     const swin__map *x = &s->u.mlp.x;
     int hidden = s->u.mlp.hidden, chunk = s->u.mlp.chunk, from, to, rows;
     float *in = scratch, *mid, *out;
+    const swin__affine *norm = &s->u.mlp.norm;
     swin__product up, down;
     swin__share(swin__pixels(x), s->units, unit, &from, &to);
     rows = to - from;
     mid = in + (size_t)rows * (size_t)x->ld;
     out = mid + (size_t)rows * (size_t)chunk;
-    for (int i = 0; i < rows; i++)
-        c->kernels->norm(in + (size_t)i * (size_t)x->ld, swin__pixel(x, from + i), x->c,
-                         s->u.mlp.norm.weight, s->u.mlp.norm.bias, c->model->config.eps);
+    if (s->u.mlp.post_norm) in = swin__pixel(x, from);
+    else swin__norm_rows(c, norm, c->model->config.eps, rows, x->c, swin__pixel(x, from), in, x->ld);
     memset(&up, 0, sizeof up);
     memset(&down, 0, sizeof down);
     for (int h = 0; h < hidden; h += chunk) {
@@ -3333,6 +3770,8 @@ static void swin__mlp(const swin_context *c, const swin__step *s, int unit, floa
         down.c = out;  down.ldc = (size_t)x->ld;
         c->kernels->gemm(&down);
     }
+    if (s->u.mlp.post_norm)
+        swin__norm_rows(c, norm, c->model->config.eps, rows, x->c, out, out, x->ld);
     c->kernels->add(swin__pixel(x, from), (size_t)x->ld, out, (size_t)x->ld, rows, x->ld);
 }
 
@@ -3351,6 +3790,7 @@ static void swin__plan_mlp(swin__plan *p, int stage, const swin__block *weights,
     s->u.mlp.fc2 = weights->fc2;
     s->u.mlp.hidden = hidden;
     s->u.mlp.chunk = chunk;
+    s->u.mlp.post_norm = p->config->version == 2;
 }
 
 /* ---- patch merging: a 2x2 cell's channels side by side, norm, reduction */
@@ -3368,11 +3808,14 @@ static void swin__merge(const swin_context *c, const swin__step *s, int unit, fl
             if (y < in->h && x < in->w)
                 swin__copy(row + k * in->c, swin__pixel(in, y * in->w + x), in->c);
         }
-        if (s->u.merge.norm.weight)
-            c->kernels->norm(row, row, wide, s->u.merge.norm.weight, s->u.merge.norm.bias, 1e-5f);
     }
+    if (s->u.merge.norm.weight && !s->u.merge.post_norm)
+        swin__norm_rows(c, &s->u.merge.norm, SWIN__EPS, to - from, wide, scratch, scratch, ld);
     swin__apply(c, &s->u.merge.linear, to - from, wide, out->c, scratch, ld, swin__pixel(out, from),
                 out->ld, SWIN__LINEAR);
+    if (s->u.merge.norm.weight && s->u.merge.post_norm)
+        swin__norm_rows(c, &s->u.merge.norm, SWIN__EPS, to - from, out->c, swin__pixel(out, from),
+                        swin__pixel(out, from), out->ld);
 }
 
 static swin__map swin__plan_merge(swin__plan *p, int stage, swin__map in)
@@ -3388,10 +3831,221 @@ static swin__map swin__plan_merge(swin__plan *p, int stage, swin__map in)
     s->u.merge.out = out;
     s->u.merge.norm = p->weights->stage[stage].merge_norm;
     s->u.merge.linear = p->weights->stage[stage].merge;
+    s->u.merge.post_norm = p->config->version == 2;
     return out;
 }
 
-/* ---- output norm of a stage ---- */
+/* ---- patch expanding: a pixel becomes 2x2 of half the channels, norm; what the merging of an odd
+   side had padded is cropped */
+
+static void swin__expand(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__map *in = &s->u.expand.in, *out = &s->u.expand.out;
+    const swin__affine *norm = &s->u.expand.norm;
+    int wide = 4 * out->c, ld = swin__padded(wide) + 16, from, to;
+    swin__share(swin__pixels(in), s->units, unit, &from, &to);
+    swin__apply(c, &s->u.expand.linear, to - from, in->c, wide, swin__pixel(in, from), in->ld,
+                scratch, ld, SWIN__LINEAR);
+    for (int i = from; i < to; i++, scratch += ld) {
+        swin__clear(scratch + ld - 16, 16);
+        for (int k = 0; k < 4; k++) {
+            int y = 2 * (i / in->w) + k / 2, x = 2 * (i % in->w) + k % 2;
+            if (y < out->h && x < out->w)
+                c->kernels->norm(swin__pixel(out, y * out->w + x), scratch + k * out->c, out->c,
+                                 norm->weight, norm->bias, SWIN__EPS);
+        }
+    }
+}
+
+/* Expands `in` to the h x w map of `level`. */
+static swin__map swin__plan_expand(swin__plan *p, int level, swin__map in, int h, int w)
+{
+    const swin__up *up = &p->weights->up[level];
+    swin__map out = swin__alloc_map(p, h, w, in.c / 2);
+    double madds = 2.0 * in.c * in.c;
+    int rows = swin__min(swin__rows_a_unit(madds), swin__pixels(&in));
+    swin__step *s = swin__add(
+        p, "expand", level, swin__expand, swin__divide_up(swin__pixels(&in), rows),
+        (uint64_t)(rows + 1) * (uint64_t)(swin__padded(2 * in.c) + 16), madds * swin__pixels(&in));
+    s->u.expand.in = in;
+    s->u.expand.out = out;
+    s->u.expand.norm = up->expand_norm;
+    s->u.expand.linear = up->expand;
+    return out;
+}
+
+/* ---- a Unet's last step: norm, each pixel becomes 4x4, norm, classes; a row of the map a unit, so
+   that the expanded map never exists */
+
+static void swin__final(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__map *in = &s->u.final.in, *out = &s->u.final.out;
+    const swin__affine *norm = &s->u.final.expand_norm;
+    int e = in->c, ld = 16 * e + 16;
+    float *rows = scratch, *wide = rows + (size_t)in->w * (size_t)in->ld,
+          *pixels = wide + (size_t)in->w * (size_t)ld;
+    swin__norm_rows(c, &s->u.final.norm, SWIN__EPS, in->w, e, swin__pixel(in, unit * in->w), rows,
+                    in->ld);
+    swin__apply(c, &s->u.final.expand, in->w, e, 16 * e, rows, in->ld, wide, ld, SWIN__LINEAR);
+    for (int x = 0; x < in->w; x++) swin__clear(wide + (size_t)x * (size_t)ld + 16 * e, 16);
+    for (int y = 0; y < 4; y++) {
+        for (int x = 0; x < 4 * in->w; x++)
+            c->kernels->norm(pixels + (size_t)x * (size_t)in->ld,
+                             wide + (size_t)(x / 4) * (size_t)ld + (4 * y + x % 4) * e, e,
+                             norm->weight, norm->bias, SWIN__EPS);
+        swin__apply(c, &s->u.final.classify, 4 * in->w, e, out->c, pixels, in->ld,
+                    swin__pixel(out, (4 * unit + y) * out->w), out->ld, SWIN__LINEAR);
+    }
+}
+
+static swin__map swin__plan_final(swin__plan *p, swin__map in)
+{
+    swin__map out = swin__alloc_map(p, 4 * in.h, 4 * in.w, (int)p->config->classes);
+    double madds = 16.0 * in.w * in.c * (in.c + out.c);
+    swin__step *s = swin__add(p, "final", 0, swin__final, in.h,
+                              (uint64_t)in.w * (uint64_t)(5 * in.ld + 16 * in.c + 16),
+                              madds * in.h);
+    s->u.final.in = in;
+    s->u.final.out = out;
+    s->u.final.norm = p->weights->final_norm;
+    s->u.final.expand_norm = p->weights->final_expand_norm;
+    s->u.final.expand = p->weights->final_expand;
+    s->u.final.classify = p->weights->classify;
+    return out;
+}
+
+/* ---- cross-attention upsampling: every 2w x 2w window of the skip asks the w x w window of the
+   coarser map below it; x = x + proj(softmax(q k + bias) v) on the expanded map x */
+
+/* Where the pieces of one window's scratch lie. */
+typedef struct swin__cross_room {
+    float *keys_in, *kv, *queries_in, *q, *bias, *scores, *panels, *inverse;
+    uint64_t size;
+} swin__cross_room;
+
+static swin__cross_room swin__cross_layout(float *scratch, int area, int coarse_ld, int ld,
+                                           int wide, int heads)
+{
+    swin__cross_room r;
+    uint64_t n = (uint64_t)area, lanes = (uint64_t)swin__padded(area), w = (uint64_t)wide;
+    r.keys_in = scratch;
+    r.kv = r.keys_in + n * (uint64_t)coarse_ld;
+    r.queries_in = r.kv + n * 2 * w;
+    r.q = r.queries_in + 4 * n * (uint64_t)swin__max(ld, wide);
+    r.bias = r.q + 4 * n * w;
+    r.scores = r.bias + 4 * n * lanes;
+    r.panels = r.scores + 4 * n * lanes;
+    r.inverse = r.panels + lanes * (w / (uint64_t)heads);
+    r.size = (uint64_t)(r.inverse - scratch) + 4 * lanes;
+    return r;
+}
+
+/* One head's [4 area][lanes] matrix. The published code takes a quarter of the table and counts
+   the keys' rows and columns as if every fourth one were there; that is what was trained. --
+   reference: segmentation 7 */
+static void swin__cross_bias(const swin__grid *keys, const float *table, float *bias)
+{
+    int w = keys->window_h, lanes = swin__padded(w * w);
+    for (int q = 0; q < 4 * w * w; q++) {
+        int qr = q / (2 * w) / 2, qc = q % (2 * w) / 2;
+        for (int t = 0; t < lanes; t++) {
+            int kr = 4 * t / (2 * w) / 2, kc = 4 * t % (2 * w) / 2;
+            bias[q * lanes + t] = t < w * w ? table[(kr - qr + w - 1) * (2 * w - 1) + kc - qc + w - 1]
+                                            : -1e30f;
+        }
+    }
+}
+
+/* The rows of window (wr, wc) of a map, zero beyond it. */
+static void swin__window_rows(const swin__map *map, const swin__grid *g, int window, float *rows,
+                              int ld)
+{
+    for (int r = 0; r < g->window_h; r++) {
+        for (int q = 0; q < g->window_w; q++, rows += ld) {
+            int pixel = swin__window_pixel(g, window / g->cols, window % g->cols, r, q);
+            if (pixel < 0) swin__clear(rows, map->ld);
+            else swin__copy(rows, swin__pixel(map, pixel), map->ld);
+        }
+    }
+}
+
+static void swin__cross(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__map *x = &s->u.cross.x, *skip = &s->u.cross.skip, *out = &s->u.cross.out;
+    const swin__up *up = s->u.cross.weights;
+    const swin__grid *keys = &s->u.cross.keys, *queries = &s->u.cross.queries;
+    int wide = s->u.cross.wide, heads = s->u.cross.heads, dp = wide / heads;
+    int area = keys->window_h * keys->window_w, ld = swin__max(out->ld, wide);
+    int table = (2 * keys->window_h - 1) * (2 * keys->window_w - 1);
+    swin__cross_room r = swin__cross_layout(scratch, area, x->ld, out->ld, wide, heads);
+    swin__head head;
+
+    swin__window_rows(x, keys, unit, r.keys_in, x->ld);
+    for (int i = 0; i < area; i++) {
+        float *row = r.keys_in + (size_t)i * (size_t)x->ld;
+        int y = i / keys->window_w, q = i % keys->window_w;
+        if (swin__window_pixel(keys, unit / keys->cols, unit % keys->cols, y, q) >= 0)
+            c->kernels->norm(row, row, x->c, up->cross.norm1.weight, up->cross.norm1.bias,
+                             SWIN__EPS);
+    }
+    swin__apply(c, &up->kv, area, x->c, 2 * wide, r.keys_in, x->ld, r.kv, 2 * wide, SWIN__LINEAR);
+    swin__window_rows(skip, queries, unit, r.queries_in, ld);
+    swin__apply(c, &up->q, 4 * area, skip->c, wide, r.queries_in, ld, r.q, wide, SWIN__LINEAR);
+
+    memset(&head, 0, sizeof head);
+    head.ldq = (size_t)wide;
+    head.ldk = 2 * (size_t)wide;
+    head.ldo = (size_t)ld;
+    head.queries = 4 * area;
+    head.keys = area;
+    head.dp = dp;
+    head.bias = r.bias;  head.panels = r.panels;  head.scores = r.scores;
+    head.inverse = r.inverse;
+    for (int h = 0; h < heads; h++) {
+        swin__cross_bias(keys, up->cross.table + h * table, r.bias);
+        head.q = r.q + h * dp;
+        head.k = r.kv + h * dp;
+        head.v = head.k + wide;
+        head.out = r.queries_in + h * dp;
+        swin__attend(c, &head);
+    }
+    swin__apply(c, &up->cross.proj, 4 * area, wide, out->c, r.queries_in, ld, r.q, out->ld,
+                SWIN__LINEAR);
+    for (int i = 0; i < 4 * area; i++) {
+        int pixel = swin__window_pixel(queries, unit / keys->cols, unit % keys->cols,
+                                       i / queries->window_w, i % queries->window_w);
+        if (pixel >= 0)
+            c->kernels->add(swin__pixel(out, pixel), 0, r.q + (size_t)i * (size_t)out->ld, 0, 1,
+                            out->ld);
+    }
+}
+
+/* Adds to `out` what its level's skip finds in the coarser map x. */
+static void swin__plan_cross(swin__plan *p, int level, swin__map x, swin__map skip, swin__map out)
+{
+    const swin_config *g = p->config;
+    int heads = (int)g->heads[level], wide = swin__cross_width(g, level);
+    swin__grid keys = swin__make_grid(g, level, 0, x.h, x.w), queries = keys;
+    int area = keys.window_h * keys.window_w, windows = keys.rows * keys.cols;
+    swin__cross_room room = swin__cross_layout((float *)(uintptr_t)64, area, x.ld, out.ld, wide,
+                                               heads);
+    swin__step *s = swin__add(p, "cross attention", level, swin__cross, windows, room.size,
+                              (double)windows * area * x.c * (2.0 * x.c + 8.0 * out.c + 8.0 * area));
+    queries.h = skip.h;
+    queries.w = skip.w;
+    queries.window_h *= 2;
+    queries.window_w *= 2;
+    s->u.cross.x = x;
+    s->u.cross.skip = skip;
+    s->u.cross.out = out;
+    s->u.cross.weights = &p->weights->up[level];
+    s->u.cross.keys = keys;
+    s->u.cross.queries = queries;
+    s->u.cross.heads = heads;
+    s->u.cross.wide = wide;
+}
+
+/* ---- a copy of a map, normalised where it has a norm ---- */
 
 static void swin__norm_map(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
@@ -3399,76 +4053,96 @@ static void swin__norm_map(const swin_context *c, const swin__step *s, int unit,
     int from, to;
     (void)scratch;
     swin__share(swin__pixels(in), s->units, unit, &from, &to);
-    for (int i = from; i < to; i++)
-        c->kernels->norm(swin__pixel(out, i), swin__pixel(in, i), in->c, s->u.norm.norm.weight,
-                         s->u.norm.norm.bias, 1e-5f);
+    if (s->u.norm.norm.weight)
+        swin__norm_rows(c, &s->u.norm.norm, s->u.norm.eps, to - from, in->c, swin__pixel(in, from),
+                        swin__pixel(out, from), in->ld);
+    else
+        swin__copy(swin__pixel(out, from), swin__pixel(in, from), (to - from) * in->ld);
 }
 
-static swin__map swin__plan_norm(swin__plan *p, int stage, swin__map in)
+static swin__map swin__plan_norm(swin__plan *p, int stage, swin__map in, swin__affine norm,
+                                 float eps)
 {
     swin__map out = swin__alloc_map(p, in.h, in.w, in.c);
-    swin__step *s = swin__add(p, "norm", stage, swin__norm_map,
+    swin__step *s = swin__add(p, norm.weight ? "norm" : "copy", stage, swin__norm_map,
                               swin__divide_up(swin__pixels(&in), 1024), 0, 0);
     s->u.norm.in = in;
     s->u.norm.out = out;
-    s->u.norm.norm = p->weights->stage[stage].norm;
+    s->u.norm.norm = norm;
+    s->u.norm.eps = eps;
     return out;
 }
 
-/* ---- 1x1 convolutions: out = act(W in + b), plus a coarser map resized on top */
+/* ---- 1x1 convolutions: out = act(W in + b), plus other maps resized on top */
 
-/* Row y of a map resized along the axes, pixel x: the pixels to mix and their shares. */
-static void swin__corners(const swin__map *map, const swin__axis *rows, const swin__axis *cols,
-                          int y, int x, const float *from[4], float coef[4])
+enum { SWIN__TAPS = 16 };       /* pixels that one resized pixel mixes, at most */
+
+/* Row y of a map resized along the axes, pixel x: the pixels to mix and their shares; how many. */
+static int swin__corners(const swin__map *map, const swin__axis *rows, const swin__axis *cols,
+                         int y, int x, const float *from[SWIN__TAPS], float coef[SWIN__TAPS])
 {
-    for (int i = 0; i < 4; i++) {
-        int ty = 2 * y + i / 2, tx = 2 * x + i % 2;
-        from[i] = swin__pixel(map, rows->at[ty] * map->w + cols->at[tx]);
-        coef[i] = rows->coef[ty] * cols->coef[tx];
+    int count = 0;
+    for (int ty = y * rows->taps; ty < (y + 1) * rows->taps; ty++) {
+        for (int tx = x * cols->taps; tx < (x + 1) * cols->taps; tx++) {
+            from[count] = swin__pixel(map, rows->at[ty] * map->w + cols->at[tx]);
+            coef[count++] = rows->coef[ty] * cols->coef[tx];
+        }
     }
+    return count;
 }
 
 static void swin__linear_map(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__map *in = &s->u.linear.in, *out = &s->u.linear.out, *coarse = &s->u.linear.coarse;
-    int from, to;
+    const swin__map *in = &s->u.linear.in, *out = &s->u.linear.out;
+    int from, to, act = s->u.linear.act;
     (void)scratch;
     swin__share(swin__pixels(in), s->units, unit, &from, &to);
     swin__apply(c, &s->u.linear.linear, to - from, in->c, out->c, swin__pixel(in, from), in->ld,
-                swin__pixel(out, from), out->ld, s->u.linear.act);
-    for (int i = from; coarse->data && i < to; i++) {
-        const float *corner[4];
-        float coef[4];
-        swin__corners(coarse, &s->u.linear.rows, &s->u.linear.cols, i / out->w, i % out->w, corner,
-                      coef);
-        c->kernels->combine(swin__pixel(out, i), out->ld, corner, coef, 4, 1);
+                swin__pixel(out, from), out->ld, s->u.linear.act_last ? SWIN__LINEAR : act);
+    for (int l = 0; l < s->u.linear.coarse; l++) {
+        const swin__source *add = &s->u.linear.add[l];
+        for (int i = from; i < to; i++) {
+            const float *corner[SWIN__TAPS];
+            float coef[SWIN__TAPS];
+            int count = swin__corners(&add->map, &add->rows, &add->cols, i / out->w, i % out->w,
+                                      corner, coef);
+            c->kernels->combine(swin__pixel(out, i), out->ld, corner, coef, count, 1);
+        }
     }
+    if (s->u.linear.act_last && act == SWIN__RELU)
+        c->kernels->relu(swin__pixel(out, from), (size_t)out->ld, to - from, out->ld);
 }
 
-/* coarse: NULL, or a map of the same channels that is resized and added after the activation. */
-static swin__map swin__plan_linear(swin__plan *p, const char *name, int level, swin__map in,
-                                   int channels, swin__linear linear, int act,
-                                   const swin__map *coarse)
+static swin__step *swin__plan_linear(swin__plan *p, const char *name, int level, swin__map in,
+                                     int channels, swin__linear linear, int act)
 {
-    swin__map out = swin__alloc_map(p, in.h, in.w, channels);
-    swin__axis rows = { 0, 0, NULL, NULL }, cols = rows;
     double madds = (double)in.c * channels;
-    swin__step *s;
-    if (coarse) {
-        rows = swin__axis_bilinear(p, coarse->h, in.h, (int)p->config->align_corners);
-        cols = swin__axis_bilinear(p, coarse->w, in.w, (int)p->config->align_corners);
-    }
-    s = swin__add(p, name, level, swin__linear_map,
-                  swin__divide_up(swin__pixels(&in), swin__rows_a_unit(madds)), 0,
-                  madds * swin__pixels(&in));
+    swin__map out = swin__alloc_map(p, in.h, in.w, channels);
+    swin__step *s = swin__add(p, name, level, swin__linear_map,
+                              swin__divide_up(swin__pixels(&in), swin__rows_a_unit(madds)), 0,
+                              madds * swin__pixels(&in));
     s->u.linear.in = in;
     s->u.linear.out = out;
     s->u.linear.linear = linear;
     s->u.linear.act = act;
-    s->u.linear.rows = rows;
-    s->u.linear.cols = cols;
-    if (coarse) s->u.linear.coarse = *coarse;
-    return out;
+    return s;
+}
+
+/* Lets a step of plan_linear add a map of its output's channels along the axes. */
+static void swin__add_resized(swin__step *s, swin__map map, swin__axis rows, swin__axis cols)
+{
+    swin__source *add = &s->u.linear.add[s->u.linear.coarse++];
+    add->map = map;
+    add->rows = rows;
+    add->cols = cols;
+}
+
+/* The same, bilinear to the output's size. */
+static void swin__add_bilinear(swin__plan *p, swin__step *s, swin__map map, int aligned)
+{
+    const swin__map *out = &s->u.linear.out;
+    swin__axis rows = swin__axis_bilinear(p, map.h, out->h, 0, out->h, aligned);
+    swin__add_resized(s, map, rows, swin__axis_bilinear(p, map.w, out->w, 0, out->w, aligned));
 }
 
 /* ---- adaptive average pooling to k x k */
@@ -3495,19 +4169,19 @@ static void swin__pool(const swin_context *c, const swin__step *s, int unit, flo
     c->kernels->scale(sum, (size_t)out->ld, 1, out->ld, &share);
 }
 
-/* Pools `in` to every scale of the model. */
-static void swin__plan_pools(swin__plan *p, swin__map in, swin__map *out)
+/* Pools `in` to count scales. */
+static void swin__plan_pools(swin__plan *p, swin__map in, const uint32_t *scale, int count,
+                             swin__map *out)
 {
-    const swin_config *g = p->config;
     int bins = 0;
     swin__step *s;
-    for (int i = 0; i < (int)g->pool_count; i++) {
-        out[i] = swin__alloc_map(p, (int)g->pool_scale[i], (int)g->pool_scale[i], in.c);
+    for (int i = 0; i < count; i++) {
+        out[i] = swin__alloc_map(p, (int)scale[i], (int)scale[i], in.c);
         bins += swin__pixels(&out[i]);
     }
     s = swin__add(p, "pool", -1, swin__pool, bins, 0, 0);
     s->u.pool.in = in;
-    for (int i = 0; i < (int)g->pool_count; i++) s->u.pool.out[i] = out[i];
+    for (int i = 0; i < count; i++) s->u.pool.out[i] = out[i];
 }
 
 /* ---- convolutions over concatenated maps
@@ -3555,10 +4229,10 @@ static void swin__fetch(const swin_context *c, const swin__conv *conv, const swi
     } else if (!from->resized) {
         swin__copy(row, swin__pixel(&from->map, y * from->map.w + x), from->map.ld);
     } else {
-        const float *corner[4];
-        float coef[4];
-        swin__corners(&from->map, &from->rows, &from->cols, y, x, corner, coef);
-        c->kernels->combine(row, from->map.ld, corner, coef, 4, 0);
+        const float *corner[SWIN__TAPS];
+        float coef[SWIN__TAPS];
+        int count = swin__corners(&from->map, &from->rows, &from->cols, y, x, corner, coef);
+        c->kernels->combine(row, from->map.ld, corner, coef, count, 0);
     }
 }
 
@@ -3870,8 +4544,9 @@ static swin__map swin__plan_conv(swin__plan *p, const char *name, int level, swi
         swin__source *s = &conv.source[i];
         s->resized = s->map.h != conv.out.h || s->map.w != conv.out.w;
         if (s->resized) {
-            s->rows = swin__axis_bilinear(p, s->map.h, conv.out.h, (int)p->config->align_corners);
-            s->cols = swin__axis_bilinear(p, s->map.w, conv.out.w, (int)p->config->align_corners);
+            int aligned = (int)p->config->align_corners;
+            s->rows = swin__axis_bilinear(p, s->map.h, conv.out.h, 0, conv.out.h, aligned);
+            s->cols = swin__axis_bilinear(p, s->map.w, conv.out.w, 0, conv.out.w, aligned);
         }
         if (s->map.c % 16 || s->map.c < 32) tiled = 0;
     }
@@ -3890,46 +4565,234 @@ static swin__map swin__plan_conv(swin__plan *p, const char *name, int level, swi
     return conv.out;
 }
 
-/* ---- output: logits resized to the picture, the best class a pixel; a band of rows a unit ---- */
+/* ---- output: logits resized to the picture, the best class a pixel; a band of rows a unit.
+   Of a sliding window the crops' logits are summed first; a ring of rows is kept, and whatever no
+   later crop touches is averaged and labelled. ---- */
 
-enum { SWIN__BAND = 4 };
+enum { SWIN__BAND = 4, SWIN__SOFT = 16 };       /* rows a unit; pixels a softmax */
+
+static float *swin__sums_row(const swin_context *c, const swin__map *sums, int y)
+{
+    return swin__pixel(sums, y % c->ring * sums->w);
+}
+
+/* Adds the logits of a crop, resized to its size. */
+static void swin__slide(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__crops *crops = &c->crops;
+    const swin__map *in = &s->u.slide.in, *sums = &s->u.slide.sums;
+    const swin__axis *rows = &s->u.slide.rows, *cols = &s->u.slide.cols;
+    int top = swin__crop_top(crops, c->crop), left = swin__crop_left(crops, c->crop);
+    int above = c->crop - crops->cols, seen = above < 0 ? 0 : swin__crop_top(crops, above) + crops->h;
+    for (int y = unit * SWIN__BAND; y < swin__min(rows->count, (unit + 1) * SWIN__BAND); y++) {
+        float *sum = swin__sums_row(c, sums, top + y);
+        const float *from[2];
+        for (int t = 0; t < 2; t++) from[t] = swin__pixel(in, rows->at[2 * y + t] * in->w);
+        c->kernels->combine(scratch, in->w * in->ld, from, rows->coef + 2 * y, 2, 0);
+        if (c->crop % crops->cols == 0 && top + y >= seen) swin__clear(sum, sums->w * sums->ld);
+        for (int x = 0; x < cols->count; x++) {
+            for (int t = 0; t < 2; t++) from[t] = scratch + cols->at[2 * x + t] * in->ld;
+            c->kernels->combine(sum + (size_t)(left + x) * (size_t)in->ld, in->ld, from,
+                                cols->coef + 2 * x, 2, 1);
+        }
+    }
+}
+
+/* Sums become averages in the rows that are complete after this row of crops. */
+static void swin__slide_mean(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__crops *crops = &c->crops;
+    const swin__map *sums = &s->u.slide.sums;
+    int from = swin__max(unit * SWIN__BAND, swin__crop_top(crops, c->crop));
+    int to = swin__min((unit + 1) * SWIN__BAND, swin__crop_done(crops, c->crop));
+    for (int y = from; y < to; y++) {
+        int down = 0;
+        for (int i = 0; i < crops->rows; i++) {
+            int top = swin__crop_top(crops, i * crops->cols);
+            down += top <= y && y < top + crops->h;
+        }
+        for (int x = 0; x < sums->w; x++) {
+            int across = 0;
+            for (int i = 0; i < crops->cols; i++) {
+                int left = swin__crop_left(crops, i);
+                across += left <= x && x < left + crops->w;
+            }
+            scratch[x] = 1 / (float)(down * across);
+        }
+        c->kernels->scale(swin__sums_row(c, sums, y), (size_t)sums->ld, sums->w, sums->ld, scratch);
+    }
+}
+
+static void swin__plan_slide(swin__plan *p, swin__map logits)
+{
+    const swin__crops *crops = &p->crops;
+    int aligned = (int)p->config->align_corners, units = swin__divide_up(crops->h, SWIN__BAND);
+    swin__axis rows = swin__axis_bilinear(p, logits.h, crops->h, 0, crops->h, aligned);
+    swin__axis cols = swin__axis_bilinear(p, logits.w, crops->w, 0, crops->w, aligned);
+    swin__step *s = swin__add(p, "slide", -1, swin__slide, units,
+                              (uint64_t)logits.w * (uint64_t)logits.ld,
+                              4.0 * crops->h * crops->w * logits.c);
+    s->u.slide.in = logits;
+    s->u.slide.sums = p->sums;
+    s->u.slide.rows = rows;
+    s->u.slide.cols = cols;
+    p->repeated = p->step_count;
+    s = swin__add(p, "slide mean", -1, swin__slide_mean, swin__divide_up(p->sums.h, SWIN__BAND),
+                  (uint64_t)p->sums.w, 0);
+    s->u.slide.sums = p->sums;
+}
+
+/* Softmax of the pixels of row y: confidence, threshold and votes. row: the classes of each column
+   of logits. */
+static void swin__soft_row(const swin_context *c, const swin__step *s, int y, const float *row,
+                           float *block)
+{
+    const swin__map *in = &s->u.labels.in;
+    const swin__axis *cols = &s->u.labels.cols;
+    int classes = in->c, bytes = c->classes.bytes;
+    float inverse[SWIN__SOFT], *votes = c->desc.votes;
+    for (int first = 0; first < cols->count; first += SWIN__SOFT) {
+        int count = swin__min(SWIN__SOFT, cols->count - first);
+        for (int i = 0; i < count; i++) {
+            const float *from[4];
+            float *pixel = block + (size_t)i * (size_t)in->ld;
+            int x = (first + i) * cols->taps;
+            for (int t = 0; t < cols->taps; t++) from[t] = row + cols->at[x + t] * in->ld;
+            c->kernels->combine(pixel, in->ld, from, cols->coef + x, cols->taps, 0);
+            for (int k = classes; k < in->ld; k++) pixel[k] = -1e30f;
+        }
+        c->kernels->softmax(block, (size_t)in->ld, count, in->ld, NULL, 0, inverse);
+        for (int i = 0; i < count; i++) {
+            size_t at = (size_t)y * (size_t)cols->count + (size_t)(first + i);
+            float sure = inverse[i] > 0 ? inverse[i] : 0;
+            if (sure < c->desc.threshold) {
+                if (bytes == 1) ((uint8_t *)s->u.labels.classes)[at] = SWIN_IGNORE;
+                else ((uint16_t *)s->u.labels.classes)[at] = SWIN_IGNORE_16;
+            }
+            if (c->confidence.bytes == 1)
+                ((uint8_t *)s->u.labels.confidence)[at] = (uint8_t)(sure * 255 + 0.5f);
+            if (c->confidence.bytes == 4) ((float *)s->u.labels.confidence)[at] = sure;
+        }
+        if (!votes) continue;
+        c->kernels->scale(block, (size_t)in->ld, count, in->ld, inverse);
+        for (int i = 0; i < count; i++) {
+            float *sum = votes + ((size_t)y * (size_t)cols->count + (size_t)(first + i)) *
+                                     (size_t)classes;
+            for (int k = 0; k < classes; k++) sum[k] += block[i * in->ld + k];
+        }
+    }
+}
 
 static void swin__labels(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__map *in = &s->u.labels.in;
     const swin__axis *rows = &s->u.labels.rows, *cols = &s->u.labels.cols;
     int wide = in->w * in->ld, bytes = c->classes.bytes;
+    int above = c->crop - c->crops.cols, taps = rows->taps;
+    int from = above < 0 ? 0 : swin__crop_done(&c->crops, above);
+    int to = swin__crop_done(&c->crops, c->crop);
     for (int y = unit * SWIN__BAND; y < swin__min(rows->count, (unit + 1) * SWIN__BAND); y++) {
-        const float *from[3];
-        for (int t = 0; t < rows->taps; t++)
-            from[t] = swin__pixel(in, rows->at[y * rows->taps + t] * in->w);
-        c->kernels->combine(scratch, wide, from, rows->coef + y * rows->taps, rows->taps, 0);
+        const float *mix[4];
+        int last = rows->at[(y + 1) * taps - 1];
+        if (c->sums && (last < from || last >= to)) continue;
+        for (int t = 0; t < taps; t++) {
+            int at = rows->at[y * taps + t];
+            mix[t] = c->sums ? swin__sums_row(c, in, at) : swin__pixel(in, at * in->w);
+        }
+        c->kernels->combine(scratch, wide, mix, rows->coef + y * taps, taps, 0);
         c->kernels->labels(
             (char *)s->u.labels.classes + (size_t)y * (size_t)cols->count * (size_t)bytes, bytes,
             cols->count, scratch, (size_t)in->ld, cols->at, cols->coef, cols->taps, in->c);
+        if (s->u.labels.soft) swin__soft_row(c, s, y, scratch, scratch + wide);
     }
 }
 
+static int swin__soft(const swin_desc *d)
+{
+    return d->outputs & (SWIN_CONFIDENCE | SWIN_CONFIDENCE_F32) || d->threshold > 0 || d->votes;
+}
+
+/* Room for the maps of the picture's size and a sliding window's sums; those outlive a crop. */
+static void swin__plan_outputs(swin__plan *p, int classes)
+{
+    const swin_desc *d = &p->desc;
+    uint64_t pixels = (uint64_t)d->picture_width * (uint64_t)d->picture_height;
+    int bytes = classes > 256 ? 2 : 1;
+    int sure = d->outputs & SWIN_CONFIDENCE_F32 ? 4 : d->outputs & SWIN_CONFIDENCE ? 1 : 0;
+    p->classes = swin__alloc(p, (pixels * (uint64_t)bytes + 3) / 4);
+    if (sure) p->confidence = swin__alloc(p, (pixels * (uint64_t)sure + 3) / 4);
+    if (p->context) {
+        swin_map map;
+        map.width = d->picture_width;
+        map.height = d->picture_height;
+        map.data = p->classes;
+        map.bytes = bytes;
+        p->context->classes = map;
+        map.data = p->confidence;
+        map.bytes = sure;
+        if (sure) p->context->confidence = map;
+    }
+}
+
+/* The sums of a sliding window: whole where the logits are asked for, else the rows that one row of
+   crops touches, and the last one before them. */
+static void swin__plan_sums(swin__plan *p, int classes)
+{
+    const swin__crops *crops = &p->crops;
+    int ring = p->desc.outputs & SWIN_LOGITS ? crops->input_h
+                                             : swin__min(crops->input_h, crops->h + 1);
+    p->sums = swin__alloc_map(p, ring, crops->input_w, classes);
+    p->sums.h = crops->input_h;
+    if (!p->context) return;
+    p->context->sums = p->sums.data;
+    p->context->ring = ring;
+}
+
+static void swin__mirror(const swin__plan *p, swin__axis *axis)
+{
+    for (int o = 0; p->context && o < axis->count / 2; o++) {
+        for (int t = 0; t < axis->taps; t++) {
+            int a = o * axis->taps + t, b = (axis->count - 1 - o) * axis->taps + t, at = axis->at[a];
+            float coef = axis->coef[a];
+            axis->at[a] = axis->at[b];
+            axis->coef[a] = axis->coef[b];
+            axis->at[b] = at;
+            axis->coef[b] = coef;
+        }
+    }
+}
+
+/* The class map of logits, or of a sliding window's sums at the input's size. */
 static void swin__plan_labels(swin__plan *p, swin__map logits)
 {
     const swin_desc *d = &p->desc;
-    int w = d->picture_width, h = d->picture_height, bytes = logits.c > 256 ? 2 : 1;
-    void *classes = swin__alloc(p, ((uint64_t)w * (uint64_t)h * (uint64_t)bytes + 3) / 4);
-    swin__axis rows = swin__axis_output(p, logits.h, d->height, h, (int)p->config->align_corners);
-    swin__axis cols = swin__axis_output(p, logits.w, d->width, w, (int)p->config->align_corners);
-    swin__step *s = swin__add(p, "labels", -1, swin__labels, swin__divide_up(h, SWIN__BAND),
-                              (uint64_t)logits.w * (uint64_t)logits.ld,
-                              (double)w * h * logits.c * cols.taps);
+    int w = d->picture_width, h = d->picture_height, soft = swin__soft(d);
+    int aligned = (int)p->config->align_corners;
+    uint64_t room = (uint64_t)(logits.w + (soft ? SWIN__SOFT : 0)) * (uint64_t)logits.ld;
+    swin__axis rows = swin__axis_twice(p, logits.h, d->height, h, aligned, 0);
+    swin__axis cols = swin__axis_twice(p, logits.w, d->width, w, aligned, 0);
+    swin__step *s = swin__add(p, "labels", -1, swin__labels, swin__divide_up(h, SWIN__BAND), room,
+                              (double)w * h * logits.c * cols.taps / p->crops.rows);
+    if (d->flags & SWIN_FLIP) swin__mirror(p, &cols);
     s->u.labels.in = logits;
-    s->u.labels.classes = classes;
     s->u.labels.rows = rows;
     s->u.labels.cols = cols;
-    if (p->context) {
-        swin_map *map = &p->context->classes;
-        map->data = classes;
-        map->width = w;
-        map->height = h;
-        map->bytes = bytes;
+    s->u.labels.soft = soft;
+    s->u.labels.classes = p->classes;
+    s->u.labels.confidence = p->confidence;
+}
+
+SWIN_API void swin_decide(const float *votes, size_t n, int classes, int runs, float threshold,
+                          void *ids)
+{
+    for (size_t i = 0; i < n; i++, votes += classes) {
+        int best = 0;
+        for (int k = 1; k < classes; k++)
+            if (votes[k] > votes[best]) best = k;
+        if (votes[best] < threshold * (float)runs)
+            best = classes > 256 ? SWIN_IGNORE_16 : SWIN_IGNORE;
+        if (classes > 256) ((uint16_t *)ids)[i] = (uint16_t)best;
+        else ((uint8_t *)ids)[i] = (uint8_t)best;
     }
 }
 
@@ -3949,8 +4812,8 @@ static swin_tensor swin__view(swin__map map)
     return t;
 }
 
-/* The blocks of a stage, in place on x. */
-static void swin__plan_stage(swin__plan *p, int stage, swin__map x)
+/* The blocks of a stage or of a level up, in place on x. */
+static void swin__plan_stage(swin__plan *p, int stage, const swin__stage *weights, swin__map x)
 {
     const swin_config *g = p->config;
     swin__grid grid = swin__make_grid(g, stage, 0, x.h, x.w);
@@ -3960,38 +4823,50 @@ static void swin__plan_stage(swin__plan *p, int stage, swin__map x)
         const swin__block *block = p->blocks ? &p->blocks[p->block_count] : &p->no_block;
         int global = swin__has_global(g, stage, j);
         p->block_count++;
-        swin__plan_attention(p, stage, j, block, x, j ? tokens : p->weights->stage[stage].tokens,
+        swin__plan_attention(p, stage, j, block, x, j ? tokens : weights->tokens,
                              global ? tokens : NULL);
         swin__plan_mlp(p, stage, block, x);
-        if (global) swin__plan_global(p, stage, block, tokens, n);
+        if (global) swin__plan_global(p, stage, block, weights->token_position, tokens, n);
     }
     if (tokens) swin__release(p, tokens);
 }
 
-/* Fills the features that are wanted; the others stay empty. */
-static void swin__plan_backbone(swin__plan *p, swin__map feature[SWIN__STAGES])
+static void swin__show_feature(swin__plan *p, int index, swin__map map)
 {
-    const swin_config *g = p->config;
-    uint32_t wanted = p->desc.outputs & SWIN_FEATURES ? g->feature_norms : g->head_inputs;
-    swin__map x = swin__plan_embed(p);
-    for (int i = 0; i < (int)g->stages && wanted >> i && p->status == SWIN_OK; i++) {
-        swin__plan_stage(p, i, x);
-        if (wanted >> i & 1) feature[i] = swin__plan_norm(p, i, x);
-        if (p->context && (p->desc.outputs & SWIN_FEATURES) && (wanted >> i & 1))
-            p->context->feature[i] = swin__view(feature[i]);
-        if (wanted >> (i + 1)) {
-            swin__map merged = swin__plan_merge(p, i, x);
-            swin__release(p, x.data);
-            x = merged;
-        } else {
-            swin__release(p, x.data);
-        }
-    }
+    if (p->context && p->desc.outputs & SWIN_FEATURES) p->context->feature[index] = swin__view(map);
 }
 
 static void swin__drop_feature(swin__plan *p, swin__map feature)
 {
     if (!(p->desc.outputs & SWIN_FEATURES)) swin__release(p, feature.data);
+}
+
+/* Fills the features that are wanted; the others stay empty. feature[stages]: the final norm's. */
+static void swin__plan_backbone(swin__plan *p, swin__map feature[SWIN__STAGES + 1])
+{
+    const swin_config *g = p->config;
+    int stages = (int)g->stages, all = p->desc.outputs & SWIN_FEATURES;
+    int last = g->flags & SWIN__FINAL_NORM && (all || g->head == SWIN__CLASSIFIER);
+    uint32_t given = g->feature_norms ? g->feature_norms | g->head_inputs : (1u << stages) - 1;
+    uint32_t wanted = all ? given : g->head_inputs;
+    swin__map x = swin__plan_embed(p);
+    for (int i = 0; i < stages && wanted >> i && p->status == SWIN_OK; i++) {
+        int kept = 0;
+        swin__map merged = x;
+        swin__plan_stage(p, i, &p->weights->stage[i], x);
+        if (wanted >> i & 1) {
+            kept = !(g->feature_norms >> i & 1);
+            feature[i] = kept ? x : swin__plan_norm(p, i, x, p->weights->stage[i].norm, SWIN__EPS);
+            swin__show_feature(p, i, feature[i]);
+        }
+        if (wanted >> (i + 1)) merged = swin__plan_merge(p, i, x);
+        if (i + 1 == stages && last) {
+            feature[stages] = swin__plan_norm(p, i, x, p->weights->norm, g->eps);
+            swin__show_feature(p, stages, feature[stages]);
+        }
+        if (!kept) swin__release(p, x.data);
+        x = merged;
+    }
 }
 
 /* A convolution from the blob's weights, its output as large as `like`; sources are added by the
@@ -4021,15 +4896,16 @@ static void swin__add_source(swin__conv *conv, swin__map map, int first)
 /* The pyramid's top: bottleneck(concat[feature, pooled branches]). */
 static swin__map swin__plan_pyramid_top(swin__plan *p, swin__map feature)
 {
-    int pools = (int)p->config->pool_count, ch = (int)p->config->head_channels;
+    const swin_config *g = p->config;
+    int pools = (int)g->pool_count, ch = (int)g->head_channels;
     swin__conv conv = swin__make_conv(p->weights->bottleneck, 3, feature.c + pools * ch, feature,
                                       ch);
     swin__map pooled[SWIN__POOLS], branch[SWIN__POOLS], top;
-    swin__plan_pools(p, feature, pooled);
+    swin__plan_pools(p, feature, g->pool_scale, pools, pooled);
     swin__add_source(&conv, feature, 0);
     for (int i = 0; i < pools; i++) {
         branch[i] = swin__plan_linear(p, "pool linear", i, pooled[i], ch, p->weights->pool[i],
-                                      SWIN__RELU, NULL);
+                                      SWIN__RELU)->u.linear.out;
         swin__release(p, pooled[i].data);
         swin__add_source(&conv, branch[i], feature.c + i * ch);
     }
@@ -4050,9 +4926,11 @@ static swin__map swin__plan_uper(swin__plan *p, const swin__map *feature)
     out[levels - 1] = lateral;
     swin__drop_feature(p, feature[inputs[levels - 1]]);
     for (int l = levels - 2; l >= 0; l--) {
-        swin__map finer = swin__plan_linear(p, "lateral", l, feature[inputs[l]], ch,
-                                            p->weights->lateral[l], SWIN__RELU, &lateral);
+        swin__step *s = swin__plan_linear(p, "lateral", l, feature[inputs[l]], ch,
+                                          p->weights->lateral[l], SWIN__RELU);
+        swin__map finer = s->u.linear.out;
         swin__conv conv = swin__make_conv(p->weights->fpn[l], 3, ch, finer, ch);
+        swin__add_bilinear(p, s, lateral, (int)p->config->align_corners);
         swin__drop_feature(p, feature[inputs[l]]);
         swin__add_source(&conv, finer, 0);
         out[l] = swin__plan_conv(p, "fpn", l, conv);
@@ -4094,32 +4972,207 @@ static swin__map swin__plan_fcn(swin__plan *p, const swin__map *feature)
     return x;
 }
 
+/* Semantic FPN up to its classes: laterals from coarse to fine and a convolution each (the neck),
+   then every level convolved and enlarged in turn, and the classes of all summed at the finest
+   size: classifying commutes with resizing. */
+static swin__map swin__plan_fpn(swin__plan *p, const swin__map *feature)
+{
+    const swin_config *g = p->config;
+    int inputs[SWIN__STAGES], levels = swin__head_inputs(g, inputs), aligned = (int)g->align_corners;
+    int ch = (int)g->head_channels, neck = (int)g->neck_channels;
+    swin__map lateral[SWIN__STAGES], classes[SWIN__STAGES];
+    swin__linear classify = p->weights->classify;
+    swin__step *s = NULL;
+    for (int l = levels - 1; l >= 0; l--) {
+        s = swin__plan_linear(p, "lateral", l, feature[inputs[l]], neck, p->weights->lateral[l],
+                              SWIN__LINEAR);
+        lateral[l] = s->u.linear.out;
+        if (l + 1 < levels) {
+            const swin__map *coarse = &lateral[l + 1];
+            swin__axis rows = swin__axis_nearest(p, coarse->h, lateral[l].h);
+            swin__add_resized(s, *coarse, rows, swin__axis_nearest(p, coarse->w, lateral[l].w));
+        }
+        swin__drop_feature(p, feature[inputs[l]]);
+    }
+    for (int l = levels - 1; l >= 0; l--) {
+        swin__conv conv = swin__make_conv(p->weights->fpn[l], 3, neck, lateral[l], neck);
+        swin__map x;
+        conv.act = SWIN__LINEAR;
+        swin__add_source(&conv, lateral[l], 0);
+        x = swin__plan_conv(p, "fpn", l, conv);
+        swin__release(p, lateral[l].data);
+        for (int n = 0; n < (int)g->neck_convs[l]; n++) {
+            swin__map like = x;
+            if (n) like.h *= 2;
+            if (n) like.w *= 2;
+            conv = swin__make_conv(p->weights->scale[l][n], 3, x.c, like, ch);
+            swin__add_source(&conv, x, 0);
+            like = swin__plan_conv(p, "scale", l, conv);
+            swin__release(p, x.data);
+            x = like;
+        }
+        classify.bias = l ? NULL : p->weights->classify.bias;
+        s = swin__plan_linear(p, "classify", l, x, (int)g->classes, classify, SWIN__LINEAR);
+        classes[l] = s->u.linear.out;
+        swin__release(p, x.data);
+    }
+    for (int l = 1; l < levels; l++) {
+        const swin__map *in = &classes[l], *out = &classes[0];
+        swin__axis rows = swin__axis_twice(p, in->h, 2 * in->h, out->h, aligned, aligned);
+        swin__add_resized(s, *in, rows,
+                          swin__axis_twice(p, in->w, 2 * in->w, out->w, aligned, aligned));
+        swin__release(p, in->data);
+    }
+    return classes[0];
+}
+
+/* Both Segformer heads up to the classifier: a layer each, all fused at the finest size. The fusing
+   layer's share of a coarser level is computed there: it commutes with resizing. */
+static swin__map swin__plan_segformer(swin__plan *p, const swin__map *feature)
+{
+    const swin_config *g = p->config;
+    int inputs[SWIN__STAGES], levels = swin__head_inputs(g, inputs), ch = (int)g->head_channels;
+    int glam = g->head == SWIN__GLAM_SEGFORMER;
+    swin__map part[SWIN__STAGES];
+    swin__step *s = NULL;
+    for (int l = levels - 1; l >= 0; l--) {
+        swin__linear share = p->weights->fuse;
+        swin__map x = swin__plan_linear(p, "lateral", l, feature[inputs[l]], ch,
+                                        p->weights->lateral[l],
+                                        glam ? SWIN__LINEAR : SWIN__RELU)->u.linear.out;
+        swin__drop_feature(p, feature[inputs[l]]);
+        share.weight += 16 * (size_t)(l * ch);
+        if (l) share.bias = NULL;
+        s = swin__plan_linear(p, "fuse", l, x, ch, share, l ? SWIN__LINEAR : SWIN__RELU);
+        part[l] = s->u.linear.out;
+        swin__release(p, x.data);
+    }
+    s->u.linear.act_last = 1;
+    for (int l = 1; l < levels; l++) {
+        swin__add_bilinear(p, s, part[l], glam ? 0 : (int)g->align_corners);
+        swin__release(p, part[l].data);
+    }
+    return part[0];
+}
+
+/* The mean of the final map's pixels, and its classes. */
+static void swin__plan_classifier(swin__plan *p, const swin__map *feature)
+{
+    static const uint32_t whole[] = { 1 };
+    const swin_config *g = p->config;
+    int last = g->flags & SWIN__FINAL_NORM ? (int)g->stages : (int)g->stages - 1;
+    swin__map mean, scores;
+    swin__plan_pools(p, feature[last], whole, 1, &mean);
+    scores = swin__plan_linear(p, "classify", -1, mean, (int)g->classes, p->weights->classify,
+                               SWIN__LINEAR)->u.linear.out;
+    if (p->context) p->context->scores = swin__view(scores);
+}
+
+/* A Unet's logits: the stages down, each one's input kept as a skip, and the levels up. */
+static swin__map swin__plan_unet(swin__plan *p)
+{
+    static const swin__affine none = { NULL, NULL };
+    const swin_config *g = p->config;
+    int stages = (int)g->stages;
+    swin__map skip[SWIN__STAGES + 1], x = swin__plan_embed(p), logits;
+    for (int i = 0; i < stages && p->status == SWIN_OK; i++) {
+        swin__map next;
+        if (i + 1 < stages || p->desc.outputs & SWIN_FEATURES) {
+            skip[i] = swin__plan_norm(p, i, x, none, 0);
+            swin__show_feature(p, i, skip[i]);
+        }
+        swin__plan_stage(p, i, &p->weights->stage[i], x);
+        next = i + 1 < stages ? swin__plan_merge(p, i, x)
+                              : swin__plan_norm(p, i, x, p->weights->norm, g->eps);
+        swin__release(p, x.data);
+        x = next;
+    }
+    swin__show_feature(p, stages, x);
+    for (int l = stages - 2; l >= 0 && p->status == SWIN_OK; l--) {
+        const swin__up *up = &p->weights->up[l];
+        swin__map above = swin__plan_expand(p, l, x, skip[l].h, skip[l].w);
+        swin__conv concat = swin__make_conv(up->concat, 1, 2 * above.c, above, above.c);
+        if (g->body == SWIN__CROSS_UNET) {
+            swin__plan_cross(p, l, x, skip[l], above);
+            swin__plan_mlp(p, l, &up->cross, above);
+        }
+        if (l + 2 == stages) swin__drop_feature(p, x);
+        else swin__release(p, x.data);
+        concat.act = SWIN__LINEAR;
+        swin__add_source(&concat, above, 0);
+        swin__add_source(&concat, skip[l], above.c);
+        x = swin__plan_conv(p, "concat", l, concat);
+        swin__release(p, above.data);
+        swin__drop_feature(p, skip[l]);
+        swin__plan_stage(p, l, &up->stage, x);
+    }
+    logits = swin__plan_final(p, x);
+    swin__release(p, x.data);
+    return logits;
+}
+
+/* From the features to the logits. */
+static swin__map swin__plan_head(swin__plan *p, const swin__map *feature)
+{
+    const swin_config *g = p->config;
+    int inputs[SWIN__STAGES], last = inputs[swin__head_inputs(g, inputs) - 1];
+    swin__map x, logits;
+    switch (g->head) {
+    case SWIN__UPER: x = swin__plan_uper(p, feature); break;
+    case SWIN__FCN:  x = swin__plan_fcn(p, feature); break;
+    case SWIN__FPN:  return swin__plan_fpn(p, feature);
+    case SWIN__PSP:
+        x = swin__plan_pyramid_top(p, feature[last]);
+        swin__drop_feature(p, feature[last]);
+        break;
+    default: x = swin__plan_segformer(p, feature); break;
+    }
+    logits = swin__plan_linear(p, "classify", -1, x, (int)g->classes, p->weights->classify,
+                               SWIN__LINEAR)->u.linear.out;
+    if (g->head == SWIN__FCN && !g->convs) swin__drop_feature(p, x);
+    else swin__release(p, x.data);
+    return logits;
+}
+
 /* From the first patch to the class map. */
 static swin_status swin__plan_network(swin__plan *p)
 {
     const swin_config *g = p->config;
-    swin__map feature[SWIN__STAGES], map, logits;
+    const swin_desc *d = &p->desc;
+    int dense = g->head != SWIN__NO_HEAD && g->head != SWIN__CLASSIFIER, labels, classes;
+    int slides = p->crops.h < p->crops.input_h || p->crops.w < p->crops.input_w;
+    swin__map feature[SWIN__STAGES + 1], logits;
     memset(feature, 0, sizeof feature);
-    swin__plan_backbone(p, feature);
-    if (p->status != SWIN_OK || !(p->desc.outputs & (SWIN_CLASSES | SWIN_LOGITS))) return p->status;
-    map = g->head == SWIN__UPER ? swin__plan_uper(p, feature) : swin__plan_fcn(p, feature);
-    logits = swin__plan_linear(p, "classify", -1, map, (int)g->classes, p->weights->classify,
-                               SWIN__LINEAR, NULL);
-    if (g->head == SWIN__FCN && !g->convs) swin__drop_feature(p, map);
-    else swin__release(p, map.data);
+    classes = (int)g->classes;
+    labels = dense && (d->outputs & SWIN_CLASSES || swin__soft(d));
+    p->lasting = slides;
+    if (slides && labels) swin__plan_outputs(p, classes);
+    if (slides) swin__plan_sums(p, classes);
+    p->lasting = 0;
+
+    if (g->body != SWIN__BACKBONE) logits = swin__plan_unet(p);
+    else {
+        swin__plan_backbone(p, feature);
+        if (p->status != SWIN_OK) return p->status;
+        if (g->head == SWIN__CLASSIFIER && d->outputs & SWIN_SCORES)
+            swin__plan_classifier(p, feature);
+        if (!dense || !(labels || d->outputs & SWIN_LOGITS)) {
+            p->repeated = p->step_count;
+            return p->status;
+        }
+        logits = swin__plan_head(p, feature);
+    }
+    p->repeated = p->step_count;
+    if (slides) swin__plan_slide(p, logits);
+    if (slides) logits = p->sums;
     if (p->context) p->context->logits = swin__view(logits);
-    if (p->desc.outputs & SWIN_CLASSES) swin__plan_labels(p, logits);
+    if (!slides && labels) swin__plan_outputs(p, classes);
+    if (labels) swin__plan_labels(p, logits);
     return p->status;
 }
 
 /* -------------------------------------------------------------------------- */
 /* >>run: contexts, slices, results                                           */
-
-static int swin__scaled(int side, double factor)
-{
-    double n = side * factor + 0.5;
-    return n < 1 ? 1 : n > 2.0 * SWIN_MAX_SIDE ? 2 * SWIN_MAX_SIDE : (int)n;
-}
 
 static swin_status swin__check_size(const char *what, int w, int h, swin_error *err)
 {
@@ -4131,27 +5184,103 @@ static swin_status swin__check_size(const char *what, int w, int h, swin_error *
     return SWIN_OK;
 }
 
+/* swin_input_size; whole: without a centre crop */
+static swin_status swin__input_size(const swin_config *g, int w, int h, int longest, int whole,
+                                    int *input_w, int *input_h, swin_error *err)
+{
+    int patch = (int)g->patch;
+    swin__resized to;
+    if (swin__check_size("a picture", w, h, err)) return SWIN_SIZE;
+    to = swin__resize_picture(g, w, h, longest);
+    if (g->mode == SWIN__CENTRE && longest <= 0 && !whole) {
+        to.w = (int)g->crop_w;
+        to.h = (int)g->crop_h;
+    }
+    if (g->input_rule == SWIN__EXACT) {
+        to.w = g->input_w ? (int)g->input_w : swin__max(1, to.w / patch) * patch;
+        to.h = g->input_h ? (int)g->input_h : swin__max(1, to.h / patch) * patch;
+    }
+    *input_w = to.w;
+    *input_h = to.h;
+    return swin__check_size("a network input", to.w, to.h, err);
+}
+
 SWIN_API swin_status swin_input_size(const swin_model *m, int w, int h, int longest,
                                      int *input_w, int *input_h, swin_error *err)
 {
-    const swin_config *g = &m->config;
-    int rule = longest > 0 ? 2 : (int)g->resize_rule;
-    double a = longest > 0 ? (double)longest : g->resize_a, b = g->resize_b, large, small,
-           factor = 1;
-    if (swin__check_size("a picture", w, h, err)) return SWIN_SIZE;
-    large = swin__max(w, h);
-    small = swin__min(w, h);
-    if (rule == 1) factor = a / large < b / small ? a / large : b / small;
-    if (rule == 2) factor = a / large;
-    if (rule == 3) factor = a / small;
-    *input_w = rule == 4 ? (int)g->resize_b : swin__scaled(w, factor);
-    *input_h = rule == 4 ? (int)g->resize_a : swin__scaled(h, factor);
-    return swin__check_size("a network input", *input_w, *input_h, err);
+    return swin__input_size(&m->config, w, h, longest, 0, input_w, input_h, err);
+}
+
+/* The crops of a resolved desc; one where nothing slides. */
+static swin__crops swin__make_crops(const swin_config *g, const swin_desc *d)
+{
+    int own = g->mode == SWIN__SLIDE;
+    int h = d->crop_height ? d->crop_height : own ? (int)g->crop_h : d->height;
+    int w = d->crop_width ? d->crop_width : own ? (int)g->crop_w : d->width;
+    int model_strides = own && !d->crop_height && !d->crop_width;
+    swin__crops crops;
+    if (d->flags & SWIN_WHOLE) {
+        h = d->height;
+        w = d->width;
+    }
+    crops.input_h = d->height;
+    crops.input_w = d->width;
+    crops.h = swin__min(h, d->height);
+    crops.w = swin__min(w, d->width);
+    crops.stride_h = d->stride_height ? d->stride_height
+                     : model_strides ? (int)g->stride_h : swin__max(1, 2 * h / 3);
+    crops.stride_w = d->stride_width ? d->stride_width
+                     : model_strides ? (int)g->stride_w : swin__max(1, 2 * w / 3);
+    crops.rows = swin__divide_up(crops.input_h - crops.h, crops.stride_h) + 1;
+    crops.cols = swin__divide_up(crops.input_w - crops.w, crops.stride_w) + 1;
+    return crops;
+}
+
+/* Can the network take inputs of this size? */
+static swin_status swin__check_input(const swin_config *g, int w, int h, swin_error *err)
+{
+    int patch = (int)g->patch;
+    if (g->input_h && (h != (int)g->input_h || w != (int)g->input_w))
+        return swin__fail(err, SWIN_SIZE, "this model takes inputs of %d x %d pixels only, not "
+                          "%d x %d", (int)g->input_w, (int)g->input_h, w, h);
+    if (g->input_rule == SWIN__EXACT && (h % patch || w % patch))
+        return swin__fail(err, SWIN_SIZE, "this model takes inputs whose sides are multiples of %d, "
+                          "not %d x %d", patch, w, h);
+    if (g->input_rule == SWIN__FLOOR && (h < patch || w < patch))
+        return swin__fail(err, SWIN_SIZE, "an input of %d x %d pixels is less than one patch", w, h);
+    if (g->flags & SWIN__POSITION && g->position_rule == 1 &&
+        (swin__divide_up(w, patch) != (int)g->position_w ||
+         swin__divide_up(h, patch) != (int)g->position_h))
+        return swin__fail(err, SWIN_SIZE,
+                          "this model's absolute positions fit an input of %d x %d pixels only",
+                          (int)g->position_w * patch, (int)g->position_h * patch);
+    return SWIN_OK;
+}
+
+/* Does the model give what the desc asks for? */
+static swin_status swin__check_outputs(const swin_config *g, const swin_desc *d, swin_error *err)
+{
+    static const unsigned pixels = SWIN_CLASSES | SWIN_LOGITS | SWIN_CONFIDENCE |
+                                   SWIN_CONFIDENCE_F32;
+    unsigned known = pixels | SWIN_FEATURES | SWIN_SCORES | SWIN_ATTENTION;
+    int dense = g->head != SWIN__NO_HEAD && g->head != SWIN__CLASSIFIER;
+    if (d->outputs & ~known || d->flags & ~(unsigned)(SWIN_DIRECT | SWIN_WHOLE | SWIN_FLIP) ||
+        d->tasks < 0)
+        return swin__fail(err, SWIN_ARGUMENT, "desc: unknown outputs or flags, or tasks below 0");
+    if (!dense && (d->outputs & pixels || d->votes || d->threshold > 0))
+        return swin__fail(err, SWIN_ARGUMENT, "desc: classes or logits of pixels, of a model that "
+                          "gives none (a classifier, or features only)");
+    if (g->head != SWIN__CLASSIFIER && d->outputs & SWIN_SCORES)
+        return swin__fail(err, SWIN_ARGUMENT, "desc: scores of a model that is no classifier");
+    if (!(d->threshold >= 0 && d->threshold <= 1) || (d->threshold > 0 && g->classes == 256))
+        return swin__fail(err, SWIN_ARGUMENT, "desc: a threshold that is not 0..1, or with 256 "
+                          "classes, which leave no id to ignore");
+    return SWIN_OK;
 }
 
 /* The desc with every default filled in. */
 static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, swin_desc *d,
-                                 swin_error *err)
+                                 swin__crops *crops, swin_error *err)
 {
     const swin_config *g = &m->config;
     swin_status status;
@@ -4164,22 +5293,26 @@ static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, sw
         SWIN_OK)
         return status;
     if (d->width == 0 && d->height == 0)
-        status = swin_input_size(m, d->picture_width, d->picture_height, 0, &d->width, &d->height,
-                                 err);
+        status = swin__input_size(g, d->picture_width, d->picture_height, 0,
+                                  d->flags & SWIN_WHOLE, &d->width, &d->height, err);
     else
         status = swin__check_size("a network input", d->width, d->height, err);
     if (status != SWIN_OK) return status;
-    if (d->outputs == 0) d->outputs = g->head ? SWIN_CLASSES : SWIN_FEATURES;
-    if (d->outputs & ~(unsigned)(SWIN_CLASSES | SWIN_LOGITS | SWIN_FEATURES) ||
-        d->flags & ~(unsigned)SWIN_DIRECT || d->tasks < 0)
-        return swin__fail(err, SWIN_ARGUMENT, "desc: unknown outputs or flags, or tasks below 0");
-    if (!g->head && d->outputs & (SWIN_CLASSES | SWIN_LOGITS))
-        return swin__fail(err, SWIN_ARGUMENT, "desc: classes or logits of a model without a head");
-    if (g->position_rule == 1 && (swin__divide_up(d->width, (int)g->patch) != (int)g->position_w ||
-                                  swin__divide_up(d->height, (int)g->patch) != (int)g->position_h))
-        return swin__fail(err, SWIN_SIZE,
-                          "this model's absolute positions fit an input of %d x %d pixels only",
-                          (int)(g->position_w * g->patch), (int)(g->position_h * g->patch));
+    if (d->outputs == 0)
+        d->outputs = g->head == SWIN__NO_HEAD ? SWIN_FEATURES
+                     : g->head == SWIN__CLASSIFIER ? SWIN_SCORES : SWIN_CLASSES;
+    if ((status = swin__check_outputs(g, d, err)) != SWIN_OK) return status;
+    if (d->crop_width < 0 || d->crop_height < 0 || d->stride_width < 0 || d->stride_height < 0)
+        return swin__fail(err, SWIN_ARGUMENT, "desc: a crop or stride below 0");
+    *crops = swin__make_crops(g, d);
+    if (crops->rows * crops->cols > 1) {
+        if (d->outputs & (SWIN_FEATURES | SWIN_ATTENTION) || g->head == SWIN__CLASSIFIER)
+            return swin__fail(err, SWIN_ARGUMENT,
+                              "desc: a sliding window gives no features, attention or scores");
+        if (crops->stride_h > crops->h || crops->stride_w > crops->w)
+            return swin__fail(err, SWIN_ARGUMENT, "desc: a stride larger than its crop");
+    }
+    if ((status = swin__check_input(g, crops->w, crops->h, err)) != SWIN_OK) return status;
     if (d->tasks == 0) d->tasks = 1;
     if (!d->parallel_for) d->tasks = 1;
     d->tasks = swin__min(d->tasks, 4096);
@@ -4192,11 +5325,12 @@ typedef struct swin__places {
 } swin__places;
 
 static swin_status swin__walk(swin__plan *p, const swin_model *m, const swin_desc *d,
-                              swin__weights *w, swin_error *err)
+                              const swin__crops *crops, swin__weights *w, swin_error *err)
 {
     p->model = m;
     p->config = &m->config;
     p->desc = *d;
+    p->crops = *crops;
     p->weights = w;
     p->err = err;
     p->status = swin__bind(m, w, p->blocks, err);
@@ -4204,8 +5338,8 @@ static swin_status swin__walk(swin__plan *p, const swin_model *m, const swin_des
 }
 
 /* Walks the network once to measure it. d: resolved. */
-static swin_status swin__measure(const swin_model *m, const swin_desc *d, swin__places *places,
-                                 swin_error *err)
+static swin_status swin__measure(const swin_model *m, const swin_desc *d, const swin__crops *crops,
+                                 swin__places *places, swin_error *err)
 {
     swin__plan p;
     swin__weights w;
@@ -4213,7 +5347,7 @@ static swin_status swin__measure(const swin_model *m, const swin_desc *d, swin__
     memset(&p, 0, sizeof p);
     memset(&w, 0, sizeof w);
     p.arena = p.tables = 64;
-    if ((status = swin__walk(&p, m, d, &w, err)) != SWIN_OK) return status;
+    if ((status = swin__walk(&p, m, d, crops, &w, err)) != SWIN_OK) return status;
     places->blocks = swin__align64(sizeof(swin_context));
     places->steps = swin__align64(places->blocks +
                                   (uint64_t)swin__blocks(&m->config) * sizeof(swin__block));
@@ -4239,9 +5373,10 @@ static swin_status swin__measure(const swin_model *m, const swin_desc *d, swin__
 SWIN_API size_t swin_workspace_size(const swin_model *m, const swin_desc *d, swin_error *err)
 {
     swin_desc resolved;
+    swin__crops crops;
     swin__places places;
-    if (swin__resolve(m, d, &resolved, err) != SWIN_OK) return 0;
-    return swin__measure(m, &resolved, &places, err) == SWIN_OK ? (size_t)places.size : 0;
+    if (swin__resolve(m, d, &resolved, &crops, err) != SWIN_OK) return 0;
+    return swin__measure(m, &resolved, &crops, &places, err) == SWIN_OK ? (size_t)places.size : 0;
 }
 
 #ifdef SWIN_DEBUG
@@ -4260,10 +5395,11 @@ SWIN_API swin_status swin_init(swin_context **c, const swin_model *m, const swin
     swin__places places;
     swin__plan p;
     swin_desc resolved;
+    swin__crops crops;
     swin_status status;
     *c = NULL;
-    if ((status = swin__resolve(m, d, &resolved, err)) != SWIN_OK) return status;
-    if ((status = swin__measure(m, &resolved, &places, err)) != SWIN_OK) return status;
+    if ((status = swin__resolve(m, d, &resolved, &crops, err)) != SWIN_OK) return status;
+    if ((status = swin__measure(m, &resolved, &crops, &places, err)) != SWIN_OK) return status;
     if (!mem || size < places.size)
         return swin__fail(err, SWIN_MEMORY, "the workspace takes %z bytes, %z were given",
                           (size_t)places.size, size);
@@ -4275,6 +5411,7 @@ SWIN_API swin_status swin_init(swin_context **c, const swin_model *m, const swin
                           "this machine or build does not have the instruction set asked for");
     context->model = m;
     context->desc = resolved;
+    context->crops = crops;
     context->steps = (swin__step *)(base + (uintptr_t)places.steps);
     p.context = context;
     p.blocks = (swin__block *)(base + (uintptr_t)places.blocks);
@@ -4285,12 +5422,15 @@ SWIN_API swin_status swin_init(swin_context **c, const swin_model *m, const swin
     context->guards = (swin__guard *)(base + (uintptr_t)places.guards);
     swin__model_sums(m, context->model_sums);
 #endif
-    if ((status = swin__walk(&p, m, &resolved, &context->weights, err)) != SWIN_OK) return status;
+    if ((status = swin__walk(&p, m, &resolved, &crops, &context->weights, err)) != SWIN_OK) return status;
     context->step_count = p.step_count;
+    context->repeated = p.repeated;
 #ifdef SWIN_DEBUG
     context->guard_count = p.guard_count;
 #endif
-    for (int i = 0; i < p.step_count; i++) context->total += context->steps[i].madds;
+    for (int i = 0; i < p.step_count; i++)
+        context->total += context->steps[i].madds *
+                          (i < p.repeated ? crops.rows * crops.cols : crops.rows);
     *c = context;
     return SWIN_OK;
 }
@@ -4336,11 +5476,28 @@ SWIN_API swin_status swin_begin(swin_context *c, const swin_image *in)
     c->image = *in;
     if (c->image.stride == 0) c->image.stride = (ptrdiff_t)bytes[in->format] * w;
     if (c->image.plane_stride == 0) c->image.plane_stride = c->image.stride * h;
-    c->at = c->unit = 0;
+    c->crop = c->at = c->unit = 0;
     c->done = 0;
     c->running = 1;
     swin__poke(&c->cancel, 0);
+#ifdef SWIN_DEBUG
+    swin__guards_paint(c, -1);
+#endif
     return SWIN_OK;
+}
+
+/* To the next step: of this crop, or the first one of the next. */
+static void swin__next_step(swin_context *c)
+{
+    const swin__crops *g = &c->crops;
+    int next = c->crop + 1, row_ends = next % g->cols == 0;
+    c->unit = 0;
+    c->at++;
+    if ((c->at == c->repeated && !row_ends) ||
+        (c->at == c->step_count && next < g->rows * g->cols)) {
+        c->crop = next;
+        c->at = 0;
+    }
 }
 
 SWIN_API swin_status swin_step(swin_context *c, int tasks)
@@ -4380,10 +5537,7 @@ SWIN_API swin_status swin_step(swin_context *c, int tasks)
         tasks -= b.count;
         c->unit += b.count;
         c->done += s->madds * b.count / s->units;
-        if (c->unit == s->units) {
-            c->unit = 0;
-            c->at++;
-        }
+        if (c->unit == s->units) swin__next_step(c);
     }
     if (c->at < c->step_count) return SWIN_MORE;
     c->running = 0;
@@ -4406,6 +5560,9 @@ SWIN_API float swin_progress(const swin_context *c)
 SWIN_API void swin_cancel(swin_context *c) { swin__poke(&c->cancel, 1); }
 SWIN_API const char *swin_error_text(const swin_context *c) { return c->error.text; }
 SWIN_API swin_map swin_classes(const swin_context *c) { return c->classes; }
+SWIN_API swin_map swin_confidence(const swin_context *c) { return c->confidence; }
+SWIN_API swin_tensor swin_scores(const swin_context *c) { return c->scores; }
+SWIN_API swin_tensor swin_attention(const swin_context *c) { return c->attention; }
 SWIN_API const char *swin_cpu_name(const swin_context *c) { return c->kernels->name; }
 SWIN_API int swin_cpu_available(swin_cpu cpu) { return swin__choose((int)cpu) != NULL; }
 
@@ -4423,7 +5580,7 @@ SWIN_API swin_tensor swin_logits(const swin_context *c)
 
 SWIN_API swin_tensor swin_feature(const swin_context *c, int stage)
 {
-    return stage >= 0 && stage < SWIN__STAGES ? c->feature[stage] : swin__no_tensor();
+    return stage >= 0 && stage <= SWIN__STAGES ? c->feature[stage] : swin__no_tensor();
 }
 
 SWIN_API int swin_plan_step(const swin_context *c, int index, swin_step_info *info)

@@ -15,6 +15,7 @@ static const char usage[] =
     "Exit status: 0 done, 1 the input or an output failed, 2 usage, 3 the model failed.\n";
 
 enum { DONE, FAILED, USAGE, MODEL };
+enum { CLASSIFIER = 7 };        /* a config's head */
 
 static int fail(int status, const char *what, const char *why)
 {
@@ -37,15 +38,28 @@ static int save(const char *prefix, const char *name, unsigned char *file, size_
     return why ? FAILED : DONE;
 }
 
+static int save_floats(const char *prefix, const char *name, swin_tensor t, const char *shape)
+{
+    size_t start, elements = tensor_size(t);
+    unsigned char *file = npy_header("<f4", sizeof(float), shape, elements, &start);
+    if (file) tensor_copy((float *)(void *)(file + start), t);
+    return save(prefix, name, file, start + elements * sizeof(float));
+}
+
 static int save_tensor(const char *prefix, const char *name, swin_tensor t)
 {
     if (!t.data) return DONE;
     char shape[64];
     snprintf(shape, sizeof shape, "%d, %d, %d", t.channels, t.height, t.width);
-    size_t start, elements = tensor_size(t);
-    unsigned char *file = npy_header("<f4", sizeof(float), shape, elements, &start);
-    if (file) tensor_copy((float *)(void *)(file + start), t);
-    return save(prefix, name, file, start + elements * sizeof(float));
+    return save_floats(prefix, name, t, shape);
+}
+
+static int save_scores(const char *prefix, swin_tensor t)
+{
+    if (!t.data) return DONE;
+    char shape[64];
+    snprintf(shape, sizeof shape, "%d,", t.channels);
+    return save_floats(prefix, "scores", t, shape);
 }
 
 static int save_classes(const char *prefix, swin_map m)
@@ -67,6 +81,7 @@ static int save_results(const char *prefix, const swin_context *c, int stages)
 {
     int status = save_tensor(prefix, "logits", swin_logits(c));
     if (!status) status = save_classes(prefix, swin_classes(c));
+    if (!status) status = save_scores(prefix, swin_scores(c));
     for (int i = 0; i < stages && !status; i++) {
         char name[24];
         snprintf(name, sizeof name, "feature%d", i);
@@ -82,7 +97,9 @@ static int run(const swin_model *m, const npy *in, const char *in_path, const ch
     swin_context *c;
     d.width = (int)in->shape[2];
     d.height = (int)in->shape[1];
-    d.outputs = SWIN_FEATURES | (m->config.classes ? SWIN_CLASSES | SWIN_LOGITS : 0);
+    d.outputs = SWIN_FEATURES;
+    if (m->config.head == CLASSIFIER) d.outputs |= SWIN_SCORES;
+    else if (m->config.classes) d.outputs |= SWIN_CLASSES | SWIN_LOGITS;
     size_t size = swin_workspace_size(m, &d, &error);
     if (!size) return fail(FAILED, in_path, error.text);
     void *memory = malloc(size);

@@ -693,8 +693,14 @@ static void test_descs(void)
     d = desc_of(9000, 9000), ok &= refuses(m, d, SWIN_SIZE);
     d = desc_of(5, 5), d.picture_width = 5, ok &= refuses(m, d, SWIN_SIZE);
     d = desc_of(2000, 2000), ok &= refuses(m, d, SWIN_SIZE); /* beyond the positional table */
-    d = desc_of(5, 5), d.outputs = 8, ok &= refuses(m, d, SWIN_ARGUMENT);
-    d = desc_of(5, 5), d.flags = 2, ok &= refuses(m, d, SWIN_ARGUMENT);
+    d = desc_of(5, 5), d.outputs = 128, ok &= refuses(m, d, SWIN_ARGUMENT);
+    d = desc_of(5, 5), d.outputs = SWIN_SCORES, ok &= refuses(m, d, SWIN_ARGUMENT);
+    d = desc_of(5, 5), d.flags = 8, ok &= refuses(m, d, SWIN_ARGUMENT);
+    d = desc_of(5, 5), d.threshold = 1.5f, ok &= refuses(m, d, SWIN_ARGUMENT);
+    d = desc_of(5, 5), d.crop_width = -1, ok &= refuses(m, d, SWIN_ARGUMENT);
+    d = desc_of(9, 9), d.crop_width = d.crop_height = 4;
+    d.stride_width = 5, ok &= refuses(m, d, SWIN_ARGUMENT);
+    d.stride_width = 2, d.outputs = SWIN_FEATURES, ok &= refuses(m, d, SWIN_ARGUMENT);
     d = desc_of(5, 5), d.tasks = -1, ok &= refuses(m, d, SWIN_ARGUMENT);
     d = desc_of(5, 5), d.outputs = SWIN_LOGITS, ok &= refuses(&models[PLAIN], d, SWIN_ARGUMENT);
     report("descs that make no sense", ok);
