@@ -69,7 +69,7 @@ def test_forms_follow_the_formulas_of_the_format():
 
     C, heads, d = 6, 2, 3
     x = rng.normal(size=(3 * C, C))
-    packed = canonical.Heads((3 * C, C), 0, 3, heads, blob.PANELS).pack(x)
+    packed = canonical.Heads((3 * C, C), 0, 3, heads, blob.PANELS, query=True).pack(x)
     assert packed.shape == (3 * heads * 16, C)
     for part, head, t, k in ((0, 1, 2, 3), (1, 0, 1, 5), (2, 1, 0, 0)):
         factor = d ** -0.5 if part == 0 else 1

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Makes a .swin model for swin.h from a checkpoint of a Swin or GLAM segmentation model.
+"""Makes a .swin model for swin.h from a checkpoint of a Swin or GLAM model.
 
     convert.py CHECKPOINT -o MODEL.swin [options]
     convert.py --info FILE          prints what a checkpoint or a .swin model holds
 
-CHECKPOINT: a PyTorch file (zip or legacy), safetensors, an index of shards, or a folder of one.
+CHECKPOINT: a PyTorch file (zip or legacy), safetensors, an index of shards, or a folder of one,
+with the config.json and preprocessor_config.json of Hugging Face or timm.
 Needs Python 3.9 and numpy. Nothing in a checkpoint is executed, and what is not known is refused.
 Exit codes: 0 done, 1 refused or unreadable, 2 wrong usage.
 """
@@ -16,6 +17,9 @@ import sys
 
 from swinblob import blob, canonical, checkpoint, classes, families
 from swinblob.canonical import Refused
+
+
+MODES = ("whole", "slide", "crop")      # as the config's numbers
 
 
 def parse_arguments(arguments):
@@ -36,6 +40,12 @@ def parse_arguments(arguments):
         if not 0 < value <= canonical.MAX_SIDE:
             raise ValueError
         return value
+
+    def windows(text):
+        values = [int(n) for n in text.split(",")]
+        if not all(0 <= n <= 64 for n in values):
+            raise ValueError
+        return values
 
     def triple(text):
         values = [float(n) for n in text.split(",")]
@@ -74,13 +84,24 @@ def parse_arguments(arguments):
                       help="how the head resizes (default: as the config text says, else no)")
     tell.add_argument("--heads", type=typed(counts, "a list such as 3,6,12,24"), metavar="3,6,...",
                       help="attention heads a stage; bias tables tell them, so this only checks")
+    tell.add_argument("--image-size", type=typed(size, "a size such as 224x224"), metavar="HxW",
+                      help="the size a model was built for (official code, timm, Swin V2, Unets)")
+    tell.add_argument("--window", type=typed(counts, "a window or a list of them"),
+                      metavar="N[,...]", help="the configured windows (Swin V2)")
+    tell.add_argument("--pretrained-windows", type=typed(windows, "a list such as 12,12,12,6"),
+                      metavar="N,...", help="windows of the pretraining, 0: none (Swin V2)")
+    rules = tell.add_mutually_exclusive_group()
+    rules.add_argument("--backbone", dest="rules", action="store_const", const="backbone",
+                       help="Hugging Face Swin: windows shift as in SwinBackbone, always")
+    rules.add_argument("--model", dest="rules", action="store_const", const="model",
+                       help="Hugging Face Swin: windows shift as in SwinModel")
     tell.add_argument("--max-size", type=typed(size, "a size such as 1024x2048"), metavar="HxW",
                       help="GLAM: keep positions for inputs up to this size "
                            "(default 2048x2048, or what the table reaches)")
     tell.add_argument("--classes", metavar="FILE",
                       help=f"names of the classes, one a line; or {', '.join(classes.BUILT_IN)}")
     tell.add_argument("--palette", metavar="NAME|FILE",
-                      help=f"colours (and names): {', '.join(classes.BUILT_IN)}, or a file with "
+                      help=f"colours (and names): {', '.join(classes.PALETTES)}, or a file with "
                            "'#rrggbb name' a line")
     pictures = parser.add_argument_group("how pictures become input")
     pictures.add_argument("--mean", type=typed(triple, "three numbers"), metavar="R,G,B",
@@ -91,6 +112,13 @@ def parse_arguments(arguments):
                           help="the network's first plane is blue")
     pictures.add_argument("--size", type=typed(side, f"1..{canonical.MAX_SIDE}"), metavar="N",
                           help="pictures are resized to this longest side")
+    pictures.add_argument("--mode", choices=MODES,
+                          help="what the network sees: the whole picture, a sliding window, or the "
+                               "centre of the resized picture (classifiers)")
+    pictures.add_argument("--crop", type=typed(size, "a size such as 512x512"), metavar="HxW",
+                          help="of the sliding window, or of the centre")
+    pictures.add_argument("--stride", type=typed(size, "a size such as 341x341"), metavar="HxW",
+                          help="of the sliding window, default two thirds of the crop")
     pictures.add_argument("--antialias", action="store_true",
                           help="shrinking averages what a pixel covers; without it, as in OpenCV, "
                                "it interpolates four pixels")
@@ -131,7 +159,30 @@ def apply_preprocessing(d, options):
     if options.size:
         d.update(resize_rule=canonical.LONGEST_SIDE, resize_a=options.size, resize_b=0)
     if options.antialias:
-        d["resize_filter"] = canonical.ANTIALIASED
+        d["resize_filter"] = canonical.BILINEAR_ANTIALIASED
+    apply_mode(d, options)
+
+
+def apply_mode(d, options):
+    mode = d["mode"] if options.mode is None else MODES.index(options.mode)
+    if options.size and options.mode is None and mode == canonical.CROP:
+        mode = canonical.WHOLE          # a longest side leaves no centre to take
+    if options.crop:
+        d["crop_h"], d["crop_w"] = options.crop
+    if options.stride:
+        d["stride_h"], d["stride_w"] = options.stride
+    elif mode == canonical.SLIDE and (options.crop or mode != d["mode"]):
+        d["stride_h"], d["stride_w"] = (max(1, 2 * d[crop] // 3) for crop in ("crop_h", "crop_w"))
+    if mode != canonical.WHOLE and not d["crop_h"]:
+        raise Refused(f"--mode {MODES[mode]} wants --crop HxW")
+    for unwanted, options_name, words in (
+            (mode == canonical.WHOLE, "crop", ("crop_h", "crop_w")),
+            (mode != canonical.SLIDE, "stride", ("stride_h", "stride_w"))):
+        if unwanted:
+            if getattr(options, options_name):
+                raise Refused(f"--{options_name} has no meaning in mode {MODES[mode]}: give --mode")
+            d.update({word: 0 for word in words})
+    d["mode"] = mode
 
 
 def apply_notes(model, options):
@@ -159,27 +210,59 @@ def row(label, text):
     print(f"{label:<11}{printable(text)}")
 
 
+HEADS = {canonical.UPERHEAD: "UPerHead", canonical.FCNHEAD: "FCNHead",
+         canonical.PSPHEAD: "PSPHead", canonical.FPNHEAD: "FPNHead over an FPN neck",
+         canonical.SEGFORMER: "SegformerHead", canonical.GLAM_SEGFORMER: "GLAM's SegFormerHead"}
+
+
 def describe_model(d):
     stages = d["stages"]
 
     def listed(name):
         return " ".join(map(str, d[name][:stages]))
 
+    def sides(name):
+        rows, columns = d[name + "_h"][:stages], d[name + "_w"][:stages]
+        return listed(name + "_h") if rows == columns else " ".join(
+            f"{h}x{w}" for h, w in zip(rows, columns))
+
     tokens = f", {d['tokens']} global token{'s'[:d['tokens'] > 1]} a window" if d["tokens"] else ""
-    row("backbone", f"Swin V{d['version']}: width {d['width']}, depths {listed('depth')}, heads "
-                    f"{listed('heads')}, windows {listed('window_h')}{tokens}")
+    body = {canonical.BACKBONE: "Swin", canonical.UNET: "Swin-Unet",
+            canonical.CROSS_UNET: "Swin-Unet with cross-attention upsampling"}[d["body"]]
+    row("backbone", f"{body} V{d['version']}: width {d['width']}, depths {listed('depth')}, heads "
+                    f"{listed('heads')}, windows {sides('window')}, shifts {sides('shift')}"
+                    f"{tokens}")
+    rules = [{canonical.HF_MODEL: "no shift where a side of the map is the window",
+              canonical.PER_AXIS_PADDED: "no shift along an axis of one window"}.get(
+                  d["shift_rule"]),
+             "the shift comes before the padding" if d["roll_before_pad"] else None,
+             f"mask {d['mask']:g}" if d["mask"] != -100 else None,
+             f"eps {d['eps']:g}" if abs(d["eps"] / 1e-5 - 1) > 1e-6 else None]
+    if any(rules):
+        row("rules", ", ".join(filter(None, rules)))
     if d["head"] == canonical.NO_HEAD:
         row("head", "none: features only")
-        return
-    inputs = " ".join(map(str, canonical.head_features(d)))
-    if d["head"] == canonical.UPERHEAD:
-        scales = " ".join(map(str, d["pool_scale"][:d["pool_count"]]))
-        kind = f"UPerHead, {d['head_channels']} channels, pools {scales}"
     else:
-        kind = (f"FCNHead, {d['head_channels']} channels, {d['convs']} convolutions of "
-                f"{d['conv_kernel']}x{d['conv_kernel']}{' + concatenation' * d['conv_concat']}")
-    row("head", f"{kind}, on features {inputs}, {d['classes']} classes"
-                + ", align_corners" * d["align_corners"])
+        row("head", f"{describe_head(d)}, {d['classes']} classes"
+                    + ", align_corners" * d["align_corners"])
+
+
+def describe_head(d):
+    if d["head"] == canonical.CLASSIFIER:
+        return "classifier"
+    if d["head"] == canonical.UNET_HEAD:
+        return "the Unet's own"
+    kind = f"{HEADS[d['head']]}, {d['head_channels']} channels"
+    if d["head"] in (canonical.UPERHEAD, canonical.PSPHEAD):
+        kind += ", pools " + " ".join(map(str, d["pool_scale"][:d["pool_count"]]))
+    elif d["head"] == canonical.FCNHEAD:
+        kind += (f", {d['convs']} convolutions of {d['conv_kernel']}x{d['conv_kernel']}"
+                 + " + concatenation" * d["conv_concat"])
+    elif d["head"] == canonical.FPNHEAD:
+        levels = len(canonical.head_features(d))
+        kind += (f", {d['neck_channels']} in the neck, convolutions "
+                 + " ".join(map(str, d["neck_convs"][:levels])))
+    return f"{kind}, on features " + " ".join(map(str, canonical.head_features(d)))
 
 
 def describe_input(d):
@@ -192,7 +275,19 @@ def describe_input(d):
         canonical.LONGEST_SIDE: f"longest side {d['resize_a']}",
         canonical.SHORTEST_SIDE: f"shortest side {d['resize_a']}",
         canonical.EXACT_SIZE: f"{d['resize_a']} high, {d['resize_b']} wide"}[d["resize_rule"]]
+    if d["resize_rule"] != canonical.KEEP_SIZE:
+        resize += " (" + ("bilinear", "bilinear, antialiased", "bicubic",
+                          "bicubic, antialiased")[d["resize_filter"]] + ")"
     row("input", f"{order}, {numbers}; {resize}")
+    sizes = {canonical.PAD: None, canonical.FLOOR: "what fills no patch is left out",
+             canonical.EXACT: f"{d['input_h']}x{d['input_w']} only" if d["input_h"]
+             else f"whole patches of {d['patch']} only"}[d["input_rule"]]
+    mode = {canonical.WHOLE: None,
+            canonical.SLIDE: f"sliding window of {d['crop_h']}x{d['crop_w']}, stride "
+                             f"{d['stride_h']}x{d['stride_w']}",
+            canonical.CROP: f"the centre {d['crop_h']}x{d['crop_w']}"}[d["mode"]]
+    if sizes or mode:
+        row("sizes", "; ".join(filter(None, (mode, sizes))))
 
 
 def print_summary(source, model, path, size):
@@ -251,6 +346,9 @@ def print_checkpoint(path):
     row("wrappers", " ".join(source.wrappers) or "none")
     row("others", checkpoint.enumerate_names(source.others, 20) or "none")
     row("model", families.recognised(source.tensors))
+    for name, told in (("config", source.config), ("pictures", source.preprocessor)):
+        for key, value in told.items():
+            row(name, f"{key}: {preview(value)}")
     for key, value in source.meta.items():
         row("meta", f"{key}: {preview(value)}")
     total = 0

@@ -35,7 +35,8 @@ CONFIG = [(name, first, count, dtype) for dtype, words in (("<u4", """
     pool_scale 59 8, convs 67 1, conv_kernel 68 1, conv_concat 69 1, neck_channels 70 1,
     neck_convs 71 4, ignore_label 75 1, bgr 82 1, resize_rule 83 1, resize_a 84 1, resize_b 85 1,
     resize_filter 86 1, resize_round 87 1, mode 88 1, crop_h 89 1, crop_w 90 1, stride_h 91 1,
-    stride_w 92 1, reference 93 8"""), ("<f4", "mask 38 1, eps 39 1, mean 76 3, scale 79 3"))
+    stride_w 92 1, reference 93 8, input_h 101 1, input_w 102 1"""),
+    ("<f4", "mask 38 1, eps 39 1, mean 76 3, scale 79 3"))
     for name, first, count in ((n, int(f), int(c)) for n, f, c in
                                (word.split() for word in words.split(",")))]
 

@@ -32,6 +32,7 @@ SAFETENSORS_TYPES = {"F32": "float32", "F64": "float64", "F16": "float16", "BF16
 MAX_OPERATIONS = 4_000_000      # of a pickle; large training files have some 100,000
 MAX_PICKLE = 1 << 28            # bytes of a zip archive's pickle
 MAX_HEADER = 100_000_000        # bytes of a safetensors header, the format's own limit
+MAX_CONFIG = 1 << 24            # bytes of a config.json; those of 22,000 classes have a million
 MAX_DIMENSIONS = 8
 MAX_EXPANSION = 1 << 20         # numbers that a view may show beyond those of its storage
 MAX_NESTING = 4                 # of wrappers around the tensors
@@ -63,6 +64,8 @@ class Checkpoint:
         self.wrappers = []              # what was peeled off, outermost first
         self.meta = {}                  # the meta entry of mmseg's files
         self.others = []                # names of entries that hold no tensors, or were not taken
+        self.config = {}                # config.json of the folder it lies in
+        self.preprocessor = {}          # and preprocessor_config.json
         self.tensors = self.peel(root)
 
     WRAPPERS = ("state_dict", "model", "model_state_dict", "model_ema", "state_dict_ema",
@@ -620,8 +623,31 @@ def file_in(folder):
     raise CheckpointError("the folder holds no checkpoint")
 
 
+HUB_FILES = ("model.safetensors", "pytorch_model.bin", "*.index.json")
+
+
 def read(path):
-    """The checkpoint in a file, in an index of shards, or in a folder that holds one of them."""
-    if os.path.isdir(path):
+    """The checkpoint in a file, in an index of shards, or in a folder that holds one of them.
+
+    A folder, and a file of a hub's name, brings the config.json beside it."""
+    folder = os.path.isdir(path)
+    if folder:
         path = file_in(path)
-    return Checkpoint(*(read_index if path.endswith(".json") else read_file)(path))
+    read_any = read_index if path.endswith(".json") else read_file
+    checkpoint = Checkpoint(*read_any(path))
+    if folder or any(fnmatch.fnmatch(os.path.basename(path), name) for name in HUB_FILES):
+        checkpoint.config = read_beside(path, "config.json")
+        checkpoint.preprocessor = read_beside(path, "preprocessor_config.json")
+    return checkpoint
+
+
+def read_beside(path, name):
+    """The JSON object in a file beside another, or an empty one."""
+    place = os.path.join(os.path.dirname(path), name)
+    if not os.path.isfile(place):
+        return {}
+    with open(place, "rb") as file:
+        text = file.read(MAX_CONFIG + 1)
+    if len(text) > MAX_CONFIG:
+        raise CheckpointError(f"{name} is too large")
+    return parse_json(text, name)

@@ -11,7 +11,8 @@ import re
 from .canonical import Refused
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "palettes")
-BUILT_IN = ("ade20k", "cityscapes", "voc")
+PALETTES = ("ade20k", "cityscapes", "voc")
+BUILT_IN = (*PALETTES, "imagenet1k")
 MAX_FILE = 1 << 22
 
 

@@ -2,13 +2,13 @@
 
     recognise(names)            is this one of mine?
     read(checkpoint, options)   the canonical model
-    FAMILY                      what it is, for the user
+    recognised(names)           what it is, for the user (else FAMILY says it)
 """
 
-from . import foreign, glam, swin_seg, upstream
+from . import (foreign, glam, hugging_face, official, swin_seg, timm, torchvision, unet, upstream)
 from ..canonical import Refused
 
-FAMILIES = (upstream, glam, swin_seg)
+FAMILIES = (torchvision, hugging_face, upstream, unet, glam, swin_seg, timm, official)
 
 
 def read(checkpoint, options):
@@ -26,5 +26,9 @@ def read(checkpoint, options):
 
 def recognised(names):
     """What a checkpoint is, in words."""
-    return foreign.recognise(names) or next(
-        (family.FAMILY for family in FAMILIES if family.recognise(names)), "unknown")
+    names = list(names)
+    what = foreign.recognise(names)
+    family = next((family for family in FAMILIES if family.recognise(names)), None)
+    if what or not family:
+        return what or "unknown"
+    return family.recognised(names) if hasattr(family, "recognised") else family.FAMILY

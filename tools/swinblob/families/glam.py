@@ -1,17 +1,12 @@
 """GLAM: Swin whose windows carry global tokens ("gtv8" in the code), both block layouts."""
 
 from . import segmentation, swin_seg
-from .source import renamer
-from ..canonical import Refused
+from .names import AUTHORS, GLAM, renamer
+from ..canonical import Refused, up_levels
 
 FAMILY = "GLAM-Swin of the official GLAM code"
 
-rename = renamer([
-    (r"^stage(\d+)\.tokens$", r"layers.\1.global_token"),
-    (r"^stage(\d+)\.token_position$", r"layers.\1.pe"),
-    (r"\.global\.", r".gt_attn."),
-    *swin_seg.RULES,
-])
+rename = renamer(GLAM + AUTHORS)
 
 
 def recognise(names):
@@ -19,23 +14,28 @@ def recognise(names):
 
 
 def read(checkpoint, options):
-    return segmentation.read(checkpoint, options, FAMILY, rename, take_tokens)
+    return segmentation.read(checkpoint, options, FAMILY, rename, prepare)
 
 
-def take_tokens(model, source, name):
+def prepare(reader):
+    swin_seg.take_position(reader)
+    describe_tokens(reader)
+
+
+def describe_tokens(reader):
     """Describes the tokens and leaves out what feeds nothing: the last attention of a stage."""
-    d = model.description
-    swin_seg.take_position(model, source, name)
-    d["tokens"] = source.shape(name("stage0.tokens"), 2)[0]
+    d, name = reader.d, reader.name
+    d["tokens"] = reader.shape("stage0.tokens", 2)[0]
     for i in range(d["stages"]):
         last = d["depth"][i] - 1
-        source.drop(name(f"stage{i}.block{last}.global.") + "*",
-                    "the last global attention of a stage feeds nothing")
-        position = name(f"stage{i}.token_position")
-        if last == 0:
-            source.drop(position, "a stage of one block mixes no tokens")
-            continue
-        rows = source.shape(position, 2)[0]
-        if rows < d["tokens"]:
-            raise Refused(f"{position} has {rows} rows, less than a window's tokens")
-        d["token_rows"][i], d["token_middle"][i] = rows, rows // 2
+        for stage in [f"stage{i}"] + [f"up{i}"] * (i in up_levels(d)):
+            reader.source.drop(name(f"{stage}.block{last}.global.") + "*",
+                               "the last global attention of a stage feeds nothing")
+            position = name(f"{stage}.token_position")
+            if last == 0:
+                reader.source.drop(position, "a stage of one block mixes no tokens")
+                continue
+            rows = reader.source.shape(position, 2)[0]
+            if rows < d["tokens"]:
+                raise Refused(f"{position} has {rows} rows, less than a window's tokens")
+            d["token_rows"][i], d["token_middle"][i] = rows, rows // 2

@@ -9,7 +9,7 @@ import re
 import warnings
 
 from ..checkpoint import CheckpointError, parse_json
-from ..canonical import BATCH_NORM_EPS, EXACT_SIZE, FIT_SIDES, MAX_SIDE, Refused
+from ..canonical import (BATCH_NORM_EPS, EXACT_SIZE, FIT_SIDES, FPNHEAD, MAX_SIDE, SLIDE, Refused)
 
 MAX_TEXT = 1 << 20
 MAX_DEPTH = 40
@@ -174,10 +174,10 @@ class Literal:
 
 # What a config means ------------------------------------------------------------------------------
 
-BACKBONES = {
-    "SwinTransformer": True, "SwinTransformerGTV8": True, "SwinTransformerGTV8Opti": True,
-    "NoSwinTransformerGTV8": False}     # type -> do its odd blocks shift
-HEADS = ("UPerHead", "FCNHead")
+# Backbones by family; the same after "No" have no shift
+SWIN = ("SwinTransformer", "SwinTransformerGTV8", "SwinTransformerGTV8Opti")
+UNETS = ("SwinUNetEncoder", "SwinUNetV2", "SwinUNetV2GTV8", "SwinUNetV2GTV8Opti",
+         "SwinUNetV2GTV8CrossAttentionUpsample")
 LOADING = ("LoadImageFromFile", "LoadAnnotations", "MultiScaleFlipAug", "RandomFlip", "Resize",
            "Normalize", "ImageToTensor", "DefaultFormatBundle", "Collect", "PackSegInputs",
            "TestTimeAug")
@@ -203,6 +203,12 @@ def numbers(value, count, low=float("-inf")):
     good = all(isinstance(n, (int, float)) and not isinstance(n, bool) and low < n < 1e9
                for n in value)
     return list(value) if good else None
+
+
+def sides(value):
+    """`value` as the two sides of a picture, or None."""
+    pair = numbers(value, 2, 0)
+    return pair if pair and all(type(n) is int and n <= MAX_SIDE for n in pair) else None
 
 
 def transforms(pipeline):
@@ -248,10 +254,6 @@ class Told:
                 self.config.get("test_pipeline")) if isinstance(found, (list, tuple))), []))
 
     @property
-    def shifts(self):
-        return BACKBONES.get(type_of(self.backbone), True)
-
-    @property
     def align_corners(self):
         return self.head.get("align_corners") is True
 
@@ -267,10 +269,12 @@ class Told:
             type(n) is int and n > 0 for n in scales)
         return list(scales) if good else None
 
-    def check_backbone(self, model):
-        """Refuses a config text that speaks of another backbone."""
-        kind = type_of(self.backbone)
-        if kind and kind not in BACKBONES:
+    def check_backbone(self, model, known):
+        """Refuses a config text that speaks of a backbone not among the known; do its odd blocks
+        shift?"""
+        kind = type_of(self.backbone) or known[0]
+        shifts = kind in known
+        if not shifts and kind not in {"No" + other for other in known}:
             raise Refused(f"the names are those of {model.family}, but the config text says that "
                           f"the backbone is a {kind}")
         strides = self.backbone.get("strides", ())
@@ -284,16 +288,49 @@ class Told:
         eps = part(self.backbone, "norm_cfg").get("eps", 1e-5)
         if eps != 1e-5:
             raise Refused(f"the config text sets the backbone's norm eps to {eps}, not 1e-5")
+        return shifts
 
-    def check_head(self, kind):
+    def check_head(self, kind, head=None):
         """Refuses a config text that speaks of another head than the names do."""
-        told = type_of(self.head)
-        if told and told != kind:
-            raise Refused(f"the names are those of {kind}, but the config text says that the "
-                          f"decode head is a {told}, which this version does not take")
+        told, kinds = type_of(self.head), (kind,) if isinstance(kind, str) else kind
+        if told and told not in kinds:
+            raise Refused(f"the names are those of {' or '.join(kinds)}, but the config text says "
+                          f"that the decode head is a {told}, which this version does not take")
         if self.head.get("dilation", 1) != 1:
             raise Refused("the config text sets the decode head's dilation, which is not known")
         refuse_activation("decode head", self.head, "ReLU")
+        if head and head.head == FPNHEAD:
+            self.check_neck(head)
+
+    def check_cross_attention(self):
+        """Refuses settings of GLAM's cross-attention upsampling that leave no trace in weights."""
+        layers = self.backbone.get("use_cross_attention_by_layer", ())
+        if (self.backbone.get("residual_patch_expand") is False
+                or self.backbone.get("cross_attention_weight", 1) != 1
+                or isinstance(layers, (list, tuple)) and False in layers):
+            raise Refused("the config text sets the cross-attention upsampling otherwise than the "
+                          "published code's defaults, which is not known")
+
+    def check_neck(self, head):
+        """Refuses a config text that speaks of another neck, or of levels resized otherwise."""
+        neck = part(self.config, "model", "neck")
+        kind = type_of(neck)
+        if kind and kind != "FPN":
+            raise Refused(f"the names are those of FPN, but the config text says that the neck is "
+                          f"a {kind}, which this version does not take")
+        mode = part(neck, "upsample_cfg").get("mode", "nearest")
+        if mode != "nearest" or neck.get("act_cfg"):
+            raise Refused("the config text sets the neck's upsampling or activation, which is not "
+                          "known")
+        strides = self.head.get("feature_strides")
+        if strides is None:
+            return
+        convs = [head.count(f"head.scale{l}.conv{{}}") for l in range(4)]
+        strides = numbers(strides, len(convs) - convs.count(0), 0)
+        if not strides or any(stride != strides[0] * 2 ** n for stride, n in zip(strides[1:],
+                                                                            convs[1:])):
+            raise Refused(f"the config text's feature_strides {self.head['feature_strides']} do "
+                          f"not fit the {convs} convolutions of FPNHead's levels")
 
     def apply(self, model):
         """Gives a model the classes, preprocessing and test settings that are told."""
@@ -316,11 +353,19 @@ class Told:
                 isinstance(r, (list, tuple)) and len(r) > 1 for r in ratios):
             model.remarks.append("the authors test with flips or several sizes; here each picture "
                                  "runs once")
-        if self.test.get("mode") == "slide":
-            crop, stride = (numbers(self.test.get(key), 2) for key in ("crop_size", "stride"))
-            how = f"slide, crop {crop}, stride {stride}"
-            model.notes["test_mode"] = how
-            model.remarks.append(f"the authors test by {how}; here the whole picture is one input")
+        self.apply_mode(model)
+
+    def apply_mode(self, model):
+        """Sliding windows, where the authors test by them."""
+        if self.test.get("mode") != "slide":
+            return
+        crop, stride = (sides(self.test.get(key)) for key in ("crop_size", "stride"))
+        if not crop or not stride or stride[0] > crop[0] or stride[1] > crop[1]:
+            model.remarks.append("the config's sliding window has no proper crop_size and stride: "
+                                 "the whole picture is one input (--mode, --crop, --stride)")
+        elif model.description["classes"]:
+            model.description.update(mode=SLIDE, crop_h=crop[0], crop_w=crop[1],
+                                     stride_h=stride[0], stride_w=stride[1])
 
     def apply_classes(self, model):
         K = model.description["classes"]
@@ -349,18 +394,18 @@ class Told:
             if type_of(transform) == "Resize":
                 scale = transform.get("scale", transform.get("img_scale", scale))
                 keep = transform.get("keep_ratio", keep)
-        sides = numbers(scale, 2, 0)
-        if not sides or not all(type(n) is int and n <= MAX_SIDE for n in sides):
+        pair = sides(scale)
+        if not pair:
             if scale is not None:
                 model.remarks.append("the config's test size is no pair of numbers: pictures keep "
                                      "their own size")
             return
         if keep is False:
-            width, height = sides
+            width, height = pair
             model.description.update(resize_rule=EXACT_SIZE, resize_a=height, resize_b=width)
         else:
-            model.description.update(resize_rule=FIT_SIDES, resize_a=max(sides),
-                                     resize_b=min(sides))
+            model.description.update(resize_rule=FIT_SIDES, resize_a=max(pair),
+                                     resize_b=min(pair))
 
 
 def refuse_activation(where, mapping, usual):

@@ -36,6 +36,10 @@ class Source:
             raise Refused(f"{name} has shape {list(shape)}, not {dimensions} dimensions")
         return shape
 
+    def numbers(self, name):
+        """The numbers of a tensor that is only looked at."""
+        return self.left[name].read()
+
     def take(self, name):
         if name not in self.left:
             raise Refused(f"{name} is missing")
@@ -67,15 +71,3 @@ class Source:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise Refused("tensors that the recognised model does not have: "
                           + ", ".join(names[:3]) + more)
-
-
-def renamer(rules):
-    """A function from canonical names to a family's: every rule (pattern, replacement) in turn."""
-    compiled = [(re.compile(pattern), replacement) for pattern, replacement in rules]
-
-    def rename(name):
-        for pattern, replacement in compiled:
-            name = pattern.sub(replacement, name)
-        return name
-
-    return rename

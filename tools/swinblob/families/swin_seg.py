@@ -3,40 +3,31 @@
 import re
 
 from . import segmentation
-from .source import renamer
+from .names import AUTHORS, renamer
 from ..canonical import Refused
 
 FAMILY = "Swin of Swin-Transformer-Semantic-Segmentation"
 
-RULES = [
-    (r"^embed\.norm", r"patch_embed.norm"),
-    (r"^embed\.position$", r"absolute_pos_embed"),
-    (r"^embed\.", r"patch_embed.proj."),
-    (r"^stage(\d+)\.norm", r"norm\1"),
-    (r"^stage(\d+)\.merge\.norm", r"layers.\1.downsample.norm"),
-    (r"^stage(\d+)\.merge", r"layers.\1.downsample.reduction"),
-    (r"^stage(\d+)\.block(\d+)", r"layers.\1.blocks.\2"),
-    (r"\.attn\.bias$", r".attn.relative_position_bias_table"),
-]
-rename = renamer(RULES)
+rename = renamer(AUTHORS)
 
 
 def recognise(names):
-    return any(re.match(r"(backbone\.)?layers\.\d+\.blocks\.", name) for name in names)
+    """The Swin authors' blocks, and norms of stage outputs or a decode head."""
+    return (any(re.match(r"(backbone\.)?layers\.\d+\.blocks\.", name) for name in names)
+            and any(re.match(r"((backbone\.)?norm\d|decode_head)\.", name) for name in names))
 
 
 def read(checkpoint, options):
     return segmentation.read(checkpoint, options, FAMILY, rename, take_position)
 
 
-def take_position(model, source, name):
+def take_position(reader):
     """The absolute position embedding [1, E, rows, columns], resized to any map."""
-    origin = name("embed.position")
-    if origin not in source:
+    if not reader.has("embed.position"):
         return
-    one, E, rows, columns = source.shape(origin, 4)
+    one, E, rows, columns = reader.shape("embed.position", 4)
     if one != 1:
-        raise Refused(f"{origin} has {one} tables")
-    model.description.update(position_h=rows, position_w=columns)
-    model.weights["embed.position"] = source.take(origin).map(
+        raise Refused(f"{reader.name('embed.position')} has {one} tables")
+    reader.d.update(position_h=rows, position_w=columns)
+    reader.model.weights["embed.position"] = reader.take("embed.position").map(
         (rows * columns, E), lambda x: x.reshape(E, -1).T)

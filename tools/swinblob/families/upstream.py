@@ -1,10 +1,8 @@
 """Upstream mmsegmentation, 0.x and 1.x: the same model under other names, and patch merging with
 its channels in the order of an unfold."""
 
-from math import isqrt
-
 from . import segmentation
-from .source import renamer
+from .names import renamer
 from ..canonical import MERGE_NORM, Refused, stage_width
 
 FAMILY = "Swin of upstream mmsegmentation"
@@ -29,23 +27,23 @@ def recognise(names):
 
 
 def read(checkpoint, options):
-    return segmentation.read(checkpoint, options, FAMILY, rename, take_differing)
+    return segmentation.read(checkpoint, options, FAMILY, rename, prepare)
 
 
-def take_differing(model, source, name):
-    take_position(model, source, name)
-    d = model.description
+def prepare(reader):
+    d = reader.d
+    reader.take_fixed_position()
     for i in range(d["stages"] - 1):
         C = stage_width(d, i)
         parts = ["merge.weight"]
         if d["flags"] & MERGE_NORM:
             parts += ["merge.norm.weight", "merge.norm.bias"]
         for part in parts:
-            weight = source.take(name(f"stage{i}.{part}"))
+            weight = reader.take(f"stage{i}.{part}")
             if weight.shape[-1:] != (4 * C,):
                 raise Refused(f"{weight.origin} has shape {list(weight.shape)} where {4 * C} "
                               "channels are merged")
-            model.weights[f"stage{i}.{part}"] = weight.map(weight.shape, reorder_merge)
+            reader.model.weights[f"stage{i}.{part}"] = weight.map(weight.shape, reorder_merge)
 
 
 def reorder_merge(x):
@@ -53,16 +51,3 @@ def reorder_merge(x):
     cells = x.reshape(*x.shape[:-1], -1, 2, 2)
     order = [*range(x.ndim - 1), x.ndim + 1, x.ndim, x.ndim - 1]
     return cells.transpose(order).reshape(x.shape)
-
-
-def take_position(model, source, name):
-    """The absolute position embedding [1, side * side, E], which fits one input size only."""
-    origin = name("embed.position")
-    if origin not in source:
-        return
-    one, count, E = source.shape(origin, 3)
-    side = isqrt(count)
-    if one != 1 or side * side != count:
-        raise Refused(f"{origin} has shape {[one, count, E]}, which is no square grid's")
-    model.description.update(position_h=side, position_w=side, position_rule=1)
-    model.weights["embed.position"] = source.take(origin).map((count, E), lambda x: x[0])

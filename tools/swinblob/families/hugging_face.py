@@ -1,0 +1,277 @@
+"""Hugging Face transformers: Swin and Swin V2 (model, classifier, backbone), and UperNet over them.
+
+Names are those of version 4, which version 5 writes too, or those of version 5's modules."""
+
+from . import heads, pictures
+from .hub_config import entries, number, pair, real, triple
+from .names import renamer
+from .official import set_pretrained
+from .reader import Reader
+from ..canonical import (BATCH_NORM_EPS, BICUBIC_ANTIALIASED, BILINEAR_ANTIALIASED, CLASSIFIER,
+                         FINAL_NORM, HF_MODEL, SHORTEST_SIDE, Refused)
+
+FAMILY = "Hugging Face's Swin"
+PATCH = "embeddings.patch_embeddings.projection.weight"
+FILTERS = {2: BILINEAR_ANTIALIASED, 3: BICUBIC_ANTIALIASED}            # by PIL's codes
+DROPPED = (
+    ("auxiliary_head.*", "serves training only"),
+    ("*embeddings.mask_token", "serves training only"),
+    ("decoder.*", "serves training only"),
+    ("*hidden_states_norms.stem.*", "the stem is no feature here"),
+    ("pooler.*", "has no weights of use"),
+)
+
+COMMON = (
+    (r"^embed\.norm", r"embeddings.norm"),
+    (r"^embed\.position$", r"embeddings.position_embeddings"),
+    (r"^embed\.", r"embeddings.patch_embeddings.projection."),
+    (r"^stage(\d+)\.norm", lambda m: f"hidden_states_norms.stage{int(m[1]) + 1}"),
+    (r"^stage(\d+)\.merge\.norm", r"encoder.layers.\1.downsample.norm"),
+    (r"^stage(\d+)\.merge", r"encoder.layers.\1.downsample.reduction"),
+    (r"^stage(\d+)\.block(\d+)", r"encoder.layers.\1.blocks.\2"),
+    (r"\.norm1", r".layernorm_before"),
+    (r"\.norm2", r".layernorm_after"),
+    (r"^norm(?=\.|$)", r"layernorm"),
+    (r"^head\.classify", r"classifier"),
+)
+CLASSIC = renamer((
+    *COMMON,
+    (r"\.attn\.q\.", r".attention.self.query."),
+    (r"\.attn\.k\.", r".attention.self.key."),
+    (r"\.attn\.v\.", r".attention.self.value."),
+    (r"\.attn\.bias$", r".attention.self.relative_position_bias_table"),
+    (r"\.attn\.scale$", r".attention.self.logit_scale"),
+    (r"\.attn\.cpb\.", r".attention.self.continuous_position_bias_mlp."),
+    (r"\.attn\.proj", r".attention.output.dense"),
+    (r"\.mlp\.fc1", r".intermediate.dense"),
+    (r"\.mlp\.fc2", r".output.dense"),
+))
+MODULES_OF_5 = renamer((
+    *COMMON,
+    (r"\.attn\.([qkv])\.", r".attention.\1_proj."),
+    (r"\.attn\.bias$", r".attention.relative_position_bias.relative_position_bias_table"),
+    (r"\.attn\.proj", r".attention.o_proj"),
+))
+
+
+def recognise(names):
+    return any(name == PATCH or name.endswith("." + PATCH) for name in names)
+
+
+def recognised(names):
+    upernet = any(name.startswith("decode_head.") for name in names)
+    kind = (" with UperNet" if upernet
+            else " (classifier)" if any(name.startswith("classifier.") for name in names)
+            else " (backbone)" if any("hidden_states_norms." in name for name in names) else "")
+    return FAMILY + (" V2" if any("continuous_position_bias_mlp" in name for name in names)
+                     else "") + kind
+
+
+def read(checkpoint, options):
+    names, config = list(checkpoint.tensors), Config(checkpoint.config)
+    found = [name[:-len(PATCH)] for name in names if name == PATCH or name.endswith("." + PATCH)]
+    if len(found) > 1:
+        raise Refused(f"{len(found)} models in one: {', '.join(found)}")
+    prefix, root = found[0], found[0]
+    for inner in ("swin.", "swinv2."):
+        if root.endswith(inner):
+            root = root[:-len(inner)]
+    rename = MODULES_OF_5 if any(".attention.q_proj." in name for name in names) else CLASSIC
+    outer = ("hidden_states_norms.", "classifier")
+
+    def name(canonical):
+        inner = rename(canonical)
+        return (root if inner.startswith(outer) else prefix) + inner
+
+    reader = Reader(checkpoint, options, recognised(names), name)
+    d = reader.d
+    reader.describe_layers()
+    reader.describe_feature_norms()
+    config.check(d)
+    upernet = "decode_head" in reader.source.groups
+    backbone = bool(upernet or d["feature_norms"] or config.is_backbone
+                    or d["version"] == 2 and not reader.has_group("norm"))
+    if not backbone:
+        d["flags"] |= FINAL_NORM
+        reader.describe_classifier()
+    d["eps"] = config.eps
+    if d["version"] == 1:
+        describe_v1(reader, config, backbone)
+    else:
+        describe_v2(reader, config)
+    if upernet:
+        heads.read(reader, config, spell)
+    config.apply(reader.model, checkpoint.preprocessor)
+    unused = [(pattern, "a backbone does not use it") for pattern in
+              {f"{prefix}layernorm.*", f"{root}swin.layernorm.*"}] if backbone else []
+    return reader.finish([*DROPPED, *sorted(unused)])
+
+
+def spell(name):
+    """A name of mmseg's heads as UperNet has it."""
+    return (name + ".").replace(".bn.", ".batch_norm.").replace(
+        ".conv_seg.", ".classifier.")[:-1]
+
+
+def describe_v1(reader, config, backbone):
+    """Backbones always shift; models and classifiers decide on every map."""
+    d = reader.d
+    rules = reader.option("rules") or ("backbone" if backbone else "model")
+    if rules == "model":
+        d["shift_rule"] = HF_MODEL
+    for i in range(d["stages"]):
+        window = reader.square_window(i)
+        if config.window not in (None, window):
+            raise Refused(f"config.json says that windows are {config.window}, but "
+                          f"{reader.name(f'stage{i}.block0.attn.bias')} has one of {window}")
+        reader.set_window(i, (window,) * 2, (window // 2,) * 2)
+    reader.take_fixed_position(config.grid(d["patch"]))
+
+
+def describe_v2(reader, config):
+    """Windows and shifts follow from the rows of the configured image, whatever the input."""
+    d = reader.d
+    if reader.has("embed.position"):
+        raise Refused(f"{reader.name('embed.position')}: Swin V2 of transformers does not run with "
+                      "absolute positions")
+    size = reader.option("image_size") or config.image_size
+    window = (reader.option("window") or [None])[0] or config.window
+    pretrained = reader.option("pretrained_windows") or config.pretrained_windows
+    for value, what, option in ((size, "image size", "--image-size HxW"),
+                                (window, "window", "--window"),
+                                (pretrained, "pretrained windows",
+                                 "--pretrained-windows, such as 12,12,12,6 (0,0,0,0: none)")):
+        if not value:
+            raise Refused(f"nothing tells the {what} of this Swin V2 (its config.json would: give "
+                          f"its folder, or {option})")
+    d["mask"] = -200.0
+    for i in range(d["stages"]):
+        rows = size[0] // d["patch"] >> i
+        actual = min(rows, window)
+        if not actual:
+            raise Refused(f"an image of {size[0]} rows has none left in stage {i}")
+        reader.set_window(i, (actual,) * 2, (window // 2 if rows > window else 0,) * 2)
+    set_pretrained(reader, pretrained)
+
+
+class Config:
+    """config.json; every entry may be missing. Also what heads.read wants to be told."""
+
+    batch_norm_eps, align_corners = BATCH_NORM_EPS, False
+
+    def __init__(self, config):
+        self.whole = config
+        inner = entries(config.get("backbone_config"))
+        self.body = inner if inner else {} if config.get("model_type") == "upernet" else config
+
+    @property
+    def is_backbone(self):
+        architectures = self.whole.get("architectures")
+        return isinstance(architectures, list) and any(
+            str(name).endswith("Backbone") for name in architectures)
+
+    @property
+    def eps(self):
+        return real(self.body.get("layer_norm_eps"), 0, 1) or 1e-5
+
+    @property
+    def image_size(self):
+        return pair(self.body.get("image_size"))
+
+    @property
+    def window(self):
+        return number(self.body.get("window_size"))
+
+    @property
+    def pretrained_windows(self):
+        told = self.body.get("pretrained_window_sizes", [0] * 4 if self.body else None)
+        good = isinstance(told, list) and all(w == 0 or number(w) for w in told)
+        stages = self.body.get("depths")
+        return told[:len(stages) if isinstance(stages, list) else 4] if good else None
+
+    @property
+    def pool_scales(self):
+        told = self.whole.get("pool_scales")
+        return told if isinstance(told, list) and told and all(map(number, told)) else None
+
+    def grid(self, patch):
+        size = self.image_size
+        return (size[0] // patch, size[1] // patch) if size else None
+
+    def check_head(self, kind, _):
+        if kind != "UPerHead":
+            raise Refused(f"the names of a {kind} stand where UperNet's head should be")
+
+    def check(self, d):
+        """Refuses a config.json that speaks of another model."""
+        kind = self.body.get("model_type", "swin" if d["version"] == 1 else "swinv2")
+        if kind != ("swin" if d["version"] == 1 else "swinv2"):
+            raise Refused(f"config.json is that of a {str(kind)[:40]}, but the names are those of "
+                          f"Swin V{d['version']}")
+        for key, words in (("embed_dim", "width"), ("depths", "depth"), ("num_heads", "heads"),
+                           ("patch_size", "patch")):
+            told = self.body.get(key)
+            found = d[words][:d["stages"]] if isinstance(d[words], list) else d[words]
+            if told is not None and told != found and told != [found] * 2:
+                raise Refused(f"config.json says that {key} is {str(told)[:40]}, but the weights "
+                              f"have {found}")
+        if self.body.get("hidden_act", "gelu") != "gelu":
+            raise Refused(f"config.json sets hidden_act to {str(self.body['hidden_act'])[:40]}, "
+                          "not gelu")
+
+    def apply(self, model, preprocessor):
+        """Classes, and the way from pictures to input."""
+        d = model.description
+        labels = entries(self.whole.get("id2label"))
+        names = [labels.get(str(k)) for k in range(d["classes"])]
+        if names and all(isinstance(n, str) for n in names) and names[0] != "LABEL_0":
+            model.class_names = names
+        ignore = self.whole.get("loss_ignore_index")
+        if type(ignore) is int and d["classes"] <= ignore < 1 << 16:
+            d["ignore_label"] = ignore
+        elif d["classes"] > 255:
+            d["ignore_label"] = 0xFFFF
+        if preprocessor:
+            apply_preprocessor(model, preprocessor)
+        elif d["head"]:
+            model.remarks.append("no preprocessor_config.json tells how pictures are resized: they "
+                                 "keep their own size")
+
+
+def apply_preprocessor(model, told):
+    d = model.description
+    factor = 1.0
+    if told.get("do_rescale", True):
+        factor = real(told.get("rescale_factor", 1 / 255), 1e-9, 1e9) or 1 / 255
+    mean, std = triple(told.get("image_mean")), triple(told.get("image_std"), 1e-6)
+    if told.get("do_normalize", True) is False or not mean or not std:
+        mean, std = [0.0] * 3, [1.0] * 3
+    d.update(mean=[n / factor for n in mean], scale=[factor / n for n in std])
+    if not d["head"] or told.get("do_resize", True) is False:
+        return
+    code = told.get("resample", 3)
+    if code not in FILTERS:
+        model.remarks.append(f"preprocessor_config.json's way of resizing ({str(code)[:20]}) is "
+                             "not known: it is bicubic here")
+    resize_filter = FILTERS.get(code, BICUBIC_ANTIALIASED)
+    crop = crop_of(told)
+    size = told.get("size")
+    shortest = number(entries(size).get("shortest_edge"))
+    exact = pair([size.get("height"), size.get("width")]) if isinstance(size, dict) else pair(size)
+    if shortest:
+        d.update(resize_rule=SHORTEST_SIDE, resize_a=shortest, resize_filter=resize_filter)
+    elif exact:
+        pictures.resize_exactly(d, exact, resize_filter)
+    else:
+        model.remarks.append("preprocessor_config.json's size is not known: pictures keep their "
+                             "own size")
+    if crop and d["head"] == CLASSIFIER and (shortest or exact):
+        pictures.crop_centre(d, shortest or exact, crop, resize_filter)
+
+
+def crop_of(told):
+    """The centre (height, width) that is taken, or None."""
+    if told.get("do_center_crop") is not True:
+        return None
+    size = told.get("crop_size")
+    return pair([size.get("height"), size.get("width")]) if isinstance(size, dict) else pair(size)

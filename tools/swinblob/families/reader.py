@@ -1,0 +1,231 @@
+"""What all families share: a backbone described by the shapes of its tensors, and their taking."""
+
+from math import isqrt, log
+
+import numpy as np
+
+from .source import Source
+from ..canonical import (CLASSIFIER, MERGE_NORM, PATCH_NORM, POSITION, QKV_BIAS, Model, Refused,
+                         Weight, new_description, tensors)
+
+DROPPED = (
+    ("*.relative_position_index", "follows from the window"),
+    ("*.num_batches_tracked", "serves training only"),
+)
+COORDINATES = ("*.relative_coords_table", "follows from the window")
+MASKS = ("*.attn_mask", "follows from the shift")
+
+
+class Reader:
+    """Maps the tensors of a checkpoint onto a canonical model.
+
+    family: what it is, for the user; name: from canonical names (those of names.py too) to the
+    checkpoint's."""
+
+    def __init__(self, checkpoint, options, family, name):
+        self.options, self.name = options, name
+        self.source = Source(checkpoint.tensors)
+        self.model = Model(new_description(), family)
+        self.d = self.model.description
+        self.pretrained = [(0, 0)] * 4      # windows that Swin V2's positions are relative to
+        self.heard = set()                  # options that made a difference
+
+    def option(self, name):
+        """The value of an option that tells what weights cannot, or None."""
+        self.heard.add(name)
+        return getattr(self.options, name)
+
+    def has(self, name):
+        return self.name(name) in self.source
+
+    def has_group(self, name):
+        return self.name(name) in self.source.groups
+
+    def shape(self, name, dimensions):
+        return self.source.shape(self.name(name), dimensions)
+
+    def take(self, name):
+        return self.source.take(self.name(name))
+
+    def blocks(self, i):
+        """Names of stage i's blocks."""
+        return [f"stage{i}.block{j}" for j in range(self.d["depth"][i])]
+
+    # Describing
+
+    def describe_layers(self):
+        """Describes all that shapes and the presence of tensors tell, but windows."""
+        d = self.d
+        E, planes, patch, width = self.shape("embed.weight", 4)
+        if planes != 3 or patch != width:
+            raise Refused(f"{self.name('embed.weight')} takes {planes} planes and patches of "
+                          f"{patch}x{width}; only three planes and square patches are known")
+        stages = self.source.count(lambda i: self.name(f"stage{i}.block0"))
+        if not 1 <= stages <= 4:
+            raise Refused(f"the backbone has {stages} stages, not 1 to 4")
+        d.update(patch=patch, width=E, stages=stages)
+        if self.has("stage0.block0.attn.scale"):
+            d["version"] = 2
+        for i in range(stages):
+            d["depth"][i] = self.source.count(lambda j, i=i: self.name(f"stage{i}.block{j}"))
+            first = f"stage{i}.block0"
+            d["heads"][i] = (self.shape(first + ".attn.bias", 2)[1] if d["version"] == 1
+                             else self.shape(first + ".attn.scale", 3)[0])
+            d["hidden"][i] = self.shape(first + ".mlp.fc1.weight", 2)[0]
+            if self.has_group(f"stage{i}.merge.norm"):
+                d["flags"] |= MERGE_NORM
+            if any(self.has(f"{block}.attn.{part}.bias")
+                   for block in self.blocks(i) for part in ("qkv", "q")):
+                d["flags"] |= QKV_BIAS
+        if self.has_group("embed.norm"):
+            d["flags"] |= PATCH_NORM
+        if self.has("embed.position"):
+            d["flags"] |= POSITION
+        heads = self.option("heads")
+        if heads and heads != d["heads"][:stages]:
+            raise Refused(f"--heads {heads} contradicts the bias tables' columns "
+                          f"{d['heads'][:stages]}")
+
+    def describe_feature_norms(self):
+        for i in range(self.d["stages"]):
+            if self.has_group(f"stage{i}.norm"):
+                self.d["feature_norms"] |= 1 << i
+
+    def table_rows(self, i):
+        return self.shape(f"stage{i}.block0.attn.bias", 2)[0]
+
+    def square_window(self, i):
+        """The window of stage i, which is square, from the rows of its bias table."""
+        rows = self.table_rows(i)
+        side = isqrt(rows)
+        if side * side != rows or side % 2 == 0:
+            raise Refused(f"{self.name(f'stage{i}.block0.attn.bias')} has {rows} rows, which is no "
+                          "square window's")
+        return (side + 1) // 2
+
+    def set_window(self, i, window, shift):
+        """window, shift: (rows, columns) of stage i."""
+        d = self.d
+        d["window_h"][i], d["window_w"][i] = window
+        d["shift_h"][i], d["shift_w"][i] = shift
+
+    def describe_classifier(self):
+        """Describes the linear layer after the last stage's mean, if there is one."""
+        if not self.has("head.classify.weight"):
+            return False
+        classes, _ = self.shape("head.classify.weight", 2)
+        self.d.update(head=CLASSIFIER, classes=classes,
+                      head_inputs=1 << self.d["stages"] - 1)
+        self.d["ignore_label"] = 255 if classes <= 255 else 0xFFFF
+        return True
+
+    def take_fixed_position(self, grid=None):
+        """The absolute position embedding [1, rows * columns, E], which fits one grid only."""
+        if not self.has("embed.position"):
+            return
+        origin = self.name("embed.position")
+        one, count, E = self.shape("embed.position", 3)
+        rows, columns = grid or (isqrt(count),) * 2
+        if one != 1 or rows * columns != count:
+            raise Refused(f"{origin} has shape {[one, count, E]}, which is no "
+                          f"{f'grid of {rows}x{columns}' if grid else 'square grid'}")
+        self.d.update(position_h=rows, position_w=columns, position_rule=1)
+        self.model.weights["embed.position"] = self.take("embed.position").map(
+            (count, E), lambda x: x[0])
+
+    # Taking
+
+    def weight(self, name):
+        """A weight in natural form, however the family stores it."""
+        module, _, part = name.rpartition(".")
+        if module.endswith(".qkv"):
+            return self.qkv(module[:-len(".qkv")], part)
+        if self.d["version"] == 2 and name.endswith(".attn.bias"):
+            return self.position_bias(module)
+        if name.endswith(".attn.scale"):
+            scale = self.take(name)
+            return scale.map((int(np.prod(scale.shape)),), lambda x: np.exp(
+                np.minimum(x.reshape(-1).astype(np.float64), log(100))))
+        return self.take(name)
+
+    def qkv(self, attention, part):
+        """Queries, keys and values in one, as they are stored or apart; V2's keys have no bias."""
+        without_keys = self.d["version"] == 2 and part == "bias"
+        if self.has(f"{attention}.qkv.{part}"):
+            whole = self.take(f"{attention}.qkv.{part}")
+            return whole.map(whole.shape, clear_keys) if without_keys else whole
+        if not self.has(f"{attention}.q.{part}"):
+            return self.take(f"{attention}.qkv.{part}")
+        pieces = [self.take(f"{attention}.{piece}.{part}")
+                  for piece in ("qv" if without_keys else "qkv")]
+        for piece in pieces:
+            self.expect_shape(piece, pieces[0].shape)
+
+        def join():
+            numbers = [piece.load() for piece in pieces]
+            if without_keys:
+                numbers.insert(1, np.zeros_like(numbers[0]))
+            return np.concatenate(numbers)
+
+        C, *rest = pieces[0].shape or (1,)
+        return Weight((3 * C, *rest), join, pieces[0].origin)
+
+    def position_bias(self, attention):
+        """Swin V2's continuous position bias as a table."""
+        i = int(attention.partition(".")[0][len("stage"):])
+        window = (self.d["window_h"][i], self.d["window_w"][i])
+        first, bias, second = (self.take(f"{attention}.cpb.{part}")
+                               for part in ("0.weight", "0.bias", "2.weight"))
+        hidden = bias.shape[0] if bias.shape else 0
+        self.expect_shape(bias, (hidden,))
+        self.expect_shape(first, (hidden, 2))
+        self.expect_shape(second, (self.d["heads"][i], hidden))
+        wh, ww = window
+        shape = ((2 * wh - 1) * (2 * ww - 1), self.d["heads"][i])
+
+        def table():
+            x = relative_positions(window, self.pretrained[i])
+            x = np.maximum(x @ first.load().astype(np.float64).T + bias.load(), 0)
+            with np.errstate(over="ignore"):
+                return 16 / (1 + np.exp(-(x @ second.load().astype(np.float64).T)))
+
+        return Weight(shape, table, first.origin)
+
+    def expect_shape(self, weight, shape):
+        if weight.shape != tuple(shape):
+            raise Refused(f"{weight.origin} has shape {list(weight.shape)} where the rest of the "
+                          f"model asks for {list(shape)}")
+
+    def finish(self, dropped=()):
+        """Takes all that is left to take; the model."""
+        for what, reason in (*DROPPED, *dropped):
+            self.source.drop(what, reason)
+        for spec in tensors(self.d):
+            if spec.name not in self.model.weights:
+                self.model.weights[spec.name] = self.weight(spec.name)
+        self.source.finish()
+        self.model.dropped += self.source.dropped
+        for option in ("image_size", "window", "pretrained_windows", "rules"):
+            if getattr(self.options, option) is not None and option not in self.heard:
+                self.model.remarks.append(f"--{option.replace('_', '-')} has no effect: the "
+                                          "checkpoint tells it")
+        return self.model
+
+
+def clear_keys(bias):
+    bias = bias.copy()
+    third = len(bias) // 3
+    bias[third:2 * third] = 0
+    return bias
+
+
+def relative_positions(window, pretrained):
+    """Inputs of Swin V2's MLP, a row an offset (query minus key): 8 / (N - 1) times the offset,
+    on a logarithmic scale. N: the pretrained window, or this one where that is 0."""
+    axes = []
+    for w, n in zip(window, pretrained):
+        offset = np.arange(1 - w, w, dtype=np.float64)
+        if (n or w) > 1:
+            offset *= 8 / ((n or w) - 1)
+        axes.append(np.sign(offset) * np.log2(np.abs(offset) + 1) / 3)
+    return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
