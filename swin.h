@@ -401,9 +401,9 @@ SWIN_API swin_tensor swin_logits(const swin_context *c);
 SWIN_API swin_tensor swin_feature(const swin_context *c, int stage);
 /* A classifier's logits: [classes][1][1]. */
 SWIN_API swin_tensor swin_scores(const swin_context *c);
-/* [1][h][w] at the resolution of desc.attend_stage: how much of what the chosen pixel takes from
-   its window's global tokens comes from there. The parts add up to the pixel's attention to tokens.
-   */
+/* [1][h][w], the map of desc.attend_stage: where GLAM's global tokens let the chosen pixel look. Its
+   attention to its window's tokens in the stage's last block, times these tokens' attention to all
+   tokens (G-MSA), times what those took from the pixels of their windows; heads averaged. */
 SWIN_API swin_tensor swin_attention(const swin_context *c);
 
 /* The class of most votes (the lowest of equals) for each of n pixels: votes [n][classes] as
@@ -2666,6 +2666,16 @@ typedef struct swin__conv {
     swin__source source[SWIN__SOURCES];
 } swin__conv;
 
+/* The buffers of SWIN_ATTENTION: means over the heads of what a pixel takes from its window's
+   tokens, these from all tokens, and all tokens from the pixels of their windows. */
+typedef struct swin__look {
+    int stage, window, row;     /* of the pixel, in the last block of the stage */
+    swin__map pixel;            /* 1 x 1, its row of attention: [lanes] */
+    swin__map mixed;            /* 1 x g: [all tokens] */
+    swin__map tokens;           /* windows x g: [lanes] */
+    swin__map map;              /* the answer, one channel */
+} swin__look;
+
 struct swin__step {
     const char *name;
     int stage, units;
@@ -2690,6 +2700,7 @@ struct swin__step {
             int tokens, shared;             /* shared: all windows have the same tokens */
             const float *tokens_in;         /* [shared ? g : windows*g][ld] */
             float *tokens_out;              /* [windows*g][ld], NULL where they feed nothing */
+            swin__look look;
         } attention;
         struct {
             swin__map x;
@@ -2702,6 +2713,7 @@ struct swin__step {
             const float *tokens, *position;
             float *qkv, *keys, *out, *result;   /* keys: [heads][panels][dp][16] */
             swin__linear linear;
+            swin__look look;
         } global;
         struct { swin__map in, out; swin__affine norm; swin__linear linear; int post_norm; } merge;
         struct { swin__map in, out; swin__affine norm; swin__linear linear; } expand;
@@ -2787,6 +2799,7 @@ typedef struct swin__plan {
     swin__map sums;             /* of a sliding window */
     int ring;                   /* rows of it that are kept */
     void *classes, *confidence;
+    swin__look look;
     uintptr_t arena, tables;    /* buffers by lifetime; what is computed once, at init */
     uint64_t peak, table_bytes;
     struct { uint64_t start, end; } live[64];
@@ -3561,29 +3574,20 @@ static swin__grid swin__make_grid(const swin_config *g, int stage, int block, in
     return grid;
 }
 
-static void swin__plan_attention(swin__plan *p, int stage, int block, const swin__block *weights,
-                                 swin__map x, const float *tokens_in, float *tokens_out)
+/* Adds a step of windowed attention: `group` windows a unit, `windows` of them. */
+static swin__step *swin__add_attention(swin__plan *p, const char *name, swin__work work, int stage,
+                                       int block, const swin__block *weights, swin__map x,
+                                       const float *tokens_in, int windows, int group)
 {
     const swin_config *g = p->config;
     swin__grid grid = swin__make_grid(g, stage, block, x.h, x.w);
-    int windows = grid.rows * grid.cols, area = grid.window_h * grid.window_w,
-        n = area + (int)g->tokens;
+    int n = grid.window_h * grid.window_w + (int)g->tokens;
     int wide = swin__heads_width(g, stage), d = swin__head_width(g, stage);
-    /* about 200 rows share a trip of the weights */
-    int group = swin__max(1, swin__min(224 / n, windows / 4));
-    int units = swin__divide_up(windows, group);
+    double rows = (double)windows * n;
     swin__attention_room room = swin__attention_layout((float *)(uintptr_t)64, n, group, x.ld, wide,
                                                        d);
-    double rows = (double)windows * n;
-    swin__step *s;
-    if (g->shift_rule == SWIN__SHIFT_HF && swin__min(x.h, x.w) < grid.window_h) {
-        p->status = swin__fail(p->err, SWIN_SIZE,
-                               "the map of stage %d is %d x %d, smaller than this model's window of "
-                               "%d: take a larger input", stage, x.w, x.h, grid.window_h);
-        return;
-    }
-    s = swin__add(p, "attention", stage, swin__attention, units, room.size,
-                  rows * (4.0 * x.c * x.c + 2.0 * n * x.c));
+    swin__step *s = swin__add(p, name, stage, work, swin__divide_up(windows, group), room.size,
+                              rows * (4.0 * x.c * x.c + 2.0 * n * x.c));
     s->u.attention.x = x;
     s->u.attention.block = weights;
     s->u.attention.grid = grid;
@@ -3595,7 +3599,164 @@ static void swin__plan_attention(swin__plan *p, int stage, int block, const swin
     s->u.attention.tokens = (int)g->tokens;
     s->u.attention.shared = block == 0;
     s->u.attention.tokens_in = tokens_in;
-    s->u.attention.tokens_out = tokens_out;
+    s->u.attention.look = p->look;
+    return s;
+}
+
+static void swin__plan_attention(swin__plan *p, int stage, int block, const swin__block *weights,
+                                 swin__map x, const float *tokens_in, float *tokens_out)
+{
+    const swin_config *g = p->config;
+    swin__grid grid = swin__make_grid(g, stage, block, x.h, x.w);
+    int windows = grid.rows * grid.cols, n = grid.window_h * grid.window_w + (int)g->tokens;
+    /* about 200 rows share a trip of the weights */
+    int group = swin__max(1, swin__min(224 / n, windows / 4));
+    if (g->shift_rule == SWIN__SHIFT_HF && swin__min(x.h, x.w) < grid.window_h) {
+        p->status = swin__fail(p->err, SWIN_SIZE,
+                               "the map of stage %d is %d x %d, smaller than this model's window of "
+                               "%d: take a larger input", stage, x.w, x.h, grid.window_h);
+        return;
+    }
+    swin__add_attention(p, "attention", swin__attention, stage, block, weights, x, tokens_in,
+                        windows, group)->u.attention.tokens_out = tokens_out;
+}
+
+/* ---- SWIN_ATTENTION: where the global tokens let a pixel look
+
+   The pixel attends to its window's tokens in a stage's last block; these came from the G-MSA of
+   the block before, where they attended to the tokens of all windows, which had attended to their
+   windows' pixels. The product of the three, heads averaged, is a map over the stage's pixels. */
+
+/* Mean over the heads of what count rows of a window from `first` on attend to: to [count][lanes].
+   */
+static void swin__look_rows(const swin_context *c, const swin__step *s, int window, int first,
+                            int count, float *scratch, float *to)
+{
+    const swin__map *x = &s->u.attention.x;
+    const swin__grid *g = &s->u.attention.grid;
+    const swin__block *block = s->u.attention.block;
+    int tokens = s->u.attention.tokens, n = tokens + g->window_h * g->window_w;
+    int heads = s->u.attention.heads, wide = s->u.attention.wide, dp = wide / heads;
+    int ld = swin__max(x->ld, wide), table = (2 * g->window_h - 1) * (2 * g->window_w - 1);
+    swin__attention_room r = swin__attention_layout(scratch, n, 1, x->ld, wide, s->u.attention.d);
+    int mixed = swin__regions(g, tokens, window / g->cols, window % g->cols, r.region);
+    swin__head head;
+    swin__gather_window(c, s, window, r.rows, ld);
+    swin__apply(c, &block->qkv, n, x->c, 3 * wide, r.rows, ld, r.qkv, 3 * wide, SWIN__LINEAR);
+    memset(&head, 0, sizeof head);
+    head.ldq = head.ldk = 3 * (size_t)wide;
+    head.ldo = (size_t)ld;
+    head.queries = first + count;
+    head.keys = n;
+    head.dp = dp;
+    head.bias = r.bias;  head.panels = r.keys;  head.scores = r.scores;  head.inverse = r.inverse;
+    head.region = mixed ? r.region : NULL;
+    head.out = r.rows;
+    swin__clear(to, count * r.lanes);
+    for (int h = 0; h < heads; h++) {
+        float *scores = r.scores + (size_t)first * (size_t)r.lanes;
+        swin__expand_bias(g, tokens, block->table + h * table, n, r.lanes, r.bias);
+        head.q = r.qkv + h * dp;
+        head.k = head.q + wide;
+        head.v = head.k + wide;
+        swin__attend(c, &head);
+        for (int i = 0; i < count; i++) r.inverse[first + i] /= (float)heads;
+        c->kernels->scale(scores, (size_t)r.lanes, count, r.lanes, r.inverse + first);
+        c->kernels->add(to, (size_t)r.lanes, scores, (size_t)r.lanes, count, r.lanes);
+    }
+}
+
+static void swin__look_tokens(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    int tokens = s->u.attention.tokens;
+    swin__look_rows(c, s, unit, 0, tokens, scratch,
+                    swin__pixel(&s->u.attention.look.tokens, unit * tokens));
+}
+
+static void swin__look_pixel(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__look *look = &s->u.attention.look;
+    (void)unit;
+    swin__look_rows(c, s, look->window, look->row, 1, scratch, look->pixel.data);
+}
+
+/* The same for the tokens of the pixel's window in G-MSA. */
+static void swin__look_mixed(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__look *look = &s->u.global.look;
+    int n = s->u.global.n, lanes = swin__padded(n), wide = s->u.global.wide,
+        heads = s->u.global.heads, dp = wide / heads, tokens = look->mixed.w;
+    float *beyond = scratch, *scores = beyond + lanes, *inverse = scores + tokens * lanes;
+    (void)unit;
+    for (int i = 0; i < lanes; i++) beyond[i] = i < n ? 0 : -1e30f;
+    swin__clear(look->mixed.data, tokens * look->mixed.ld);
+    for (int h = 0; h < heads; h++) {
+        swin__product p;
+        memset(&p, 0, sizeof p);
+        p.m = tokens;  p.n = lanes;  p.k = dp;
+        p.a = s->u.global.qkv + (size_t)(look->window * tokens) * 3 * (size_t)wide + h * dp;
+        p.lda = 3 * (size_t)wide;
+        p.b = s->u.global.keys + (size_t)h * (size_t)lanes * (size_t)dp;
+        p.ldb = 16;
+        p.panel = 16 * (size_t)dp;
+        p.init = beyond;
+        p.c = scores;  p.ldc = (size_t)lanes;
+        c->kernels->gemm(&p);
+        c->kernels->softmax(scores, (size_t)lanes, tokens, lanes, NULL, 0, inverse);
+        for (int i = 0; i < tokens; i++) inverse[i] /= (float)heads;
+        c->kernels->scale(scores, (size_t)lanes, tokens, lanes, inverse);
+        c->kernels->add(look->mixed.data, (size_t)look->mixed.ld, scores, (size_t)lanes, tokens,
+                        lanes);
+    }
+}
+
+/* The product, one window of the block before the last a unit. */
+static void swin__look_map(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__look *look = &s->u.attention.look;
+    const swin__grid *g = &s->u.attention.grid;
+    int tokens = s->u.attention.tokens, lanes = look->tokens.ld;
+    float *sum = scratch;
+    swin__clear(sum, lanes);
+    for (int t = 0; t < tokens; t++) {
+        const float *from = swin__pixel(&look->tokens, unit * tokens + t);
+        float share = 0;
+        for (int k = 0; k < tokens; k++)
+            share = fmaf(look->pixel.data[k], swin__pixel(&look->mixed, k)[unit * tokens + t],
+                         share);
+        c->kernels->combine(sum, lanes, &from, &share, 1, 1);
+    }
+    for (int i = 0; i < g->window_h * g->window_w; i++) {
+        int pixel = swin__window_pixel(g, unit / g->cols, unit % g->cols, i / g->window_w,
+                                       i % g->window_w);
+        if (pixel >= 0) swin__pixel(&look->map, pixel)[0] = sum[tokens + i];
+    }
+}
+
+/* Finds the pixel in the last block's windows and makes room; x: the stage's map. */
+static void swin__plan_look(swin__plan *p, int stage, swin__map x)
+{
+    const swin_config *g = p->config;
+    const swin_desc *d = &p->desc;
+    int last = (int)g->depth[stage] - 1, tokens = (int)g->tokens, y, q;
+    swin__grid grid = swin__make_grid(g, stage, last, x.h, x.w),
+               before = swin__make_grid(g, stage, last - 1, x.h, x.w);
+    int area = grid.window_h * grid.window_w, windows = before.rows * before.cols;
+    y = (int)((double)d->attend_y * d->height / d->picture_height) / ((int)g->patch << stage);
+    q = (int)((double)d->attend_x * d->width / d->picture_width) / ((int)g->patch << stage);
+    p->look.stage = stage;
+    for (int w = 0; w < grid.rows * grid.cols; w++)
+        for (int i = 0; i < area; i++)
+            if (swin__window_pixel(&grid, w / grid.cols, w % grid.cols, i / grid.window_w,
+                                   i % grid.window_w) ==
+                swin__min(y, x.h - 1) * x.w + swin__min(q, x.w - 1)) {
+                p->look.window = w;
+                p->look.row = tokens + i;
+            }
+    p->look.pixel = swin__alloc_map(p, 1, 1, tokens + area);
+    p->look.mixed = swin__alloc_map(p, 1, tokens, windows * tokens);
+    p->look.tokens = swin__alloc_map(p, windows, tokens, tokens + area);
+    p->look.map = swin__alloc_map(p, x.h, x.w, 1);
 }
 
 /* ---- G-MSA: T = proj(softmax(q k) v), every window's global tokens attend to all */
@@ -3685,9 +3846,10 @@ static void swin__global_proj(const swin_context *c, const swin__step *s, int un
                 SWIN__LINEAR);
 }
 
-/* Adds G-MSA over `tokens` [n][ld] in place; position: the stage's table. */
+/* Adds G-MSA over `tokens` [n][ld] in place; position: the stage's table; look: for the attention
+   map, too. */
 static void swin__plan_global(swin__plan *p, int stage, const swin__block *weights,
-                              const float *position, float *tokens, int n)
+                              const float *position, float *tokens, int n, int look)
 {
     const swin_config *g = p->config;
     int c = swin__channels(g, stage), ld = swin__padded(c), heads = (int)g->heads[stage],
@@ -3720,6 +3882,12 @@ static void swin__plan_global(swin__plan *p, int stage, const swin__block *weigh
                   (uint64_t)(swin__max(16, rows) + 16) * (uint64_t)ld, 3.0 * n * c * c);
     s->u = common.u;
     s->u.global.linear = weights->global_qkv;
+    if (look) {
+        s = swin__add(p, "look", stage, swin__look_mixed, 1,
+                      (uint64_t)swin__padded(n) * (g->tokens + 1) + g->tokens, 0);
+        s->u = common.u;
+        s->u.global.look = p->look;
+    }
     s = swin__add(
         p, "global attention", stage, swin__global_attend, heads * swin__divide_up(n, queries),
         (uint64_t)(queries * SWIN__KEYS + SWIN__KEYS + 2 * swin__padded(queries)), 2.0 * n * n * c);
@@ -4819,14 +4987,33 @@ static void swin__plan_stage(swin__plan *p, int stage, const swin__stage *weight
     swin__grid grid = swin__make_grid(g, stage, 0, x.h, x.w);
     int n = grid.rows * grid.cols * (int)g->tokens;
     float *tokens = n && g->depth[stage] > 1 ? swin__alloc(p, (uint64_t)n * (uint64_t)x.ld) : NULL;
-    for (int j = 0; j < (int)g->depth[stage]; j++) {
+    int depth = (int)g->depth[stage];
+    int looks = p->desc.outputs & SWIN_ATTENTION && p->desc.attend_stage == stage &&
+                weights == &p->weights->stage[stage];
+    if (looks) swin__plan_look(p, stage, x);
+    for (int j = 0; j < depth; j++) {
         const swin__block *block = p->blocks ? &p->blocks[p->block_count] : &p->no_block;
+        const float *tokens_in = j ? tokens : weights->tokens;
         int global = swin__has_global(g, stage, j);
         p->block_count++;
-        swin__plan_attention(p, stage, j, block, x, j ? tokens : weights->tokens,
-                             global ? tokens : NULL);
+        if (looks && j + 2 == depth)
+            swin__add_attention(p, "look", swin__look_tokens, stage, j, block, x, tokens_in,
+                                grid.rows * grid.cols, 1);
+        if (looks && j + 1 == depth)
+            swin__add_attention(p, "look", swin__look_pixel, stage, j, block, x, tokens_in, 1, 1);
+        swin__plan_attention(p, stage, j, block, x, tokens_in, global ? tokens : NULL);
         swin__plan_mlp(p, stage, block, x);
-        if (global) swin__plan_global(p, stage, block, weights->token_position, tokens, n);
+        if (global)
+            swin__plan_global(p, stage, block, weights->token_position, tokens, n,
+                              looks && j + 2 == depth);
+    }
+    if (looks) {
+        swin__add_attention(p, "look", swin__look_map, stage, depth - 2, NULL, x, NULL,
+                            grid.rows * grid.cols, 1);
+        if (p->context) p->context->attention = swin__view(p->look.map);
+        swin__release(p, p->look.pixel.data);
+        swin__release(p, p->look.mixed.data);
+        swin__release(p, p->look.tokens.data);
     }
     if (tokens) swin__release(p, tokens);
 }
@@ -5272,6 +5459,16 @@ static swin_status swin__check_outputs(const swin_config *g, const swin_desc *d,
                           "gives none (a classifier, or features only)");
     if (g->head != SWIN__CLASSIFIER && d->outputs & SWIN_SCORES)
         return swin__fail(err, SWIN_ARGUMENT, "desc: scores of a model that is no classifier");
+    if (d->outputs & SWIN_ATTENTION &&
+        (!g->tokens || d->attend_stage < 0 || d->attend_stage >= (int)g->stages ||
+         g->depth[d->attend_stage] < 2))
+        return swin__fail(err, SWIN_ARGUMENT, "desc: attention through global tokens at a stage "
+                          "where there are none, or that has only one block");
+    if (d->outputs & SWIN_ATTENTION &&
+        (d->attend_x < 0 || d->attend_x >= d->picture_width || d->attend_y < 0 ||
+         d->attend_y >= d->picture_height || d->flags & SWIN_FLIP))
+        return swin__fail(err, SWIN_ARGUMENT, "desc: attention of a pixel that is not in the "
+                          "picture, or of a mirrored one");
     if (!(d->threshold >= 0 && d->threshold <= 1) || (d->threshold > 0 && g->classes == 256))
         return swin__fail(err, SWIN_ARGUMENT, "desc: a threshold that is not 0..1, or with 256 "
                           "classes, which leave no id to ignore");
@@ -5309,7 +5506,8 @@ static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, sw
         if (d->outputs & (SWIN_FEATURES | SWIN_ATTENTION) || g->head == SWIN__CLASSIFIER)
             return swin__fail(err, SWIN_ARGUMENT,
                               "desc: a sliding window gives no features, attention or scores");
-        if (crops->stride_h > crops->h || crops->stride_w > crops->w)
+        if ((crops->rows > 1 && crops->stride_h > crops->h) ||
+            (crops->cols > 1 && crops->stride_w > crops->w))
             return swin__fail(err, SWIN_ARGUMENT, "desc: a stride larger than its crop");
     }
     if ((status = swin__check_input(g, crops->w, crops->h, err)) != SWIN_OK) return status;

@@ -337,6 +337,17 @@ static inline int number(const char *text, int low, int high)
     return errno || end == text || *end || n < low || n > high ? low - 1 : (int)n;
 }
 
+/* The two numbers of HxW, each from 1 to SWIN_MAX_SIDE; 0 where it is not that. */
+static inline int size_of(const char *text, int *height, int *width)
+{
+    char *end;
+    long h = strtol(text, &end, 10), w = *end == 'x' && end[1] >= '0' ? strtol(end + 1, &end, 10) : 0;
+    if (*end || h < 1 || w < 1 || h > SWIN_MAX_SIDE || w > SWIN_MAX_SIDE) return 0;
+    *height = (int)h;
+    *width = (int)w;
+    return 1;
+}
+
 enum { THREADS_MAX = 1024 };
 
 static const char *const cpu_names[] = {

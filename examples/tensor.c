@@ -6,16 +6,21 @@
 
 static const char usage[] =
     "usage: tensor MODEL.swin IN.npy PREFIX [--threads N] [--cpu scalar|avx2|avx512|neon]\n"
+    "              [--crop HxW [--stride HxW] | --whole]\n"
     "\n"
     "IN.npy is the network's input: float32 [3,H,W], already normalised. Writes\n"
     "  PREFIX.logits.npy        float32 [classes,h,w], as the head gives them\n"
     "  PREFIX.classes.npy       uint16 [H,W]: the logits resized to the input, then the largest\n"
-    "  PREFIX.feature{0..3}.npy float32 [C,h,w], the normalised output of each stage\n"
-    "as far as the model has them.\n"
+    "  PREFIX.feature{0..3}.npy float32 [C,h,w], the output of each stage as a head reads it\n"
+    "  PREFIX.norm.npy          float32 [C,h,w], after the final norm\n"
+    "  PREFIX.scores.npy        float32 [classes], a classifier's logits\n"
+    "as far as the model has them. --crop slides a window over the input (or the model's own\n"
+    "does): then the logits are averages at the input's size, and there are no features.\n"
+    "--whole does not, whatever the model says.\n"
     "Exit status: 0 done, 1 the input or an output failed, 2 usage, 3 the model failed.\n";
 
 enum { DONE, FAILED, USAGE, MODEL };
-enum { CLASSIFIER = 7 };        /* a config's head */
+enum { CLASSIFIER = 7, SLIDING_WINDOW = 1 };    /* a config's head and mode */
 
 static int fail(int status, const char *what, const char *why)
 {
@@ -82,6 +87,7 @@ static int save_results(const char *prefix, const swin_context *c, int stages)
     int status = save_tensor(prefix, "logits", swin_logits(c));
     if (!status) status = save_classes(prefix, swin_classes(c));
     if (!status) status = save_scores(prefix, swin_scores(c));
+    if (!status) status = save_tensor(prefix, "norm", swin_feature(c, stages));
     for (int i = 0; i < stages && !status; i++) {
         char name[24];
         snprintf(name, sizeof name, "feature%d", i);
@@ -97,7 +103,8 @@ static int run(const swin_model *m, const npy *in, const char *in_path, const ch
     swin_context *c;
     d.width = (int)in->shape[2];
     d.height = (int)in->shape[1];
-    d.outputs = SWIN_FEATURES;
+    int slides = d.crop_height || (m->config.mode == SLIDING_WINDOW && !(d.flags & SWIN_WHOLE));
+    d.outputs = slides ? 0 : SWIN_FEATURES;
     if (m->config.head == CLASSIFIER) d.outputs |= SWIN_SCORES;
     else if (m->config.classes) d.outputs |= SWIN_CLASSES | SWIN_LOGITS;
     size_t size = swin_workspace_size(m, &d, &error);
@@ -133,6 +140,14 @@ int main(int argc, char **argv)
             int cpu = cpu_of_name(argv[++i], why);
             if (cpu < 0) return fail(USAGE, "--cpu", why);
             d.cpu = (swin_cpu)cpu;
+        } else if (!strcmp(argv[i], "--whole")) {
+            d.flags |= SWIN_WHOLE;
+        } else if (!strcmp(argv[i], "--crop") && i + 1 < argc) {
+            if (!size_of(argv[++i], &d.crop_height, &d.crop_width))
+                return fail(USAGE, "--crop", "expected HxW");
+        } else if (!strcmp(argv[i], "--stride") && i + 1 < argc) {
+            if (!size_of(argv[++i], &d.stride_height, &d.stride_width))
+                return fail(USAGE, "--stride", "expected HxW");
         } else if (given < 3 && strncmp(argv[i], "--", 2)) {
             paths[given++] = argv[i];
         } else {

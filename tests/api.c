@@ -64,7 +64,10 @@ static session start(const swin_model *m, swin_desc d)
 {
     session s;
     swin_error e;
-    d.outputs = m->config.head ? SWIN_CLASSES | SWIN_LOGITS | SWIN_FEATURES : SWIN_FEATURES;
+    d.outputs = SWIN_FEATURES;
+    if (m->config.head == CLASSIFIER) d.outputs |= SWIN_SCORES;
+    else if (m->config.head) d.outputs |= SWIN_CLASSES | SWIN_LOGITS | SWIN_CONFIDENCE;
+    if (m->config.mode == 1) d.outputs &= ~(unsigned)SWIN_FEATURES;
     s.size = swin_workspace_size(m, &d, &e);
     s.memory = need(s.size);
     if (!s.size || swin_init(&s.c, m, &d, s.memory, s.size, &e)) {
@@ -100,10 +103,12 @@ static uint64_t hash_tensor(uint64_t h, swin_tensor t)
 /* Every bit of every result; 0 where a number is not finite. */
 static uint64_t results(const swin_context *c)
 {
-    const swin_map map = swin_classes(c);
+    const swin_map map = swin_classes(c), sure = swin_confidence(c);
     uint64_t h = hash_tensor(0xcbf29ce484222325u, swin_logits(c));
-    for (int i = 0; i < 4; i++) h = hash_tensor(h, swin_feature(c, i));
-    for (int i = 0; i < 4; i++) {
+    h = hash_tensor(h, swin_scores(c));
+    for (int i = 0; i < 5; i++) h = hash_tensor(h, swin_feature(c, i));
+    if (sure.data) h = hash(h, sure.data, (size_t)(sure.width * sure.height));
+    for (int i = 0; i < 5; i++) {
         const swin_tensor t = swin_feature(c, i);
         for (int y = 0; y < t.height; y++)
             for (int x = 0; x < t.width; x++)

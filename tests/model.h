@@ -15,8 +15,8 @@ typedef struct blob { unsigned char *bytes; size_t size; } blob;
 
 enum { HEADER = 128, CONFIG = 512, ENTRY = 128, MAX_TENSORS = 256 };
 enum { PLAIN_LAYOUT, ROWS_LAYOUT, PANELS_LAYOUT };
-enum { PATCH_NORM = 1, QKV_BIAS = 2, POSITION = 4, MERGE_NORM = 8 };
-enum { NO_HEAD, UPER, FCN };
+enum { PATCH_NORM = 1, QKV_BIAS = 2, POSITION = 4, MERGE_NORM = 8, FINAL_NORM = 16 };
+enum { NO_HEAD, UPER, FCN, PSP, FPN, SEGFORMER, GLAM_SEGFORMER, CLASSIFIER, UNET_HEAD };
 
 static int up16(int n) { return (n + 15) / 16 * 16; }
 static size_t up64(size_t n) { return (n + 63) / 64 * 64; }
@@ -113,6 +113,13 @@ static void linear(maker *k, const char *name, int outputs, int inputs, int bias
     if (bias) vector(k, name, ".bias", outputs, 0, 0.5f);
 }
 
+static void table(maker *k, const char *name, int stage)
+{
+    const swin_config *g = k->g;
+    tensor(k, name, PLAIN_LAYOUT, (int)g->heads[stage], 2 * (int)g->window_h[stage] - 1,
+           2 * (int)g->window_w[stage] - 1, 0, 1);
+}
+
 /* --- layers ----------------------------------------------------------------------------------- */
 
 static void attention(maker *k, const char *name, int stage)
@@ -124,23 +131,22 @@ static void attention(maker *k, const char *name, int stage)
     snprintf(full, sizeof full, "%s.qkv", name);
     linear(k, full, 3 * heads * up16(d), c, (g->flags & QKV_BIAS) != 0);
     k->stride = 0;
-    if (!strcmp(name, "attn"))
-        tensor(k, "attn.bias", PLAIN_LAYOUT, heads, 2 * (int)g->window_h[stage] - 1,
-               2 * (int)g->window_w[stage] - 1, 0, 1);
+    if (!strcmp(name, "attn")) table(k, "attn.bias", stage);
+    if (!strcmp(name, "attn") && g->version == 2) vector(k, "attn.scale", "", heads, 30, 29);
     snprintf(full, sizeof full, "%s.proj", name);
     linear(k, full, c, heads * up16(d), 1);
 }
 
-static void stage(maker *k, int i)
+/* Tokens and blocks of a stage, or of a Unet's level up: where is "stage" or "up". */
+static void blocks(maker *k, const char *where, int i)
 {
     const swin_config *g = k->g;
     const int c = (int)g->width << i, depth = (int)g->depth[i], tokens = (int)g->tokens;
-    snprintf(k->prefix, sizeof k->prefix, "stage%d.", i);
     if (tokens) tensor(k, "tokens", ROWS_LAYOUT, tokens, c, 1, 0, 1);
     if (tokens && depth > 1)
         tensor(k, "token_position", ROWS_LAYOUT, (int)g->token_rows[i], c, 1, 0, 1);
     for (int j = 0; j < depth; j++) {
-        snprintf(k->prefix, sizeof k->prefix, "stage%d.block%d.", i, j);
+        snprintf(k->prefix, sizeof k->prefix, "%s%d.block%d.", where, i, j);
         affine(k, "norm1", c);
         attention(k, "attn", i);
         if (tokens && j < depth - 1) attention(k, "global", i);
@@ -148,46 +154,113 @@ static void stage(maker *k, int i)
         linear(k, "mlp.fc1", (int)g->hidden[i], c, 1);
         linear(k, "mlp.fc2", c, (int)g->hidden[i], 1);
     }
+}
+
+static void stage(maker *k, int i)
+{
+    const swin_config *g = k->g;
+    const int c = (int)g->width << i;
+    snprintf(k->prefix, sizeof k->prefix, "stage%d.", i);
+    blocks(k, "stage", i);
     snprintf(k->prefix, sizeof k->prefix, "stage%d.", i);
     if (g->feature_norms >> i & 1) affine(k, "norm", c);
     if (i == (int)g->stages - 1) return;
-    if (g->flags & MERGE_NORM) affine(k, "merge.norm", 4 * c);
+    if (g->flags & MERGE_NORM) affine(k, "merge.norm", g->version == 2 ? 2 * c : 4 * c);
     linear(k, "merge", 2 * c, 4 * c, 0);
+}
+
+/* A Unet's level up, with or without cross-attention. */
+static void level_up(maker *k, int i)
+{
+    const swin_config *g = k->g;
+    const int c = (int)g->width << i, heads = (int)g->heads[i], d = 2 * c / heads;
+    snprintf(k->prefix, sizeof k->prefix, "up%d.", i);
+    affine(k, "expand.norm", c);
+    linear(k, "expand", 4 * c, 2 * c, 0);
+    if (g->body == 2) {
+        affine(k, "cross.norm1", 2 * c);
+        k->live = d, k->stride = up16(d);
+        linear(k, "cross.q", heads * up16(d), c, 1);
+        linear(k, "cross.kv", 2 * heads * up16(d), 2 * c, 1);
+        k->stride = 0;
+        table(k, "cross.bias", i);
+        linear(k, "cross.proj", c, heads * up16(d), 1);
+        affine(k, "cross.norm2", c);
+        linear(k, "cross.fc1", (int)g->hidden[i], c, 1);
+        linear(k, "cross.fc2", c, (int)g->hidden[i], 1);
+    }
+    linear(k, "concat", c, 2 * c, 1);
+    blocks(k, "up", i);
+}
+
+/* name0, name1, ...: count layers of `inputs` columns, or of inputs[l] * area. */
+static void row(maker *k, const char *name, int count, int outputs, const int *inputs, int area)
+{
+    char full[32];
+    for (int l = 0; l < count; l++) {
+        snprintf(full, sizeof full, "%s%d", name, l);
+        linear(k, full, outputs, inputs[l] * area, 1);
+    }
 }
 
 static void head(maker *k)
 {
     const swin_config *g = k->g;
     const int ch = (int)g->head_channels, area = (int)(g->conv_kernel * g->conv_kernel);
-    int width[4], levels = 0;
-    char name[16];
+    const int head = (int)g->head, pools = (int)g->pool_count, neck = (int)g->neck_channels;
+    const int all[8] = {ch, ch, ch, ch, ch, ch, ch, ch}, necks[4] = {neck, neck, neck, neck};
+    int width[4] = {0}, same[8], levels = 0, last = (int)g->width;
     for (int i = 0; i < 4; i++)
-        if (g->head_inputs >> i & 1) width[levels++] = (int)g->width << i;
-    snprintf(k->prefix, sizeof k->prefix, "head.");
-    if (g->head == UPER) {
-        for (int p = 0; p < (int)g->pool_count; p++) {
-            snprintf(name, sizeof name, "pool%d", p);
-            linear(k, name, ch, width[levels - 1], 1);
-        }
-        linear(k, "bottleneck", ch, 9 * (width[levels - 1] + (int)g->pool_count * ch), 1);
-        for (int l = 0; l < levels - 1; l++) {
-            snprintf(name, sizeof name, "lateral%d", l);
-            linear(k, name, ch, width[l], 1);
-        }
-        for (int l = 0; l < levels - 1; l++) {
-            snprintf(name, sizeof name, "fpn%d", l);
-            linear(k, name, ch, 9 * ch, 1);
-        }
-        linear(k, "fuse", ch, 9 * levels * ch, 1);
-        linear(k, "classify", (int)g->classes, ch, 1);
-    } else if (g->head == FCN) {
-        for (int n = 0; n < (int)g->convs; n++) {
-            snprintf(name, sizeof name, "conv%d", n);
-            linear(k, name, ch, area * (n ? ch : width[0]), 1);
-        }
-        if (g->conv_concat) linear(k, "cat", ch, area * (width[0] + ch), 1);
-        linear(k, "classify", (int)g->classes, g->convs ? ch : width[0], 1);
+        if (g->head_inputs >> i & 1) last = width[levels++] = (int)g->width << i;
+    for (int i = 0; i < 8; i++) same[i] = last;
+    snprintf(k->prefix, sizeof k->prefix, head == FPN ? "neck." : "head.");
+    if (head == UPER || head == PSP) {
+        row(k, "pool", pools, ch, same, 1);
+        linear(k, "bottleneck", ch, 9 * (last + pools * ch), 1);
     }
+    if (head == UPER) {
+        row(k, "lateral", levels - 1, ch, width, 1);
+        row(k, "fpn", levels - 1, ch, all, 9);
+        linear(k, "fuse", ch, 9 * levels * ch, 1);
+    }
+    if (head == FCN) {
+        same[1] = same[2] = ch;
+        row(k, "conv", (int)g->convs, ch, same, area);
+        if (g->conv_concat) linear(k, "cat", ch, area * (last + ch), 1);
+    }
+    if (head == FPN) {
+        row(k, "lateral", levels, neck, width, 1);
+        row(k, "fpn", levels, neck, necks, 9);
+        snprintf(k->prefix, sizeof k->prefix, "head.");
+        for (int l = 0; l < levels; l++) {
+            const int depths[8] = {neck, ch, ch, ch, ch, ch, ch, ch};
+            char name[32];
+            snprintf(name, sizeof name, "scale%d.conv", l);
+            row(k, name, (int)g->neck_convs[l], ch, depths, 9);
+        }
+    }
+    if (head == SEGFORMER || head == GLAM_SEGFORMER) {
+        row(k, "lateral", levels, ch, width, 1);
+        linear(k, "fuse", ch, levels * ch, 1);
+    }
+    linear(k, "classify", (int)g->classes,
+           head == CLASSIFIER || head == UNET_HEAD || (head == FCN && !g->convs) ? last : ch,
+           head != UNET_HEAD);
+}
+
+/* What lies between the stages and the head. */
+static void after_stages(maker *k)
+{
+    const swin_config *g = k->g;
+    const int e = (int)g->width;
+    k->prefix[0] = 0;
+    if (g->flags & FINAL_NORM) affine(k, "norm", e << (g->stages - 1));
+    if (!g->body) return;
+    for (int l = (int)g->stages - 2; l >= 0; l--) level_up(k, l);
+    snprintf(k->prefix, sizeof k->prefix, "final.");
+    affine(k, "norm", e);
+    affine(k, "expand.norm", e);
+    linear(k, "expand", 16 * e, e, 0);
 }
 
 /* --- the blob --------------------------------------------------------------------------------- */
@@ -243,7 +316,8 @@ static blob make_blob(const swin_config *g)
         tensor(k, "embed.position", ROWS_LAYOUT, (int)(g->position_h * g->position_w), width, 1,
                0, 1);
     for (int i = 0; i < (int)g->stages; i++) stage(k, i);
-    head(k);
+    after_stages(k);
+    if (g->head) head(k);
 
     const size_t directory = HEADER + CONFIG, at = directory + k->count * ENTRY;
     const size_t data = up64(at + text);
@@ -275,29 +349,55 @@ static blob make_blob(const swin_config *g)
 /* --- models worth testing --------------------------------------------------------------------- */
 
 /* PLAIN: features only, the smallest; GLAM_UPER: tokens, positions; FCN_HEAD: no norms, no qkv
-   bias; WIDE_UPER: channels and maps large enough for Winograd and for taps. */
-enum { PLAIN, GLAM_UPER, FCN_HEAD, WIDE_UPER, MODELS };
+   bias; SWIN_V2: a classifier with cosine attention, shifted before padding; UNET: tokens on the
+   way up; CROSS_UNET: cross-attention upsampling, no bias; SEMANTIC_FPN: raw features, windows that
+   lose their shift along an axis; MLP_HEAD: Segformer's; PSP_HEAD: a sliding window; WIDE_UPER:
+   channels and maps large enough for Winograd and for taps. */
+enum {
+    PLAIN, GLAM_UPER, FCN_HEAD, SWIN_V2, UNET, CROSS_UNET, SEMANTIC_FPN, MLP_HEAD, PSP_HEAD,
+    WIDE_UPER, MODELS
+};
 
-static const char *const model_names[MODELS] = {"plain", "glam", "fcn", "wide"};
+static const char *const model_names[MODELS] = {
+    "plain", "glam", "fcn", "v2", "unet", "cross unet", "semantic fpn", "mlp", "psp", "wide"};
+
+static const struct { uint32_t width, stages, depth[4], heads[4], window[4]; } shapes[MODELS] = {
+    {6, 1, {2}, {1}, {2}},                          /* PLAIN */
+    {8, 3, {3, 1, 2}, {2, 1, 4}, {3, 2, 4}},        /* GLAM_UPER */
+    {12, 2, {1, 2}, {3, 6}, {5, 3}},                /* FCN_HEAD */
+    {8, 3, {2, 2, 1}, {1, 2, 4}, {4, 3, 2}},        /* SWIN_V2 */
+    {6, 3, {2, 1, 1}, {1, 2, 3}, {3, 3, 2}},        /* UNET */
+    {4, 3, {2, 2, 1}, {1, 2, 2}, {3, 3, 3}},        /* CROSS_UNET */
+    {4, 3, {2, 1, 2}, {1, 2, 4}, {3, 4, 2}},        /* SEMANTIC_FPN */
+    {4, 3, {1, 2, 1}, {2, 2, 1}, {4, 3, 3}},        /* MLP_HEAD */
+    {4, 2, {2, 1}, {1, 2}, {3, 3}},                 /* PSP_HEAD */
+    {32, 3, {2, 1, 1}, {1, 2, 4}, {7, 7, 7}},       /* WIDE_UPER */
+};
+
+/* The head of each model: its kind, classes, channels and the features it reads. */
+static const struct { uint32_t head, classes, channels, inputs; } heads[MODELS] = {
+    {NO_HEAD, 0, 0, 0}, {UPER, 5, 8, 7}, {FCN, 19, 10, 2}, {CLASSIFIER, 9, 0, 4},
+    {UNET_HEAD, 5, 0, 0}, {UNET_HEAD, 3, 0, 0}, {FPN, 6, 10, 7}, {SEGFORMER, 7, 8, 7},
+    {PSP, 4, 12, 2}, {UPER, 300, 32, 7},
+};
 
 static swin_config model_config(int which)
 {
-    static const uint32_t depth[MODELS][4] = {{2}, {3, 1, 2}, {1, 2}, {2, 1, 1}};
-    static const uint32_t heads[MODELS][4] = {{1}, {2, 1, 4}, {3, 6}, {1, 2, 4}};
-    static const uint32_t window[MODELS][4] = {{2}, {3, 2, 4}, {5, 3}, {7, 7, 7}};
-    static const uint32_t width[MODELS] = {6, 8, 12, 32}, stages[MODELS] = {1, 3, 2, 3};
+    static const uint32_t scales[4] = {1, 2, 3, 6};
+    const int unet = which == UNET || which == CROSS_UNET;
     swin_config g;
     memset(&g, 0, sizeof g);
-    g.version = 1;
+    g.version = which == SWIN_V2 ? 2 : 1;
+    g.body = which == UNET ? 1 : which == CROSS_UNET ? 2 : 0;
     g.patch = 4;
     g.planes = 3;
-    g.width = width[which];
-    g.stages = stages[which];
+    g.width = shapes[which].width;
+    g.stages = shapes[which].stages;
     for (uint32_t i = 0; i < g.stages; i++) {
-        g.depth[i] = depth[which][i];
-        g.heads[i] = heads[which][i];
-        g.window_h[i] = window[which][i];
-        g.window_w[i] = window[which][i] + (which == FCN_HEAD);
+        g.depth[i] = shapes[which].depth[i];
+        g.heads[i] = shapes[which].heads[i];
+        g.window_h[i] = shapes[which].window[i];
+        g.window_w[i] = shapes[which].window[i] + (which == FCN_HEAD);
         g.shift_h[i] = g.window_h[i] / 2;
         g.shift_w[i] = g.window_w[i] / 2;
         g.hidden[i] = which == WIDE_UPER ? 4 * g.width << i : (g.width << i) + 3;
@@ -305,38 +405,55 @@ static swin_config model_config(int which)
     g.mask = -100;
     g.eps = 1e-5f;
     g.flags = which == FCN_HEAD ? 0 : PATCH_NORM | QKV_BIAS | MERGE_NORM;
-    g.feature_norms = (1u << g.stages) - 1;
+    if (which == SWIN_V2 || unet) g.flags |= FINAL_NORM;
+    if (which != SWIN_V2 && which != SEMANTIC_FPN && !unet)
+        g.feature_norms = (1u << g.stages) - 1;
     for (int i = 0; i < 3; i++) {
         g.mean[i] = 100 + 10.0f * (float)i;
         g.scale[i] = 0.02f + 0.001f * (float)i;
     }
     g.ignore_label = 255;
+    g.head = heads[which].head;
+    g.classes = heads[which].classes;
+    g.head_channels = heads[which].channels;
+    g.head_inputs = heads[which].inputs;
+    if (which == GLAM_UPER || unet) {
+        g.tokens = 2;
+        for (uint32_t i = 0; i < g.stages; i++) {
+            g.token_rows[i] = g.depth[i] > 1 ? 400u >> i : 0;
+            g.token_middle[i] = g.depth[i] > 1 ? 200u >> i : 0;
+        }
+    }
     if (which == GLAM_UPER) {
         g.flags |= POSITION;
         g.position_h = 5;
         g.position_w = 7;
-        g.tokens = 2;
-        for (int i = 0; i < 3; i += 2) {
-            g.token_rows[i] = 400 >> i;
-            g.token_middle[i] = 200 >> i;
-        }
         g.align_corners = 1;
         g.bgr = 1;
     }
-    if (which == GLAM_UPER || which == WIDE_UPER) {
-        static const uint32_t scales[4] = {1, 2, 3, 6};
-        g.head = UPER;
-        g.classes = which == WIDE_UPER ? 300 : 5;
-        g.head_channels = which == WIDE_UPER ? 32 : 8;
-        g.head_inputs = 7;
+    if (which == SWIN_V2) {
+        g.roll_before_pad = 1;
+        g.mask = -200;
+        g.resize_filter = 3;
+        g.resize_round = 1;
+    }
+    if (which == SEMANTIC_FPN) {
+        static const uint32_t convs[4] = {1, 1, 2};
+        g.shift_rule = 2;
+        g.neck_channels = 7;
+        memcpy(g.neck_convs, convs, sizeof convs);
+    }
+    if (which == PSP_HEAD) {
+        g.mode = 1;
+        g.crop_h = 24;
+        g.crop_w = 40;
+        g.stride_h = g.stride_w = 17;
+    }
+    if (g.head == UPER || g.head == PSP) {
         g.pool_count = 4;
         memcpy(g.pool_scale, scales, sizeof scales);
     }
     if (which == FCN_HEAD) {
-        g.head = FCN;
-        g.classes = 19;
-        g.head_channels = 10;
-        g.head_inputs = 2;
         g.convs = 2;
         g.conv_kernel = 3;
         g.conv_concat = 1;
