@@ -2742,9 +2742,11 @@ struct swin__step {
             unsigned chosen;                /* bit i: this step serves source i */
             /* no other step of the layer does: start from the bias, end with act */
             int only;
-            int source, first, tiles;
-            /* products or transformed tiles of the sources served */
-            float *data[SWIN__SOURCES];
+            int onward, act;                /* Winograd's: add to the products; the activation */
+            int source, first, tiles;       /* tiles first .. first + tiles - 1 */
+            int start, depth;               /* channels of all chosen sources, one after another */
+            float *data[SWIN__SOURCES];     /* products of the sources served by taps */
+            float *weights, *input, *sums;  /* Winograd's: weights and tiles transformed, products */
         } conv;
         struct { swin__map in, sums; swin__axis rows, cols; } slide;
         struct {
@@ -4388,19 +4390,20 @@ static swin__product swin__tap_product(const swin__conv *conv, int source, int t
     return p;
 }
 
-/* Pixel (y, x) of a source at the convolution's resolution; zero outside. */
+/* Pixel (y, x) of a source at the convolution's resolution, n channels; zero outside. */
 static void swin__fetch(const swin_context *c, const swin__conv *conv, const swin__source *from,
-                        int y, int x, float *row)
+                        int y, int x, int first, int n, float *row)
 {
     if (y < 0 || x < 0 || y >= conv->out.h || x >= conv->out.w) {
-        swin__clear(row, from->map.ld);
+        swin__clear(row, n);
     } else if (!from->resized) {
-        swin__copy(row, swin__pixel(&from->map, y * from->map.w + x), from->map.ld);
+        swin__copy(row, swin__pixel(&from->map, y * from->map.w + x) + first, n);
     } else {
         const float *corner[SWIN__TAPS];
         float coef[SWIN__TAPS];
         int count = swin__corners(&from->map, &from->rows, &from->cols, y, x, corner, coef);
-        c->kernels->combine(row, from->map.ld, corner, coef, count, 0);
+        for (int i = 0; i < count; i++) corner[i] += first;
+        c->kernels->combine(row, n, corner, coef, count, 0);
     }
 }
 
@@ -4497,157 +4500,187 @@ static void swin__plan_taps(swin__plan *p, const char *name, int level, const sw
 
 /* -- Winograd -- */
 
+/* The input's channels come in strips, the tiles in blocks. A strip's weights are transformed once
+   and kept while all blocks pass; of a block there are the transformed tiles and 36 products. So
+   tiles and products are near when they are read, and the weights come in long rows. */
+
 /* The 36 planes of a transform, and their rows, lie 64 bytes further apart than they are long: most
    lengths are powers of two, and what is a power of two apart shares a few sets of the cache. */
 enum { SWIN__SKEW = 16 };
-/* Tiles of a group and channels of a unit: larger ones read tiles and weights less often from the
-   outer caches, smaller ones keep the group's 36 sums of each pair nearer. */
-enum { SWIN__TILES = 128, SWIN__WIDE = 64 };
 
 static size_t swin__plane(int rows, int columns)
 {
     return (size_t)rows * (size_t)columns + SWIN__SKEW;
 }
-static int swin__skewed(const swin__source *s) { return s->map.ld + SWIN__SKEW; }
 
 static int swin__tile_columns(const swin__conv *conv) { return swin__divide_up(conv->out.w, 4); }
 
-/* Transforms a share of a block's tiles: data[source] is [36][tiles][ld], skewed. */
+/* Channels of the input a unit takes when weights are transformed, and tiles a unit otherwise. */
+enum { SWIN__DEEP = 64, SWIN__TILES = 2 };
+
+/* How many of a source's channels belong to the step's strip, and the first of them. */
+static int swin__strip_share(const swin__step *s, int source, int *first)
+{
+    const swin__source *from = s->u.conv.layer->source;
+    int before = 0, end;
+    if (!(s->u.conv.chosen >> source & 1)) return 0;
+    for (int i = 0; i < source; i++) before += s->u.conv.chosen >> i & 1 ? from[i].map.c : 0;
+    *first = swin__max(0, s->u.conv.start - before);
+    end = swin__min(from[source].map.c, s->u.conv.start + s->u.conv.depth - before);
+    return swin__max(0, end - *first);
+}
+
+/* Transforms the weights of 16 output and SWIN__DEEP input channels: [36][panel][channel][16]. */
+static void swin__tile_weights(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__conv *conv = s->u.conv.layer;
+    int panels = conv->out.ld / 16, panel = unit % panels, depth = s->u.conv.depth;
+    int low = unit / panels * SWIN__DEEP, high = swin__min(low + SWIN__DEEP, depth);
+    (void)scratch;
+    for (int i = 0, at = 0; i < conv->sources; i++) {
+        int first, count = swin__strip_share(s, i, &first);
+        int from = swin__max(low, at), to = swin__min(high, at + count);
+        if (from < to)
+            c->kernels->wino_weights(
+                s->u.conv.weights + ((size_t)panel * (size_t)depth + (size_t)from) * 16,
+                swin__plane(depth, conv->out.ld),
+                swin__conv_panel(conv, panel, 0, conv->source[i].first + first + from - at),
+                16 * (size_t)conv->inputs, to - from);
+        at += count;
+    }
+}
+
+/* Transforms some tiles of a block: [36][tile][channel], skewed. */
 static void swin__tiles_in(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__conv *conv = s->u.conv.layer;
-    int columns = swin__tile_columns(conv), from, to;
-    swin__share(s->u.conv.tiles, s->units, unit, &from, &to);
-    for (int i = 0; i < conv->sources; i++) {
-        const swin__source *source = &conv->source[i];
-        int ld = source->map.ld;
-        float *zero = scratch + 36 * ld;
-        if (!s->u.conv.data[i]) continue;
-        swin__clear(zero, ld);
-        for (int t = from; t < to; t++) {
-            int top = 4 * ((s->u.conv.first + t) / columns) - 1,
-                left = 4 * ((s->u.conv.first + t) % columns) - 1;
+    int columns = swin__tile_columns(conv), ld = s->u.conv.depth + SWIN__SKEW;
+    int to = swin__min(s->u.conv.tiles, (unit + 1) * SWIN__TILES);
+    float *zero = scratch + 36 * s->u.conv.depth;
+    swin__clear(zero, s->u.conv.depth);
+    for (int t = unit * SWIN__TILES; t < to; t++) {
+        int top = 4 * ((s->u.conv.first + t) / columns) - 1,
+            left = 4 * ((s->u.conv.first + t) % columns) - 1;
+        float *tile = s->u.conv.input + (size_t)t * (size_t)ld;
+        for (int i = 0; i < conv->sources; i++) {
+            const swin__source *source = &conv->source[i];
             const float *rows[36];
+            int first, count = swin__strip_share(s, i, &first);
+            if (!count) continue;
             for (int k = 0; k < 36; k++) {
                 int y = top + k / 6, x = left + k % 6;
                 if (y < 0 || x < 0 || y >= conv->out.h || x >= conv->out.w) {
                     rows[k] = zero;
                 } else if (!source->resized) {
-                    rows[k] = swin__pixel(&source->map, y * conv->out.w + x);
+                    rows[k] = swin__pixel(&source->map, y * conv->out.w + x) + first;
                 } else {
-                    swin__fetch(c, conv, source, y, x, scratch + k * ld);
-                    rows[k] = scratch + k * ld;
+                    swin__fetch(c, conv, source, y, x, first, count, scratch + k * count);
+                    rows[k] = scratch + k * count;
                 }
             }
-            c->kernels->wino_input(s->u.conv.data[i] + (size_t)t * (size_t)swin__skewed(source),
-                                   swin__plane(s->u.conv.tiles, swin__skewed(source)), rows, ld);
+            c->kernels->wino_input(tile, swin__plane(s->u.conv.tiles, ld), rows, count);
+            tile += count;
         }
     }
 }
 
-/* The products of one group of tiles with `wide` output channels of all sources: sums is
-   [36][group][wide], weights [source][36][wide / 16][depth][16], skewed. */
-static void swin__tile_products(const swin_context *c, const swin__step *s, int first, int count,
-                                int wide, const float *weights, float *sums)
+/* Half the columns of one of a block's 36 products: [36][tile][out.ld], skewed. Goes on from the
+   products of earlier strips where the block is the only one. */
+static void swin__tile_product(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__conv *conv = s->u.conv.layer;
-    int started = 0;
-    for (int i = 0; i < conv->sources; i++) {
-        int depth = conv->source[i].map.c, lda = swin__skewed(&conv->source[i]);
-        if (!s->u.conv.data[i]) continue;
-        for (int xi = 0; xi < 36; xi++) {
-            size_t plane = (size_t)xi * swin__plane(s->u.conv.tiles, lda);
-            swin__product p;
-            memset(&p, 0, sizeof p);
-            p.m = count;  p.n = wide;  p.k = depth;
-            p.a = s->u.conv.data[i] + plane + (size_t)first * (size_t)lda;  p.lda = (size_t)lda;
-            p.b = weights;  p.ldb = 16;  p.panel = 16 * (size_t)depth;
-            p.c = sums + (size_t)xi * swin__plane(SWIN__TILES, wide);  p.ldc = (size_t)wide;
-            p.init = started ? p.c : NULL;  p.ldi = (size_t)wide;
-            c->kernels->gemm(&p);
-            weights += swin__plane(depth, wide);
-        }
-        started = 1;
-    }
+    int tiles = s->u.conv.tiles, depth = s->u.conv.depth, ld = depth + SWIN__SKEW, from, to;
+    size_t xi = (size_t)unit / 2;
+    swin__product p;
+    (void)scratch;
+    swin__share(conv->out.ld / 16, 2, unit % 2, &from, &to);
+    memset(&p, 0, sizeof p);
+    p.m = tiles;
+    p.n = 16 * (to - from);
+    p.k = depth;
+    p.a = s->u.conv.input + xi * swin__plane(tiles, ld);
+    p.lda = (size_t)ld;
+    p.panel = 16 * (size_t)depth;
+    p.b = s->u.conv.weights + xi * swin__plane(depth, conv->out.ld) + (size_t)from * p.panel;
+    p.ldb = 16;
+    p.c = s->u.conv.sums + xi * swin__plane(tiles, conv->out.ld) + 16 * from;
+    p.ldc = p.ldi = (size_t)conv->out.ld;
+    if (s->u.conv.onward) p.init = p.c;
+    c->kernels->gemm(&p);
 }
 
-/* SWIN__WIDE output channels of a block's tiles: their weights are transformed once, then group by
-   group 36 products and the way back. */
+/* The way back of some tiles of a block. */
 static void swin__tiles_out(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__conv *conv = s->u.conv.layer;
     const swin__map *out = &conv->out;
-    int columns = swin__tile_columns(conv), channel = SWIN__WIDE * unit;
-    int wide = swin__min(SWIN__WIDE, out->ld - channel);
-    float *sums = scratch, *weights = sums + 36 * swin__plane(SWIN__TILES, wide), *at = weights;
-    for (int i = 0; i < conv->sources; i++) {
-        const swin__source *source = &conv->source[i];
-        size_t depth = (size_t)source->map.c, step = swin__plane(source->map.c, wide);
-        if (!s->u.conv.data[i]) continue;
-        for (int q = 0; q < wide / 16; q++)
-            c->kernels->wino_weights(at + (size_t)q * depth * 16, step,
-                                     swin__conv_panel(conv, channel / 16 + q, 0, source->first),
-                                     16 * (size_t)conv->inputs, source->map.c);
-        at += 36 * step;
-    }
-    for (int first = 0; first < s->u.conv.tiles; first += SWIN__TILES) {
-        int count = swin__min(SWIN__TILES, s->u.conv.tiles - first);
-        swin__tile_products(c, s, first, count, wide, weights, sums);
-        for (int t = 0; t < count; t++) {
-            int tile = s->u.conv.first + first + t;
-            float *rows[16];
-            for (int k = 0; k < 16; k++) {
-                int y = 4 * (tile / columns) + k / 4, x = 4 * (tile % columns) + k % 4;
-                rows[k] = y < out->h && x < out->w ? swin__pixel(out, y * out->w + x) + channel
-                                                   : NULL;
-                if (rows[k] && s->u.conv.only) swin__copy(rows[k], conv->bias + channel, wide);
-            }
-            c->kernels->wino_output(rows, sums + (size_t)t * (size_t)wide,
-                                    swin__plane(SWIN__TILES, wide), wide, conv->act);
+    int columns = swin__tile_columns(conv);
+    int to = swin__min(s->u.conv.tiles, (unit + 1) * SWIN__TILES);
+    (void)scratch;
+    for (int t = unit * SWIN__TILES; t < to; t++) {
+        int tile = s->u.conv.first + t;
+        float *rows[16];
+        for (int k = 0; k < 16; k++) {
+            int y = 4 * (tile / columns) + k / 4, x = 4 * (tile % columns) + k % 4;
+            rows[k] = y < out->h && x < out->w ? swin__pixel(out, y * out->w + x) : NULL;
+            if (rows[k] && s->u.conv.only) swin__copy(rows[k], conv->bias, out->ld);
         }
+        c->kernels->wino_output(rows, s->u.conv.sums + (size_t)t * (size_t)out->ld,
+                                swin__plane(s->u.conv.tiles, out->ld), out->ld, s->u.conv.act);
     }
 }
+
+/* The most tiles of a block, and floats of a strip's weights: few where one block is all, as they
+   then can stay in cache, else as many as the head's other maps leave room for. */
+enum { SWIN__BLOCK = 112, SWIN__STRIP_ONE = 36 << 15, SWIN__STRIP = 6750000 };
 
 static void swin__plan_tiles(swin__plan *p, const char *name, int level, const swin__conv *conv,
                              const swin__conv *kept, unsigned chosen, int only)
 {
-    int tiles = swin__tile_columns(conv) * swin__divide_up(conv->out.h, 4), block;
-    int depth = 0, deepest = 0, planes = 0; /* planes: floats of one plane of all weights */
-    for (int i = 0; i < conv->sources; i++) {
-        if (!(chosen >> i & 1)) continue;
-        depth += conv->source[i].map.ld;
-        deepest = swin__max(deepest, conv->source[i].map.ld);
-        planes += (int)swin__plane(conv->source[i].map.c, SWIN__WIDE);
+    int tiles = swin__tile_columns(conv) * swin__divide_up(conv->out.h, 4), depth = 0;
+    int block = swin__divide_up(tiles, swin__divide_up(tiles, SWIN__BLOCK)), strip;
+    swin__step common, *s;
+    for (int i = 0; i < conv->sources; i++)
+        if (chosen >> i & 1) depth += conv->source[i].map.c;
+    strip = (block < tiles ? SWIN__STRIP : SWIN__STRIP_ONE) / (36 * conv->out.ld);
+    strip = swin__divide_up(depth, swin__divide_up(depth, swin__max(strip, 16)));
+    strip = swin__padded(strip);
+
+    memset(&common, 0, sizeof common);
+    common.u.conv.layer = kept;
+    common.u.conv.chosen = chosen;
+    common.u.conv.weights = swin__alloc(p, 36 * (uint64_t)swin__plane(strip, conv->out.ld));
+    common.u.conv.sums = swin__alloc(p, 36 * (uint64_t)swin__plane(block, conv->out.ld));
+    common.u.conv.input = swin__alloc(p, 36 * (uint64_t)swin__plane(block, strip + SWIN__SKEW));
+    for (int start = 0; start < depth; start += strip) {
+        int count = swin__min(strip, depth - start), last = start + count == depth;
+        common.u.conv.start = start;
+        common.u.conv.depth = count;
+        common.u.conv.onward = start > 0 && block == tiles;
+        common.u.conv.only = only && (start == 0 || block == tiles);
+        common.u.conv.act = last ? conv->act : SWIN__LINEAR;
+        s = swin__add(p, name, level, swin__tile_weights,
+                      conv->out.ld / 16 * swin__divide_up(count, SWIN__DEEP), 0, 0);
+        s->u = common.u;
+        for (int first = 0; first < tiles; first += block) {
+            int rows = swin__min(block, tiles - first);
+            common.u.conv.first = first;
+            common.u.conv.tiles = rows;
+            s = swin__add(p, name, level, swin__tiles_in, swin__divide_up(rows, SWIN__TILES),
+                          37 * (uint64_t)count, 0);
+            s->u = common.u;
+            s = swin__add(p, name, level, swin__tile_product, 72, 0,
+                          36.0 * rows * count * conv->out.c);
+            s->u = common.u;
+            if (block == tiles && !last) continue;
+            s = swin__add(p, name, level, swin__tiles_out, swin__divide_up(rows, SWIN__TILES), 0,
+                          0);
+            s->u = common.u;
+        }
     }
-    /* A block's transformed input takes about 20 MB; its weights are transformed once a block, so
-       not too few tiles. */
-    block = swin__max(64, swin__min(256, 5000000 / (36 * depth)));
-    block = swin__divide_up(tiles, swin__divide_up(tiles, block));
-    for (int first = 0; first < tiles; first += block) {
-        int count = swin__min(block, tiles - first);
-        float *input[SWIN__SOURCES] = { NULL };
-        swin__step *s;
-        for (int i = 0; i < conv->sources; i++)
-            if (chosen >> i & 1)
-                input[i] = swin__alloc(
-                    p, 36 * (uint64_t)swin__plane(count, swin__skewed(&conv->source[i])));
-        s = swin__add(p, name, level, swin__tiles_in, swin__divide_up(count, 8),
-                      37 * (uint64_t)deepest, 0);
-        s->u.conv.layer = kept;
-        s->u.conv.first = first;
-        s->u.conv.tiles = count;
-        memcpy(s->u.conv.data, input, sizeof input);
-        s = swin__add(p, name, level, swin__tiles_out, swin__divide_up(conv->out.ld, SWIN__WIDE),
-                      36 * (uint64_t)(swin__plane(SWIN__TILES, SWIN__WIDE) + (size_t)planes),
-                      36.0 * count * depth * conv->out.c);
-        s->u.conv.layer = kept;
-        s->u.conv.first = first;
-        s->u.conv.tiles = count;
-        s->u.conv.only = only;
-        memcpy(s->u.conv.data, input, sizeof input);
-        for (int i = 0; i < conv->sources; i++)
-            if (input[i]) swin__release(p, input[i]);
-    }
+    swin__release(p, common.u.conv.weights);
+    swin__release(p, common.u.conv.sums);
+    swin__release(p, common.u.conv.input);
 }
 
 /* -- direct -- */
@@ -4666,8 +4699,8 @@ static void swin__direct(const swin_context *c, const swin__step *s, int unit, f
             if (!(s->u.conv.chosen >> i & 1)) continue;
             for (int at = from; at < to; at++)
                 swin__fetch(c, conv, source, at / out->w + tap / conv->kernel - conv->kernel / 2,
-                            at % out->w + tap % conv->kernel - conv->kernel / 2,
-                            scratch + (size_t)(at - from) * (size_t)source->map.ld);
+                            at % out->w + tap % conv->kernel - conv->kernel / 2, 0,
+                            source->map.ld, scratch + (size_t)(at - from) * (size_t)source->map.ld);
             p = swin__tap_product(conv, i, tap, to - from, scratch, swin__pixel(out, from));
             p.init = started ? p.c : conv->bias;
             p.ldi = started ? p.ldc : 0;

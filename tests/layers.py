@@ -75,6 +75,11 @@ CASES = {
                                 [(64, 64), (67, 90)]),
     "convolutions by Winograd, with the input": (WIDE, dict(FCN, channels=32), (),
                                                  [(64, 68), (70, 131)]),
+    "convolutions by Winograd in strips": (
+        dict(SMALL, embed_dim=320), dict(FCN, channels=320), (), [(64, 68)]),
+    "convolution by Winograd in strips and blocks": (
+        dict(SMALL, embed_dim=448), dict(FCN, channels=448, num_convs=1, concat_input=False), (),
+        [(180, 190)]),
     "pools": (SMALL, dict(UPER, in_index=[0]), (), [(32, 32), (50, 9), (1, 1)]),
     "pools by Winograd": (WIDE, dict(UPER, in_index=[0], channels=32), (),
                                    [(64, 64), (83, 66)]),
