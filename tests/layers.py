@@ -13,6 +13,7 @@ import sys
 import numpy
 import pytest
 import torch
+from torch import nn
 
 from conftest import GOLDEN, ROOT
 
@@ -21,6 +22,7 @@ import models  # noqa: E402
 from swinblob import checkpoint  # noqa: E402
 
 TOLERANCE = 5e-6
+TOLERANCE_2 = 5e-5                          # Swin V2: scores up to 100 magnify rounding
 ORIGINAL = sorted(path.parent.name for path in GOLDEN.glob("*/case.json")
                   if path.parent.name.startswith(("seg-", "fam-ms-"))
                   and "upstream" not in json.loads(path.read_text()).get("key_names", ""))
@@ -33,6 +35,14 @@ GLAM = dict(SMALL, tokens=3, pe_rows=[600], opti=True)
 WIDE = dict(SMALL, embed_dim=32, depths=[1, 1, 1], num_heads=[1, 2, 4])
 UPER = dict(type="UPerHead", channels=8, classes=7, pool_scales=[1, 2, 3, 6], in_index=[0, 1, 2])
 FCN = dict(type="FCNHead", channels=8, classes=5, in_index=[0])
+
+PSP = dict(type="PSPHead", channels=8, classes=6, in_index=[0])
+LEVELS = dict(SMALL, depths=[1, 1, 1], num_heads=[1, 2, 2])
+ALL = dict(channels=8, classes=6, in_index=[0, 1, 2])
+UNET = dict(SMALL, embed_dim=16, depths=[2, 1, 2], num_heads=[1, 2, 2])
+GLAM_UNET = dict(UNET, tokens=3, pe_rows=[600, 400, 400])
+OFFICIAL = dict(embed_dim=16, depths=[2, 2], num_heads=[2, 2], window=4, mlp_ratio=2)
+VERSION_2 = dict(OFFICIAL, version=2)
 
 # name: backbone, head, silent layers, sizes (height, width)
 CASES = {
@@ -93,21 +103,81 @@ CASES = {
     "pyramid by Winograd and taps": (WIDE, dict(UPER, channels=32), (), [(64, 64), (99, 70)]),
     "pyramid by Winograd and taps, aligned": (WIDE, dict(UPER, channels=64, align_corners=True), (),
                                               [(96, 72), (65, 127)]),
+    "pooled alone": (SMALL, PSP, (), [(32, 32), (50, 9), (1, 1)]),
+    "pooled alone, aligned corners": (LEVELS, dict(PSP, in_index=[2], pool_scales=[2, 3, 4, 7],
+                                                   align_corners=True), (), [(64, 64), (45, 70)]),
+    "neck and doublings": (LEVELS, dict(ALL, type="FPNHead", num_convs=[1, 1, 2], neck=12), (),
+                           [(64, 64), (45, 83), (4, 4)]),
+    "neck and doublings, aligned": (LEVELS, dict(ALL, type="FPNHead", num_convs=[1, 1, 2], neck=16,
+                                                 align_corners=True), (), [(64, 48), (33, 77)]),
+    "neck and doublings by Winograd": (WIDE, dict(ALL, type="FPNHead", num_convs=[1, 1, 2],
+                                                  channels=32, neck=48), (),
+                                       [(64, 64), (99, 70)]),
+    "levels fused": (LEVELS, dict(ALL, type="SegformerHead"), (), [(64, 64), (45, 70), (1, 9)]),
+    "levels fused, aligned corners": (LEVELS, dict(ALL, type="SegformerHead", align_corners=True),
+                                      (), [(64, 64), (45, 70)]),
+    "levels fused, coarse to fine": (dict(LEVELS, depths=[1, 1, 1, 1], num_heads=[1, 2, 2, 2]),
+                                     dict(ALL, type="SegFormerHead", embedding=20,
+                                          in_index=[0, 1, 2, 3]), (), [(64, 64), (45, 70), (4, 9)]),
     "all together": (dict(GLAM, embed_dim=32, depths=[2, 2, 3, 2], num_heads=[1, 2, 4, 8],
                           pe_rows=[900, 300, 150, 60]),
                      dict(UPER, channels=48, in_index=[0, 1, 2, 3]), (), [(96, 96), (75, 118)]),
 }
 
 
+# name: Swin-Unet, where its tensors lie, silent layers, sizes
+UNETS = {
+    "unet": (UNET, "glam", (), [(64, 64), (45, 83), (4, 4)]),
+    "unet without blocks": (UNET, "glam", BLOCKS, [(48, 64), (33, 70)]),
+    "unet, encoder and decoder apart": (dict(UNET, window=5), "apart", (), [(64, 64), (37, 50)]),
+    "unet of one size": (dict(UNET, window=4, image=64, fixed=True), "hucao", (), [(64, 64)]),
+    "unet of one size, windows to the end": (dict(UNET, window=4, image=128, fixed=True,
+                                                  depths=[2, 2, 2, 2], num_heads=[1, 2, 2, 4]),
+                                             "hucao", (), [(128, 128)]),
+    "unet with tokens": (GLAM_UNET, "glam", (), [(48, 48), (33, 70)]),
+    "unet with tokens, last layout": (dict(GLAM_UNET, opti=True, window=4), "glam", (),
+                                      [(64, 32), (45, 50)]),
+    "unet with cross-attention": (dict(GLAM_UNET, cross=True), "glam", (),
+                                  [(48, 48), (33, 70), (61, 29)]),
+    "cross-attention alone": (dict(GLAM_UNET, cross=True, window=4, num_heads=[2, 4, 2]), "glam",
+                              (r"layers\w*\.\d+\.blocks\.\d+\.(attn\.proj|mlp\.fc2)\.",),
+                              [(64, 64), (30, 49)]),
+    "unet with cross-attention, windows of 7": (
+        dict(GLAM_UNET, cross=True, window=7, depths=[1, 1, 1, 1], num_heads=[1, 2, 4, 8],
+             pe_rows=[600, 400, 400, 400]), "glam", (), [(64, 64), (120, 75)]),
+}
+
+# name: classifier, silent layers, sides
+CLASSIFIERS = {
+    "classifier": (OFFICIAL, (), [32, 64]),
+    "classifier, windows larger than the map": (dict(OFFICIAL, window=7), (), [16, 24]),
+    "classifier with positions, without biases": (
+        dict(OFFICIAL, ape=16, qkv_bias=False, patch_norm=False), (), [64]),
+    "classifier, three stages": (
+        dict(OFFICIAL, embed_dim=24, depths=[2, 1, 2], num_heads=[2, 3, 4], window=5), (), [80]),
+    "cosine attention": (dict(VERSION_2, depths=[2, 1]), (r"\.norm2\.",), [32, 64]),
+    "cosine attention, shifted": (dict(VERSION_2, num_heads=[1, 4]), (r"\.norm2\.",), [64, 96]),
+    "norms after layers": (VERSION_2, (r"\.norm1\.",), [32, 64]),
+    "norm after merging": (VERSION_2, (r"\.norm[12]\.",), [16, 32]),
+    "cosine attention without biases": (dict(VERSION_2, qkv_bias=False), (), [64]),
+    "other windows than before": (
+        dict(VERSION_2, window=8, depths=[2, 2, 1], num_heads=[1, 2, 4], pretrained=[6, 6, 3]), (),
+        [64, 128]),
+}
+
+
 def spread(model, silent):
     """Weights that keep the size of what passes through, silent layers of zero."""
     for name, x in [*model.named_parameters(), *model.named_buffers()]:
-        if name.endswith(("relative_position_index", "num_batches_tracked")):
+        if name.endswith(models.DERIVED):
             continue
         if any(re.search(pattern, name) for pattern in silent):
             x.data.zero_()
         elif x.ndim == 1 and "bias" not in name and "mean" not in name:
             x.data.uniform_(0.5, 1.5)               # norms' weights and variances
+        elif name.endswith("logit_scale"):
+            x.data.uniform_(2, 4)
+            x.data[0] = 5.2                         # beyond the clamp at ln 100
         elif x.ndim in (2, 4) and name.endswith("weight"):
             gain = 0.7 if "gt_attn" in name else 1.4    # nothing normalises tokens: keep them small
             x.data.normal_(0, gain / x[0].numel() ** 0.5)
@@ -117,20 +187,42 @@ def spread(model, silent):
 
 @pytest.fixture(scope="module")
 def make(convert, tmp_path_factory):
-    """make(backbone, head, silent): the model in PyTorch, and its converted file."""
-    def model(backbone, head, silent):
-        torch.manual_seed(len(str((backbone, head))))
-        outputs = backbone.get("out_indices", range(len(backbone["depths"])))
-        reference = models.Segmentor(dict(backbone, out_indices=outputs), head).eval()
-        spread(reference, silent)
+    """make(model, silent, names of its state, options...): in float64, and converted."""
+    def made(model, silent, named=nn.Module.state_dict, *options):
+        torch.manual_seed(sum(x.numel() for x in model.parameters()))
+        spread(model.eval(), silent)
         checkpoint = tmp_path_factory.mktemp("layers") / "checkpoint.pth"
-        torch.save({"state_dict": reference.state_dict()}, checkpoint)
-        options = ["--align-corners"] if head and head.get("align_corners") else []
-        if head and "pool_scales" in head:
-            options += ["--pool-scales", ",".join(map(str, head["pool_scales"]))]
-        return reference.double(), convert(checkpoint, *options)
+        torch.save({"state_dict": named(model)}, checkpoint)
+        return model.double(), convert(checkpoint, *options)
 
-    return model
+    return made
+
+
+def unet_names(style):
+    """The names that HuCaoFighting/Swin-Unet and both kinds of GLAM's give the tensors."""
+    def named(model):
+        if style != "apart":
+            return model.state_dict(prefix={"glam": "backbone.swin_unet.",
+                                            "hucao": "swin_unet."}[style])
+        decoder = ("layers_up.", "concat_back_dim.", "norm_up.", "up.", "output.")
+        return {("decode_head." if name.startswith(decoder) else "backbone.") + name: x
+                for name, x in model.state_dict().items()}
+
+    return named
+
+
+def compare(reference, converted, names, sizes, folder, tolerance=TOLERANCE):
+    """`names`: what build/tensor calls the features and the logits."""
+    for height, width in sizes:
+        image = torch.randn(1, 3, height, width)
+        numpy.save(folder / "in.npy", image[0].numpy())
+        subprocess.run([ROOT / "build/tensor", converted, folder / "in.npy", folder / "out",
+                        "--threads", "1"], check=True, capture_output=True, timeout=600)
+        with torch.no_grad():
+            features, logits = reference(image.double())
+        for output, x in zip(names, [*features, logits]):
+            got = numpy.load(folder / f"out.{output}.npy")
+            assert error(got, x[0].numpy()) <= tolerance, (output, height, width)
 
 
 def error(got, expected):
@@ -141,20 +233,36 @@ def error(got, expected):
 @pytest.mark.parametrize("name", CASES)
 def test_layer(name, make, tmp_path):
     backbone, head, silent, sizes = CASES[name]
-    reference, converted = make(backbone, head, silent)
-    for height, width in sizes:
-        image = torch.randn(1, 3, height, width)
-        numpy.save(tmp_path / "in.npy", image[0].numpy())
-        subprocess.run([ROOT / "build/tensor", converted, tmp_path / "in.npy", tmp_path / "out",
-                        "--threads", "1"], check=True, capture_output=True, timeout=600)
-        with torch.no_grad():
-            features, logits = reference(image.double())
-        expected = {f"feature{i}": x for i, x in zip(reference.backbone.out_indices, features)}
-        if head:
-            expected["logits"] = logits
-        for output, x in expected.items():
-            got = numpy.load(tmp_path / f"out.{output}.npy")
-            assert error(got, x[0].numpy()) <= TOLERANCE, (output, height, width)
+    outputs = backbone.get("out_indices", range(len(backbone["depths"])))
+    head, options = dict(head or {}), []
+    if head.get("align_corners"):
+        options += ["--align-corners"]
+    if "pool_scales" in head:
+        options += ["--pool-scales", ",".join(map(str, head["pool_scales"]))]
+    model = models.Segmentor(dict(backbone, out_indices=outputs), neck=head.pop("neck", 0),
+                             head=head)
+    reference, converted = make(model, silent, nn.Module.state_dict, *options)
+    names = [f"feature{i}" for i in outputs] + ["logits"] * bool(head)
+    compare(reference, converted, names, sizes, tmp_path)
+
+
+@pytest.mark.parametrize("name", UNETS)
+def test_unet(name, make, tmp_path):
+    backbone, style, silent, sizes = UNETS[name]
+    reference, converted = make(models.SwinUnet(5, **backbone), silent, unet_names(style))
+    names = [f"feature{i}" for i in range(len(backbone["depths"]))] + ["logits"]
+    compare(reference, converted, names, sizes, tmp_path)
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_classifier(name, make, tmp_path):
+    backbone, silent, sides = CLASSIFIERS[name]
+    for side in sides:
+        backbone = dict(backbone, ape=side // 4 if backbone.get("ape") else 0)
+        reference, converted = make(models.Classifier(7, side, **backbone), silent)
+        names = [f"feature{i}" for i in range(len(backbone["depths"]))] + ["scores"]
+        compare(reference, converted, names, [(side, side)], tmp_path,
+                TOLERANCE_2 if backbone.get("version") == 2 else TOLERANCE)
 
 
 @pytest.mark.parametrize("name", ORIGINAL)
