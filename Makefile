@@ -20,6 +20,7 @@ STRICT  = -std=c99 -Wall -Wextra -Wpedantic -Wconversion -Wshadow
 COMPILE = $(CC) $(STRICT) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS)
 LIBS    = -lm -lpthread
 VENV    = build/venv
+PARITY  = build/venv-parity
 ENGINES = build/venv-bench
 BENCH   =
 VERSION = $(shell sed -n '1s/.*swin.h - v\([0-9.]*\).*/\1/p' swin.h)
@@ -58,7 +59,16 @@ $(VENV)/.ready: tests/requirements.txt | build
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
 
-test: all $(VENV)/.ready
+# That of tests/parity.py: the libraries are added alone, as some would bring another torch along.
+$(PARITY)/.ready: tests/requirements.txt tests/parity-requirements.txt | build
+	$(call need,$(PYTHON) -c 'import ensurepip; import venv',python3-venv)
+	$(PYTHON) -m venv --clear $(PARITY)
+	$(PARITY)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	$(PARITY)/bin/pip install --quiet --disable-pip-version-check --no-deps \
+	    -r tests/parity-requirements.txt
+	@touch $@
+
+test: all $(VENV)/.ready $(PARITY)/.ready
 	$(call need,command -v clang,clang)
 	$(call need,command -v clang++ && command -v g++,clang g++)
 	$(call need,command -v aarch64-linux-gnu-gcc,gcc-aarch64-linux-gnu libc6-dev-arm64-cross)

@@ -1,0 +1,317 @@
+"""Models of timm, torchvision and transformers, converted, against those libraries themselves.
+
+Each model has random weights, spread out so that mistakes show, and is saved by its library. What
+build/tensor makes of the converted file is compared with what the library makes of the same input
+in float64. Errors are max |difference| / max |value|. Runs in an interpreter of its own, with the
+packages of tests/parity-requirements.txt.
+"""
+
+import copy
+import math
+import os
+import subprocess
+
+import numpy
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+# torchvision's compiled operators are made for another build of torch; these models use none.
+operators = torch.library.Library("torchvision", "DEF")
+for name in ("nms", "qnms", "roi_align", "_roi_align_backward", "ps_roi_align",
+             "_ps_roi_align_backward", "roi_pool", "_roi_pool_backward", "ps_roi_pool",
+             "_ps_roi_pool_backward", "qroi_align", "deform_conv2d", "_deform_conv2d_backward"):
+    operators.define(name + "(Tensor x) -> Tensor")
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import timm  # noqa: E402
+import transformers  # noqa: E402
+from timm.models import save_for_hf  # noqa: E402
+from torchvision.models import swin_t, swin_v2_t  # noqa: E402
+from torchvision.models.swin_transformer import (  # noqa: E402
+    PatchMerging, PatchMergingV2, SwinTransformer, SwinTransformerBlockV2)
+
+from conftest import ROOT  # noqa: E402
+
+DERIVED = ("relative_coords_table", "attn_mask", "k_bias")
+LOGITS, FEATURES, VERSION_2, NEAR_TIE = 5e-5, 1e-4, 3e-4, 1e-4
+
+torch.set_num_threads(1)
+
+
+# Models -------------------------------------------------------------------------------------------
+
+def spread(model):
+    """Weights far from what a fresh model has, that keep the size of what passes through."""
+    for name, x in [*model.named_parameters(), *model.named_buffers()]:
+        if not x.is_floating_point() or name.endswith(DERIVED):
+            continue
+        if name.endswith("logit_scale"):
+            x.data.uniform_(math.log(5), math.log(60))
+            x.data.view(-1)[0] = 5.2                    # beyond the clamp at ln 100
+        elif "cpb_mlp" in name or "position_bias_mlp" in name:
+            x.data.normal_(0, {2: 2.0, 512: 0.2}.get(x.shape[-1], 1.0))
+        elif x.ndim == 1 and "bias" not in name and "mean" not in name:
+            x.data.uniform_(0.5, 1.5)                   # norms' weights and variances
+        elif x.ndim in (2, 4) and name.endswith("weight"):
+            x.data.normal_(0, 1.4 / x[0].numel() ** 0.5)
+        else:
+            x.data.normal_(0, 0.5)                      # biases, tables, means
+    return model.eval()
+
+
+def chw(x):
+    return x[0].permute(2, 0, 1)
+
+
+class Timm:
+    """Saved as for a hub: config.json and model.safetensors."""
+
+    options = ()
+
+    def __init__(self, name, **arguments):
+        self.name, self.arguments = name, arguments
+        self.model = timm.create_model(name, **arguments, dynamic_img_size=True)
+
+    def save(self, folder):
+        arguments = {key: value for key, value in self.arguments.items() if key != "num_classes"}
+        save_for_hf(self.model, str(folder), model_args=arguments or None,
+                    safe_serialization=True)
+        return folder
+
+    def run(self, x):
+        model = copy.deepcopy(self.model).double()
+        last, maps = model.forward_intermediates(x)
+        outputs = {f"feature{i}": x[0] for i, x in enumerate(maps)}
+        return outputs | {"scores": model.forward_head(last)[0]}
+
+
+class TimmFeatures(Timm):
+    """Without a head: the library has no format for it, people save the state."""
+
+    def __init__(self, name, options, **arguments):
+        super().__init__(name, features_only=True, **arguments)
+        self.options = options
+
+    def save(self, folder):
+        torch.save(self.model.state_dict(), folder / "features.pth")
+        return folder / "features.pth"
+
+    def run(self, x):
+        maps = copy.deepcopy(self.model).double()(x)
+        return {f"feature{i}": chw(x) for i, x in enumerate(maps)}
+
+
+class Torchvision:
+    options = ()
+
+    def __init__(self, model):
+        self.model = model
+
+    def save(self, folder):
+        torch.save(self.model.state_dict(), folder / "model.pth")
+        return folder / "model.pth"
+
+    def run(self, x):
+        model = copy.deepcopy(self.model).double()
+        outputs = {}
+        for i, stage in enumerate(model.features[1::2]):        # mergings lie between them
+            def keep(module, arguments, result, key=f"feature{i}"):
+                outputs[key] = chw(result)
+            stage.register_forward_hook(keep)
+        return outputs | {"scores": model(x)[0]}
+
+
+class Transformers:
+    """Saved by save_pretrained; every input meets a fresh model (Swin keeps a smaller window)."""
+
+    options = ()
+
+    def __init__(self, kind, config):
+        self.model = kind(config)
+
+    def save(self, folder):
+        self.model.save_pretrained(folder)
+        return folder
+
+
+class TransformersModel(Transformers):
+    """The stages' outputs before merging, and the logits of a classifier."""
+
+    def run(self, x):
+        model = copy.deepcopy(self.model).double()
+        body = getattr(model, model.base_model_prefix, model)
+        outputs, grid = {}, [-(-side // body.config.patch_size) for side in x.shape[2:]]
+        for i, layer in enumerate(body.encoder.layers):
+            def keep(module, arguments, result, key=f"feature{i}", grid=tuple(grid)):
+                result = result[0] if isinstance(result, tuple) else result
+                outputs[key] = chw(result.unflatten(1, grid))
+            layer.blocks[-1].register_forward_hook(keep)
+            grid = [(side + 1) // 2 for side in grid]
+        result = model(x)
+        if "logits" in result:
+            outputs["scores"] = result.logits[0]
+        return outputs
+
+
+class TransformersBackbone(Transformers):
+    def run(self, x):
+        model = copy.deepcopy(self.model).double()
+        maps = model(x).feature_maps
+        return {f"feature{int(name[5:]) - 1}": x[0] for name, x in zip(model.out_features, maps)}
+
+
+class TransformersUperNet(Transformers):
+    """The library resizes its logits to the input."""
+
+    def run(self, x):
+        return {"resized": copy.deepcopy(self.model).double()(x).logits[0]}
+
+
+SMALL = dict(embed_dim=16, depths=[2, 2, 2], num_heads=[1, 2, 4])
+TIMM = dict(SMALL, img_size=64, num_classes=9)
+HF = dict(SMALL, image_size=64, window_size=4, num_labels=9)
+STAGES = [f"stage{i}" for i in (1, 2, 3)]
+
+
+def torchvision_v2():
+    return SwinTransformer([4, 4], 16, [2, 2, 2], [1, 2, 4], [4, 4], num_classes=9,
+                           block=SwinTransformerBlockV2, downsample_layer=PatchMergingV2)
+
+
+def swin(**change):
+    return transformers.SwinConfig(**{**HF, **change})
+
+
+def swinv2(**change):
+    return transformers.Swinv2Config(**{**HF, **change})
+
+
+def upernet(**change):
+    backbone = {**HF, "depths": [2, 1, 2, 1], "num_heads": [1, 2, 4, 4],
+                "out_features": ["stage1", "stage2", "stage3", "stage4"], **change}
+    backbone = transformers.SwinConfig(**backbone)
+    return transformers.UperNetConfig(backbone_config=backbone, hidden_size=32, num_labels=7,
+                                      auxiliary_in_channels=4 * backbone.embed_dim)
+
+
+# name: the model, sizes (height, width)
+MODELS = {
+    "timm swin": (lambda: Timm("swin_tiny_patch4_window7_224", window_size=4, **TIMM),
+                  [(64, 64), (76, 52), (36, 100)]),
+    "timm swin, stages no larger than the window": (
+        lambda: Timm("swin_tiny_patch4_window7_224", window_size=8, **TIMM), [(64, 64), (100, 44)]),
+    "timm swin 224": (lambda: Timm("swin_tiny_patch4_window7_224"), [(224, 224), (196, 260)]),
+    "timm swinv2": (
+        lambda: Timm("swinv2_tiny_window8_256", window_size=4,
+                     **{**TIMM, "depths": [2, 1, 2, 1], "num_heads": [1, 2, 4, 4]}),
+        [(64, 64), (76, 52)]),
+    "timm swinv2, pretrained windows": (
+        lambda: Timm("swinv2_tiny_window8_256", window_size=8, pretrained_window_sizes=(6, 3, 2),
+                     **TIMM), [(64, 64), (44, 100)]),
+    "timm swinv2 256": (lambda: Timm("swinv2_tiny_window8_256"), [(256, 256), (228, 276)]),
+    "timm swin_s3": (lambda: Timm("swin_s3_tiny_224", window_size=(4, 8, 2), **TIMM),
+                     [(64, 64), (84, 60)]),
+    "timm swin_s3 224": (lambda: Timm("swin_s3_tiny_224"), [(224, 224)]),
+    "timm swin features": (
+        lambda: TimmFeatures("swin_tiny_patch4_window7_224", ["--image-size", "64x64"], img_size=64,
+                             window_size=4, out_indices=(0, 1, 2), **SMALL),
+        [(64, 64), (52, 76)]),
+    "timm swinv2 features": (
+        lambda: TimmFeatures("swinv2_tiny_window8_256",
+                             ["--image-size", "64x64", "--window", "4",
+                              "--pretrained-windows", "0,0,0"],
+                             img_size=64, window_size=4, out_indices=(0, 1, 2), **SMALL),
+        [(64, 64), (52, 76)]),
+
+    "torchvision V1": (
+        lambda: Torchvision(SwinTransformer([4, 4], 16, [2, 2, 2], [1, 2, 4], [4, 4],
+                                            num_classes=9, downsample_layer=PatchMerging)),
+        [(64, 64), (71, 93), (30, 47)]),
+    "torchvision V1 224": (lambda: Torchvision(swin_t()), [(224, 224), (201, 250)]),
+    "torchvision V2": (lambda: Torchvision(torchvision_v2()), [(64, 64), (71, 93), (30, 47)]),
+    "torchvision V2 256": (lambda: Torchvision(swin_v2_t()), [(256, 256), (243, 277)]),
+
+    "transformers SwinModel": (lambda: TransformersModel(transformers.SwinModel, swin()),
+                               [(64, 64), (75, 90), (50, 131)]),
+    "transformers SwinForImageClassification": (
+        lambda: TransformersModel(transformers.SwinForImageClassification,
+                                  swin(qkv_bias=False, layer_norm_eps=1e-3)),
+        [(64, 64), (75, 90), (50, 131)]),
+    "transformers SwinForImageClassification 224": (
+        lambda: TransformersModel(transformers.SwinForImageClassification,
+                                  transformers.SwinConfig(num_labels=1000)), [(224, 224)]),
+    "transformers SwinBackbone": (
+        lambda: TransformersBackbone(transformers.SwinBackbone, swin(out_features=STAGES)),
+        [(64, 64), (75, 90), (19, 38)]),
+    "transformers SwinBackbone, two features": (
+        lambda: TransformersBackbone(transformers.SwinBackbone,
+                                     swin(out_features=["stage1", "stage3"])),
+        [(64, 64), (33, 101)]),
+    "transformers Swinv2Model": (lambda: TransformersModel(transformers.Swinv2Model, swinv2()),
+                                 [(64, 64), (75, 90), (50, 131)]),
+    "transformers Swinv2ForImageClassification": (
+        lambda: TransformersModel(
+            transformers.Swinv2ForImageClassification,
+            swinv2(window_size=8, pretrained_window_sizes=[6, 3, 2])), [(64, 64), (75, 90)]),
+    "transformers Swinv2ForImageClassification 256": (
+        lambda: TransformersModel(
+            transformers.Swinv2ForImageClassification,
+            transformers.Swinv2Config(image_size=256, window_size=8, num_labels=1000)),
+        [(256, 256)]),
+    "transformers Swinv2Backbone": (
+        lambda: TransformersBackbone(transformers.Swinv2Backbone, swinv2(out_features=STAGES)),
+        [(64, 64), (75, 90)]),
+    "transformers UperNet": (
+        lambda: TransformersUperNet(transformers.UperNetForSemanticSegmentation, upernet()),
+        [(64, 64), (75, 90), (50, 131)]),
+    "transformers UperNet of Swin-T": (
+        lambda: TransformersUperNet(
+            transformers.UperNetForSemanticSegmentation,
+            upernet(embed_dim=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], window_size=7)),
+        [(224, 224), (150, 201)]),
+}
+
+
+# Comparing ----------------------------------------------------------------------------------------
+
+def error(got, expected):
+    assert got.shape == expected.shape and numpy.isfinite(got).all()
+    return abs(got - expected).max() / abs(expected).max()
+
+
+def check_classes(got, logits):
+    best = numpy.sort(logits, axis=0)
+    clear = best[-1] - best[-2] > NEAR_TIE * (logits.max() - logits.min())
+    assert got.shape == clear.shape and clear.mean() > 0.9
+    assert (got == logits.argmax(0))[clear].all()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_model(name, convert, tmp_path):
+    make, sizes = MODELS[name]
+    torch.manual_seed(len(name))
+    library = make()
+    spread(library.model)
+    (tmp_path / "saved").mkdir()
+    converted = convert(library.save(tmp_path / "saved"), *library.options)
+    features, scores = (VERSION_2, VERSION_2) if "v2" in name.lower() else (FEATURES, LOGITS)
+    for height, width in sizes:
+        x = torch.randn(1, 3, height, width)
+        numpy.save(tmp_path / "in.npy", x[0].numpy())
+        subprocess.run([ROOT / "build/tensor", converted, tmp_path / "in.npy", tmp_path / "out",
+                        "--threads", "2"], check=True, capture_output=True, timeout=600)
+        with torch.no_grad():
+            outputs = {key: x.numpy() for key, x in library.run(x.double()).items()}
+        for output, expected in outputs.items():
+            def load(output):
+                return numpy.load(tmp_path / f"out.{output}.npy")
+            if output == "resized":
+                got = F.interpolate(torch.from_numpy(load("logits"))[None].double(),
+                                    (height, width), mode="bilinear")[0].numpy()
+                check_classes(load("classes"), expected)
+            else:
+                got = load(output)
+            limit = features if output.startswith("feature") else scores
+            assert error(got, expected) <= limit, (output, height, width)
