@@ -7,13 +7,27 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from checkpoints import FCN, GLAM, SMALL, backbone_state
+from checkpoints import (FCN, GLAM, SMALL, backbone_state, fpn_state, glam_segformer_state,
+                         psp_state)
 from checkpoints.convert import blob, canonical, convert_state, write_small
+from checkpoints.families import (glam_unet_state, hucao_state, official_state,
+                                  torchvision_state)
 from conftest import ROOT
 from swinblob.canonical import Refused
 
 quick = settings(max_examples=60, deadline=None,
                  suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+SLIDE = ("--mode", "slide", "--crop", "60x90")
+MODELS = {                          # name: tensors, options
+    "upernet": (SMALL, SLIDE), "glam": (GLAM, ()), "fcn": (FCN, ()),
+    "psp": ({**backbone_state(), **psp_state()}, ()),
+    "fpn": ({**backbone_state(), **fpn_state()}, ()),
+    "segformer": ({**backbone_state(tokens=1), **glam_segformer_state()}, ()),
+    "classifier": (official_state(ape=True), ()),
+    "v2": (torchvision_state(official_state(version=2)), ()), "unet": (hucao_state(), ()),
+    "cross": (glam_unet_state(tokens=2, cross=True), SLIDE), "features": (backbone_state(), ())}
 
 
 def plain_checksum(data):
@@ -122,10 +136,10 @@ def reseal(data):
     return bytes(data)
 
 
-@pytest.mark.parametrize("state", [SMALL, GLAM, FCN, backbone_state()],
-                         ids=["upernet", "glam", "fcn", "features"])
-def test_a_blob_gives_back_what_was_written(tmp_path, state):
-    model = write_small(tmp_path / "m.swin", state)
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_blob_gives_back_what_was_written(tmp_path, kind):
+    state, arguments = MODELS[kind]
+    model = write_small(tmp_path / "m.swin", state, *arguments)
     read = blob.read(tmp_path / "m.swin")
     assert read.description == blob.config_from_bytes(blob.config_bytes(model.description))
     assert read.class_names == model.class_names and read.notes == model.notes
@@ -241,9 +255,10 @@ def reader(tmp_path_factory):
     return read
 
 
-@pytest.mark.parametrize("state", [SMALL, GLAM, FCN], ids=["upernet", "glam", "fcn"])
-def test_python_and_c_accept_the_same_blobs(tmp_path, reader, state):
-    write_small(tmp_path / "m.swin", state)
+@pytest.mark.parametrize("kind", MODELS)
+def test_python_and_c_accept_the_same_blobs(tmp_path, reader, kind):
+    state, arguments = MODELS[kind]
+    write_small(tmp_path / "m.swin", state, *arguments)
     data, rng = (tmp_path / "m.swin").read_bytes(), np.random.default_rng(5)
     blobs = [data, data[:-64], data + bytes(64)]
     for _ in range(BLOBS):

@@ -263,6 +263,48 @@ def fcn_state(E=4, feature=1, ch=5, K=3, convs=2, concat=True, k=3, seed=2):
     return state
 
 
+def psp_state(E=4, feature=1, ch=5, K=3, pools=4, seed=6):
+    """UPerHead's pools and bottleneck, and the classes."""
+    state = uper_state(E=E, features=(feature,), ch=ch, K=K, pools=pools, seed=seed)
+    return {name: a for name, a in state.items()
+            if name.startswith(("decode_head.psp", "decode_head.bottle", "decode_head.conv_seg"))}
+
+
+def fpn_state(E=4, features=(0, 1), ch=5, Cn=6, K=3, convs=(1, 2), seed=7):
+    rng, state = np.random.default_rng(seed), {}
+    for l, feature in enumerate(features):
+        for name, shape in ((f"neck.lateral_convs.{l}", (Cn, E << feature, 1, 1)),
+                            (f"neck.fpn_convs.{l}", (Cn, Cn, 3, 3))):
+            state[name + ".conv.weight"] = rng.normal(size=shape).astype("f4")
+            state[name + ".conv.bias"] = rng.normal(size=Cn).astype("f4")
+        for n in range(convs[l]):
+            conv_module(state, f"decode_head.scale_heads.{l}.{2 * n}", ch, ch if n else Cn, 3, rng)
+    return {**state, **classify_state(ch, K, rng)}
+
+
+def classify_state(ch, K, rng, name="conv_seg"):
+    return {f"decode_head.{name}.weight": rng.normal(size=(K, ch, 1, 1)).astype("f4"),
+            f"decode_head.{name}.bias": rng.normal(size=K).astype("f4")}
+
+
+def segformer_state(E=4, features=(0, 1), ch=5, K=3, seed=8):
+    rng, state = np.random.default_rng(seed), {}
+    for l, feature in enumerate(features):
+        conv_module(state, f"decode_head.convs.{l}", ch, E << feature, 1, rng)
+    conv_module(state, "decode_head.fusion_conv", ch, len(features) * ch, 1, rng)
+    return {**state, **classify_state(ch, K, rng)}
+
+
+def glam_segformer_state(E=4, features=(0, 1), ch=6, K=3, seed=9):
+    rng, state = np.random.default_rng(seed), {}
+    for l, feature in enumerate(features):
+        name = f"decode_head.linear_c{l + 1}.proj"
+        state[name + ".weight"] = rng.normal(size=(ch, E << feature)).astype("f4")
+        state[name + ".bias"] = rng.normal(size=ch).astype("f4")
+    conv_module(state, "decode_head.linear_fuse", ch, len(features) * ch, 1, rng)
+    return {**state, **classify_state(ch, K, rng, "linear_pred"), **classify_state(9, 30, rng)}
+
+
 def upstream_names(state):
     """The same weights as upstream mmseg stores them, the merging's channels by explicit loops."""
     result = {}

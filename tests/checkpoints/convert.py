@@ -21,11 +21,15 @@ def load_tool(name):
 
 tool = load_tool("convert")
 
-def memory(arrays, **meta):
-    """A checkpoint that never was in a file."""
+def memory(arrays, config=None, preprocessor=None, **meta):
+    """A checkpoint that never was in a file; config, preprocessor: dicts of a hub's folder."""
     tensors = {name: checkpoint.Tensor(array.shape, str(array.dtype), lambda a=array: a)
                for name, array in arrays.items()}
-    return checkpoint.Checkpoint("memory", {"meta": meta, "state_dict": tensors})
+    if isinstance(config, str):
+        meta["config"], config = config, None
+    made = checkpoint.Checkpoint("memory", {"meta": meta, "state_dict": tensors})
+    made.config, made.preprocessor = config or {}, preprocessor or {}
+    return made
 
 
 def options(*arguments):

@@ -4,14 +4,14 @@ Names are those of version 4, which version 5 writes too, or those of version 5'
 
 from . import heads, pictures
 from .hub_config import entries, number, pair, real, triple
-from .names import renamer
+from .names import prefixes, renamer
 from .official import set_pretrained
 from .reader import Reader
 from ..canonical import (BATCH_NORM_EPS, BICUBIC_ANTIALIASED, BILINEAR_ANTIALIASED, CLASSIFIER,
                          FINAL_NORM, HF_MODEL, SHORTEST_SIDE, Refused)
 
 FAMILY = "Hugging Face's Swin"
-PATCH = "embeddings.patch_embeddings.projection.weight"
+PATCH = "embeddings.patch_embeddings.projection"
 FILTERS = {2: BILINEAR_ANTIALIASED, 3: BICUBIC_ANTIALIASED}            # by PIL's codes
 DROPPED = (
     ("auxiliary_head.*", "serves training only"),
@@ -55,7 +55,7 @@ MODULES_OF_5 = renamer((
 
 
 def recognise(names):
-    return any(name == PATCH or name.endswith("." + PATCH) for name in names)
+    return bool(prefixes(names, PATCH))
 
 
 def recognised(names):
@@ -69,7 +69,7 @@ def recognised(names):
 
 def read(checkpoint, options):
     names, config = list(checkpoint.tensors), Config(checkpoint.config)
-    found = [name[:-len(PATCH)] for name in names if name == PATCH or name.endswith("." + PATCH)]
+    found = prefixes(names, PATCH)
     if len(found) > 1:
         raise Refused(f"{len(found)} models in one: {', '.join(found)}")
     prefix, root = found[0], found[0]
@@ -249,10 +249,10 @@ def apply_preprocessor(model, told):
     d.update(mean=[n / factor for n in mean], scale=[factor / n for n in std])
     if not d["head"] or told.get("do_resize", True) is False:
         return
-    code = told.get("resample", 3)
+    code = number(told.get("resample", 3), 0)
     if code not in FILTERS:
-        model.remarks.append(f"preprocessor_config.json's way of resizing ({str(code)[:20]}) is "
-                             "not known: it is bicubic here")
+        model.remarks.append(f"preprocessor_config.json's way of resizing ({code}) is not "
+                             "known: it is bicubic here")
     resize_filter = FILTERS.get(code, BICUBIC_ANTIALIASED)
     crop = crop_of(told)
     size = told.get("size")

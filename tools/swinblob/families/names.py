@@ -47,8 +47,7 @@ GLAM = (
 )
 
 
-def prefix_before(names, ending):
-    """What stands before `ending` in the one name that ends so."""
-    found = [name[:-len(ending)] for name in names
-             if name == ending or name.endswith("." + ending)]
-    return found[0] if len(found) == 1 else ""
+def prefixes(names, module):
+    """What stands before the names of a module's tensors: one prefix a model."""
+    return sorted({name[:-len(name.rpartition(".")[2]) - len(module) - 1] for name in names
+                   if ("." + name.rpartition(".")[0]).endswith("." + module)})

@@ -2,12 +2,12 @@
 pre-trained by SimMIM or MoBY."""
 
 from . import fixed_size, pictures
-from .names import AUTHORS, prefix_before, renamer
+from .names import AUTHORS, prefixes, renamer
 from .reader import COORDINATES, MASKS, Reader
 from ..canonical import FINAL_NORM, Refused
 
 FAMILY = "Swin of the official code"
-PATCH = "patch_embed.proj.weight"
+PATCH = "patch_embed.proj"
 
 DROPPED = (
     MASKS, COORDINATES,
@@ -37,8 +37,7 @@ def recognised(names):
 
 def read(checkpoint, options):
     names = list(checkpoint.tensors)
-    pretraining = any(name.startswith("encoder." + PATCH) for name in names)
-    prefix = "encoder." if pretraining else prefix_before(names, PATCH)
+    prefix = one_prefix([name for name in names if not name.startswith("encoder_k.")])
     old_mlp = [(r"\.attn\.cpb", r".attn.rpe_mlp")] * any(".rpe_mlp." in name for name in names)
     rename = renamer([*old_mlp, *AUTHORS])
     reader = Reader(checkpoint, options, recognised(names), lambda name: prefix + rename(name))
@@ -54,6 +53,14 @@ def read(checkpoint, options):
     height, width = d["input_h"], d["input_w"]
     pictures.crop_centre(d, 256 * max(height, width) // 224, (height, width))
     return reader.finish(DROPPED)
+
+
+def one_prefix(names):
+    """What all names of the one model begin with."""
+    found = prefixes(names, PATCH)
+    if len(found) > 1:
+        raise Refused(f"{len(found)} models in one: {', '.join(found)}")
+    return found[0] if found else ""
 
 
 def describe_pretrained(reader):

@@ -64,7 +64,7 @@ class Reader:
         if not 1 <= stages <= 4:
             raise Refused(f"the backbone has {stages} stages, not 1 to 4")
         d.update(patch=patch, width=E, stages=stages)
-        if self.has("stage0.block0.attn.scale"):
+        if any(name.endswith(".logit_scale") for name in self.source.left):
             d["version"] = 2
         for i in range(stages):
             d["depth"][i] = self.source.count(lambda j, i=i: self.name(f"stage{i}.block{j}"))
@@ -143,8 +143,9 @@ class Reader:
         if self.d["version"] == 2 and name.endswith(".attn.bias"):
             return self.position_bias(module)
         if name.endswith(".attn.scale"):
-            scale = self.take(name)
-            return scale.map((int(np.prod(scale.shape)),), lambda x: np.exp(
+            scale, heads = self.take(name), self.d["heads"][stage_of(name)]
+            self.expect_shape(scale, (heads, 1, 1))
+            return scale.map((heads,), lambda x: np.exp(
                 np.minimum(x.reshape(-1).astype(np.float64), log(100))))
         return self.take(name)
 
@@ -154,10 +155,10 @@ class Reader:
         if self.has(f"{attention}.qkv.{part}"):
             whole = self.take(f"{attention}.qkv.{part}")
             return whole.map(whole.shape, clear_keys) if without_keys else whole
-        if not self.has(f"{attention}.q.{part}"):
+        names = [f"{attention}.{piece}.{part}" for piece in ("qv" if without_keys else "qkv")]
+        if not any(map(self.has, names)):
             return self.take(f"{attention}.qkv.{part}")
-        pieces = [self.take(f"{attention}.{piece}.{part}")
-                  for piece in ("qv" if without_keys else "qkv")]
+        pieces = list(map(self.take, names))
         for piece in pieces:
             self.expect_shape(piece, pieces[0].shape)
 
@@ -172,7 +173,7 @@ class Reader:
 
     def position_bias(self, attention):
         """Swin V2's continuous position bias as a table."""
-        i = int(attention.partition(".")[0][len("stage"):])
+        i = stage_of(attention)
         window = (self.d["window_h"][i], self.d["window_w"][i])
         first, bias, second = (self.take(f"{attention}.cpb.{part}")
                                for part in ("0.weight", "0.bias", "2.weight"))
@@ -210,6 +211,10 @@ class Reader:
                 self.model.remarks.append(f"--{option.replace('_', '-')} has no effect: the "
                                           "checkpoint tells it")
         return self.model
+
+
+def stage_of(name):
+    return int(name.partition(".")[0][len("stage"):])
 
 
 def clear_keys(bias):

@@ -5,8 +5,8 @@ from math import floor
 
 from . import pictures
 from .hub_config import entries, number, pair, real, triple
-from .names import AUTHORS, prefix_before, renamer
-from .official import PATCH, set_pretrained
+from .names import AUTHORS, renamer
+from .official import one_prefix, set_pretrained
 from .reader import Reader
 from ..canonical import (BICUBIC_ANTIALIASED, BILINEAR_ANTIALIASED, EXACT, FINAL_NORM, MAX_SIDE,
                          Refused)
@@ -39,7 +39,7 @@ def recognised(names):
 def read(checkpoint, options):
     names, config = list(checkpoint.tensors), Config(checkpoint.config)
     features = any("layers_0." in name for name in names)
-    prefix = prefix_before(names, PATCH)
+    prefix = one_prefix(names)
     rename = renamer([*RULES, (r"^layers\.(\d+)", r"layers_\1")] if features else RULES)
     reader = Reader(checkpoint, options, recognised(names), lambda name: prefix + rename(name))
     d = reader.d
@@ -234,7 +234,7 @@ class Config:
         resized = [floor(side / crop_pct) for side in size]
         if max(resized) > MAX_SIDE:
             return
-        interpolation = told.get("interpolation", "bicubic")
+        interpolation = str(told.get("interpolation", "bicubic"))
         squash = told.get("crop_mode") == "squash" or size[0] != size[1]
         if d["head"] and (interpolation not in FILTERS
                           or told.get("crop_mode", "center") not in ("center", "squash")

@@ -3,7 +3,7 @@ upsampling."""
 
 from . import fixed_size, glam
 from .mmseg_config import UNETS, Told
-from .names import AUTHORS, GLAM, renamer
+from .names import AUTHORS, GLAM, prefixes, renamer
 from .reader import MASKS, Reader
 from ..canonical import (BICUBIC, CROSS_UNET, EXACT_SIZE, FINAL_NORM, UNET, UNET_HEAD, Refused,
                          stage_width, up_levels)
@@ -69,8 +69,7 @@ def read(checkpoint, options):
     names = list(checkpoint.tensors)
     cross = any("layers_cross_attention_up" in name for name in names)
     split = any(name.startswith("decode_head.layers_up.") for name in names)
-    prefix = "backbone." if split else next(
-        (name[:-len("norm_up.weight")] for name in names if name.endswith("norm_up.weight")), "")
+    prefix = "backbone." if split else "".join(prefixes(names, "norm_up")[:1])
     stages = 1 + len({name.split("concat_back_dim.")[1].split(".")[0] for name in names
                       if "concat_back_dim." in name})
     rename = names_of(stages, cross)
