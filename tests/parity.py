@@ -84,7 +84,9 @@ class Timm:
         model = copy.deepcopy(self.model).double()
         last, maps = model.forward_intermediates(x)
         outputs = {f"feature{i}": x[0] for i, x in enumerate(maps)}
-        return outputs | {"scores": model.forward_head(last)[0]}
+        if model.num_classes:
+            outputs["scores"] = model.forward_head(last)[0]
+        return outputs
 
 
 class TimmFeatures(Timm):
@@ -128,11 +130,12 @@ class Transformers:
 
     options = ()
 
-    def __init__(self, kind, config):
-        self.model = kind(config)
+    def __init__(self, kind, config, dtype=torch.float32, **saving):
+        self.model, self.saving = kind(config).to(dtype), saving
 
     def save(self, folder):
-        self.model.save_pretrained(folder)
+        self.model.save_pretrained(folder, **self.saving)
+        self.model = type(self.model).from_pretrained(folder, dtype=torch.float32).eval()
         return folder
 
 
@@ -149,10 +152,19 @@ class TransformersModel(Transformers):
                 outputs[key] = chw(result.unflatten(1, grid))
             layer.blocks[-1].register_forward_hook(keep)
             grid = [(side + 1) // 2 for side in grid]
-        result = model(x)
-        if "logits" in result:
+        classifies = hasattr(model, "classifier")
+        result = (model if classifies else body)(x)
+        if classifies:
             outputs["scores"] = result.logits[0]
         return outputs
+
+
+class TransformersState(TransformersModel):
+    """Saved as a state, whose names are not those of save_pretrained."""
+
+    def save(self, folder):
+        torch.save(self.model.state_dict(), folder / "state.pth")
+        return folder / "state.pth"
 
 
 class TransformersBackbone(Transformers):
@@ -207,9 +219,19 @@ MODELS = {
         lambda: Timm("swinv2_tiny_window8_256", window_size=4,
                      **{**TIMM, "depths": [2, 1, 2, 1], "num_heads": [1, 2, 4, 4]}),
         [(64, 64), (76, 52)]),
+    "timm swin, built for no square": (
+        lambda: Timm("swin_tiny_patch4_window7_224", window_size=6,
+                     **{**TIMM, "img_size": (48, 80)}), [(48, 80), (76, 52)]),
     "timm swinv2, pretrained windows": (
         lambda: Timm("swinv2_tiny_window8_256", window_size=8, pretrained_window_sizes=(6, 3, 2),
                      **TIMM), [(64, 64), (44, 100)]),
+    "timm swinv2, built for no square": (
+        lambda: Timm("swinv2_tiny_window8_256", window_size=6, qkv_bias=False,
+                     pretrained_window_sizes=(0, 0, 0), **{**TIMM, "img_size": (48, 80)}),
+        [(48, 80), (76, 52)]),
+    "timm swin without classes": (
+        lambda: Timm("swin_tiny_patch4_window7_224", window_size=4, **{**TIMM, "num_classes": 0}),
+        [(64, 64), (52, 76)]),
     "timm swinv2 256": (lambda: Timm("swinv2_tiny_window8_256"), [(256, 256), (228, 276)]),
     "timm swin_s3": (lambda: Timm("swin_s3_tiny_224", window_size=(4, 8, 2), **TIMM),
                      [(64, 64), (84, 60)]),
@@ -239,6 +261,19 @@ MODELS = {
         lambda: TransformersModel(transformers.SwinForImageClassification,
                                   swin(qkv_bias=False, layer_norm_eps=1e-3)),
         [(64, 64), (75, 90), (50, 131)]),
+    "transformers SwinForImageClassification with positions, in shards": (
+        lambda: TransformersModel(transformers.SwinForImageClassification,
+                                  swin(use_absolute_embeddings=True), max_shard_size="60KB"),
+        [(64, 64)]),
+    "transformers SwinForImageClassification of half precision": (
+        lambda: TransformersModel(transformers.SwinForImageClassification, swin(),
+                                  dtype=torch.float16), [(64, 64), (50, 131)]),
+    "transformers SwinForImageClassification as a state": (
+        lambda: TransformersState(transformers.SwinForImageClassification, swin()),
+        [(64, 64), (50, 131)]),
+    "transformers SwinForMaskedImageModeling": (
+        lambda: TransformersModel(transformers.SwinForMaskedImageModeling, swin(encoder_stride=16)),
+        [(64, 64)]),
     "transformers SwinForImageClassification 224": (
         lambda: TransformersModel(transformers.SwinForImageClassification,
                                   transformers.SwinConfig(num_labels=1000)), [(224, 224)]),
@@ -255,6 +290,10 @@ MODELS = {
         lambda: TransformersModel(
             transformers.Swinv2ForImageClassification,
             swinv2(window_size=8, pretrained_window_sizes=[6, 3, 2])), [(64, 64), (75, 90)]),
+    "transformers Swinv2ForImageClassification of half precision": (
+        lambda: TransformersModel(transformers.Swinv2ForImageClassification,
+                                  swinv2(qkv_bias=False, layer_norm_eps=1e-3),
+                                  dtype=torch.bfloat16), [(64, 64), (50, 131)]),
     "transformers Swinv2ForImageClassification 256": (
         lambda: TransformersModel(
             transformers.Swinv2ForImageClassification,
@@ -315,3 +354,27 @@ def test_model(name, convert, tmp_path):
                 got = load(output)
             limit = features if output.startswith("feature") else scores
             assert error(got, expected) <= limit, (output, height, width)
+
+
+# name: the model, a size that it does not take
+REFUSED = {
+    "timm takes whole patches": (
+        lambda: Timm("swin_tiny_patch4_window7_224", window_size=4, **TIMM), (64, 66)),
+    "SwinModel has no map smaller than the window": (
+        lambda: TransformersModel(transformers.SwinModel, swin()), (64, 40)),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name, convert, tmp_path):
+    make, size = REFUSED[name]
+    library = make()
+    (tmp_path / "saved").mkdir()
+    x = torch.randn(1, 3, *size)
+    with torch.no_grad(), pytest.raises((AssertionError, RuntimeError)):
+        library.run(x.double())
+    numpy.save(tmp_path / "in.npy", x[0].numpy())
+    command = [ROOT / "build/tensor", convert(library.save(tmp_path / "saved")),
+               tmp_path / "in.npy", tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 1 and "in.npy" in done.stderr
