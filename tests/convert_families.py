@@ -42,6 +42,9 @@ CASES = {
     "hf-model": (hugging_face_state(V1, "model"), {}, "Hugging Face's Swin"),
     "hf-modules": (hugging_face_state(V1, "model", modules=True), {}, "Hugging Face's Swin"),
     "hf-backbone": (BACKBONE, {}, "Hugging Face's Swin (backbone)"),
+    "hf-modules-backbone": ({n if n.startswith(("hidden_states", "swin.")) else "swin." + n: a
+                             for n, a in hugging_face_state(V1, "backbone", True).items()}, {},
+                            "Hugging Face's Swin (backbone)"),
     "hf-v2": (hugging_face_state(V2), HF_V2, "Hugging Face's Swin V2 (classifier)"),
     "hf-v2-backbone": (hugging_face_state(V2, "backbone"), HF_V2, "Hugging Face's Swin V2"),
     "hf-upernet": ({**{"backbone." + n: a for n, a in BACKBONE.items()},
@@ -90,7 +93,8 @@ def test_every_source_is_recognised_and_comes_back_from_a_blob(name, read_blob):
 
 @pytest.mark.parametrize("reference,names", [
     ("official", ["official-prefix", "moby", "timm", "timm-features", "torchvision", "hf",
-                  "hf-model", "hf-modules", "hf-backbone"]),
+                  "hf-model", "hf-modules", "hf-backbone",
+                  "hf-modules-backbone"]),
     ("official-v2", ["simmim", "timm-v2", "torchvision-v2", "hf-v2", "hf-v2-backbone"])])
 def test_the_same_weights_give_the_same_tensors(reference, names):
     expected = convert_case(reference)
@@ -392,6 +396,10 @@ def test_timms_swin_v2():
     d = convert_state(state, "--image-size", "40x56", config=config).description
     assert (d["window_h"][:3], d["window_w"][:3]) == ([3, 3, 3], [3, 3, 3])
     assert (d["shift_h"][:3], d["shift_w"][:3]) == ([1, 1, 0], [1, 1, 1])
+    for told in ([0, 0, 0, 0], [0]):
+        config["model_args"]["pretrained_window_sizes"] = told
+        d = convert_state(state, config=config).description
+        assert d == convert_case("timm-v2").description
     config["model_args"]["window_size"] = [3, [2, 3], 1]
     d = convert_state(state, config=config).description
     assert (d["window_h"][:3], d["window_w"][:3]) == ([3, 2, 1], [3, 3, 1])
@@ -413,7 +421,7 @@ def test_timms_swin_v2():
     ("swinv2_base_window12to24_192to384_22kft1k", 384, [24], [12, 12, 12, 6])])
 def test_timms_architectures(architecture, size, window, pretrained):
     config = timm.Config({"architecture": architecture})
-    assert config.image_size == (size, size) and config.windows == window
+    assert config.image_size == (size, size) and config.window == window
     assert config.pretrained_windows == pretrained
     told = timm.Config({"architecture": architecture,
                         "pretrained_cfg": {"input_size": [3, 64, 96]}})
@@ -547,7 +555,8 @@ def test_refusals_by_name():
            config="model = dict(decode_head=dict(type='UPerHead'))")
     refuse("3 stages down and 2 up", {n: a for n, a in hucao_state().items()
                                       if "concat_back_dim.2" not in n})
-    refuse("2 models in one", {**hugging_face_state(V1), **hugging_face_state(V1, "model")})
+    refuse("2 models in one: '', 'swin.'",
+           {**hugging_face_state(V1), **hugging_face_state(V1, "model")})
     for key, value in (("embed_dim", 96), ("depths", [2, 2, 6, 2]), ("num_heads", [1, 2]),
                        ("patch_size", 2)):
         refuse(f"config.json says that {key} is", hugging_face_state(V1), config={key: value})

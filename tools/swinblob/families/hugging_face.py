@@ -2,10 +2,9 @@
 
 Names are those of version 4, which version 5 writes too, or those of version 5's modules."""
 
-from . import heads, pictures
+from . import heads, pictures, swin_v2
 from .hub_config import entries, number, pair, real, triple
-from .names import prefixes, renamer
-from .official import set_pretrained
+from .names import model_prefix, prefixes, renamer
 from .reader import Reader
 from ..canonical import (BATCH_NORM_EPS, BICUBIC_ANTIALIASED, BILINEAR_ANTIALIASED, CLASSIFIER,
                          FINAL_NORM, HF_MODEL, SHORTEST_SIDE, Refused)
@@ -69,10 +68,7 @@ def recognised(names):
 
 def read(checkpoint, options):
     names, config = list(checkpoint.tensors), Config(checkpoint.config)
-    found = prefixes(names, PATCH)
-    if len(found) > 1:
-        raise Refused(f"{len(found)} models in one: {', '.join(found)}")
-    prefix, root = found[0], found[0]
+    prefix = root = model_prefix(names, PATCH)
     for inner in ("swin.", "swinv2."):
         if root.endswith(inner):
             root = root[:-len(inner)]
@@ -134,16 +130,8 @@ def describe_v2(reader, config):
     if reader.has("embed.position"):
         raise Refused(f"{reader.name('embed.position')}: Swin V2 of transformers does not run with "
                       "absolute positions")
-    size = reader.option("image_size") or config.image_size
-    window = (reader.option("window") or [None])[0] or config.window
-    pretrained = reader.option("pretrained_windows") or config.pretrained_windows
-    for value, what, option in ((size, "image size", "--image-size HxW"),
-                                (window, "window", "--window"),
-                                (pretrained, "pretrained windows",
-                                 "--pretrained-windows, such as 12,12,12,6 (0,0,0,0: none)")):
-        if not value:
-            raise Refused(f"nothing tells the {what} of this Swin V2 (its config.json would: give "
-                          f"its folder, or {option})")
+    size, window, pretrained = swin_v2.told(reader, config)
+    window = window[0] if isinstance(window, list) else window
     d["mask"] = -200.0
     for i in range(d["stages"]):
         rows = size[0] // d["patch"] >> i
@@ -151,7 +139,7 @@ def describe_v2(reader, config):
         if not actual:
             raise Refused(f"an image of {size[0]} rows has none left in stage {i}")
         reader.set_window(i, (actual,) * 2, (window // 2 if rows > window else 0,) * 2)
-    set_pretrained(reader, pretrained)
+    swin_v2.set_pretrained(reader, pretrained)
 
 
 class Config:

@@ -7,6 +7,8 @@ the buffers BLOCK.mask, BLOCK.attn.index and BLOCK.attn.coordinates.
 
 import re
 
+from ..canonical import Refused
+
 
 def renamer(rules):
     """A function from canonical names to a family's: every rule (pattern, replacement) in turn."""
@@ -48,6 +50,14 @@ GLAM = (
 
 
 def prefixes(names, module):
-    """What stands before the names of a module's tensors: one prefix a model."""
-    return sorted({name[:-len(name.rpartition(".")[2]) - len(module) - 1] for name in names
-                   if ("." + name.rpartition(".")[0]).endswith("." + module)})
+    """What stands before a module's name in those of its tensors: one prefix a model."""
+    modules = {name.rpartition(".")[0] for name in names}
+    return sorted(name[:-len(module)] for name in modules if ("." + name).endswith("." + module))
+
+
+def model_prefix(names, module):
+    """The one prefix before a module that each model has once."""
+    found = prefixes(names, module)
+    if len(found) > 1:
+        raise Refused(f"{len(found)} models in one: {', '.join(map(repr, found))}")
+    return found[0] if found else ""

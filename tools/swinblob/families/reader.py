@@ -5,6 +5,7 @@ from math import isqrt, log
 import numpy as np
 
 from .source import Source
+from .swin_v2 import relative_positions
 from ..canonical import (CLASSIFIER, MERGE_NORM, PATCH_NORM, POSITION, QKV_BIAS, Model, Refused,
                          Weight, new_description, tensors)
 
@@ -222,15 +223,3 @@ def clear_keys(bias):
     third = len(bias) // 3
     bias[third:2 * third] = 0
     return bias
-
-
-def relative_positions(window, pretrained):
-    """Inputs of Swin V2's MLP, a row an offset (query minus key): 8 / (N - 1) times the offset,
-    on a logarithmic scale. N: the pretrained window, or this one where that is 0."""
-    axes = []
-    for w, n in zip(window, pretrained):
-        offset = np.arange(1 - w, w, dtype=np.float64)
-        if (n or w) > 1:
-            offset *= 8 / ((n or w) - 1)
-        axes.append(np.sign(offset) * np.log2(np.abs(offset) + 1) / 3)
-    return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)

@@ -3,10 +3,9 @@
 import re
 from math import floor
 
-from . import pictures
+from . import pictures, swin_v2
 from .hub_config import entries, number, pair, real, triple
-from .names import AUTHORS, renamer
-from .official import one_prefix, set_pretrained
+from .names import AUTHORS, model_prefix, renamer
 from .reader import Reader
 from ..canonical import (BICUBIC_ANTIALIASED, BILINEAR_ANTIALIASED, EXACT, FINAL_NORM, MAX_SIDE,
                          Refused)
@@ -39,7 +38,7 @@ def recognised(names):
 def read(checkpoint, options):
     names, config = list(checkpoint.tensors), Config(checkpoint.config)
     features = any("layers_0." in name for name in names)
-    prefix = one_prefix(names)
+    prefix = model_prefix(names, "patch_embed.proj")
     rename = renamer([*RULES, (r"^layers\.(\d+)", r"layers_\1")] if features else RULES)
     reader = Reader(checkpoint, options, recognised(names), lambda name: prefix + rename(name))
     d = reader.d
@@ -51,7 +50,7 @@ def read(checkpoint, options):
     config.check(d)
     size = reader.option("image_size") or config.image_size
     if d["version"] == 2:
-        grid = describe_v2(reader, config, size)
+        grid = describe_v2(reader, config)
     elif size:
         grid = grid_of(d, size)
         describe_v1(reader, grid)
@@ -81,17 +80,9 @@ def place(reader, i, window, grid):
     reader.set_window(i, window, shift)
 
 
-def describe_v2(reader, config, size):
+def describe_v2(reader, config):
     d = reader.d
-    windows = reader.option("window") or config.windows
-    pretrained = reader.option("pretrained_windows") or config.pretrained_windows
-    for value, what, option in ((size, "image size", "--image-size HxW"),
-                                (windows, "windows", "--window"),
-                                (pretrained, "pretrained windows",
-                                 "--pretrained-windows, such as 12,12,12,6 (0,0,0,0: none)")):
-        if not value:
-            raise Refused(f"nothing tells the {what} of this Swin V2 (its config.json would): give "
-                          f"{option}")
+    size, windows, pretrained = swin_v2.told(reader, config)
     grid = grid_of(d, size)
     windows = list(windows) * (d["stages"] if len(windows) == 1 else 1)
     if len(windows) != d["stages"]:
@@ -99,7 +90,7 @@ def describe_v2(reader, config, size):
     for i, window in enumerate(windows):
         sides = window if isinstance(window, (list, tuple)) else (window,) * 2
         place(reader, i, tuple(min(halved(g, i), w) for g, w in zip(grid, sides)), grid)
-    set_pretrained(reader, pretrained)
+    swin_v2.set_pretrained(reader, pretrained)
     return grid
 
 
@@ -194,7 +185,7 @@ class Config:
                 or pair(self.named_size))
 
     @property
-    def windows(self):
+    def window(self):
         told = self.arguments.get("window_size")
         if number(told):
             return [told]
@@ -206,7 +197,8 @@ class Config:
     def pretrained_windows(self):
         told = self.arguments.get("pretrained_window_sizes")
         if isinstance(told, list) and told and all(w == 0 or number(w) or pair(w) for w in told):
-            return told
+            depths = self.arguments.get("depths")
+            return told[:len(depths)] if isinstance(depths, list) and depths else told
         w = self.named_pretrained
         return None if w is None else [w, w, w, w // 2]
 
@@ -239,7 +231,7 @@ class Config:
         if d["head"] and (interpolation not in FILTERS
                           or told.get("crop_mode", "center") not in ("center", "squash")
                           or size[0] != size[1]):
-            model.remarks.append("config.json's way of resizing pictures is not known in full: "
-                                 "they are resized bicubically to the size and cropped")
+            model.remarks.append("timm's way of resizing pictures to this input is not known in "
+                                 "full: they are resized to its shape, and cropped")
         pictures.crop_centre(d, tuple(resized) if squash else resized[0], size,
                              FILTERS.get(interpolation, BICUBIC_ANTIALIASED))
