@@ -35,7 +35,9 @@ def convert(tmp_path_factory):
         if (what, options) not in made:
             case = GOLDEN / what
             if (case / "case.json").exists():
-                name = json.loads((case / "case.json").read_text())["checkpoint"]
+                about = json.loads((case / "case.json").read_text())
+                alone = not (case / "config.json").exists()
+                name = about.get("checkpoint", "checkpoint.pth") if alone else "."
                 checkpoint, extra = case / name, case_options(case)
             else:
                 checkpoint, extra = what, []
