@@ -10,8 +10,8 @@ static const char usage[] =
     "\n"
     "Tells for every pixel of a picture (PNG, JPEG, PNM) what it shows, with a Swin\n"
     "or GLAM model. Each IMAGE gives a PNG beside it: its name with .overlay.png,\n"
-    ".mask.png or .ids.png at its end. - reads standard input and writes to\n"
-    "standard output.\n"
+    ".mask.png and so on at its end. - reads standard input and writes to standard\n"
+    "output. A classifier says instead what the whole picture shows.\n"
     "\n"
     "  -m, --model MODEL   a .swin file. Default: $SWIN_MODEL, or street.swin beside\n"
     "                      the program, in ../weights or in ../share/swin from there\n"
@@ -24,6 +24,10 @@ static const char usage[] =
     "      --mask          the classes' colours alone\n"
     "      --ids           the class of each pixel as its grey value, in 8 bits, or\n"
     "                      in 16 bits for a model of more than 256 classes\n"
+    "      --confidence    how sure the network is of each pixel's class, black to white\n"
+    "      --attend X,Y    where in the picture the global tokens of a GLAM model let\n"
+    "                      pixel X,Y look, light on dark\n"
+    "      --top N         the N likeliest classes of a classifier (5)\n"
     "      --json          a line of JSON an IMAGE, to standard output or to OUT\n"
     "                      where that ends in .json: classes, their share, times.\n"
     "                      Alone it writes a PNG only where -o names one\n"
@@ -31,6 +35,16 @@ static const char usage[] =
     "      --opacity F     of the colours in the overlay, 0 to 1 (0.5)\n"
     "      --size N        longest side at which the network sees a picture (the\n"
     "                      model's own rule)\n"
+    "      --threshold F   pixels of less confidence, 0 to 1, become no class: 255 in\n"
+    "                      --ids (65535 in 16 bits)\n"
+    "      --slide HxW     slide a window of that size over the network's input and\n"
+    "                      average (some models do on their own)\n"
+    "      --stride HxW    its steps (two thirds of the window)\n"
+    "      --whole         the whole picture at once, whatever the model says\n"
+    "      --scales LIST   average over sizes of the picture, such as 0.75,1,1.25\n"
+    "      --flip          and over its mirror image\n"
+    "      --attend-stage N  of the backbone for --attend, 0 the finest (the last one\n"
+    "                      whose tokens mix)\n"
     "      --threads N     (all processors)\n"
     "      --cpu NAME      scalar, avx2, avx512 or neon (the best there is); all\n"
     "                      give the same result\n"
@@ -48,15 +62,20 @@ static const char usage[] =
 
 enum { DONE, IMAGE_FAILED, USAGE, MODEL };
 
-enum { OVERLAY, MASK, IDS, KINDS };
-static const char *const kind_names[KINDS] = { "overlay", "mask", "ids" };
+enum { OVERLAY, MASK, IDS, CONFIDENCE, ATTENTION, KINDS };
+static const char *const kind_names[KINDS] = {
+    "overlay", "mask", "ids", "confidence", "attention"
+};
+enum { SCALES_MAX = 16, CLASSIFIER = 7 };       /* a config's head */
 
 typedef struct options {
     const char *model, *out, *json_path;
     int kinds[KINDS], json, self_test, record, quiet;
-    int size, threads;
-    double opacity;
-    swin_cpu cpu;
+    int size, threads, top, flip;
+    int attend_x, attend_y, attend_stage;       /* stage -1: chosen by the model */
+    double opacity, threshold, scales[SCALES_MAX];
+    int scale_count;            /* 0: the picture as it is */
+    swin_desc desc;             /* cpu, flags, crop and stride */
     char **images;              /* in argv, moved to its front */
     int count;
 } options;
@@ -71,15 +90,21 @@ static int fail(int status, const char *what, const char *why)
 /* -------------------------------------------------------------------------- */
 /* the command line                                                           */
 
-enum { O_MODEL, O_OUTPUT, O_OVERLAY, O_MASK, O_IDS, O_JSON, O_OPACITY, O_SIZE, O_THREADS, O_CPU,
-       O_QUIET, O_SELF_TEST, O_RECORD, O_HELP, O_VERSION, O_COUNT };
+enum { O_MODEL, O_OUTPUT, O_OVERLAY, O_MASK, O_IDS, O_CONFIDENCE, O_ATTEND, O_TOP, O_JSON,
+       O_OPACITY, O_SIZE, O_THRESHOLD, O_SLIDE, O_STRIDE, O_WHOLE, O_SCALES, O_FLIP, O_ATTEND_STAGE,
+       O_THREADS, O_CPU, O_QUIET, O_SELF_TEST, O_RECORD, O_HELP, O_VERSION, O_COUNT };
 
 /* Each option's name, its letter or 0, and whether a value follows. */
 static const struct option { const char *name; char letter; int takes; } option_list[O_COUNT] = {
     [O_MODEL] = { "model", 'm', 1 },    [O_OUTPUT] = { "output", 'o', 1 },
     [O_OVERLAY] = { "overlay", 0, 0 },  [O_MASK] = { "mask", 0, 0 },
-    [O_IDS] = { "ids", 0, 0 },          [O_JSON] = { "json", 0, 0 },
-    [O_OPACITY] = { "opacity", 0, 1 },  [O_SIZE] = { "size", 0, 1 },
+    [O_IDS] = { "ids", 0, 0 },          [O_CONFIDENCE] = { "confidence", 0, 0 },
+    [O_ATTEND] = { "attend", 0, 1 },    [O_TOP] = { "top", 0, 1 },
+    [O_JSON] = { "json", 0, 0 },        [O_OPACITY] = { "opacity", 0, 1 },
+    [O_SIZE] = { "size", 0, 1 },        [O_THRESHOLD] = { "threshold", 0, 1 },
+    [O_SLIDE] = { "slide", 0, 1 },      [O_STRIDE] = { "stride", 0, 1 },
+    [O_WHOLE] = { "whole", 0, 0 },      [O_SCALES] = { "scales", 0, 1 },
+    [O_FLIP] = { "flip", 0, 0 },        [O_ATTEND_STAGE] = { "attend-stage", 0, 1 },
     [O_THREADS] = { "threads", 0, 1 },  [O_CPU] = { "cpu", 0, 1 },
     [O_QUIET] = { "quiet", 'q', 0 },    [O_SELF_TEST] = { "self-test", 0, 0 },
     [O_RECORD] = { "record", 0, 0 },    [O_HELP] = { "help", 'h', 0 },
@@ -103,6 +128,26 @@ static int find_option(const char *arg, const char **value)
     return O_COUNT;
 }
 
+/* A number from 0 to 1. */
+static int fraction(const char *text, double *value)
+{
+    char *end;
+    *value = strtod(text, &end);
+    return end != text && !*end && *value >= 0 && *value <= 1;
+}
+
+static int scales_of(const char *text, options *o)
+{
+    char *end = NULL;
+    for (o->scale_count = 0; o->scale_count < SCALES_MAX; text = end + 1) {
+        double scale = strtod(text, &end);
+        if (end == text || !(scale >= 0.05 && scale <= 20)) return 0;
+        o->scales[o->scale_count++] = scale;
+        if (*end != ',') return !*end;
+    }
+    return 0;
+}
+
 /* Applies one option; returns a sentence when its value is not good. */
 static const char *set_option(options *o, int option, const char *value)
 {
@@ -119,10 +164,41 @@ static const char *set_option(options *o, int option, const char *value)
     case O_QUIET:     o->quiet = 1; break;
     case O_SELF_TEST: o->self_test = 1; break;
     case O_RECORD:    o->record = 1; break;
+    case O_CONFIDENCE: o->kinds[CONFIDENCE] = 1; break;
+    case O_WHOLE:     o->desc.flags |= SWIN_WHOLE; break;
+    case O_FLIP:      o->flip = 1; break;
     case O_OPACITY:
-        o->opacity = strtod(value, &end);
-        if (end == value || *end || !(o->opacity >= 0 && o->opacity <= 1))
-            return "expected a number from 0 to 1";
+        if (!fraction(value, &o->opacity)) return "expected a number from 0 to 1";
+        break;
+    case O_THRESHOLD:
+        if (!fraction(value, &o->threshold)) return "expected a number from 0 to 1";
+        break;
+    case O_TOP:
+        o->top = number(value, 1, 65535);
+        if (!o->top) return "expected a number of classes";
+        break;
+    case O_SLIDE:
+        if (!size_of(value, &o->desc.crop_height, &o->desc.crop_width))
+            return "expected a size such as 512x512, height first";
+        break;
+    case O_STRIDE:
+        if (!size_of(value, &o->desc.stride_height, &o->desc.stride_width))
+            return "expected a size such as 341x341, height first";
+        break;
+    case O_SCALES:
+        if (!scales_of(value, o)) return "expected up to 16 factors such as 0.75,1,1.25";
+        break;
+    case O_ATTEND:
+        o->kinds[ATTENTION] = 1;
+        o->attend_x = (int)strtol(value, &end, 10);
+        if (end == value || *end != ',') return "expected a pixel such as 240,180";
+        value = end + 1;
+        o->attend_y = (int)strtol(value, &end, 10);
+        if (end == value || *end) return "expected a pixel such as 240,180";
+        break;
+    case O_ATTEND_STAGE:
+        o->attend_stage = number(value, 0, 3);
+        if (o->attend_stage < 0) return "expected a stage from 0 to 3";
         break;
     case O_SIZE:
         o->size = number(value, 1, 16384);
@@ -135,7 +211,7 @@ static const char *set_option(options *o, int option, const char *value)
     case O_CPU:
         cpu = cpu_of_name(value, why);
         if (cpu < 0) return why;
-        o->cpu = (swin_cpu)cpu;
+        o->desc.cpu = (swin_cpu)cpu;
         break;
     }
     return NULL;
@@ -145,6 +221,14 @@ static int ends_with(const char *s, const char *end)
 {
     size_t n = strlen(s), m = strlen(end);
     return n >= m && !strcmp(s + n - m, end);
+}
+
+/* How many kinds of PNG are asked for. */
+static int kinds_of(const options *o)
+{
+    int count = 0;
+    for (int kind = 0; kind < KINDS; kind++) count += o->kinds[kind];
+    return count;
 }
 
 /* What follows from the options together; a sentence where they do not fit. */
@@ -158,8 +242,11 @@ static const char *settle_options(options *o)
         o->json_path = o->out;
         o->out = NULL;
     }
-    int kinds = o->kinds[OVERLAY] + o->kinds[MASK] + o->kinds[IDS];
+    int kinds = kinds_of(o);
     if (!kinds && (!o->json || o->out)) o->kinds[OVERLAY] = kinds = 1;
+    if (o->kinds[ATTENTION] && (o->flip || o->scale_count || o->desc.crop_height))
+        return "--attend takes one look at the whole picture: no --flip, --scales or --slide";
+    if (o->desc.stride_height && !o->desc.crop_height) return "--stride needs --slide";
 
     int standard_inputs = 0;
     for (int i = 0; i < o->count; i++) standard_inputs += !strcmp(o->images[i], "-");
@@ -177,6 +264,8 @@ static int parse_options(options *o, int argc, char **argv)
 {
     int only_images = 0;
     o->opacity = 0.5;
+    o->top = 5;
+    o->attend_stage = -1;
     o->threads = processor_count();
     o->images = argv + 1;
     for (int i = 1; i < argc; i++) {
@@ -271,7 +360,7 @@ static char *default_model(const char *argv0)
 /* Where a picture's PNG of this kind goes; free() it. */
 static char *output_path(const options *o, const char *image, int kind)
 {
-    int one = o->count == 1 && o->kinds[OVERLAY] + o->kinds[MASK] + o->kinds[IDS] == 1;
+    int one = o->count == 1 && kinds_of(o) == 1;
     int standard = !strcmp(image, "-");
     if (o->out ? !strcmp(o->out, "-") : standard) return text_of("-", "", "");
     int slash = o->out && *o->out && is_separator(o->out[strlen(o->out) - 1]);
@@ -298,8 +387,9 @@ static int compare_texts(const void *a, const void *b)
 /* Makes the output directory, and finds two pictures that would be written over each other. */
 static int check_outputs(const options *o)
 {
-    int kind = o->kinds[OVERLAY] ? OVERLAY : o->kinds[MASK] ? MASK : IDS, status = -1;
-    if (!o->kinds[kind]) return -1;
+    int kind = 0, status = -1;
+    while (kind < KINDS && !o->kinds[kind]) kind++;
+    if (kind == KINDS) return -1;
     char **paths = (char **)malloc((size_t)o->count * sizeof *paths);
     if (!paths) return fail(IMAGE_FAILED, "memory", "none left for the file names");
     for (int i = 0; i < o->count; i++) paths[i] = output_path(o, o->images[i], kind);
@@ -322,13 +412,32 @@ static int check_outputs(const options *o)
 /* A context for one picture size at a time; it is made anew when the size changes. */
 typedef struct runner {
     const swin_model *model;
-    int longest;                /* --size */
+    const options *options;
     swin_desc desc;
     swin_context *context;
     size_t workspace;           /* bytes that the context needs */
     void *memory;
     size_t memory_size;
+    double scale;               /* of the context's input */
+    swin_map classes, confidence;       /* of the last picture; confidence: 4 bytes a pixel */
+    float *votes;               /* of several runs */
+    void *decided;              /* their classes, then their confidence */
 } runner;
+
+/* The input size by the model's rule or --size, times the scale. */
+static swin_status input_size(const runner *r, int w, int h, int *input_w, int *input_h,
+                              swin_error *error)
+{
+    swin_model scaled = *r->model;
+    int longest = (int)(r->options->size * r->scale + 0.5);
+    scaled.config.resize_a = (uint32_t)(scaled.config.resize_a * r->scale);
+    scaled.config.resize_b = (uint32_t)(scaled.config.resize_b * r->scale);
+    swin_status status = swin_input_size(&scaled, w, h, longest, input_w, input_h, error);
+    if (status || r->scale == 1 || longest || scaled.config.resize_rule) return status;
+    *input_w = (int)(w * r->scale + 0.5);
+    *input_h = (int)(h * r->scale + 0.5);
+    return SWIN_OK;
+}
 
 static swin_status prepare(runner *r, int w, int h, swin_error *error)
 {
@@ -337,7 +446,7 @@ static swin_status prepare(runner *r, int w, int h, swin_error *error)
     r->context = NULL;
     d->picture_width = w;
     d->picture_height = h;
-    swin_status status = swin_input_size(r->model, w, h, r->longest, &d->width, &d->height, error);
+    swin_status status = input_size(r, w, h, &d->width, &d->height, error);
     if (status) return status;
     r->workspace = swin_workspace_size(r->model, d, error);
     if (!r->workspace) return error->status;
@@ -352,7 +461,7 @@ static swin_status prepare(runner *r, int w, int h, swin_error *error)
     return error->status = SWIN_MEMORY;
 }
 
-static swin_status run(runner *r, const unsigned char *rgb, int w, int h, swin_error *error)
+static swin_status run_once(runner *r, const unsigned char *rgb, int w, int h, swin_error *error)
 {
     swin_status status = prepare(r, w, h, error);
     if (status) return status;
@@ -364,6 +473,65 @@ static swin_status run(runner *r, const unsigned char *rgb, int w, int h, swin_e
     status = swin_run(r->context, &image);
     if (status) snprintf(error->text, sizeof error->text, "%s", swin_error_text(r->context));
     return status;
+}
+
+/* The classes and confidence that `runs` votes make. */
+static void decide(runner *r, int w, int h, int runs)
+{
+    size_t pixels = (size_t)w * (size_t)h, classes = r->model->config.classes;
+    float *sure = (float *)r->decided;
+    swin_map map = { sure + pixels, w, h, classes > 256 ? 2 : 1 };
+    swin_decide(r->votes, pixels, (int)classes, runs, r->desc.threshold, sure + pixels);
+    for (size_t i = 0; i < pixels; i++) {
+        const float *votes = r->votes + i * classes;
+        sure[i] = 0;
+        for (size_t k = 0; k < classes; k++)
+            if (votes[k] > sure[i]) sure[i] = votes[k];
+        sure[i] /= (float)runs;
+    }
+    r->classes = map;
+    map.data = sure;
+    map.bytes = 4;
+    r->confidence = map;
+}
+
+/* Every scale, as it is and mirrored, each adding its softmax to the votes. */
+static swin_status run_all(runner *r, const unsigned char *rgb, int w, int h, swin_error *error)
+{
+    const options *o = r->options;
+    size_t pixels = (size_t)w * (size_t)h;
+    int runs = 0, scales = o->scale_count ? o->scale_count : 1;
+    swin_status status = SWIN_OK;
+    free(r->votes);
+    free(r->decided);
+    r->votes = (float *)calloc(pixels, r->model->config.classes * sizeof *r->votes);
+    r->decided = malloc(pixels * (sizeof(float) + 2));
+    if (!r->votes || !r->decided) {
+        snprintf(error->text, sizeof error->text, "no memory to average %d classes in",
+                 (int)r->model->config.classes);
+        return SWIN_MEMORY;
+    }
+    r->desc.votes = r->votes;
+    for (int i = 0; i < scales && !status; i++) {
+        for (int flip = 0; flip <= o->flip && !status; flip++, runs++) {
+            r->scale = o->scale_count ? o->scales[i] : 1;
+            r->desc.flags = o->desc.flags | (flip ? (unsigned)SWIN_FLIP : 0);
+            r->context = NULL;
+            status = run_once(r, rgb, w, h, error);
+        }
+    }
+    if (!status) decide(r, w, h, runs);
+    return status;
+}
+
+static swin_status run(runner *r, const unsigned char *rgb, int w, int h, swin_error *error)
+{
+    if (r->options->scale_count || r->options->flip) return run_all(r, rgb, w, h, error);
+    swin_status status = run_once(r, rgb, w, h, error);
+    if (status) return status;
+    r->classes = swin_classes(r->context);
+    r->confidence = swin_confidence(r->context);
+    return SWIN_OK;
 }
 
 static unsigned class_at(swin_map m, size_t pixel)
@@ -379,6 +547,7 @@ enum { WHITE = 0xffffff, DARK = 0x101418 };
 typedef struct share {          /* of a class in a picture */
     int id;
     size_t pixels;
+    double score;               /* a classifier's: its softmax */
 } share;
 
 static double part_of(const share *s, const picture *p)
@@ -401,10 +570,18 @@ static int count_classes(swin_map m, int classes, share *shares)
         shares[k].id = k;
         shares[k].pixels = 0;
     }
-    for (size_t i = 0; i < (size_t)m.width * (size_t)m.height; i++) shares[class_at(m, i)].pixels++;
+    for (size_t i = 0; i < (size_t)m.width * (size_t)m.height; i++)
+        if (class_at(m, i) < (unsigned)classes) shares[class_at(m, i)].pixels++;
     qsort(shares, (size_t)classes, sizeof *shares, compare_shares);
     while (present < classes && shares[present].pixels) present++;
     return present;
+}
+
+static int compare_scores(const void *a, const void *b)       /* likeliest first */
+{
+    const share *s = (const share *)a, *t = (const share *)b;
+    if (s->score != t->score) return s->score < t->score ? 1 : -1;
+    return s->id - t->id;
 }
 
 static void blend(unsigned char *rgb, uint32_t color, double opacity)
@@ -493,6 +670,22 @@ typedef struct job {
     double read, network, write;    /* seconds */
 } job;
 
+/* The likeliest classes of a classifier's logits, --top of them. */
+static void rank_classes(job *j, swin_tensor scores)
+{
+    double most = scores.data[0], sum = 0;
+    for (int k = 0; k < scores.channels; k++)
+        if (scores.data[k] > most) most = scores.data[k];
+    for (int k = 0; k < scores.channels; k++) {
+        share *s = &j->shares[k];
+        s->id = k;
+        sum += s->score = exp(scores.data[k] - most);
+    }
+    for (int k = 0; k < scores.channels; k++) j->shares[k].score /= sum;
+    qsort(j->shares, (size_t)scores.channels, sizeof *j->shares, compare_scores);
+    j->present = scores.channels < j->options->top ? scores.channels : j->options->top;
+}
+
 static int write_ids(const char *path, swin_map m)
 {
     size_t pixels = (size_t)m.width * (size_t)m.height;
@@ -510,31 +703,97 @@ static int write_ids(const char *path, swin_map m)
     return why;
 }
 
-/* The classes' colours over what `p` shows. */
+static int write_confidence(const char *path, swin_map m)
+{
+    size_t pixels = (size_t)m.width * (size_t)m.height;
+    unsigned char *grey = (unsigned char *)malloc(pixels);
+    if (!grey) return ENOMEM;
+    for (size_t i = 0; i < pixels; i++)
+        grey[i] = (unsigned char)(((const float *)m.data)[i] * 255 + 0.5f);
+    int why = picture_write(path, grey, m.width, m.height, 1);
+    free(grey);
+    return why;
+}
+
+/* A coarser map at a pixel of the picture, bilinear. */
+static double map_at(swin_tensor t, const picture *p, int x, int y)
+{
+    double u = (x + 0.5) * t.width / p->width - 0.5, v = (y + 0.5) * t.height / p->height - 0.5;
+    double sum = 0;
+    u = u < 0 ? 0 : u > t.width - 1 ? t.width - 1 : u;
+    v = v < 0 ? 0 : v > t.height - 1 ? t.height - 1 : v;
+    for (int i = 0; i < 4; i++) {
+        int left = (int)u + i % 2, top = (int)v + i / 2;
+        double across = i % 2 ? u - (int)u : 1 - u + (int)u, down = i / 2 ? v - (int)v
+                                                                         : 1 - v + (int)v;
+        if (across * down > 0)
+            sum += across * down * t.data[(size_t)top * t.row + (size_t)left * t.pixel];
+    }
+    return sum;
+}
+
+/* The picture darkened, bright where the pixel looks most, and a cross at the pixel. */
+static int write_attention(const char *path, const picture *p, swin_tensor t, int at_x, int at_y)
+{
+    enum { ARM = 5, GLOW = 0xffb000, BLACK = 0 };
+    size_t bytes = (size_t)p->width * (size_t)p->height * 3;
+    picture lit = *p;
+    float least = t.data[0], most = least;
+    lit.rgb = (unsigned char *)malloc(bytes);
+    if (!lit.rgb) return ENOMEM;
+    memcpy(lit.rgb, p->rgb, bytes);
+    for (int i = 0; i < t.width * t.height; i++) {
+        float value = t.data[(size_t)(i / t.width) * t.row + (size_t)(i % t.width) * t.pixel];
+        if (value > most) most = value;
+        if (value < least) least = value;
+    }
+    for (int y = 0; y < p->height; y++) {
+        for (int x = 0; x < p->width; x++) {
+            unsigned char *pixel = lit.rgb + 3 * ((size_t)y * (size_t)p->width + (size_t)x);
+            double glow = most > least ? (map_at(t, p, x, y) - least) / (most - least) : 0;
+            blend(pixel, BLACK, 0.7);
+            blend(pixel, GLOW, 0.9 * glow);
+        }
+    }
+    fill(&lit, at_x < ARM ? 0 : at_x - ARM, at_y, at_x + ARM + 1, at_y + 1, WHITE, 1);
+    fill(&lit, at_x, at_y < ARM ? 0 : at_y - ARM, at_x + 1, at_y + ARM + 1, WHITE, 1);
+    int why = picture_write(path, lit.rgb, p->width, p->height, 3);
+    free(lit.rgb);
+    return why;
+}
+
+/* The classes' colours over what `p` shows, where there is a class. */
 static void paint(picture *p, const swin_model *model, swin_map m, double opacity)
 {
     for (size_t i = 0; i < (size_t)m.width * (size_t)m.height; i++)
-        blend(p->rgb + 3 * i, swin_class_color(model, (int)class_at(m, i)), opacity);
+        if (class_at(m, i) < model->config.classes || opacity == 1)
+            blend(p->rgb + 3 * i, swin_class_color(model, (int)class_at(m, i)), opacity);
 }
 
-static int write_kind(job *j, int kind, const char *path, const swin_model *model, swin_map m)
+static int write_kind(job *j, int kind, const char *path, const runner *r)
 {
     picture *p = &j->picture;
-    if (kind == IDS) return write_ids(path, m);
-    paint(p, model, m, kind == MASK ? 1 : j->options->opacity);
-    if (kind == OVERLAY) draw_legend(p, model, j->shares, j->present);
+    const options *o = j->options;
+    if (kind == IDS) return write_ids(path, r->classes);
+    if (kind == CONFIDENCE) return write_confidence(path, r->confidence);
+    if (kind == ATTENTION)
+        return write_attention(path, p, swin_attention(r->context), o->attend_x, o->attend_y);
+    paint(p, r->model, r->classes, kind == MASK ? 1 : o->opacity);
+    if (kind == OVERLAY) draw_legend(p, r->model, j->shares, j->present);
     return picture_write(path, p->rgb, p->width, p->height, 3);
 }
 
-/* Writes the PNGs that are asked for. The overlay needs the photo, so the mask, which paints
-   over it, comes after it. */
+/* Writes the PNGs that are asked for: first what needs the photo as it is, then what paints over
+   it, the mask last. */
 static int write_pictures(job *j, const runner *r)
 {
+    static const int order[KINDS] = { IDS, CONFIDENCE, ATTENTION, OVERLAY, MASK };
     double start = seconds();
-    for (int kind = 0; kind < KINDS; kind++) {
+    for (int i = 0; i < KINDS; i++) {
+        int kind = order[i];
         if (!j->options->kinds[kind]) continue;
         char *path = output_path(j->options, j->image, kind);
-        int why = write_kind(j, kind, path, r->model, swin_classes(r->context));
+        int why = write_kind(j, kind, path, r);
         if (why) fail(IMAGE_FAILED, path, strerror(why));
         free(path);
         if (why) return IMAGE_FAILED;
@@ -584,9 +843,11 @@ static void write_json(FILE *f, const job *j, const runner *r, const char *model
         const share *s = &j->shares[i];
         fprintf(f, "%s{\"id\": %d, \"name\": ", i ? ", " : "", s->id);
         json_text(f, swin_class_name(r->model, s->id));
-        fprintf(f, ", \"color\": \"#%06x\", \"pixels\": %zu, \"share\": %.6f}",
-                (unsigned)swin_class_color(r->model, s->id), s->pixels,
-                part_of(s, &j->picture));
+        if (r->model->config.head == CLASSIFIER) fprintf(f, ", \"score\": %.6f}", s->score);
+        else
+            fprintf(f, ", \"color\": \"#%06x\", \"pixels\": %zu, \"share\": %.6f}",
+                    (unsigned)swin_class_color(r->model, s->id), s->pixels,
+                    part_of(s, &j->picture));
     }
     fputs("]}\n", f);
     fflush(f);
@@ -603,8 +864,18 @@ static int segment(job *j, runner *r)
     swin_status status = run(r, j->picture.rgb, j->picture.width, j->picture.height, &error);
     j->network = seconds() - start;
     if (status) return fail(IMAGE_FAILED, j->image, error.text);
-    j->present = count_classes(swin_classes(r->context), (int)r->model->config.classes, j->shares);
+    if (r->model->config.head == CLASSIFIER) return rank_classes(j, swin_scores(r->context)), DONE;
+    j->present = count_classes(r->classes, (int)r->model->config.classes, j->shares);
     return write_pictures(j, r);
+}
+
+/* A classifier's answer, where --json does not give it. */
+static void print_top(const job *j, const runner *r)
+{
+    for (int i = 0; i < j->present; i++)
+        printf("%s: %5.1f%% %s\n", j->image, 100 * j->shares[i].score,
+               swin_class_name(r->model, j->shares[i].id));
+    fflush(stdout);
 }
 
 static void summarise(const job *j, const runner *r)
@@ -612,9 +883,11 @@ static void summarise(const job *j, const runner *r)
     progress_clear();
     fprintf(stderr, "%s: %dx%d in %.2f s,", j->image, j->picture.width, j->picture.height,
             j->network);
-    for (int i = 0; i < j->present && i < 4; i++)
-        fprintf(stderr, " %s %.0f%%", swin_class_name(r->model, j->shares[i].id),
-                100 * part_of(&j->shares[i], &j->picture));
+    for (int i = 0; i < j->present && i < 4; i++) {
+        const share *s = &j->shares[i];
+        double part = r->model->config.head == CLASSIFIER ? s->score : part_of(s, &j->picture);
+        fprintf(stderr, " %s %.0f%%", swin_class_name(r->model, s->id), 100 * part);
+    }
     fputc('\n', stderr);
 }
 
@@ -635,6 +908,7 @@ static int segment_all(const options *o, runner *r, const char *model_path)
             status = IMAGE_FAILED;
         } else {
             if (o->json) write_json(json, &j, r, model_path);
+            else if (r->model->config.head == CLASSIFIER) print_top(&j, r);
             if (talk) summarise(&j, r);
         }
         free(j.picture.rgb);
@@ -657,7 +931,7 @@ static swin_status measure_reference(runner *r, swin_reference *reference, swin_
     r->desc.outputs = SWIN_CLASSES | SWIN_LOGITS;
     if (!rgb) snprintf(error->text, sizeof error->text, "no memory for the generated picture");
     else swin_reference_picture(rgb, w, h, reference->seed);
-    swin_status status = rgb ? run(r, rgb, w, h, error) : SWIN_MEMORY;
+    swin_status status = rgb ? run_once(r, rgb, w, h, error) : SWIN_MEMORY;
     free(rgb);
     if (status) return status;
 
@@ -682,7 +956,8 @@ static int self_test(const options *o, runner *r, const char *model_path)
     if (!expected.present)
         return fail(MODEL, model_path, "holds no reference to test against (--record stores one)");
     for (int cpu = CPU_COUNT - 1; cpu > SWIN_CPU_BEST; cpu--) {
-        if (o->cpu ? o->cpu != (swin_cpu)cpu : !swin_cpu_available((swin_cpu)cpu)) continue;
+        if (o->desc.cpu ? o->desc.cpu != (swin_cpu)cpu : !swin_cpu_available((swin_cpu)cpu))
+            continue;
         swin_reference found = expected;
         swin_error error;
         r->desc.cpu = (swin_cpu)cpu;
@@ -708,6 +983,35 @@ static int record(runner *r, const char *model_path, file_bytes *blob)
     return why ? fail(MODEL, model_path, strerror(why)) : DONE;
 }
 
+/* What the options ask of the model. */
+static int ask(options *o, runner *r, const char *model_path)
+{
+    const swin_config *g = &r->model->config;
+    swin_desc *d = &r->desc;
+    if (g->head == CLASSIFIER) {
+        if (o->self_test || o->record || o->kinds[MASK] || o->kinds[IDS] || o->kinds[CONFIDENCE] ||
+            o->kinds[ATTENTION] || o->flip || o->scale_count || o->out)
+            return fail(MODEL, model_path, "is a classifier: it takes pictures, and tells their "
+                        "classes as text or --json");
+        o->kinds[OVERLAY] = 0;
+        d->outputs = SWIN_SCORES;
+        return DONE;
+    }
+    d->outputs = SWIN_CLASSES;
+    d->threshold = (float)o->threshold;
+    if (o->kinds[CONFIDENCE]) d->outputs |= SWIN_CONFIDENCE_F32;
+    if (o->kinds[ATTENTION]) {
+        int stage = o->attend_stage;
+        for (int i = 0; o->attend_stage < 0 && i < (int)g->stages; i++)
+            if (g->tokens && g->depth[i] > 1) stage = i;
+        d->outputs |= SWIN_ATTENTION;
+        d->attend_x = o->attend_x;
+        d->attend_y = o->attend_y;
+        d->attend_stage = stage;
+    }
+    return DONE;
+}
+
 int main(int argc, char **argv)
 {
     options o = {0};
@@ -728,14 +1032,18 @@ int main(int argc, char **argv)
     pool_start(&workers, o.threads);
     runner r = {0};
     r.model = &model;
-    r.longest = o.size;
-    r.desc.cpu = o.cpu;
+    r.options = &o;
+    r.desc = o.desc;
+    r.scale = 1;
     pool_serve(&workers, &r.desc);
+    if ((status = ask(&o, &r, model_path)) != DONE) return status;
     if (o.self_test) status = self_test(&o, &r, model_path);
     else if (o.record) status = record(&r, model_path, &blob);
     else if ((status = check_outputs(&o)) < 0) status = segment_all(&o, &r, model_path);
     pool_stop(&workers);
     free(r.memory);
+    free(r.votes);
+    free(r.decided);
     free(model_path);
     file_free(&blob);
     return status;

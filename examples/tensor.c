@@ -6,7 +6,7 @@
 
 static const char usage[] =
     "usage: tensor MODEL.swin IN.npy PREFIX [--threads N] [--cpu scalar|avx2|avx512|neon]\n"
-    "              [--crop HxW [--stride HxW] | --whole]\n"
+    "              [--crop HxW [--stride HxW] | --whole] [--attend X,Y,STAGE]\n"
     "\n"
     "IN.npy is the network's input: float32 [3,H,W], already normalised. Writes\n"
     "  PREFIX.logits.npy        float32 [classes,h,w], as the head gives them\n"
@@ -14,6 +14,7 @@ static const char usage[] =
     "  PREFIX.feature{0..3}.npy float32 [C,h,w], the output of each stage as a head reads it\n"
     "  PREFIX.norm.npy          float32 [C,h,w], after the final norm\n"
     "  PREFIX.scores.npy        float32 [classes], a classifier's logits\n"
+    "  PREFIX.attention.npy     float32 [1,h,w], where the global tokens let pixel X,Y look\n"
     "as far as the model has them. --crop slides a window over the input (or the model's own\n"
     "does): then the logits are averages at the input's size, and there are no features.\n"
     "--whole does not, whatever the model says.\n"
@@ -87,6 +88,7 @@ static int save_results(const char *prefix, const swin_context *c, int stages)
     int status = save_tensor(prefix, "logits", swin_logits(c));
     if (!status) status = save_classes(prefix, swin_classes(c));
     if (!status) status = save_scores(prefix, swin_scores(c));
+    if (!status) status = save_tensor(prefix, "attention", swin_attention(c));
     if (!status) status = save_tensor(prefix, "norm", swin_feature(c, stages));
     for (int i = 0; i < stages && !status; i++) {
         char name[24];
@@ -104,7 +106,7 @@ static int run(const swin_model *m, const npy *in, const char *in_path, const ch
     d.width = (int)in->shape[2];
     d.height = (int)in->shape[1];
     int slides = d.crop_height || (m->config.mode == SLIDING_WINDOW && !(d.flags & SWIN_WHOLE));
-    d.outputs = slides ? 0 : SWIN_FEATURES;
+    d.outputs |= slides ? 0 : SWIN_FEATURES;
     if (m->config.head == CLASSIFIER) d.outputs |= SWIN_SCORES;
     else if (m->config.classes) d.outputs |= SWIN_CLASSES | SWIN_LOGITS;
     size_t size = swin_workspace_size(m, &d, &error);
@@ -142,6 +144,10 @@ int main(int argc, char **argv)
             d.cpu = (swin_cpu)cpu;
         } else if (!strcmp(argv[i], "--whole")) {
             d.flags |= SWIN_WHOLE;
+        } else if (!strcmp(argv[i], "--attend") && i + 1 < argc) {
+            d.outputs |= SWIN_ATTENTION;
+            if (sscanf(argv[++i], "%d,%d,%d", &d.attend_x, &d.attend_y, &d.attend_stage) != 3)
+                return fail(USAGE, "--attend", "expected X,Y,STAGE");
         } else if (!strcmp(argv[i], "--crop") && i + 1 < argc) {
             if (!size_of(argv[++i], &d.crop_height, &d.crop_width))
                 return fail(USAGE, "--crop", "expected HxW");

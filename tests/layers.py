@@ -285,3 +285,45 @@ def test_models_are_the_originals(name):
         for output, x in got.items():
             expected = numpy.load(case / f"{output}-{number}.npy").astype(float)
             assert error(x[0].numpy(), expected) <= 4e-5, (output, source.name)
+
+
+@pytest.mark.parametrize("at", [(0, 0), (17, 9), (30, 25)])
+@pytest.mark.parametrize("depth", [2, 3])
+def test_attention_map(depth, at, make, tmp_path, monkeypatch):
+    """The product of the three attentions, from the weights that the model in PyTorch computes."""
+    calls = []
+
+    def recorded(q, k, v, bias=None):
+        scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+        weights = (scores if bias is None else scores + bias).softmax(-1)
+        calls.append(weights[0].mean(-3))               # over the heads
+        return weights @ v
+
+    monkeypatch.setattr(models.F, "scaled_dot_product_attention", recorded)
+    reference, converted = make(dict(GLAM, depths=[depth]), None, ())
+    image = torch.randn(1, 3, 26, 31)
+    with torch.no_grad():
+        reference(image.double())
+    mixed_from, mixed, last = calls[-3:]                # W-MSA, G-MSA, W-MSA
+
+    rows, columns, window, tokens = 7, 8, SMALL["window"], GLAM["tokens"]
+    pixels = torch.arange(rows * columns).reshape(1, rows, columns, 1)
+    pixels = torch.nn.functional.pad(pixels, (0, 0, 0, -columns % window, 0, -rows % window),
+                                     value=-1)
+
+    def windows(block):
+        shift = -(window // 2) * (block % 2)
+        return models.partition(pixels.roll((shift, shift), (1, 2)), window)[0, :, :, 0]
+
+    wanted = at[1] // 4 * columns + at[0] // 4
+    k, i = (windows(depth - 1) == wanted).nonzero()[0].tolist()
+    share = last[k, tokens + i, :tokens] @ mixed[k * tokens:(k + 1) * tokens]
+    looks = torch.einsum("kt,ktn->kn", share.reshape(-1, tokens), mixed_from[:, :tokens, tokens:])
+    expected = torch.zeros(rows * columns + 1).double()
+    expected[windows(depth - 2)] = looks                # -1, the padding, goes to the last one
+
+    numpy.save(tmp_path / "in.npy", image[0].numpy())
+    subprocess.run([ROOT / "build/tensor", converted, tmp_path / "in.npy", tmp_path / "out",
+                    "--attend", "%d,%d,0" % at], check=True, capture_output=True, timeout=600)
+    got = numpy.load(tmp_path / "out.attention.npy")
+    assert error(got, expected[:-1].reshape(1, rows, columns).numpy()) <= TOLERANCE
