@@ -31,19 +31,22 @@ A COMPLETE PROGRAM
    }
 
 WHAT IT COMPUTES
-   Swin Transformer V1 backbones, plain or with GLAM's global tokens, of any width, depth, window
-   and number of heads; UPerHead, FCNHead or no head (features only). Exactly what the authors'
-   code computes, to float32 rounding; what a file asks for and this version does not know is
-   refused by name. It does not train, use GPUs, run batches (take several contexts side by side
-   over one model) or other networks.
+   Swin Transformer V1 and V2 backbones of any width, depth, window and number of heads, V1 plain
+   or with GLAM's global tokens; UPerHead, PSPHead, FCNHead, semantic FPN, both Segformer heads,
+   Swin-Unet and GLAM-Swin-Unet with plain or cross-attention upsampling, the image classifier, or
+   no head (features only). Whole pictures, sliding windows, averages over sizes and flips. Exactly
+   what the authors' code computes, to float32 rounding, whichever library the weights are from;
+   what a file asks for and this version does not know is refused by name. It does not train, use
+   GPUs, run batches (take several contexts side by side over one model) or other networks.
 
 INPUT AND OUTPUT
    Pictures are 8-bit RGB, BGR, RGBA, BGRA or grey with a row stride, origin top left, any size
    from 1x1 to SWIN_MAX_SIDE; a negative stride reads from the bottom up. The model file knows
    how a picture is resized and normalised. Or give float planes that are normalised already
-   (SWIN_PLANES). The class map has one id a pixel, 0 ... classes-1, at the picture's size. Names
-   and colours are in the model file. Logits and features are views with strides,
-   [channels][height][width] through them.
+   (SWIN_PLANES). The class map has one id a pixel, 0 ... classes-1, at the picture's size, and
+   beside it, if you like, how sure that is (SWIN_CONFIDENCE; a threshold makes doubtful pixels
+   SWIN_IGNORE). Names and colours are in the model file. Logits, features, a classifier's scores
+   and the tokens' attention are views with strides, [channels][height][width] through them.
 
 MEMORY
    The core never allocates. Ask swin_workspace_size, give that many bytes to swin_init, and
@@ -4944,6 +4947,7 @@ static void swin__plan_sums(swin__plan *p, int classes)
                                              : swin__min(crops->input_h, crops->h + 1);
     p->sums = swin__alloc_map(p, ring, crops->input_w, classes);
     p->sums.h = crops->input_h;
+    p->ring = ring;
     if (!p->context) return;
     p->context->sums = p->sums.data;
     p->context->ring = ring;
@@ -4970,8 +4974,10 @@ static void swin__plan_labels(swin__plan *p, swin__map logits)
     int w = d->picture_width, h = d->picture_height, soft = swin__soft(d);
     int aligned = (int)p->config->align_corners;
     uint64_t room = (uint64_t)(logits.w + (soft ? SWIN__SOFT : 0)) * (uint64_t)logits.ld;
-    swin__axis rows = swin__axis_twice(p, logits.h, d->height, h, aligned, 0);
-    swin__axis cols = swin__axis_twice(p, logits.w, d->width, w, aligned, 0);
+    swin__axis rows = p->ring ? swin__axis_bilinear(p, d->height, h, 0, h, 0)
+                              : swin__axis_twice(p, logits.h, d->height, h, aligned, 0);
+    swin__axis cols = p->ring ? swin__axis_bilinear(p, d->width, w, 0, w, 0)
+                              : swin__axis_twice(p, logits.w, d->width, w, aligned, 0);
     swin__step *s = swin__add(p, "labels", -1, swin__labels, swin__divide_up(h, SWIN__BAND), room,
                               (double)w * h * logits.c * cols.taps / p->crops.rows);
     if (d->flags & SWIN_FLIP) swin__mirror(p, &cols);

@@ -347,6 +347,151 @@ static void test_direct(void)
     free(rgb);
 }
 
+/* --- ways to look ----------------------------------------------------------------------------- */
+
+static session start_as(const swin_model *m, swin_desc d)
+{
+    session s;
+    swin_error e;
+    s.size = swin_workspace_size(m, &d, &e);
+    s.memory = need(s.size);
+    if (!s.size || swin_init(&s.c, m, &d, s.memory, s.size, &e)) {
+        printf("%s\n", e.text);
+        exit(1);
+    }
+    return s;
+}
+
+/* Without the logits a sliding window keeps a ring of rows: the classes must not notice. */
+static void test_sliding_window(void)
+{
+    static const int sizes[][2] = {{24, 40}, {25, 41}, {90, 100}, {97, 31}, {13, 120}};
+    const swin_model *m = &models[PSP_HEAD];
+    int same = 1, smaller = 1, whole = 1;
+    for (int i = 0; i < 5; i++) {
+        const int h = sizes[i][0], w = sizes[i][1];
+        unsigned char *rgb = make_rgb(2 * w, h + 5);
+        const swin_image in = picture(rgb, 2 * w, h + 5);
+        swin_desc d = desc_of(w, h);
+        d.picture_width = 2 * w;
+        d.picture_height = h + 5;
+        d.outputs = SWIN_CLASSES;
+        const session ring = start_as(m, d);
+        d.outputs |= SWIN_LOGITS;
+        const session all = start_as(m, d);
+        d.flags = SWIN_WHOLE;
+        const session once = start_as(m, d);
+        same &= !swin_run(ring.c, &in) && !swin_run(all.c, &in) && !swin_run(once.c, &in);
+        same &= !memcmp(swin_classes(ring.c).data, swin_classes(all.c).data,
+                        (size_t)(2 * w * (h + 5)));
+        smaller &= ring.size < all.size || h <= 25;
+        whole &= swin_logits(once.c).height == (h + 3) / 4 / 2 + (h + 3) / 4 % 2
+                 && (swin_logits(all.c).height == h || (h <= 24 && w <= 40));
+        free(ring.memory);
+        free(all.memory);
+        free(once.memory);
+        free(rgb);
+    }
+    report("a sliding window over a ring of rows", same && smaller);
+    report("the whole picture where it is asked for", whole);
+}
+
+static void test_flip(void)
+{
+    enum { W = 60, H = 44 };
+    const swin_model *m = &models[WIDE_UPER];
+    unsigned char *rgb = make_rgb(W, H), *mirrored = (unsigned char *)need(3 * W * H);
+    for (int i = 0; i < W * H; i++)
+        memcpy(mirrored + 3 * i, rgb + 3 * (i / W * W + W - 1 - i % W), 3);
+    const swin_image in = picture(rgb, W, H), in2 = picture(mirrored, W, H);
+    swin_desc d = desc_of(W, H);
+    const session plain = start_as(m, d);
+    d.flags = SWIN_FLIP;
+    const session flipped = start_as(m, d);
+    int ok = swin_run(plain.c, &in2) == SWIN_OK && swin_run(flipped.c, &in) == SWIN_OK;
+    const uint16_t *a = (const uint16_t *)swin_classes(plain.c).data,
+                   *b = (const uint16_t *)swin_classes(flipped.c).data;
+    for (int i = 0; i < W * H; i++) ok &= a[i / W * W + W - 1 - i % W] == b[i];
+    report("a flipped picture's classes are turned back", ok);
+    free(plain.memory);
+    free(flipped.memory);
+    free(rgb);
+    free(mirrored);
+}
+
+/* Confidence, floats and votes against each other; classes do not change with them. */
+static void test_confidence(void)
+{
+    enum { W = 37, H = 29 };
+    static const float LIMIT = 0.3f;
+    const swin_model *m = &models[GLAM_UPER];
+    const int classes = (int)m->config.classes;
+    unsigned char *rgb = make_rgb(W, H);
+    float *votes = (float *)need((size_t)(W * H * classes) * sizeof *votes);
+    uint8_t decided[W * H];
+    const swin_image in = picture(rgb, W, H);
+    swin_desc d = desc_of(W, H);
+    memset(votes, 0, (size_t)(W * H * classes) * sizeof *votes);
+    d.outputs = SWIN_CLASSES;
+    const session plain = start_as(m, d);
+    d.outputs = SWIN_CLASSES | SWIN_CONFIDENCE_F32;
+    d.votes = votes;
+    const session floats = start_as(m, d);
+    d.outputs = SWIN_CONFIDENCE;
+    d.votes = NULL;
+    d.threshold = LIMIT;
+    const session bytes = start_as(m, d);
+    int ok = !swin_run(plain.c, &in) && !swin_run(floats.c, &in) && !swin_run(floats.c, &in)
+             && !swin_run(bytes.c, &in), doubtful = 0;
+    const uint8_t *ids = (const uint8_t *)swin_classes(plain.c).data,
+                  *kept = (const uint8_t *)swin_classes(bytes.c).data,
+                  *sure = (const uint8_t *)swin_confidence(bytes.c).data;
+    const float *exact = (const float *)swin_confidence(floats.c).data;
+    ok &= swin_confidence(floats.c).bytes == 4 && swin_confidence(bytes.c).bytes == 1;
+    swin_decide(votes, W * H, classes, 2, LIMIT, decided);
+    for (int i = 0; i < W * H; i++) {
+        float sum = 0;
+        for (int k = 0; k < classes; k++) sum += votes[i * classes + k];
+        ok &= fabsf(sum - 2) < 1e-5f && votes[i * classes + ids[i]] == 2 * exact[i];
+        ok &= sure[i] == (uint8_t)(exact[i] * 255 + 0.5f);
+        ok &= kept[i] == (exact[i] < LIMIT ? SWIN_IGNORE : ids[i]) && decided[i] == kept[i];
+        doubtful += exact[i] < LIMIT;
+    }
+    report("confidence, threshold and votes", ok && doubtful > 0 && doubtful < W * H);
+    free(plain.memory);
+    free(floats.memory);
+    free(bytes.memory);
+    free(votes);
+    free(rgb);
+}
+
+/* A centre crop is the picture's middle, resized; another rule for the same pixels must agree. */
+static void test_centre_crop(void)
+{
+    swin_model m = models[SWIN_V2];
+    unsigned char *rgb = make_rgb(60, 40);
+    const swin_image in = picture(rgb, 60, 40);
+    swin_image middle = picture(rgb + 3 * (60 * 4 + 14), 32, 32);
+    swin_desc d;
+    memset(&d, 0, sizeof d);
+    m.config.mode = 2;
+    m.config.resize_rule = 3;
+    m.config.resize_a = 40;
+    m.config.crop_h = m.config.crop_w = 32;
+    middle.stride = 3 * 60;
+    d.picture_width = 60;
+    d.picture_height = 40;
+    const session crop = start_as(&m, d), part = start_as(&models[SWIN_V2], desc_of(32, 32));
+    int ok = !swin_run(crop.c, &in) && !swin_run(part.c, &middle);
+    const swin_tensor a = swin_scores(crop.c), b = swin_scores(part.c);
+    ok &= a.channels == (int)m.config.classes
+          && largest_difference(a, b) == 0 && fabsf(element(a, 0, 0, 0)) > 0;
+    report("a centre crop", ok);
+    free(crop.memory);
+    free(part.memory);
+    free(rgb);
+}
+
 /* --- memory ----------------------------------------------------------------------------------- */
 
 /* Any address will do, not a byte around the workspace changes, and one byte less is refused. */
@@ -916,6 +1061,10 @@ int main(int argc, char **argv)
     test_planes();
     test_resizing();
     test_direct();
+    test_sliding_window();
+    test_flip();
+    test_confidence();
+    test_centre_crop();
     test_cancel();
     test_two_contexts();
     test_again();

@@ -584,3 +584,95 @@ def test_tensor_exit_codes(model, array, tmp_path):
         r = run(TENSOR, *arguments)
         assert r.returncode == 2 and r.stderr.startswith(b"usage: tensor")
     assert names(tmp_path) == ["in.npy"]
+
+
+# Ways to run a network ----------------------------------------------------------------------------
+
+def softmax_of(model, image, tmp_path, *options):
+    """float64 softmax [classes,H,W] of an RGB picture as build/tensor's logits give it."""
+    planes = ((image.astype(numpy.float32) - MEAN) / STD).transpose(2, 0, 1)
+    numpy.save(tmp_path / "t.npy", planes)
+    assert run(TENSOR, model, tmp_path / "t.npy", tmp_path / "t", *options).returncode == 0
+    logits = torch.from_numpy(numpy.load(tmp_path / "t.logits.npy"))[None].double()
+    logits = torch.nn.functional.interpolate(logits, image.shape[:2], mode="bilinear")
+    return logits.softmax(1)[0].numpy()
+
+
+def test_confidence_and_threshold(segment, model, picture, tmp_path):
+    r = segment("--confidence", "--ids", "--threshold=0.4", "-o", tmp_path / "o/", picture)
+    assert r.returncode == 0, r.stderr
+    softmax = softmax_of(model, load(picture), tmp_path)
+    sure, ids = softmax.max(0), softmax.argmax(0)
+    assert abs(load(tmp_path / "o/street.confidence.png") - 255 * sure).max() <= 0.501
+    got, doubt = load(tmp_path / "o/street.ids.png"), sure < 0.4
+    clear = (abs(sure - 0.4) > 1e-4) & (numpy.sort(softmax, 0)[-2] < sure - 1e-4)
+    assert doubt.any() and not doubt.all()
+    assert (got == numpy.where(doubt, 255, ids))[clear].all()
+
+
+def test_flip_and_scales_average_softmaxes(segment, model, picture, tmp_path):
+    image = load(picture)
+    r = segment("--confidence", "--ids", "--flip", "-o", tmp_path / "o/", picture)
+    assert r.returncode == 0, r.stderr
+    mean = (softmax_of(model, image, tmp_path)
+            + softmax_of(model, image[:, ::-1], tmp_path)[:, :, ::-1]) / 2
+    assert abs(load(tmp_path / "o/street.confidence.png") - 255 * mean.max(0)).max() <= 0.501
+    clear = numpy.sort(mean, 0)[-2] < mean.max(0) - 1e-4
+    assert (load(tmp_path / "o/street.ids.png") == mean.argmax(0))[clear].all()
+
+    maps = {}
+    for scales in ("1", "1,1", "0.5", "1,0.5"):
+        r = segment("--confidence", "-o", tmp_path / "s.png", "--scales", scales, picture)
+        assert r.returncode == 0, r.stderr
+        maps[scales] = load(tmp_path / "s.png").astype(int)
+    assert (maps["1"] == maps["1,1"]).all() and (maps["1"] != maps["0.5"]).any()
+    assert (maps["1,0.5"] <= (maps["1"] + maps["0.5"]) / 2 + 1).all()
+
+
+def test_sliding_window_of_a_picture(segment, model, ids_of, picture, tmp_path):
+    softmax_of(model, load(picture), tmp_path, "--crop", "24x32", "--stride", "20x16")
+    expected = numpy.load(tmp_path / "t.logits.npy").argmax(0)
+    got = ids_of(picture, "--slide=24x32", "--stride=20x16")
+    assert (got == expected).mean() > 0.999 and (got != ids_of(picture)).any()
+    assert (ids_of(picture, "--slide=24x32", "--whole") == ids_of(picture)).all()
+    assert (ids_of(picture, "--slide=44x60") == ids_of(picture)).all()
+
+
+def test_attention_picture(segment, picture, tmp_path):
+    pictures = []
+    for at in ("0,0", "59,43"):
+        r = segment("--attend", at, "--attend-stage=0", "-o", tmp_path / "a.png", picture)
+        assert r.returncode == 0, r.stderr
+        pictures.append(load(tmp_path / "a.png"))
+        x, y = map(int, at.split(","))
+        assert pictures[-1].shape == (44, 60, 3) and (pictures[-1][y, x] == 255).all()
+    glow = pictures[0].astype(int) - (0.3 * load(picture)).astype(int)
+    assert (glow[..., 0] > 50).any() and (glow[10:, 10:, 0] < 5).any()      # the cross lies outside
+    refused(segment("--attend=60,0", "--attend-stage=0", picture), 1, "attention", "pixel")
+    refused(segment("--attend=0,0", "--attend-stage=1", picture), 1, "stage")
+
+
+def test_classifier(convert, picture, tmp_path):
+    model = convert("fam-tv-swin-cls")
+    r = run(SEGMENT, "-m", model, "--json", "--top=6", picture)
+    classes = json.loads(r.stdout)["classes"]
+    scores = [c["score"] for c in classes]
+    assert len(classes) == 6 and scores == sorted(scores, reverse=True)
+    assert abs(sum(scores) - 1) < 1e-4 and {c["id"] for c in classes} == set(range(6))
+    r = run(SEGMENT, "-m", model, "--top", "2", picture)
+    lines = r.stdout.decode().splitlines()
+    assert len(lines) == 2 and classes[0]["name"] in lines[0] and classes[1]["name"] in lines[1]
+    assert names(picture.parent) == ["street.png"]
+    for option in ("--mask", "--ids", "--flip", "--record", "--self-test"):
+        arguments = [option] if option in ("--record", "--self-test") else [option, picture]
+        refused(run(SEGMENT, "-m", model, *arguments), 3, "classifier")
+
+
+@pytest.mark.parametrize("arguments, word", [
+    (["--threshold=2"], "from 0 to 1"), (["--slide=24"], "--slide"), (["--slide=0x5"], "--slide"),
+    (["--stride=5x5"], "--slide"), (["--scales=1,,2"], "factors"), (["--scales=0"], "factors"),
+    (["--attend=5"], "240,180"), (["--attend=1,2x"], "240,180"), (["--attend-stage=4"], "stage"),
+    (["--attend=1,1", "--flip"], "--flip"), (["--top=0"], "number")])
+def test_mistaken_ways(segment, picture, arguments, word):
+    refused(segment(*arguments, picture), 2, word)
+    assert names(picture.parent) == ["street.png"]

@@ -218,6 +218,32 @@ static int softmax_case(int rows, int keys, int regions)
     return ok;
 }
 
+/* Rows of every length become `scale` long; a row of zeros, or one too short to tell, stays. */
+static int unit_case(int rows, int w16)
+{
+    const size_t ld = (size_t)w16 + 16, size = (size_t)rows * ld;
+    float *x = room(size), *y;
+    const float scale = 7.5f;
+    int ok = 1;
+    for (int i = 0; i < rows; i++)
+        for (int c = 0; c < w16; c++) x[(size_t)i * ld + (size_t)c] *= i % 3 == 1 ? 0 : 1e3f / (1 + i);
+    y = copy(x, size);
+    pass->unit(x, ld, rows, w16, scale);
+    for (int i = 0; i < rows; i++) {
+        double length = 0;
+        for (int c = 0; c < w16; c++) length += pow(y[(size_t)i * ld + (size_t)c], 2);
+        for (int c = 0; c < (int)ld; c++) {
+            const double v = y[(size_t)i * ld + (size_t)c];
+            const double unit = c < w16 ? v * scale / fmax(sqrt(length), 1e-12) : v;
+            ok &= near(x[(size_t)i * ld + (size_t)c], unit, 1e-6 * scale);
+        }
+    }
+    spec->unit(y, ld, rows, w16, scale);
+    ok &= same(x, y, size);
+    free(x), free(y);
+    return ok;
+}
+
 /* Keys in three blocks must give what one softmax over all gives. */
 static int online_case(int rows, int n16, int w16)
 {
@@ -269,6 +295,9 @@ static void test_rows(void)
     ok = 1;
     for (int keys = 16; keys <= 64; keys++) ok &= softmax_case(keys, keys, 1);
     report("softmax with regions", ok);
+    ok = 1;
+    for (int w16 = 16; w16 <= 96; w16 += 16) ok &= unit_case(w16 / 16, w16);
+    report("unit vectors", ok);
     ok = 1;
     for (int rows = 1; rows < 12; rows++) ok &= online_case(rows, 16 + 16 * (rows % 5), 16 * (1 + rows % 3));
     for (int i = 0; i < 20; i++) ok &= stream_case();
