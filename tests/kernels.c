@@ -226,7 +226,7 @@ static int unit_case(int rows, int w16)
     const float scale = 7.5f;
     int ok = 1;
     for (int i = 0; i < rows; i++)
-        for (int c = 0; c < w16; c++) x[(size_t)i * ld + (size_t)c] *= i % 3 == 1 ? 0 : 1e3f / (1 + i);
+        for (int c = 0; c < w16; c++) x[(size_t)i * ld + (size_t)c] *= i % 3 == 1 ? 0 : 1e3f / (float)(1 + i);
     y = copy(x, size);
     pass->unit(x, ld, rows, w16, scale);
     for (int i = 0; i < rows; i++) {
