@@ -6,6 +6,7 @@ the buffers BLOCK.mask, BLOCK.attn.index and BLOCK.attn.coordinates.
 """
 
 import re
+from functools import lru_cache
 
 from ..canonical import Refused
 
@@ -14,6 +15,7 @@ def renamer(rules):
     """A function from canonical names to a family's: every rule (pattern, replacement) in turn."""
     compiled = [(re.compile(pattern), replacement) for pattern, replacement in rules]
 
+    @lru_cache(maxsize=1 << 14)
     def rename(name):
         for pattern, replacement in compiled:
             name = pattern.sub(replacement, name)
