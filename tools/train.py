@@ -94,6 +94,10 @@ def augment(image, label, rng, crop, scale, options):
 
     if rng.random() < 0.5:
         image, label = (x.transpose(Image.FLIP_LEFT_RIGHT) for x in (image, label))
+    if options.get("turn") and crop[0] == crop[1]:      # seen from above nothing is upright
+        turned = rng.choice([None, Image.ROTATE_90, Image.ROTATE_180, Image.ROTATE_270])
+        if turned is not None:
+            image, label = (x.transpose(turned) for x in (image, label))
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         image = enhance(image).enhance(rng.uniform(1 - options["colour"], 1 + options["colour"]))
     return image, label
