@@ -3,7 +3,6 @@
 import ast
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -714,26 +713,51 @@ def test_a_damaged_blob_in_info(tmp_path, small_file, capsys):
     assert "checksum" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("case", sorted(p.parent.name for p in GOLDEN.glob("seg-*-*/case.json")
-                                        if re.search("upernet|fcn", p.parent.name)))
+MADE = {                            # family cases: windows, shifts
+    "fam-hf-swinv2-cls": ([(4, 4), (4, 4), (4, 4), (2, 2)], [(2, 2), (2, 2), (0, 0), (0, 0)]),
+    "fam-ms-swinv2-cls": ([(8, 8), (8, 8), (4, 4)], [(4, 4), (0, 0), (0, 0)]),
+    "fam-timm-swin-features": ([(6, 6), (6, 6), (3, 5)], [(3, 3), (0, 3), (0, 0)]),
+    "fam-tv-swin-cls": ([(4, 4)] * 4, [(2, 2)] * 4),
+    "seg-swin-unet": ([(4, 4), (4, 4), (4, 4), (2, 2)], [(2, 2), (2, 2), (0, 0), (0, 0)])}
+HEADS = {"UPerHead": canonical.UPERHEAD, "FCNHead": canonical.FCNHEAD,
+         "PSPHead": canonical.PSPHEAD, "FPNHead": canonical.FPNHEAD,
+         "SegformerHead": canonical.SEGFORMER, "(inside)": canonical.UNET_HEAD,
+         "SwinUNetDV2": canonical.UNET_HEAD}
+
+
+@pytest.mark.parametrize("case", sorted(p.parent.name for p in GOLDEN.glob("*/case.json")))
 def test_golden_cases_are_described_as_they_were_made(case, convert):
-    config = json.loads((GOLDEN / case / "case.json").read_text())["config"]
+    config = json.loads((GOLDEN / case / "case.json").read_text()).get("config", {})
     d = blob.read(convert(case)).description
-    heads = {"UPerHead": canonical.UPERHEAD, "FCNHead": canonical.FCNHEAD}
-    assert d["width"] == config["embed_dim"] and d["depth"] == config["depths"]
-    assert d["heads"] == config["num_heads"] and d["window_h"] == [config["window"]] * 4
-    assert d["hidden"] == [int(config["mlp_ratio"] * (d["width"] << i)) for i in range(4)]
-    assert d["head"] == heads[config["head"]] and d["head_channels"] == config["head_channels"]
-    assert d["classes"] == config["classes"] and d["tokens"] == config.get("tokens", 0)
-    assert d["align_corners"] == config["align_corners"]
-    assert bool(d["flags"] & canonical.QKV_BIAS) == config["qkv_bias"]
-    assert bool(d["flags"] & canonical.PATCH_NORM) == config["patch_norm"]
-    assert bool(d["flags"] & canonical.POSITION) == config["ape"]
-    if config["head"] == "UPerHead":
-        assert d["pool_scale"][:d["pool_count"]] == config["pool_scales"]
+    stages = d["stages"]
+    if case in MADE:
+        windows, shifts = MADE[case]
     else:
+        windows, shifts = ([(n, n)] * stages for n in (config["window"], config["window"] // 2))
+    for name, pairs in (("window", windows), ("shift", shifts)):
+        assert list(zip(d[name + "_h"], d[name + "_w"]))[:stages] == pairs
+    for key, word in (("embed_dim", d["width"]), ("depths", d["depth"][:stages]),
+                      ("num_heads", d["heads"][:stages]), ("head_channels", d["head_channels"]),
+                      ("classes", d["classes"]), ("num_classes", d["classes"]),
+                      ("tokens", d["tokens"]), ("align_corners", bool(d["align_corners"])),
+                      ("qkv_bias", bool(d["flags"] & canonical.QKV_BIAS)),
+                      ("patch_norm", bool(d["flags"] & canonical.PATCH_NORM)),
+                      ("ape", bool(d["flags"] & canonical.POSITION))):
+        if key != "head_channels" or d["head"] != canonical.UNET_HEAD:
+            assert config.get(key, word) == word, key
+    if "mlp_ratio" in config:
+        assert d["hidden"] == [int(config["mlp_ratio"] * (d["width"] << i))
+                               for i in range(stages)] + [0] * (4 - stages)
+    if "head" in config:
+        assert d["head"] == HEADS[config["head"]]
+    if d["head"] in (canonical.UPERHEAD, canonical.PSPHEAD):
+        assert d["pool_scale"][:d["pool_count"]] == config["pool_scales"]
+    if "in_index" in config:
         assert canonical.head_features(d) == [config["in_index"]]
+    if d["head"] == canonical.FCNHEAD:
         assert (d["convs"], d["conv_kernel"]) == (config["num_convs"], config["kernel_size"])
+    if d["head"] == canonical.FPNHEAD:
+        assert d["neck_channels"] == config["neck_channels"] and d["neck_convs"] == [1, 1, 2, 3]
 
 
 def test_the_tool_is_python_3_9():

@@ -68,6 +68,7 @@ def apply(model, options):
             raise Refused(f"{len(found)} {what}, but the model has {K} classes "
                           "(--classes and --palette say otherwise)")
     if K and not names:
-        model.remarks.append("nothing tells the classes' names (--classes or --palette does)")
+        model.remarks.append("nothing tells the classes' names (--classes or --palette does"
+                             + ", perhaps --classes imagenet1k" * (K == 1000) + ")")
     model.class_names = names or [f"class {k}" for k in range(K)]
     model.class_colors = colors or made_up_colors(K)

@@ -15,9 +15,8 @@ FILTERS = {2: BILINEAR_ANTIALIASED, 3: BICUBIC_ANTIALIASED}            # by PIL'
 DROPPED = (
     ("auxiliary_head.*", "serves training only"),
     ("*embeddings.mask_token", "serves training only"),
-    ("decoder.*", "serves training only"),
+    ("decoder.0.*", "serves training only"),
     ("*hidden_states_norms.stem.*", "the stem is no feature here"),
-    ("pooler.*", "has no weights of use"),
 )
 
 COMMON = (

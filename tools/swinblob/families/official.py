@@ -8,15 +8,10 @@ from ..canonical import FINAL_NORM
 
 FAMILY = "Swin of the official code"
 
-DROPPED = (
-    MASKS, COORDINATES,
-    ("encoder.mask_token", "serves training only"),
-    ("decoder.*", "serves training only"),
-    ("encoder_k.*", "serves training only"),
-    ("projector*", "serves training only"),
-    ("predictor.*", "serves training only"),
-    ("queue*", "serves training only"),
-)
+DROPPED = (MASKS, COORDINATES)
+PRETRAINING = tuple((what, "serves training only") for what in (
+    "encoder.mask_token", "decoder.*", "encoder_k.*", "projector.*", "projector_k.*",
+    "predictor.*", "queue1", "queue2", "queue_ptr"))
 
 
 def recognise(names):
@@ -52,4 +47,4 @@ def read(checkpoint, options):
         swin_v2.describe_stored(reader)
     height, width = d["input_h"], d["input_w"]
     pictures.crop_centre(d, 256 * max(height, width) // 224, (height, width))
-    return reader.finish(DROPPED)
+    return reader.finish(DROPPED + PRETRAINING * (prefix == "encoder."))

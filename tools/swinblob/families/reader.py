@@ -112,13 +112,11 @@ class Reader:
 
     def describe_classifier(self):
         """Describes the linear layer after the last stage's mean, if there is one."""
-        if not self.has("head.classify.weight"):
-            return False
-        classes, _ = self.shape("head.classify.weight", 2)
-        self.d.update(head=CLASSIFIER, classes=classes,
-                      head_inputs=1 << self.d["stages"] - 1)
-        self.d["ignore_label"] = 255 if classes <= 255 else 0xFFFF
-        return True
+        if self.has("head.classify.weight"):
+            classes, _ = self.shape("head.classify.weight", 2)
+            self.d.update(head=CLASSIFIER, classes=classes,
+                          head_inputs=1 << self.d["stages"] - 1,
+                          ignore_label=255 if classes <= 255 else 0xFFFF)
 
     def take_fixed_position(self, grid=None):
         """The absolute position embedding [1, rows * columns, E], which fits one grid only."""
@@ -209,8 +207,8 @@ class Reader:
         self.model.dropped += self.source.dropped
         for option in ("image_size", "window", "pretrained_windows", "rules"):
             if getattr(self.options, option) is not None and option not in self.heard:
-                self.model.remarks.append(f"--{option.replace('_', '-')} has no effect: the "
-                                          "checkpoint tells it")
+                flag = self.options.rules if option == "rules" else option.replace("_", "-")
+                self.model.remarks.append(f"--{flag} has no effect on this model")
         return self.model
 
 
