@@ -690,6 +690,10 @@ def test_modes():
     d = convert_case("official", "--mode", "whole").description
     assert (d["mode"], d["crop_h"]) == (0, 0)
     assert convert_case("official", "--size", "48").description["mode"] == 0
+    for case, wanted in (("official", canonical.BICUBIC_ANTIALIASED),
+                         ("hucao", canonical.BICUBIC_ANTIALIASED),
+                         ("psp", canonical.BILINEAR_ANTIALIASED)):
+        assert convert_case(case, "--antialias").description["resize_filter"] == wanted
     for message, case, arguments in (
             ("wants --crop", "psp", ("--mode", "slide")),
             ("no meaning in mode whole", "psp", ("--crop", "9x9")),

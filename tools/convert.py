@@ -159,7 +159,7 @@ def apply_preprocessing(d, options):
     if options.size:
         d.update(resize_rule=canonical.LONGEST_SIDE, resize_a=options.size, resize_b=0)
     if options.antialias:
-        d["resize_filter"] = canonical.BILINEAR_ANTIALIASED
+        d["resize_filter"] |= 1         # each filter's antialiased kind follows it
     apply_mode(d, options)
 
 
