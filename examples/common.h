@@ -214,13 +214,45 @@ typedef pthread_cond_t pool_signal;
 #define POOL_EXIT           NULL
 #endif
 
-/* Sleeping workers take task indices under one lock; whoever calls pool_run works too. */
+/* Waiting: some turns of a loop first, as the next step of a network follows within microseconds
+   and waking a sleeper takes longer, then asleep. */
+enum { POOL_TURNS = 2000 };
+
+static inline void pool_watch(const int *flag, int value)   /* returns when *flag is another */
+{
+    for (int i = 0; i < POOL_TURNS; i++) {
+#if defined(__GNUC__) || defined(__clang__)
+        if (__atomic_load_n(flag, __ATOMIC_RELAXED) != value) return;
+#if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+#elif defined(__aarch64__)
+        __asm__ volatile("yield");
+#endif
+#else
+        if (*(const volatile int *)flag != value) return;
+#endif
+    }
+}
+
+static inline void pool_set(int *flag, int value)           /* with the lock held */
+{
+#if defined(__GNUC__) || defined(__clang__)
+    __atomic_store_n(flag, value, __ATOMIC_RELAXED);
+#else
+    *(volatile int *)flag = value;
+#endif
+}
+
+/* Workers take task indices under one lock; whoever calls pool_run works too. */
 typedef struct pool {
     pool_lock lock;
     pool_signal work, done;
     swin_task task;
     void *arg;
-    int next, count, unfinished, quit;
+    int next, count, quit;
+    int rounds;                 /* calls of pool_run so far, modulo 2^30 */
+    int busy;                   /* are tasks of this round unfinished? */
+    int unfinished;
     int workers;                /* threads besides the caller */
     pool_thread *threads;
 } pool;
@@ -244,7 +276,10 @@ static inline void pool_take_tasks(pool *p)         /* called with the lock held
         POOL_UNLOCK(&p->lock);
         p->task(p->arg, index);
         POOL_LOCK(&p->lock);
-        if (!--p->unfinished) POOL_WAKE(&p->done);
+        if (!--p->unfinished) {
+            pool_set(&p->busy, 0);
+            POOL_WAKE(&p->done);
+        }
     }
 }
 
@@ -254,7 +289,11 @@ POOL_ENTRY pool_worker(void *user)
     POOL_LOCK(&p->lock);
     while (!p->quit) {
         pool_take_tasks(p);
-        if (!p->quit) POOL_WAIT(&p->work, &p->lock);
+        int seen = p->rounds;
+        POOL_UNLOCK(&p->lock);
+        pool_watch(&p->rounds, seen);
+        POOL_LOCK(&p->lock);
+        while (!p->quit && p->rounds == seen) POOL_WAIT(&p->work, &p->lock);
     }
     POOL_UNLOCK(&p->lock);
     return POOL_EXIT;
@@ -268,9 +307,16 @@ static inline void pool_run(void *user, swin_task task, void *arg, int count)
     p->arg = arg;
     p->next = 0;
     p->count = p->unfinished = count;
+    pool_set(&p->busy, count > 0);
+    pool_set(&p->rounds, (p->rounds + 1) & 0x3fffffff);
     if (count > 1) POOL_WAKE(&p->work);
     pool_take_tasks(p);
-    while (p->unfinished) POOL_WAIT(&p->done, &p->lock);
+    if (p->unfinished) {
+        POOL_UNLOCK(&p->lock);
+        pool_watch(&p->busy, 1);
+        POOL_LOCK(&p->lock);
+        while (p->unfinished) POOL_WAIT(&p->done, &p->lock);
+    }
     POOL_UNLOCK(&p->lock);
 }
 

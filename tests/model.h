@@ -196,7 +196,7 @@ static void level_up(maker *k, int i)
 /* name0, name1, ...: count layers of `inputs` columns, or of inputs[l] * area. */
 static void row(maker *k, const char *name, int count, int outputs, const int *inputs, int area)
 {
-    char full[32];
+    char full[64];
     for (int l = 0; l < count; l++) {
         snprintf(full, sizeof full, "%s%d", name, l);
         linear(k, full, outputs, inputs[l] * area, 1);
