@@ -322,7 +322,8 @@ typedef struct swin_desc {
     void *user;                 /* handed to parallel_for */
     swin_cpu cpu;
     unsigned flags;             /* SWIN_DIRECT | ... */
-    size_t memory_limit;        /* bytes of workspace at most, 0: no limit */
+    size_t memory_limit;        /* bytes of workspace at most, 0: no limit; near it fewer tasks are
+                                   taken than asked for, and smaller pieces of convolutions */
     int crop_width, crop_height;        /* sliding window: logits of overlapping crops of the input */
     int stride_width, stride_height;    /* are averaged (mmseg's slide mode); 0: as the model says,
                                            a stride then two thirds of its crop */
@@ -2809,6 +2810,7 @@ typedef struct swin__plan {
     uint64_t peak, table_bytes;
     struct { uint64_t start, end; } live[64];
     int live_count;
+    int tiles;                  /* a Winograd convolution takes at a time */
 #ifdef SWIN_DEBUG
     int guard_count;
 #endif
@@ -4641,7 +4643,8 @@ static void swin__plan_tiles(swin__plan *p, const char *name, int level, const s
                              const swin__conv *kept, unsigned chosen, int only)
 {
     int tiles = swin__tile_columns(conv) * swin__divide_up(conv->out.h, 4), depth = 0;
-    int block = swin__divide_up(tiles, swin__divide_up(tiles, SWIN__BLOCK)), strip;
+    int most = tiles > SWIN__BLOCK ? p->tiles : SWIN__BLOCK; /* one block stays one: same bits */
+    int block = swin__divide_up(tiles, swin__divide_up(tiles, most)), strip;
     swin__step common, *s;
     for (int i = 0; i < conv->sources; i++)
         if (chosen >> i & 1) depth += conv->source[i].map.c;
@@ -5559,6 +5562,7 @@ static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, sw
 /* Where the parts of a workspace lie, from its first multiple of 64. */
 typedef struct swin__places {
     uint64_t blocks, steps, convs, tables, guards, arena, size;
+    int tiles;                  /* a Winograd convolution takes at a time */
 } swin__places;
 
 static swin_status swin__walk(swin__plan *p, const swin_model *m, const swin_desc *d,
@@ -5575,7 +5579,7 @@ static swin_status swin__walk(swin__plan *p, const swin_model *m, const swin_des
 }
 
 /* Walks the network once to measure it. d: resolved. */
-static swin_status swin__measure(const swin_model *m, const swin_desc *d, const swin__crops *crops,
+static swin_status swin__lay_out(const swin_model *m, const swin_desc *d, const swin__crops *crops,
                                  swin__places *places, swin_error *err)
 {
     swin__plan p;
@@ -5584,6 +5588,7 @@ static swin_status swin__measure(const swin_model *m, const swin_desc *d, const 
     memset(&p, 0, sizeof p);
     memset(&w, 0, sizeof w);
     p.arena = p.tables = 64;
+    p.tiles = places->tiles;
     if ((status = swin__walk(&p, m, d, crops, &w, err)) != SWIN_OK) return status;
     places->blocks = swin__align64(sizeof(swin_context));
     places->steps = swin__align64(places->blocks +
@@ -5600,11 +5605,29 @@ static swin_status swin__measure(const swin_model *m, const swin_desc *d, const 
     if (places->size > SIZE_MAX / 2)
         return swin__fail(err, SWIN_MEMORY,
                           "the workspace would not fit this machine's address space");
-    if (d->memory_limit && places->size > d->memory_limit)
-        return swin__fail(err, SWIN_MEMORY,
-                          "the workspace takes %z bytes, the desc's memory_limit is %z",
-                          (size_t)places->size, d->memory_limit);
     return SWIN_OK;
+}
+
+/* Finds the plan of the most tasks, then of the most tiles at a time, that keeps to memory_limit;
+   neither changes a bit of the results. d: resolved; its tasks may become fewer. */
+static swin_status swin__measure(const swin_model *m, swin_desc *d, const swin__crops *crops,
+                                 swin__places *places, swin_error *err)
+{
+    uint64_t least = UINT64_MAX;
+    for (;; d->tasks /= 2) {
+        for (int tiles = SWIN__BLOCK; tiles >= SWIN__BLOCK / 8; tiles /= 2) {
+            swin_status status;
+            places->tiles = tiles;
+            status = swin__lay_out(m, d, crops, places, err);
+            if (status != SWIN_OK || !d->memory_limit || places->size <= d->memory_limit)
+                return status;
+            if (least > places->size) least = places->size;
+        }
+        if (d->tasks == 1)
+            return swin__fail(err, SWIN_MEMORY,
+                              "the workspace takes at least %z bytes, the desc's memory_limit is "
+                              "%z", (size_t)least, d->memory_limit);
+    }
 }
 
 SWIN_API size_t swin_workspace_size(const swin_model *m, const swin_desc *d, swin_error *err)
@@ -5653,6 +5676,7 @@ SWIN_API swin_status swin_init(swin_context **c, const swin_model *m, const swin
     p.context = context;
     p.blocks = (swin__block *)(base + (uintptr_t)places.blocks);
     p.convs = (swin__conv *)(base + (uintptr_t)places.convs);
+    p.tiles = places.tiles;
     p.tables = base + (uintptr_t)places.tables;
     p.arena = base + (uintptr_t)places.arena;
 #ifdef SWIN_DEBUG

@@ -534,6 +534,36 @@ static void test_workspace(void)
     free(rgb);
 }
 
+/* A limit is kept to with fewer tasks and smaller pieces, to the same bits, as far as that goes. */
+static void test_memory_limit(void)
+{
+    swin_config g = model_config(WIDE_UPER);
+    g.classes = 5;
+    const blob b = make_blob(&g);
+    swin_model m;
+    unsigned char *rgb = make_rgb(200, 190);
+    const swin_image in = picture(rgb, 200, 190);
+    swin_desc d = desc_of(200, 190);
+    swin_error e = {SWIN_OK, ""};
+    if (swin_open(&m, b.bytes, b.size, 0, &e)) exit(2);
+    d.outputs = SWIN_FEATURES | SWIN_CLASSES | SWIN_LOGITS | SWIN_CONFIDENCE;
+    d.tasks = 8;
+    d.parallel_for = reversed;
+    const uint64_t expected = once(&m, d, in);
+    int ok = expected != 0, plans = 0;
+    for (size_t size = swin_workspace_size(&m, &d, &e), next; size; size = next, plans++) {
+        ok &= once(&m, d, in) == expected;
+        d.memory_limit = size - 1;
+        next = swin_workspace_size(&m, &d, &e);
+        ok &= next < size;
+    }
+    ok &= plans >= 3 && e.status == SWIN_MEMORY && strstr(e.text, "at least") != NULL;
+    printf("%d plans, %s: ", plans, e.text);
+    report("memory limits kept", ok);
+    free(rgb);
+    free(b.bytes);
+}
+
 /* The pixels end right before a page that must not be touched, or begin right behind one. */
 static void test_picture_bounds(void)
 {
@@ -1056,6 +1086,7 @@ int main(int argc, char **argv)
     test_results();
     test_plan();
     test_workspace();
+    test_memory_limit();
     test_picture_bounds();
     test_formats();
     test_planes();
