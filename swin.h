@@ -66,7 +66,9 @@ SAME BITS
    order, in slices or at once, and on every instruction set: scalar, NEON, AVX2 and AVX-512.
    Every output is a sum in a fixed order with one fused multiply-add a term; row sums go into
    sixteen lanes and down one tree; exp and GELU are polynomials here, not the C library's;
-   division and square root are IEEE's. Inputs or weights with NaNs or infinities give NaNs,
+   division and square root are IEEE's. Denormal numbers are kept, as IEEE says, at the usual
+   speed where the processor has one (exp gives none); a program that turns on flush-to-zero may
+   see other bits where they occur. Inputs or weights with NaNs or infinities give NaNs,
    whose bits may differ. -ffast-math breaks the promise (GCC and clang are told not to fuse;
    that much holds under any flags).
 

@@ -564,6 +564,29 @@ static void test_memory_limit(void)
     free(b.bytes);
 }
 
+/* A host that has turned on flush-to-zero gets the same results from ordinary pictures, and its
+   setting back. */
+static void test_flush_to_zero(void)
+{
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+    static const int which[] = {GLAM_UPER, WIDE_UPER, SWIN_V2};
+    unsigned char *rgb = make_rgb(70, 66);
+    const unsigned before = _mm_getcsr(), flush = before | 0x8040; /* FTZ, DAZ */
+    int ok = 1;
+    for (int i = 0; i < 3; i++) {
+        const swin_model *m = &models[which[i]];
+        const swin_desc d = desc_of(70, 66);
+        const uint64_t expected = once(m, d, picture(rgb, 70, 66));
+        _mm_setcsr(flush);
+        const uint64_t flushed = once(m, d, picture(rgb, 70, 66));
+        ok &= expected == flushed && (_mm_getcsr() | 0x3f) == (flush | 0x3f);
+        _mm_setcsr(before);
+    }
+    report("under flush-to-zero", ok);
+    free(rgb);
+#endif
+}
+
 /* The pixels end right before a page that must not be touched, or begin right behind one. */
 static void test_picture_bounds(void)
 {
@@ -1087,6 +1110,7 @@ int main(int argc, char **argv)
     test_plan();
     test_workspace();
     test_memory_limit();
+    test_flush_to_zero();
     test_picture_bounds();
     test_formats();
     test_planes();

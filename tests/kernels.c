@@ -426,6 +426,58 @@ static void test_winograd(void)
     report("winograd", ok && worst < 8e-6);
 }
 
+/* --- denormals -------------------------------------------------------------------------------- */
+
+static int denormals(const float *p, size_t n)
+{
+    int count = 0;
+    for (size_t i = 0; i < n; i++) count += fpclassify(p[i]) == FP_SUBNORMAL;
+    return count;
+}
+
+/* Numbers below 2^-126 are numbers like others: kept, and the same in every pass. */
+static void test_denormals(void)
+{
+    enum { M = 13, N = 48, K = 37 };
+    float *a = room(M * K), *b = room(N * K), *c = room(M * N), *d = room(M * N), *e, *f = room(N);
+    const float coef[3] = {0.5f, -0.25f, 1.0f}, *src[3] = {c, c + N, c + 2 * N};
+    for (int i = 0; i < M * K; i++) a[i] *= 1e-20f;
+    for (int i = 0; i < N * K; i++) b[i] *= 1e-20f;
+    swin__product p = {M, N, K, a, K, b, 16, 16 * K, NULL, 0, c, N, SWIN__LINEAR};
+    pass->gemm(&p);
+    p.c = d;
+    plain_product(&p);
+    report("denormal products", same(c, d, M * N) && denormals(c, M * N) > M * N / 2);
+
+    e = copy(c, M * N);
+    pass->gelu(d, N, M, N);
+    spec->gelu(e, N, M, N);
+    int ok = same(d, e, M * N) && denormals(d, M * N) > M * N / 2;
+    pass->combine(d, N, src, coef, 3, 0);
+    spec->combine(e, N, src, coef, 3, 0);
+    ok &= same(d, e, N) && denormals(d, N) > 0;
+    pass->norm(d, c, N, b, b + N, 0);
+    spec->norm(e, c, N, b, b + N, 0);
+    ok &= same(d, e, N);
+    for (int i = 0; i < N; i++) d[i] = e[i] = -80.0f - (float)i / 4; /* exp passes the least normal */
+    d[0] = e[0] = 0;
+    pass->softmax(d, N, 1, N, NULL, 0, f);
+    spec->softmax(e, N, 1, N, NULL, 0, f + 1);
+    ok &= same(d, e, N) && f[0] == f[1] && !denormals(d, N);
+    report("denormals in rows, the scalar bits", ok);
+
+    float *image = room(36 * 32), *filter = room(9 * 32 * 16), *out = room(256), *again;
+    for (int i = 0; i < 36 * 32; i++) image[i] *= 1e-20f;
+    for (int i = 0; i < 9 * 32 * 16; i++) filter[i] *= 1e-20f;
+    for (int i = 0; i < 256; i++) out[i] = 0;
+    again = copy(out, 256);
+    wino_tile(pass, image, filter, 32, out, SWIN__LINEAR);
+    wino_tile(spec, image, filter, 32, again, SWIN__LINEAR);
+    report("denormals in winograd, the scalar bits", same(out, again, 256) && denormals(out, 256) > 200);
+    free(a), free(b), free(c), free(d), free(e), free(f), free(image), free(filter), free(out);
+    free(again);
+}
+
 /* --- labels ----------------------------------------------------------------------------------- */
 
 static int labels_case(int classes, int taps, int bytes)
@@ -491,6 +543,7 @@ int main(void)
         test_rows();
         test_moves();
         test_winograd();
+        test_denormals();
         test_labels();
     }
     printf("%d passed, %d failed\n", passed, failed);
