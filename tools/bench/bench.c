@@ -11,7 +11,7 @@ static const char usage[] =
     "  --size WxH            of the generated picture (512x512)\n"
     "  --threads N           (1)\n"
     "  --cpu NAME            scalar, avx2, avx512, neon or best (best)\n"
-    "  --outputs WHAT        classes, logits or features (classes, or features without a head)\n"
+    "  --outputs WHAT        classes, logits, features or scores (what the model is for)\n"
     "  --direct              plain convolutions everywhere\n"
     "  --runs N              after a first one (5); medians are printed\n"
     "  --from STEP           times only what begins with the first step of this name\n"
@@ -328,7 +328,7 @@ static int load_and_run(settings *s, pool *workers)
 static int outputs_named(const char *name)
 {
     return !strcmp(name, "classes") ? SWIN_CLASSES : !strcmp(name, "logits") ? SWIN_LOGITS
-         : !strcmp(name, "features") ? SWIN_FEATURES : 0;
+         : !strcmp(name, "features") ? SWIN_FEATURES : !strcmp(name, "scores") ? SWIN_SCORES : 0;
 }
 
 /* Reads the option at *at and its value, if it takes one; 0 where it makes no sense. */

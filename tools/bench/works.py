@@ -32,9 +32,11 @@ STREET = json.loads((ROOT / "weights" / "street.json").read_text())["model"]
 @dataclasses.dataclass
 class Work:
     title: str
-    outputs: str                # logits, classes or features
+    outputs: str                # logits, classes, features or scores
     backbone: dict
     head: dict = None
+    whole: type = models.Segmentor      # or a Classifier or SwinUnet of `classes`
+    classes: int = 0
     size: tuple = (512, 512)    # of the picture: width, height
     start: str = None           # a part: begins with the step of swin.h of this name, and takes
     takes: str = None           # what the model has computed before: features or logits
@@ -47,6 +49,13 @@ WORKS = {
     "glam": Work("GLAM-Swin-T g=10 + UPerNet to logits, 512x512", "logits", GLAM, UPER),
     "street": Work("the shipped model (street) to the class map, 480x360", "classes",
                    STREET["backbone"], STREET["head"], size=(480, 360)),
+    "classifier": Work("Swin-T classifier, 224x224", "scores", dict(image=224),
+                       whole=models.Classifier, classes=1000, size=(224, 224)),
+    "v2": Work("Swin V2-T classifier, window 8, 256x256", "scores",
+               dict(image=256, version=2, window=8), whole=models.Classifier, classes=1000,
+               size=(256, 256)),
+    "unet": Work("Swin-Unet (depths 2 2 6 2 both ways), 9 classes, 512x512", "logits", {},
+                 whole=models.SwinUnet, classes=9),
     "convolution": Work(
         "3x3 convolution 512 to 512 channels, 128x128", "logits",
         dict(embed_dim=512, depths=(1,), num_heads=(16,), mlp_ratio=0.0625, out_indices=(0,)),
@@ -66,10 +75,15 @@ class Task(nn.Module):
     def __init__(self, model, work):
         super().__init__()
         self.work = work
+        self.model = None if isinstance(model, models.Segmentor) else model
+        if self.model:
+            return
         self.backbone = None if work.takes else model.backbone
         self.head = None if work.takes == "logits" else model.decode_head
 
     def forward(self, x):
+        if self.model:
+            return self.model(x)[1]
         if self.backbone:
             x = self.backbone(x)
         if self.work.outputs == "features":
@@ -97,7 +111,8 @@ def export(task, x, outputs, path):
 
 def make_model(work):
     torch.manual_seed(0)
-    model = models.Segmentor(work.backbone, work.head).eval()
+    model = (work.whole(work.classes, **work.backbone) if work.classes
+             else models.Segmentor(work.backbone, work.head)).eval()
     for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
         nn.init.normal_(norm.running_mean, std=0.1)     # as after some training
         nn.init.uniform_(norm.running_var, 0.5, 1.5)
