@@ -54,8 +54,9 @@ WORKS = {
     "v2": Work("Swin V2-T classifier, window 8, 256x256", "scores",
                dict(image=256, version=2, window=8), whole=models.Classifier, classes=1000,
                size=(256, 256)),
-    "unet": Work("Swin-Unet (depths 2 2 6 2 both ways), 9 classes, 512x512", "logits", {},
-                 whole=models.SwinUnet, classes=9),
+    "unet": Work("Swin-Unet, 9 classes, to logits, 224x224", "logits",
+                 dict(depths=(2, 2, 2, 2), image=224, fixed=True), whole=models.SwinUnet,
+                 classes=9, size=(224, 224)),
     "convolution": Work(
         "3x3 convolution 512 to 512 channels, 128x128", "logits",
         dict(embed_dim=512, depths=(1,), num_heads=(16,), mlp_ratio=0.0625, out_indices=(0,)),
