@@ -326,9 +326,9 @@ typedef struct swin_desc {
     unsigned flags;             /* SWIN_DIRECT | ... */
     size_t memory_limit;        /* bytes of workspace at most, 0: no limit; near it fewer tasks are
                                    taken than asked for, and smaller pieces of convolutions */
-    int crop_width, crop_height;        /* sliding window: logits of overlapping crops of the input */
-    int stride_width, stride_height;    /* are averaged (mmseg's slide mode); 0: as the model says,
-                                           a stride then two thirds of its crop */
+    int crop_width, crop_height;        /* sliding window: logits of overlapping crops of the */
+    int stride_width, stride_height;    /* input are averaged (mmseg's slide mode); 0: as the model
+                                           says, a stride then two thirds of its crop */
     float threshold;            /* pixels of less confidence (0..1) get SWIN_IGNORE */
     float *votes;               /* NULL, or [picture_height][picture_width][classes]: every run adds
                                    its softmax, for averages over scales and flips */
@@ -407,9 +407,9 @@ SWIN_API swin_tensor swin_logits(const swin_context *c);
 SWIN_API swin_tensor swin_feature(const swin_context *c, int stage);
 /* A classifier's logits: [classes][1][1]. */
 SWIN_API swin_tensor swin_scores(const swin_context *c);
-/* [1][h][w], the map of desc.attend_stage: where GLAM's global tokens let the chosen pixel look. Its
-   attention to its window's tokens in the stage's last block, times these tokens' attention to all
-   tokens (G-MSA), times what those took from the pixels of their windows; heads averaged. */
+/* [1][h][w], the map of desc.attend_stage: where GLAM's global tokens let the chosen pixel look.
+   Its attention to its window's tokens in the stage's last block, times these tokens' attention to
+   all tokens (G-MSA), times what those took from the pixels of their windows; heads averaged. */
 SWIN_API swin_tensor swin_attention(const swin_context *c);
 
 /* The class of most votes (the lowest of equals) for each of n pixels: votes [n][classes] as
@@ -1447,10 +1447,10 @@ static void SWIN__FN(unit)(float *x, size_t ld, int rows, int w16, float scale)
     }
 }
 
-/* The softmax over keys that come in blocks: each row carries the highest score so far (top, at first
-   -1e30), the sum of exps relative to it and out [rows][w16], the sum of values so weighted (both
-   at first 0). Turns s into weights for this block's values and brings sum and out to the new top.
-   */
+/* The softmax over keys that come in blocks: each row carries the highest score so far (top, at
+   first -1e30), the sum of exps relative to it and out [rows][w16], the sum of values so weighted
+   (both at first 0). Turns s into weights for this block's values and brings sum and out to the new
+   top. */
 static void SWIN__FN(online)(float *s, size_t ld, int rows, int n16, float *top, float *sum,
                              float *out, size_t ldo, int w16)
 {
@@ -1874,7 +1874,7 @@ static const swin__kernels *swin__choose(int cpu)
          stage{i}.merge {2*C, 4*C}, no bias, k = (2*column + row)*C + c       if i < stages-1
        norm, of the last stage's C                              if final norm
        Unets, for level l = stages-2 ... 0, all with the prefix up{l}., C that of stage l:
-         expand.norm, of C; expand {4*C, 2*C}, no bias, row (2*y + x)*C + c makes pixel (y,x) of four
+         expand.norm, of C; expand {4*C, 2*C}, no bias, row (2*y + x)*C + c makes pixel (y,x) of 4
          with cross-attention, d of 2*C channels and stage l's heads, q's factor as above:
            cross.norm1, of 2*C; cross.q {wide, C}; cross.kv {2*wide, 2*C};
            cross.bias plain {heads, 2*wh-1, 2*ww-1}, backwards as attn.bias; cross.proj {C, wide};
@@ -2624,7 +2624,10 @@ typedef struct swin__axis { int count, taps; int *at; float *coef; } swin__axis;
 
 /* The crops of a sliding window, row by row; the last of a row or column is moved back inside. A
    whole picture is one crop. */
-typedef struct swin__crops { int h, w, stride_h, stride_w, rows, cols, input_h, input_w; } swin__crops;
+typedef struct swin__crops {
+    int h, w, stride_h, stride_w, rows, cols;
+    int input_h, input_w;       /* what they cover */
+} swin__crops;
 
 static int swin__crop_top(const swin__crops *g, int crop)
 {
@@ -3621,9 +3624,9 @@ static void swin__plan_attention(swin__plan *p, int stage, int block, const swin
     /* about 200 rows share a trip of the weights */
     int group = swin__max(1, swin__min(224 / n, windows / 4));
     if (g->shift_rule == SWIN__SHIFT_HF && swin__min(x.h, x.w) < grid.window_h) {
-        p->status = swin__fail(p->err, SWIN_SIZE,
-                               "the map of stage %d is %d x %d, smaller than this model's window of "
-                               "%d: take a larger input", stage, x.w, x.h, grid.window_h);
+        p->status = swin__fail(
+            p->err, SWIN_SIZE, "the map of stage %d is %d x %d, smaller than this model's window "
+            "of %d: take a larger input", stage, x.w, x.h, grid.window_h);
         return;
     }
     swin__add_attention(p, "attention", swin__attention, stage, block, weights, x, tokens_in,
@@ -3924,7 +3927,8 @@ static void swin__mlp(const swin_context *c, const swin__step *s, int unit, floa
     mid = in + (size_t)rows * (size_t)x->ld;
     out = mid + (size_t)rows * (size_t)chunk;
     if (s->u.mlp.post_norm) in = swin__pixel(x, from);
-    else swin__norm_rows(c, norm, c->model->config.eps, rows, x->c, swin__pixel(x, from), in, x->ld);
+    else
+        swin__norm_rows(c, norm, c->model->config.eps, rows, x->c, swin__pixel(x, from), in, x->ld);
     memset(&up, 0, sizeof up);
     memset(&down, 0, sizeof down);
     for (int h = 0; h < hidden; h += chunk) {
@@ -4127,8 +4131,8 @@ static void swin__cross_bias(const swin__grid *keys, const float *table, float *
         int qr = q / (2 * w) / 2, qc = q % (2 * w) / 2;
         for (int t = 0; t < lanes; t++) {
             int kr = 4 * t / (2 * w) / 2, kc = 4 * t % (2 * w) / 2;
-            bias[q * lanes + t] = t < w * w ? table[(kr - qr + w - 1) * (2 * w - 1) + kc - qc + w - 1]
-                                            : -1e30f;
+            int at = (kr - qr + w - 1) * (2 * w - 1) + kc - qc + w - 1;
+            bias[q * lanes + t] = t < w * w ? table[at] : -1e30f;
         }
     }
 }
@@ -4206,8 +4210,8 @@ static void swin__plan_cross(swin__plan *p, int level, swin__map x, swin__map sk
     int area = keys.window_h * keys.window_w, windows = keys.rows * keys.cols;
     swin__cross_room room = swin__cross_layout((float *)(uintptr_t)64, area, x.ld, out.ld, wide,
                                                heads);
-    swin__step *s = swin__add(p, "cross attention", level, swin__cross, windows, room.size,
-                              (double)windows * area * x.c * (2.0 * x.c + 8.0 * out.c + 8.0 * area));
+    double madds = (double)windows * area * x.c * (2.0 * x.c + 8.0 * out.c + 8.0 * area);
+    swin__step *s = swin__add(p, "cross attention", level, swin__cross, windows, room.size, madds);
     queries.h = skip.h;
     queries.w = skip.w;
     queries.window_h *= 2;
@@ -4792,7 +4796,8 @@ static void swin__slide(const swin_context *c, const swin__step *s, int unit, fl
     const swin__map *in = &s->u.slide.in, *sums = &s->u.slide.sums;
     const swin__axis *rows = &s->u.slide.rows, *cols = &s->u.slide.cols;
     int top = swin__crop_top(crops, c->crop), left = swin__crop_left(crops, c->crop);
-    int above = c->crop - crops->cols, seen = above < 0 ? 0 : swin__crop_top(crops, above) + crops->h;
+    int above = c->crop - crops->cols;
+    int seen = above < 0 ? 0 : swin__crop_top(crops, above) + crops->h;
     for (int y = unit * SWIN__BAND; y < swin__min(rows->count, (unit + 1) * SWIN__BAND); y++) {
         float *sum = swin__sums_row(c, sums, top + y);
         const float *from[2];
@@ -4962,7 +4967,8 @@ static void swin__mirror(const swin__plan *p, swin__axis *axis)
 {
     for (int o = 0; p->context && o < axis->count / 2; o++) {
         for (int t = 0; t < axis->taps; t++) {
-            int a = o * axis->taps + t, b = (axis->count - 1 - o) * axis->taps + t, at = axis->at[a];
+            int a = o * axis->taps + t, b = (axis->count - 1 - o) * axis->taps + t;
+            int at = axis->at[a];
             float coef = axis->coef[a];
             axis->at[a] = axis->at[b];
             axis->coef[a] = axis->coef[b];
@@ -5209,8 +5215,8 @@ static swin__map swin__plan_fcn(swin__plan *p, const swin__map *feature)
 static swin__map swin__plan_fpn(swin__plan *p, const swin__map *feature)
 {
     const swin_config *g = p->config;
-    int inputs[SWIN__STAGES], levels = swin__head_inputs(g, inputs), aligned = (int)g->align_corners;
-    int ch = (int)g->head_channels, neck = (int)g->neck_channels;
+    int inputs[SWIN__STAGES], levels = swin__head_inputs(g, inputs);
+    int aligned = (int)g->align_corners, ch = (int)g->head_channels, neck = (int)g->neck_channels;
     swin__map lateral[SWIN__STAGES], classes[SWIN__STAGES];
     swin__linear classify = p->weights->classify;
     swin__step *s = NULL;
@@ -5475,10 +5481,10 @@ static swin_status swin__check_input(const swin_config *g, int w, int h, swin_er
         return swin__fail(err, SWIN_SIZE, "this model takes inputs of %d x %d pixels only, not "
                           "%d x %d", (int)g->input_w, (int)g->input_h, w, h);
     if (g->input_rule == SWIN__EXACT && (h % patch || w % patch))
-        return swin__fail(err, SWIN_SIZE, "this model takes inputs whose sides are multiples of %d, "
-                          "not %d x %d", patch, w, h);
+        return swin__fail(err, SWIN_SIZE, "this model takes inputs whose sides are multiples of "
+                          "%d, not %d x %d", patch, w, h);
     if (g->input_rule == SWIN__FLOOR && (h < patch || w < patch))
-        return swin__fail(err, SWIN_SIZE, "an input of %d x %d pixels is less than one patch", w, h);
+        return swin__fail(err, SWIN_SIZE, "an input of %d x %d pixels is less than a patch", w, h);
     if (g->flags & SWIN__POSITION && g->position_rule == 1 &&
         (swin__divide_up(w, patch) != (int)g->position_w ||
          swin__divide_up(h, patch) != (int)g->position_h))
@@ -5685,7 +5691,8 @@ SWIN_API swin_status swin_init(swin_context **c, const swin_model *m, const swin
     context->guards = (swin__guard *)(base + (uintptr_t)places.guards);
     swin__model_sums(m, context->model_sums);
 #endif
-    if ((status = swin__walk(&p, m, &resolved, &crops, &context->weights, err)) != SWIN_OK) return status;
+    status = swin__walk(&p, m, &resolved, &crops, &context->weights, err);
+    if (status != SWIN_OK) return status;
     context->step_count = p.step_count;
     context->repeated = p.repeated;
 #ifdef SWIN_DEBUG

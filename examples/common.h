@@ -387,7 +387,8 @@ static inline int number(const char *text, int low, int high)
 static inline int size_of(const char *text, int *height, int *width)
 {
     char *end;
-    long h = strtol(text, &end, 10), w = *end == 'x' && end[1] >= '0' ? strtol(end + 1, &end, 10) : 0;
+    long h = strtol(text, &end, 10);
+    long w = *end == 'x' && end[1] >= '0' ? strtol(end + 1, &end, 10) : 0;
     if (*end || h < 1 || w < 1 || h > SWIN_MAX_SIDE || w > SWIN_MAX_SIDE) return 0;
     *height = (int)h;
     *width = (int)w;

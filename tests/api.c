@@ -59,15 +59,11 @@ static swin_desc desc_of(int w, int h)
     return d;
 }
 
-/* All outputs of the model; a failure to start ends the tests. */
-static session start(const swin_model *m, swin_desc d)
+/* A failure to start ends the tests. */
+static session start_as(const swin_model *m, swin_desc d)
 {
     session s;
     swin_error e;
-    d.outputs = SWIN_FEATURES;
-    if (m->config.head == CLASSIFIER) d.outputs |= SWIN_SCORES;
-    else if (m->config.head) d.outputs |= SWIN_CLASSES | SWIN_LOGITS | SWIN_CONFIDENCE;
-    if (m->config.mode == 1) d.outputs &= ~(unsigned)SWIN_FEATURES;
     s.size = swin_workspace_size(m, &d, &e);
     s.memory = need(s.size);
     if (!s.size || swin_init(&s.c, m, &d, s.memory, s.size, &e)) {
@@ -75,6 +71,16 @@ static session start(const swin_model *m, swin_desc d)
         exit(1);
     }
     return s;
+}
+
+/* All outputs of the model. */
+static session start(const swin_model *m, swin_desc d)
+{
+    d.outputs = SWIN_FEATURES;
+    if (m->config.head == CLASSIFIER) d.outputs |= SWIN_SCORES;
+    else if (m->config.head) d.outputs |= SWIN_CLASSES | SWIN_LOGITS | SWIN_CONFIDENCE;
+    if (m->config.mode == 1) d.outputs &= ~(unsigned)SWIN_FEATURES;
+    return start_as(m, d);
 }
 
 static uint64_t hash(uint64_t h, const void *data, size_t size)
@@ -348,19 +354,6 @@ static void test_direct(void)
 }
 
 /* --- ways to look ----------------------------------------------------------------------------- */
-
-static session start_as(const swin_model *m, swin_desc d)
-{
-    session s;
-    swin_error e;
-    s.size = swin_workspace_size(m, &d, &e);
-    s.memory = need(s.size);
-    if (!s.size || swin_init(&s.c, m, &d, s.memory, s.size, &e)) {
-        printf("%s\n", e.text);
-        exit(1);
-    }
-    return s;
-}
 
 /* Without the logits a sliding window keeps a ring of rows: the classes must not notice. */
 static void test_sliding_window(void)

@@ -100,7 +100,7 @@ def test_case(name, convert, cpus, neon, tmp_path):
 
 
 def test_sliding_window(convert, tmp_path):
-    """Averages of overlapping crops, as the original code makes them; the same whatever the tasks."""
+    """Averages of overlapping crops as the original code makes them, the same for any tasks."""
     case = GOLDEN / "seg-swin-upernet-w7"
     slide = json.loads((case / "case.json").read_text())["slide"]
     size = ["--crop", "x".join(map(str, slide["crop"])),
