@@ -300,7 +300,8 @@ def test_attention_map(depth, at, make, tmp_path, monkeypatch):
         return weights @ v
 
     monkeypatch.setattr(models.F, "scaled_dot_product_attention", recorded)
-    reference, converted = make(dict(GLAM, depths=[depth]), None, ())
+    backbone = dict(GLAM, depths=[depth], out_indices=[0])
+    reference, converted = make(models.Segmentor(backbone, None), ())
     image = torch.randn(1, 3, 26, 31)
     with torch.no_grad():
         reference(image.double())
