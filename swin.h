@@ -2678,7 +2678,7 @@ typedef struct swin__conv {
 /* The buffers of SWIN_ATTENTION: means over the heads of what a pixel takes from its window's
    tokens, these from all tokens, and all tokens from the pixels of their windows. */
 typedef struct swin__look {
-    int stage, window, row;     /* of the pixel, in the last block of the stage */
+    int window, row;            /* of the pixel, in the last block of its stage */
     swin__map pixel;            /* 1 x 1, its row of attention: [lanes] */
     swin__map mixed;            /* 1 x g: [all tokens] */
     swin__map tokens;           /* windows x g: [lanes] */
@@ -3513,6 +3513,20 @@ static void swin__attend(const swin_context *c, const swin__head *h)
     k->scale(h->out, h->ldo, h->queries, h->dp, h->inverse);
 }
 
+/* What all heads of a window have in common; q, k, v, region and out are each one's own. */
+static swin__head swin__window_head(const swin__attention_room *r, int wide, int dp, int ldo)
+{
+    swin__head head;
+    memset(&head, 0, sizeof head);
+    head.ldq = head.ldk = 3 * (size_t)wide;
+    head.ldo = (size_t)ldo;
+    head.queries = head.keys = r->n;
+    head.dp = dp;
+    head.bias = r->bias;  head.panels = r->keys;  head.scores = r->scores;
+    head.inverse = r->inverse;
+    return head;
+}
+
 /* Swin V2: q and k become unit vectors, q times the head's factor. */
 static void swin__cosine(const swin_context *c, const swin__block *block, int heads, int wide,
                          float *qkv, int rows)
@@ -3542,12 +3556,7 @@ static void swin__attention(const swin_context *c, const swin__step *s, int unit
         swin__gather_window(c, s, i, r.rows + (size_t)((i - from) * n) * (size_t)ld, ld);
     swin__apply(c, &block->qkv, rows, x->c, 3 * wide, r.rows, ld, r.qkv, 3 * wide, SWIN__LINEAR);
     if (block->scale) swin__cosine(c, block, s->u.attention.heads, wide, r.qkv, rows);
-    memset(&head, 0, sizeof head);
-    head.ldq = head.ldk = 3 * (size_t)wide;
-    head.ldo = (size_t)ld;
-    head.queries = head.keys = n;
-    head.dp = dp;
-    head.bias = r.bias;  head.panels = r.keys;  head.scores = r.scores;  head.inverse = r.inverse;
+    head = swin__window_head(&r, wide, dp, ld);
     for (int h = 0; h < s->u.attention.heads; h++) {
         swin__expand_bias(g, tokens, block->table + h * table, n, r.lanes, r.bias);
         for (int i = from; i < to; i++) {
@@ -3655,13 +3664,8 @@ static void swin__look_rows(const swin_context *c, const swin__step *s, int wind
     swin__head head;
     swin__gather_window(c, s, window, r.rows, ld);
     swin__apply(c, &block->qkv, n, x->c, 3 * wide, r.rows, ld, r.qkv, 3 * wide, SWIN__LINEAR);
-    memset(&head, 0, sizeof head);
-    head.ldq = head.ldk = 3 * (size_t)wide;
-    head.ldo = (size_t)ld;
+    head = swin__window_head(&r, wide, dp, ld);
     head.queries = first + count;
-    head.keys = n;
-    head.dp = dp;
-    head.bias = r.bias;  head.panels = r.keys;  head.scores = r.scores;  head.inverse = r.inverse;
     head.region = mixed ? r.region : NULL;
     head.out = r.rows;
     swin__clear(to, count * r.lanes);
@@ -3756,7 +3760,6 @@ static void swin__plan_look(swin__plan *p, int stage, swin__map x)
     int area = grid.window_h * grid.window_w, windows = before.rows * before.cols;
     y = (int)((double)d->attend_y * d->height / d->picture_height) / ((int)g->patch << stage);
     q = (int)((double)d->attend_x * d->width / d->picture_width) / ((int)g->patch << stage);
-    p->look.stage = stage;
     for (int w = 0; w < grid.rows * grid.cols; w++)
         for (int i = 0; i < area; i++)
             if (swin__window_pixel(&grid, w / grid.cols, w % grid.cols, i / grid.window_w,
