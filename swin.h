@@ -692,6 +692,7 @@ static const float swin__lanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 
 #define SWIN__FN(name) swin__##name##_scalar
 #define SWIN__NAME "scalar"
 #define SWIN__TILE_ROWS   1    /* no registers to keep a larger tile in */
+#define SWIN__PAIR_ROWS   1
 #define SWIN__TILE_PANELS 1
 #define SWIN__TILE_DEPTH  256
 
@@ -803,6 +804,7 @@ SWIN__OUTLINE void swin__vturn(SWIN__V *a, SWIN__V *b, SWIN__V *c, SWIN__V *d)
 #define SWIN__FN(name) swin__##name##_avx512
 #define SWIN__NAME "avx512"
 #define SWIN__TILE_ROWS   14   /* 14 x 32: 28 sums + 2 weights + 1 broadcast = 31 of 32 zmm */
+#define SWIN__PAIR_ROWS   14
 #define SWIN__TILE_PANELS 2
 #define SWIN__TILE_DEPTH  192  /* two panels of 192 x 16 floats: 24 of the 32 KiB of L1 */
 
@@ -872,8 +874,9 @@ SWIN__INLINE void swin__vturn(__m512 *a, __m512 *b, __m512 *c, __m512 *d)
 #define SWIN__FN(name) swin__##name##_avx2
 #define SWIN__NAME "avx2"
 #define SWIN__TILE_ROWS   6    /* 6 x 16: 12 sums + 2 weights + 1 broadcast = 15 of 16 ymm */
-#define SWIN__TILE_PANELS 1
-#define SWIN__TILE_DEPTH  256  /* one panel of 256 x 16 floats: 16 of the 32 KiB of L1 */
+#define SWIN__PAIR_ROWS   3    /* 3 x 32: 12 sums + 1 weight + 3 broadcasts = 16 of 16 */
+#define SWIN__TILE_PANELS 2
+#define SWIN__TILE_DEPTH  192  /* two panels of 192 x 16 floats: 24 of the 32 KiB of L1 */
 
 typedef struct swin__v16 { __m256 lo, hi; } swin__v16;
 
@@ -969,6 +972,7 @@ SWIN__INLINE void swin__vturn(swin__v16 *a, swin__v16 *b, swin__v16 *c, swin__v1
 #define SWIN__FN(name) swin__##name##_neon
 #define SWIN__NAME "neon"
 #define SWIN__TILE_ROWS   6    /* 6 x 16: 24 sums + 4 weights + 1 broadcast = 29 of 32 registers */
+#define SWIN__PAIR_ROWS   6
 #define SWIN__TILE_PANELS 1
 #define SWIN__TILE_DEPTH  256  /* one panel of 256 x 16 floats: 16 KiB of L1 */
 
@@ -1276,34 +1280,107 @@ SWIN__INLINE void SWIN__FN(tile)(const swin__tile *t, int rows, int panels)
 #undef SWIN__STEP
 #undef SWIN__FINISH
 
-/* One function per tile shape, so that no edge is computed and thrown away. */
-#define SWIN__SHAPE(rows, panels) \
-    static void SWIN__FN(tile##rows##x##panels)(const swin__tile *t) \
-    { \
-        SWIN__FN(tile)(t, rows, panels); \
+#if SWIN__PASS == SWIN__AVX2
+
+/* Two panels, a register of weights after the other, each for all rows: seven loads for twelve
+   multiply-adds, one less than 6 x 16 needs. */
+#define SWIN__START(i) \
+    __m256 a##i = zero, b##i = zero, c##i = zero, d##i = zero; \
+    if (rows > i) { \
+        const float *from = t->from + i * t->ldf; \
+        a##i = _mm256_loadu_ps(from), b##i = _mm256_loadu_ps(from + 8); \
+        c##i = _mm256_loadu_ps(from + 16), d##i = _mm256_loadu_ps(from + 24); \
     }
-#define SWIN__ENTRY(rows, panels) SWIN__FN(tile##rows##x##panels),
-#if SWIN__TILE_ROWS == 14
-#define SWIN__HEIGHTS(X, p) X(1, p) X(2, p) X(3, p) X(4, p) X(5, p) X(6, p) X(7, p) X(8, p) \
-    X(9, p) X(10, p) X(11, p) X(12, p) X(13, p) X(14, p)
-#elif SWIN__TILE_ROWS == 6
-#define SWIN__HEIGHTS(X, p) X(1, p) X(2, p) X(3, p) X(4, p) X(5, p) X(6, p)
+#define SWIN__COLUMN(sum, from) \
+    { \
+        const __m256 w = _mm256_loadu_ps(from); \
+        sum##0 = _mm256_fmadd_ps(x0, w, sum##0); \
+        if (rows > 1) sum##1 = _mm256_fmadd_ps(x1, w, sum##1); \
+        if (rows > 2) sum##2 = _mm256_fmadd_ps(x2, w, sum##2); \
+    }
+#define SWIN__STEP(j) \
+    { \
+        const __m256 x0 = _mm256_broadcast_ss(x + j); \
+        const __m256 x1 = rows > 1 ? _mm256_broadcast_ss(x + lda + j) : zero; \
+        const __m256 x2 = rows > 2 ? _mm256_broadcast_ss(x + 2 * lda + j) : zero; \
+        SWIN__COLUMN(a, w0 + j * ldb) \
+        SWIN__COLUMN(b, w0 + j * ldb + 8) \
+        SWIN__COLUMN(c, w0 + panel + j * ldb) \
+        SWIN__COLUMN(d, w0 + panel + j * ldb + 8) \
+    }
+#define SWIN__FINISH(i) \
+    if (rows > i) { \
+        float *to = t->c + i * t->ldc; \
+        _mm256_storeu_ps(to, a##i), _mm256_storeu_ps(to + 8, b##i); \
+        _mm256_storeu_ps(to + 16, c##i), _mm256_storeu_ps(to + 24, d##i); \
+    }
+SWIN__INLINE void SWIN__FN(pair)(const swin__tile *t, int rows, size_t ldb)
+{
+    const __m256 zero = _mm256_setzero_ps();
+    const size_t lda = t->lda, panel = t->panel;
+    const float *x = t->a, *w0 = t->b;
+    int k = t->k;
+    SWIN__START(0) SWIN__START(1) SWIN__START(2)
+    for (; k >= 2; k -= 2, x += 2, w0 += 2 * ldb) {
+        SWIN__STEP(0)
+        SWIN__STEP(1)
+    }
+    if (k > 0) SWIN__STEP(0)
+    SWIN__FINISH(0) SWIN__FINISH(1) SWIN__FINISH(2)
+}
+#undef SWIN__START
+#undef SWIN__COLUMN
+#undef SWIN__STEP
+#undef SWIN__FINISH
+#define SWIN__PAIR(t, rows) \
+    (t)->ldb == 16 ? SWIN__FN(pair)(t, rows, 16) : SWIN__FN(pair)(t, rows, (t)->ldb)
 #else
-#define SWIN__HEIGHTS(X, p) X(1, p)
+#define SWIN__PAIR(t, rows) SWIN__FN(tile)(t, rows, 2)
 #endif
-SWIN__HEIGHTS(SWIN__SHAPE, 1)
+
+/* One function per tile shape, so that no edge is computed and thrown away. */
+#define SWIN__SHAPE1(rows) \
+    static void SWIN__FN(tile##rows##x1)(const swin__tile *t) { SWIN__FN(tile)(t, rows, 1); }
+#define SWIN__SHAPE2(rows) \
+    static void SWIN__FN(tile##rows##x2)(const swin__tile *t) { SWIN__PAIR(t, rows); }
+#define SWIN__ENTRY1(rows) SWIN__FN(tile##rows##x1),
+#define SWIN__ENTRY2(rows) SWIN__FN(tile##rows##x2),
+#define SWIN__TO1(X)  X(1)
+#define SWIN__TO3(X)  X(1) X(2) X(3)
+#define SWIN__TO6(X)  SWIN__TO3(X) X(4) X(5) X(6)
+#define SWIN__TO14(X) SWIN__TO6(X) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
+#if SWIN__PASS == SWIN__AVX512
+#define SWIN__HEIGHTS1 SWIN__TO14
+#define SWIN__HEIGHTS2 SWIN__TO14
+#elif SWIN__PASS == SWIN__AVX2
+#define SWIN__HEIGHTS1 SWIN__TO6
+#define SWIN__HEIGHTS2 SWIN__TO3
+#elif SWIN__PASS == SWIN__NEON
+#define SWIN__HEIGHTS1 SWIN__TO6
+#else
+#define SWIN__HEIGHTS1 SWIN__TO1
+#endif
+SWIN__HEIGHTS1(SWIN__SHAPE1)
 #if SWIN__TILE_PANELS == 2
-SWIN__HEIGHTS(SWIN__SHAPE, 2)
+SWIN__HEIGHTS2(SWIN__SHAPE2)
 #endif
 static void (*const SWIN__FN(tiles)[SWIN__TILE_PANELS][SWIN__TILE_ROWS])(const swin__tile *) = {
-    {SWIN__HEIGHTS(SWIN__ENTRY, 1)},
+    {SWIN__HEIGHTS1(SWIN__ENTRY1)},
 #if SWIN__TILE_PANELS == 2
-    {SWIN__HEIGHTS(SWIN__ENTRY, 2)},
+    {SWIN__HEIGHTS2(SWIN__ENTRY2)},
 #endif
 };
-#undef SWIN__SHAPE
-#undef SWIN__ENTRY
-#undef SWIN__HEIGHTS
+#undef SWIN__PAIR
+#undef SWIN__SHAPE1
+#undef SWIN__SHAPE2
+#undef SWIN__ENTRY1
+#undef SWIN__ENTRY2
+#undef SWIN__TO1
+#undef SWIN__TO3
+#undef SWIN__TO6
+#undef SWIN__TO14
+#undef SWIN__HEIGHTS1
+#undef SWIN__HEIGHTS2
 
 /* x = max(x, 0), row by row */
 static void SWIN__FN(relu)(float *x, size_t ld, int rows, int n16)
@@ -1327,7 +1404,8 @@ static void SWIN__FN(gelu)(float *x, size_t ld, int rows, int n16)
 static int SWIN__FN(strip)(const swin__product *p, int n, int k, int depth)
 {
     const int panels = p->n - n >= 16 * SWIN__TILE_PANELS ? SWIN__TILE_PANELS : 1;
-    const int tiles = (p->m + SWIN__TILE_ROWS - 1) / SWIN__TILE_ROWS;
+    const int most = panels == 1 ? SWIN__TILE_ROWS : SWIN__PAIR_ROWS;
+    const int tiles = (p->m + most - 1) / most;
     const int act = k + depth < p->k ? SWIN__LINEAR : p->act;
     const float *b = p->b + (size_t)(n / 16) * p->panel + (size_t)k * p->ldb;
     const int more = p->n - n - 16 * panels; /* columns after these */
@@ -1364,6 +1442,7 @@ static void SWIN__FN(gemm)(const swin__product *p)
     }
 }
 #undef SWIN__TILE_ROWS
+#undef SWIN__PAIR_ROWS
 #undef SWIN__TILE_PANELS
 #undef SWIN__TILE_DEPTH
 

@@ -16,8 +16,10 @@ first; learning rate, phases and joining sets follow it, so that a slow machine 
 
 import argparse
 import csv
+import functools
 import json
 import math
+import operator
 import os
 import signal
 import threading
@@ -45,20 +47,27 @@ class Folder:
     absent:  classes that this set does not label: its pixels say nothing about them
     share:   part of the training samples, relative to the other sets
     start:   progress at which the set joins
+    only, but: pattern of the names that belong to it, and of those that do not
+    shrink:  its pictures are used at 1/shrink of their size
     """
 
-    def __init__(self, data, folder, mapping=None, absent=(), share=1, start=0):
-        self.name, self.absent, self.share, self.start = folder, absent, share, start
+    def __init__(self, data, folder, mapping=None, absent=(), share=1, start=0, only="*", but="",
+                 shrink=1, name=None):
+        self.name, self.absent, self.share, self.start = name or folder, absent, share, start
         translate = np.arange(256, dtype=np.uint8)
         if mapping:
             with open(data / folder / mapping, newline="") as file:
                 for row in csv.DictReader(file):
                     translate[int(row["own_id"])] = int(row["street_id"])
         self.frames = []
-        for path in sorted((data / folder).glob("*.label.png")):
+        for path in sorted((data / folder).glob(only + ".label.png")):
+            if path.match(but + ".label.png"):
+                continue
             image = Image.open(path.with_name(path.name.replace(".label.png", ".jpg")))
             label = Image.fromarray(translate[np.asarray(Image.open(path))])
-            self.frames.append((image.convert("RGB"), label))
+            size = image.width // shrink, image.height // shrink
+            self.frames.append((image.convert("RGB").resize(size, Image.BOX),
+                                label.resize(size, Image.NEAREST)))
         if not self.frames:
             raise SystemExit(f"train: no NAME.label.png in {data / folder}")
 
@@ -137,11 +146,20 @@ def to_tensor(image, config):
 
 # Training -----------------------------------------------------------------------------------------
 
-def segmentation_loss(logits, labels, absent, weights):
-    """Cross entropy at the labels' size over the classes that the picture's set labels."""
+def segmentation_loss(logits, labels, absent, weights, dice):
+    """Cross entropy at the labels' size over the classes that the picture's set labels, and
+    `dice` times one minus the batch's soft Dice coefficient, mean over the classes in it."""
     logits = logits.float().masked_fill(absent[:, :, None, None], -1e4)
     logits = F.interpolate(logits, labels.shape[1:], mode="bilinear")
-    return F.cross_entropy(logits, labels, weights, ignore_index=IGNORE)
+    loss = F.cross_entropy(logits, labels, weights, ignore_index=IGNORE)
+    if dice:
+        known = labels != IGNORE
+        predicted = logits.softmax(1).movedim(1, 3)[known]
+        actual = F.one_hot(labels[known], predicted.shape[1])
+        present = actual.any(0)
+        overlap, total = (predicted * actual).sum(0), predicted.sum(0) + actual.sum(0)
+        loss = loss + dice * (1 - 2 * (overlap / total)[present]).mean()
+    return loss
 
 
 def orthogonalise(gradient, coefficients, steps, eps):
@@ -250,10 +268,11 @@ class Run:
 
     def step(self, batches):
         """One update from `accumulate` batches; the loss."""
+        config = self.config
         self.model.train()
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = self.config["lr"] * schedule(self.progress, self.config["warmup"])
+                group["lr"] = config["lr"] * schedule(self.progress, config["warmup"])
             optimizer.zero_grad()
         total = 0.0
         for samples in batches:
@@ -262,14 +281,14 @@ class Run:
             images = images.contiguous(memory_format=torch.channels_last)
             with torch.autocast(self.device.type, torch.bfloat16, self.device.type == "cuda"):
                 features, logits = self.model(images)
-                loss = segmentation_loss(logits, labels, absent, self.weights)
+                loss = segmentation_loss(logits, labels, absent, self.weights, config["dice"])
                 if self.model.auxiliary_head:
                     logits = self.model.auxiliary_head(features)
                     coarse = labels[:, 2::4, 2::4]
-                    loss += 0.4 * segmentation_loss(logits, coarse, absent, self.weights)
+                    loss += 0.4 * segmentation_loss(logits, coarse, absent, self.weights, 0)
             (loss / len(batches)).backward()
             total += loss.item() / len(batches)
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config["clip"])
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config["clip"])
         for optimizer in self.optimizers:
             optimizer.step()
         self.ema.update_parameters(self.model)
@@ -285,9 +304,10 @@ class Run:
 
     def train(self, threads):
         config = self.config
-        sets = {entry["folder"]: Folder(self.data, **entry) for entry in config["sets"]}
+        folders = [Folder(self.data, **entry) for entry in config["sets"]]
+        sets = {folder.name: folder for folder in folders}
         watched = [sets[name] for name in config["watch"]]
-        source = Batches(config, sets.values(), threads)
+        source = Batches(config, folders, threads)
 
         def request(iteration):
             first = iteration * config["accumulate"]
@@ -355,21 +375,26 @@ def main():
     parser.add_argument("--out", type=Path, required=True, help="folder for results")
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0: its own choice")
     parser.add_argument("--loaders", type=int, default=1, help="threads that make batches")
-    parser.add_argument("--minutes", type=float, help="length of training, instead of the file's")
-    parser.add_argument("--evaluate", metavar="FOLDER", help="score NAME.pth on a set and stop")
+    parser.add_argument("--set", metavar="KEY=VALUE", nargs="*", default=[],
+                        help="changes to the configuration: minutes=30, model.backbone.tokens=5")
+    parser.add_argument("--evaluate", metavar="SET", help="score NAME.pth on a set of the file or a folder, and stop")
     arguments = parser.parse_args()
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     config = json.loads(arguments.config.read_text())
-    if arguments.minutes:
-        config["minutes"] = arguments.minutes
+    for change in arguments.set:
+        path, value = change.split("=", 1)
+        *parents, key = path.split(".")
+        functools.reduce(operator.getitem, parents, config)[key] = json.loads(value)
     arguments.out.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if arguments.evaluate:
         saved = torch.load(arguments.out / (config["name"] + ".pth"), weights_only=True)
         model = from_state_dict(saved["state_dict"]).to(device)
-        folder = Folder(arguments.data, arguments.evaluate)
+        entry = next((entry for entry in config["sets"] if arguments.evaluate
+                      == entry.get("name", entry["folder"])), {"folder": arguments.evaluate})
+        folder = Folder(arguments.data, **entry)
         print(table(evaluate(model, folder, config, device), config["classes"]))
     else:
         Run(config, arguments.data, arguments.out, device).train(arguments.loaders)
