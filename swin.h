@@ -516,11 +516,6 @@ static int swin__round_up(int a, int b) { return swin__divide_up(a, b) * b; }
 static int swin__padded(int n) { return swin__round_up(n, 16); } /* columns as they are stored */
 static uint64_t swin__align64(uint64_t n) { return (n + 63) & ~(uint64_t)63; }
 
-static int swin__modulo(int a, int n)
-{
-    return a < n ? a : a - n;
-}
-
 /* A cancel flag is the one thing two threads may touch at once. */
 #if defined(__GNUC__) || defined(__clang__)
 static int swin__peek(const int *flag) { return __atomic_load_n(flag, __ATOMIC_RELAXED); }
@@ -1181,8 +1176,8 @@ typedef struct swin__product {
     X(gemm, (const swin__product *p)) \
     X(relu, (float *x, size_t ld, int rows, int n16)) \
     X(gelu, (float *x, size_t ld, int rows, int n16)) \
-    X(norm, (float *dst, const float *src, int n, const float *weight, const float *bias, \
-             float eps)) \
+    X(norm, (float *dst, size_t ldd, const float *src, size_t lds, int rows, int n, \
+             const float *weight, const float *bias, float eps)) \
     X(softmax, (float *s, size_t ld, int rows, int n16, const float *region, float mask, \
                 float *inverse)) \
     X(unit, (float *x, size_t ld, int rows, int w16, float scale)) \
@@ -1448,23 +1443,51 @@ static void SWIN__FN(gemm)(const swin__product *p)
 
 /* --- rows: LayerNorm, softmax, sums ----------------------------------------------------------- */
 
-/* dst = (src - mean) / sqrt(variance + eps) * weight + bias over n columns; weight and bias are
-   padded with zeros, so dst's pads come out 0. dst may be src. */
-static void SWIN__FN(norm)(float *dst, const float *src, int n, const float *weight,
-                           const float *bias, float eps)
+SWIN__INLINE float SWIN__FN(mean)(const float *x, int n)
 {
-    swin__v16 sum = swin__vset1(0.0f), squares = sum;
-    for (int c = 0; c < n; c += 16) sum = swin__vadd(sum, swin__vkeep(swin__vload(src + c), n - c));
-    const swin__v16 mean = swin__vset1(swin__vsum(sum) / (float)n);
-    for (int c = 0; c < n; c += 16) {
-        const swin__v16 x = swin__vkeep(swin__vsub(swin__vload(src + c), mean), n - c);
-        squares = swin__vfma(x, x, squares);
+    swin__v16 sum = swin__vset1(0.0f);
+    int c = 0;
+    for (; c + 16 <= n; c += 16) sum = swin__vadd(sum, swin__vload(x + c));
+    if (c < n) sum = swin__vadd(sum, swin__vkeep(swin__vload(x + c), n - c));
+    return swin__vsum(sum) / (float)n;
+}
+
+SWIN__INLINE float SWIN__FN(variance)(const float *x, int n, float mean)
+{
+    const swin__v16 m = swin__vset1(mean);
+    swin__v16 sum = swin__vset1(0.0f);
+    int c = 0;
+    for (; c + 16 <= n; c += 16) {
+        const swin__v16 d = swin__vsub(swin__vload(x + c), m);
+        sum = swin__vfma(d, d, sum);
     }
-    const float variance = swin__vsum(squares) / (float)n;
-    const swin__v16 factor = swin__vset1(1.0f / sqrtf(variance + eps));
-    for (int c = 0; c < n; c += 16) {
-        const swin__v16 x = swin__vmul(swin__vsub(swin__vload(src + c), mean), factor);
-        swin__vstore(dst + c, swin__vfma(x, swin__vload(weight + c), swin__vload(bias + c)));
+    if (c < n) {
+        const swin__v16 d = swin__vkeep(swin__vsub(swin__vload(x + c), m), n - c);
+        sum = swin__vfma(d, d, sum);
+    }
+    return swin__vsum(sum) / (float)n;
+}
+
+/* dst = (src - mean) / sqrt(variance + eps) * weight + bias over n columns, row by row; weight and
+   bias are padded with zeros, so dst's pads come out 0. dst may be src. Some rows go through each
+   of the three passes together: they do not wait for each other's sums. */
+static void SWIN__FN(norm)(float *dst, size_t ldd, const float *src, size_t lds, int rows, int n,
+                           const float *weight, const float *bias, float eps)
+{
+    for (int left = rows; left > 0; left -= 8) {
+        const int count = left < 8 ? left : 8;
+        float mean[8], factor[8];
+        for (int i = 0; i < count; i++) mean[i] = SWIN__FN(mean)(src + (size_t)i * lds, n);
+        for (int i = 0; i < count; i++)
+            factor[i] = 1.0f / sqrtf(SWIN__FN(variance)(src + (size_t)i * lds, n, mean[i]) + eps);
+        for (int i = 0; i < count; i++, src += lds, dst += ldd) {
+            const swin__v16 m = swin__vset1(mean[i]), f = swin__vset1(factor[i]);
+            for (int c = 0; c < n; c += 16) {
+                const swin__v16 x = swin__vmul(swin__vsub(swin__vload(src + c), m), f);
+                swin__vstore(dst + c,
+                             swin__vfma(x, swin__vload(weight + c), swin__vload(bias + c)));
+            }
+        }
     }
 }
 
@@ -2788,6 +2811,8 @@ struct swin__step {
             int tokens, shared;             /* shared: all windows have the same tokens */
             const float *tokens_in;         /* [shared ? g : windows*g][ld] */
             float *tokens_out;              /* [windows*g][ld], NULL where they feed nothing */
+            swin__map qkv, mixed;           /* where qkv and proj are steps of their own: x's */
+            swin__map token_qkv, token_mixed;       /* and the tokens' */
             swin__look look;
         } attention;
         struct {
@@ -2816,7 +2841,13 @@ struct swin__step {
             swin__affine norm, expand_norm;
             swin__linear expand, classify;
         } final;
-        struct { swin__map in, out; swin__affine norm; float eps; } norm;
+        struct { swin__map in, out; swin__affine norm; float eps; int onto; } norm;
+        struct {
+            const float *in;                /* [pixels of out][ld] */
+            int ld, columns, act, onto;     /* shares of the columns; out += instead of = */
+            swin__map out;
+            swin__linear linear;
+        } dense;
         struct {
             swin__map in, out;
             swin__linear linear;
@@ -3213,8 +3244,8 @@ static void swin__copy(float *to, const float *from, int n)
 static void swin__norm_rows(const swin_context *c, const swin__affine *norm, float eps, int rows,
                             int channels, const float *from, float *to, int ld)
 {
-    for (int i = 0; i < rows; i++, from += ld, to += ld)
-        c->kernels->norm(to, from, channels, norm->weight, norm->bias, eps);
+    c->kernels->norm(to, (size_t)ld, from, (size_t)ld, rows, channels, norm->weight, norm->bias,
+                     eps);
 }
 
 /* ---- the size of a picture as the network wants it ---- */
@@ -3267,8 +3298,8 @@ static swin__resized swin__resize(const swin_config *g, const swin_desc *d)
 
 /* ---- patch embedding: x = norm(W patch + b) + position */
 
-/* Adds weight * one row of an 8-bit picture to `sum`, as R, G, B. */
-static void swin__add_pixels(const swin_image *in, int y, float weight, float *sum)
+/* sum = weight * one row of an 8-bit picture, as R, G, B, or with more: added to sum. */
+static void swin__take_pixels(const swin_image *in, int y, float weight, int more, float *sum)
 {
     static const struct { int bytes, r, g, b; } layouts[] = {
         { 3, 0, 1, 2 }, { 3, 2, 1, 0 }, { 4, 0, 1, 2 }, { 4, 2, 1, 0 }, { 1, 0, 0, 0 }
@@ -3277,9 +3308,9 @@ static void swin__add_pixels(const swin_image *in, int y, float weight, float *s
         b = layouts[in->format].b;
     const unsigned char *pixel = (const unsigned char *)in->data + (ptrdiff_t)y * in->stride;
     for (int x = 0; x < in->width; x++, pixel += bytes, sum += 3) {
-        sum[0] += weight * (float)pixel[r];
-        sum[1] += weight * (float)pixel[g];
-        sum[2] += weight * (float)pixel[b];
+        sum[0] = (more ? sum[0] : 0) + weight * (float)pixel[r];
+        sum[1] = (more ? sum[1] : 0) + weight * (float)pixel[g];
+        sum[2] = (more ? sum[2] : 0) + weight * (float)pixel[b];
     }
 }
 
@@ -3288,15 +3319,15 @@ static void swin__resized_row(const swin_context *c, const swin__step *s, int y,
                               float *sum)
 {
     const swin__axis *rows = &s->u.embed.rows, *cols = &s->u.embed.cols;
+    int more = 0;
     if (!rows->count) {
-        swin__add_pixels(&c->image, y, 1, row);
+        swin__take_pixels(&c->image, y, 1, 0, row);
         return;
     }
-    swin__clear(sum, 3 * c->image.width);
-    for (int t = 0; t < rows->taps; t++) {
-        float weight = rows->coef[y * rows->taps + t];
-        if (weight != 0) swin__add_pixels(&c->image, rows->at[y * rows->taps + t], weight, sum);
-    }
+    for (int t = y * rows->taps; t < (y + 1) * rows->taps; t++)
+        if (rows->coef[t] != 0)
+            swin__take_pixels(&c->image, rows->at[t], rows->coef[t], more++, sum);
+    swin__clear(row, 3 * cols->count);
     for (int x = 0; x < cols->count; x++) {
         for (int t = 0; t < cols->taps; t++) {
             const float *from = sum + 3 * cols->at[x * cols->taps + t];
@@ -3314,13 +3345,15 @@ static void swin__picture_row(const swin_context *c, const swin__step *s, int y,
                               float *sum)
 {
     const swin_config *g = &c->model->config;
-    int w = c->desc.width;
-    swin__clear(row, 3 * w);
+    const float r0 = g->mean[0], g0 = g->mean[1], b0 = g->mean[2];
+    const float r1 = g->scale[0], g1 = g->scale[1], b1 = g->scale[2];
+    int first = g->bgr ? 2 : 0;
     swin__resized_row(c, s, y, row, sum);
-    for (int x = 0; x < w; x++) {
-        float rgb[3];
-        for (int k = 0; k < 3; k++) rgb[k] = (row[3 * x + k] - g->mean[k]) * g->scale[k];
-        for (int k = 0; k < 3; k++) row[3 * x + k] = rgb[g->bgr ? 2 - k : k];
+    for (int x = 0; x < c->desc.width; x++, row += 3) {
+        const float red = (row[0] - r0) * r1, blue = (row[2] - b0) * b1;
+        row[1] = (row[1] - g0) * g1;
+        row[first] = red;
+        row[2 - first] = blue;
     }
 }
 
@@ -3428,6 +3461,131 @@ static swin__map swin__plan_embed(swin__plan *p)
     return x;
 }
 
+/* ---- rows normalised: out = norm(in) or, as Swin V2 has it, out = out + norm(in); a copy where
+   there is no norm */
+
+static void swin__norm_map(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__map *in = &s->u.norm.in, *out = &s->u.norm.out;
+    const swin__affine *norm = &s->u.norm.norm;
+    int from, to;
+    swin__share(swin__pixels(in), s->units, unit, &from, &to);
+    if (!norm->weight) {
+        swin__copy(swin__pixel(out, from), swin__pixel(in, from), (to - from) * in->ld);
+    } else if (!s->u.norm.onto) {
+        swin__norm_rows(c, norm, s->u.norm.eps, to - from, in->c, swin__pixel(in, from),
+                        swin__pixel(out, from), in->ld);
+    } else {
+        swin__norm_rows(c, norm, s->u.norm.eps, to - from, in->c, swin__pixel(in, from), scratch,
+                        in->ld);
+        c->kernels->add(swin__pixel(out, from), (size_t)out->ld, scratch, (size_t)in->ld,
+                        to - from, in->ld);
+    }
+}
+
+static void swin__add_norm(swin__plan *p, int stage, swin__map in, swin__map out, swin__affine norm,
+                           float eps, int onto)
+{
+    int rows = 128;
+    swin__step *s = swin__add(p, norm.weight ? "norm" : "copy", stage, swin__norm_map,
+                              swin__divide_up(swin__pixels(&in), rows),
+                              onto ? (uint64_t)rows * (uint64_t)in.ld : 0, 0);
+    s->u.norm.in = in;
+    s->u.norm.out = out;
+    s->u.norm.norm = norm;
+    s->u.norm.eps = eps;
+    s->u.norm.onto = onto;
+}
+
+static swin__map swin__plan_norm(swin__plan *p, int stage, swin__map in, swin__affine norm,
+                                 float eps)
+{
+    swin__map out = swin__alloc_map(p, in.h, in.w, in.c);
+    swin__add_norm(p, stage, in, out, norm, eps, 0);
+    return out;
+}
+
+/* ---- products of rows: out = act(W in + b), or out = out + W in + b; some rows and some columns a
+   unit
+
+   On large maps a step does more at a time, while its rows are in cache, and cuts the map into
+   units of rows. A small map has too few rows for that: there each product is a step. */
+
+enum { SWIN__MANY = 64 };       /* units a step should offer, for as many cores */
+
+static void swin__dense(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__map *out = &s->u.dense.out;
+    swin__linear part = s->u.dense.linear;
+    int groups = s->units / s->u.dense.columns, ld = s->u.dense.ld, from, to, low, high;
+    const float *in;
+    float *rows;
+    swin__share(swin__pixels(out), groups, unit % groups, &from, &to);
+    swin__share(swin__divide_up(out->ld, 32), s->u.dense.columns, unit / groups, &low, &high);
+    low *= 32;
+    high = swin__min(32 * high, out->ld);
+    part.weight += (size_t)low * (size_t)part.inputs;
+    if (part.bias) part.bias += low;
+    in = s->u.dense.in + (size_t)from * (size_t)ld;
+    rows = swin__pixel(out, from) + low;
+    if (s->u.dense.onto) {
+        swin__apply(c, &part, to - from, part.inputs, high - low, in, ld, scratch, high - low,
+                    SWIN__LINEAR);
+        c->kernels->add(rows, (size_t)out->ld, scratch, (size_t)(high - low), to - from,
+                        high - low);
+    } else {
+        swin__apply(c, &part, to - from, part.inputs, high - low, in, ld, rows, out->ld,
+                    s->u.dense.act);
+    }
+}
+
+/* Adds out = act(W in + b), or with onto out += W in + b; in has a row for every pixel of out. */
+static void swin__plan_dense(swin__plan *p, const char *name, int stage, const float *in, int ld,
+                             swin__linear linear, int act, swin__map out, int onto)
+{
+    int pixels = swin__pixels(&out), groups = swin__divide_up(pixels, 196);
+    int pairs = swin__divide_up(out.ld, 32);
+    int columns = swin__max(1, swin__min(pairs / 2, swin__divide_up(SWIN__MANY, groups)));
+    uint64_t rows = (uint64_t)swin__divide_up(pixels, groups);
+    swin__step *s = swin__add(p, name, stage, swin__dense, groups * columns,
+                              onto ? rows * 32 * (uint64_t)swin__divide_up(pairs, columns) : 0,
+                              (double)pixels * linear.inputs * out.c);
+    s->u.dense.in = in;
+    s->u.dense.ld = ld;
+    s->u.dense.columns = columns;
+    s->u.dense.act = act;
+    s->u.dense.onto = onto;
+    s->u.dense.out = out;
+    s->u.dense.linear = linear;
+}
+
+/* The way back into x of a branch whose last product is W in + b: x += W in + b, or by Swin V2's
+   order x += norm(W in + b). */
+static void swin__plan_return(swin__plan *p, const char *name, int stage, swin__map in,
+                              swin__linear linear, swin__affine norm, swin__map x)
+{
+    if (p->config->version == 2) {
+        swin__map out = swin__alloc_map(p, x.h, x.w, x.c);
+        swin__plan_dense(p, name, stage, in.data, in.ld, linear, SWIN__LINEAR, out, 0);
+        swin__add_norm(p, stage, out, x, norm, p->config->eps, 1);
+        swin__release(p, out.data);
+    } else {
+        swin__plan_dense(p, name, stage, in.data, in.ld, linear, SWIN__LINEAR, x, 1);
+    }
+}
+
+/* The way out: the product of a branch's input, x or by the order of Swin V1 norm(x). */
+static swin__map swin__plan_branch(swin__plan *p, const char *name, int stage, swin__map x,
+                                   swin__affine norm, swin__linear linear, int act, int columns)
+{
+    int first = p->config->version != 2;
+    swin__map in = first ? swin__plan_norm(p, stage, x, norm, p->config->eps) : x;
+    swin__map out = swin__alloc_map(p, x.h, x.w, columns);
+    swin__plan_dense(p, name, stage, in.data, in.ld, linear, act, out, 0);
+    if (first) swin__release(p, in.data);
+    return out;
+}
+
 /* ---- windowed attention: x = x + proj(softmax(q k + bias + mask) v) */
 
 /* The source pixel of row r, column q of window (wr, wc), or -1 for padding: shift and wrap are
@@ -3437,8 +3595,10 @@ static int swin__window_pixel(const swin__grid *g, int wr, int wc, int r, int q)
     int y = wr * g->window_h + r, x = wc * g->window_w + q;
     if (g->roll_before_pad)
         return y < g->h && x < g->w ? (y + g->shift_h) % g->h * g->w + (x + g->shift_w) % g->w : -1;
-    y = swin__modulo(y + g->shift_h, g->rows * g->window_h);
-    x = swin__modulo(x + g->shift_w, g->cols * g->window_w);
+    y += g->shift_h;
+    x += g->shift_w;
+    y -= y >= g->rows * g->window_h ? g->rows * g->window_h : 0;
+    x -= x >= g->cols * g->window_w ? g->cols * g->window_w : 0;
     return y < g->h && x < g->w ? y * g->w + x : -1;
 }
 
@@ -3504,7 +3664,10 @@ static void swin__expand_bias(const swin__grid *g, int tokens, const float *tabl
                               float *bias)
 {
     int wide = 2 * g->window_w - 1;
-    for (int i = 0; i < n * lanes; i++) bias[i] = i % lanes < n ? 0 : -1e30f;
+    for (int i = 0; i < n; i++) {
+        swin__clear(bias + i * lanes, n);
+        for (int k = n; k < lanes; k++) bias[i * lanes + k] = -1e30f;
+    }
     for (int qr = 0; qr < g->window_h; qr++) {
         for (int qc = 0; qc < g->window_w; qc++) {
             float *to = bias + (tokens + qr * g->window_w + qc) * lanes + tokens;
@@ -3519,19 +3682,26 @@ static void swin__gather_window(const swin_context *c, const swin__step *s, int 
                                 int ld)
 {
     const swin__grid *g = &s->u.attention.grid;
+    int wr = window / g->cols, wc = window % g->cols;
     const swin__map *x = &s->u.attention.x;
     const swin__affine *norm = &s->u.attention.block->norm1;
     int tokens = s->u.attention.tokens, first = s->u.attention.shared ? 0 : window * tokens;
     for (int t = 0; t < tokens; t++, rows += ld)
         swin__copy(rows, s->u.attention.tokens_in + (size_t)(first + t) * (size_t)x->ld, x->ld);
     for (int r = 0; r < g->window_h; r++) {
-        for (int q = 0; q < g->window_w; q++, rows += ld) {
-            int pixel = swin__window_pixel(g, window / g->cols, window % g->cols, r, q);
+        for (int q = 0, run; q < g->window_w; q += run, rows += run * ld) {
+            int pixel = swin__window_pixel(g, wr, wc, r, q);
+            run = 1;
+            while (pixel >= 0 && q + run < g->window_w &&
+                   swin__window_pixel(g, wr, wc, r, q + run) == pixel + run)
+                run++;
             if (pixel < 0) swin__clear(rows, x->ld);
-            else if (s->u.attention.post_norm) swin__copy(rows, swin__pixel(x, pixel), x->ld);
+            else if (!s->u.attention.post_norm)
+                c->kernels->norm(rows, (size_t)ld, swin__pixel(x, pixel), (size_t)x->ld, run, x->c,
+                                 norm->weight, norm->bias, c->model->config.eps);
             else
-                c->kernels->norm(rows, swin__pixel(x, pixel), x->c, norm->weight, norm->bias,
-                                 c->model->config.eps);
+                for (int i = 0; i < run; i++)
+                    swin__copy(rows + i * ld, swin__pixel(x, pixel + i), x->ld);
         }
     }
 }
@@ -3540,6 +3710,7 @@ static void swin__scatter_window(const swin_context *c, const swin__step *s, int
                                  float *rows)
 {
     const swin__grid *g = &s->u.attention.grid;
+    int wr = window / g->cols, wc = window % g->cols;
     const swin__map *x = &s->u.attention.x;
     const swin__affine *norm = &s->u.attention.block->norm1;
     int tokens = s->u.attention.tokens;
@@ -3549,10 +3720,10 @@ static void swin__scatter_window(const swin_context *c, const swin__step *s, int
     rows += tokens * x->ld;
     for (int r = 0; r < g->window_h; r++) {
         for (int q = 0; q < g->window_w; q++, rows += x->ld) {
-            int pixel = swin__window_pixel(g, window / g->cols, window % g->cols, r, q);
+            int pixel = swin__window_pixel(g, wr, wc, r, q);
             if (pixel < 0) continue;
             if (s->u.attention.post_norm)
-                c->kernels->norm(rows, rows, x->c, norm->weight, norm->bias, c->model->config.eps);
+                swin__norm_rows(c, norm, c->model->config.eps, 1, x->c, rows, rows, x->ld);
             c->kernels->add(swin__pixel(x, pixel), (size_t)x->ld, rows, (size_t)x->ld, 1, x->ld);
         }
     }
@@ -3606,15 +3777,12 @@ static swin__head swin__window_head(const swin__attention_room *r, int wide, int
     return head;
 }
 
-/* Swin V2: q and k become unit vectors, q times the head's factor. */
-static void swin__cosine(const swin_context *c, const swin__block *block, int heads, int wide,
-                         float *qkv, int rows)
+/* Swin V2: q and k of one head become unit vectors, q times the head's factor. */
+static void swin__cosine(const swin_context *c, float factor, float *q, float *k, size_t ld,
+                         int rows, int dp)
 {
-    int dp = wide / heads;
-    for (int head = 0; head < heads; head++) {
-        c->kernels->unit(qkv + head * dp, 3 * (size_t)wide, rows, dp, block->scale[head]);
-        c->kernels->unit(qkv + wide + head * dp, 3 * (size_t)wide, rows, dp, 1);
-    }
+    c->kernels->unit(q, ld, rows, dp, factor);
+    c->kernels->unit(k, ld, rows, dp, 1);
 }
 
 static void swin__attention(const swin_context *c, const swin__step *s, int unit, float *scratch)
@@ -3634,9 +3802,11 @@ static void swin__attention(const swin_context *c, const swin__step *s, int unit
     for (int i = from; i < to; i++)
         swin__gather_window(c, s, i, r.rows + (size_t)((i - from) * n) * (size_t)ld, ld);
     swin__apply(c, &block->qkv, rows, x->c, 3 * wide, r.rows, ld, r.qkv, 3 * wide, SWIN__LINEAR);
-    if (block->scale) swin__cosine(c, block, s->u.attention.heads, wide, r.qkv, rows);
     head = swin__window_head(&r, wide, dp, ld);
     for (int h = 0; h < s->u.attention.heads; h++) {
+        if (block->scale)
+            swin__cosine(c, block->scale[h], r.qkv + h * dp, r.qkv + wide + h * dp,
+                         3 * (size_t)wide, rows, dp);
         swin__expand_bias(g, tokens, block->table + h * table, n, r.lanes, r.bias);
         for (int i = from; i < to; i++) {
             size_t first = (size_t)((i - from) * n);
@@ -3652,6 +3822,81 @@ static void swin__attention(const swin_context *c, const swin__step *s, int unit
     swin__apply(c, &block->proj, rows, wide, x->c, r.rows, ld, r.qkv, x->ld, SWIN__LINEAR);
     for (int i = from; i < to; i++)
         swin__scatter_window(c, s, i, r.qkv + (size_t)((i - from) * n) * (size_t)x->ld);
+}
+
+/* The same where qkv and proj are steps of their own: some windows of one head a unit. Padding has
+   no qkv of its own; its rows are zero, so theirs are the bias. */
+
+/* q, k and v of one head. */
+static void swin__copy_head(float *to, const float *from, int wide, int dp)
+{
+    for (int part = 0; part < 3; part++, from += wide, to += dp)
+        for (int i = 0; i < dp; i += 16) memcpy(to + i, from + i, 16 * sizeof *to);
+}
+
+static void swin__gather_head(const swin__step *s, int window, int head, float *rows)
+{
+    const swin__grid *g = &s->u.attention.grid;
+    int wr = window / g->cols, wc = window % g->cols;
+    const float *bias = s->u.attention.block->qkv.bias;
+    int wide = s->u.attention.wide, dp = wide / s->u.attention.heads, at = head * dp;
+    int tokens = s->u.attention.tokens, first = s->u.attention.shared ? 0 : window * tokens;
+    for (int t = 0; t < tokens; t++, rows += 3 * dp)
+        swin__copy_head(rows, swin__pixel(&s->u.attention.token_qkv, first + t) + at, wide, dp);
+    for (int r = 0; r < g->window_h; r++) {
+        for (int q = 0; q < g->window_w; q++, rows += 3 * dp) {
+            int pixel = swin__window_pixel(g, wr, wc, r, q);
+            if (pixel >= 0)
+                swin__copy_head(rows, swin__pixel(&s->u.attention.qkv, pixel) + at, wide, dp);
+            else if (bias) swin__copy_head(rows, bias + at, wide, dp);
+            else swin__clear(rows, 3 * dp);
+        }
+    }
+}
+
+static void swin__scatter_head(const swin__step *s, int window, int head, const float *rows)
+{
+    const swin__grid *g = &s->u.attention.grid;
+    int wr = window / g->cols, wc = window % g->cols;
+    int tokens = s->u.attention.tokens, dp = s->u.attention.wide / s->u.attention.heads;
+    if (s->u.attention.token_mixed.data)
+        for (int t = 0; t < tokens; t++)
+            swin__copy(swin__pixel(&s->u.attention.token_mixed, window * tokens + t) + head * dp,
+                       rows + t * dp, dp);
+    rows += tokens * dp;
+    for (int r = 0; r < g->window_h; r++) {
+        for (int q = 0; q < g->window_w; q++, rows += dp) {
+            int pixel = swin__window_pixel(g, wr, wc, r, q);
+            if (pixel >= 0)
+                swin__copy(swin__pixel(&s->u.attention.mixed, pixel) + head * dp, rows, dp);
+        }
+    }
+}
+
+static void swin__windows(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__grid *g = &s->u.attention.grid;
+    const swin__block *block = s->u.attention.block;
+    int tokens = s->u.attention.tokens, n = tokens + g->window_h * g->window_w;
+    int heads = s->u.attention.heads, h = unit % heads, dp = s->u.attention.wide / heads;
+    int table = (2 * g->window_h - 1) * (2 * g->window_w - 1), from, to;
+    swin__attention_room r = swin__attention_layout(scratch, n, 1, dp, dp, s->u.attention.d);
+    swin__head head = swin__window_head(&r, dp, dp, dp);
+    head.q = r.qkv;
+    head.k = head.q + dp;
+    head.v = head.k + dp;
+    head.out = r.rows;
+    swin__expand_bias(g, tokens, block->table + h * table, n, r.lanes, r.bias);
+    swin__share(g->rows * g->cols, s->units / heads, unit / heads, &from, &to);
+    for (int i = from; i < to; i++) {
+        int mixed = swin__regions(g, tokens, i / g->cols, i % g->cols, r.region);
+        swin__gather_head(s, i, h, r.qkv);
+        if (block->scale)
+            swin__cosine(c, block->scale[h], r.qkv, r.qkv + dp, 3 * (size_t)dp, n, dp);
+        head.region = mixed ? r.region : NULL;
+        swin__attend(c, &head);
+        swin__scatter_head(s, i, h, r.rows);
+    }
 }
 
 /* The windows of a block by the model's rule. */
@@ -3703,6 +3948,59 @@ static swin__step *swin__add_attention(swin__plan *p, const char *name, swin__wo
     return s;
 }
 
+/* Attention in steps of products and of windows. */
+static void swin__plan_windows(swin__plan *p, int stage, int block, const swin__block *weights,
+                               swin__map x, const float *tokens_in, float *tokens_out)
+{
+    const swin_config *g = p->config;
+    swin__grid grid = swin__make_grid(g, stage, block, x.h, x.w);
+    int wide = swin__heads_width(g, stage), dp = swin__padded(swin__head_width(g, stage));
+    int windows = grid.rows * grid.cols, n = grid.window_h * grid.window_w + (int)g->tokens;
+    int group = swin__max(1, swin__min(224 / n, windows * (int)g->heads[stage] / SWIN__MANY));
+    swin__map mixed, token_qkv, token_mixed, tokens;
+    swin__map qkv = swin__plan_branch(p, "qkv", stage, x, weights->norm1, weights->qkv,
+                                      SWIN__LINEAR, 3 * wide);
+    swin__step *s;
+    memset(&token_qkv, 0, sizeof token_qkv);
+    memset(&token_mixed, 0, sizeof token_mixed);
+    if (g->tokens) {
+        token_qkv = swin__alloc_map(p, block ? windows : 1, (int)g->tokens, 3 * wide);
+        swin__plan_dense(p, "qkv", stage, tokens_in, x.ld, weights->qkv, SWIN__LINEAR, token_qkv,
+                         0);
+    }
+    mixed = swin__alloc_map(p, x.h, x.w, wide);
+    if (tokens_out) token_mixed = swin__alloc_map(p, windows, (int)g->tokens, wide);
+    s = swin__add(p, "attention", stage, swin__windows,
+                  (int)g->heads[stage] * swin__divide_up(windows, group),
+                  swin__attention_layout((float *)(uintptr_t)64, n, 1, dp, dp,
+                                         swin__head_width(g, stage)).size,
+                  2.0 * windows * n * n * x.c);
+    s->u.attention.block = weights;
+    s->u.attention.grid = grid;
+    s->u.attention.heads = (int)g->heads[stage];
+    s->u.attention.d = swin__head_width(g, stage);
+    s->u.attention.wide = wide;
+    s->u.attention.tokens = (int)g->tokens;
+    s->u.attention.shared = block == 0;
+    s->u.attention.qkv = qkv;
+    s->u.attention.mixed = mixed;
+    s->u.attention.token_qkv = token_qkv;
+    s->u.attention.token_mixed = token_mixed;
+    swin__release(p, qkv.data);
+    if (g->tokens) swin__release(p, token_qkv.data);
+    swin__plan_return(p, "proj", stage, mixed, weights->proj, weights->norm1, x);
+    if (tokens_out) {
+        tokens = x;
+        tokens.data = tokens_out;
+        tokens.h = windows;
+        tokens.w = (int)g->tokens;
+        swin__plan_dense(p, "proj", stage, token_mixed.data, wide, weights->proj, SWIN__LINEAR,
+                         tokens, 0);
+        swin__release(p, token_mixed.data);
+    }
+    swin__release(p, mixed.data);
+}
+
 static void swin__plan_attention(swin__plan *p, int stage, int block, const swin__block *weights,
                                  swin__map x, const float *tokens_in, float *tokens_out)
 {
@@ -3711,14 +4009,15 @@ static void swin__plan_attention(swin__plan *p, int stage, int block, const swin
     int windows = grid.rows * grid.cols, n = grid.window_h * grid.window_w + (int)g->tokens;
     /* about 200 rows share a trip of the weights */
     int group = swin__max(1, swin__min(224 / n, windows / 4));
-    if (g->shift_rule == SWIN__SHIFT_HF && swin__min(x.h, x.w) < grid.window_h) {
+    if (g->shift_rule == SWIN__SHIFT_HF && swin__min(x.h, x.w) < grid.window_h)
         p->status = swin__fail(
             p->err, SWIN_SIZE, "the map of stage %d is %d x %d, smaller than this model's window "
             "of %d: take a larger input", stage, x.w, x.h, grid.window_h);
-        return;
-    }
-    swin__add_attention(p, "attention", swin__attention, stage, block, weights, x, tokens_in,
-                        windows, group)->u.attention.tokens_out = tokens_out;
+    else if (swin__divide_up(windows, group) < SWIN__MANY)
+        swin__plan_windows(p, stage, block, weights, x, tokens_in, tokens_out);
+    else
+        swin__add_attention(p, "attention", swin__attention, stage, block, weights, x, tokens_in,
+                            windows, group)->u.attention.tokens_out = tokens_out;
 }
 
 /* ---- SWIN_ATTENTION: where the global tokens let a pixel look
@@ -4044,9 +4343,16 @@ static void swin__plan_mlp(swin__plan *p, int stage, const swin__block *weights,
     double madds = 2.0 * x.c * hidden;
     int rows = swin__min(swin__rows_a_unit(madds / 2), swin__pixels(&x));
     int units = swin__divide_up(swin__pixels(&x), rows);
-    swin__step *s = swin__add(p, "mlp", stage, swin__mlp, units,
-                              (uint64_t)(rows + 1) * (uint64_t)(2 * x.ld + chunk),
-                              madds * swin__pixels(&x));
+    swin__step *s;
+    if (units < SWIN__MANY) {
+        swin__map mid = swin__plan_branch(p, "fc1", stage, x, weights->norm2, weights->fc1,
+                                          SWIN__GELU, hidden);
+        swin__plan_return(p, "fc2", stage, mid, weights->fc2, weights->norm2, x);
+        swin__release(p, mid.data);
+        return;
+    }
+    s = swin__add(p, "mlp", stage, swin__mlp, units,
+                  (uint64_t)(rows + 1) * (uint64_t)(2 * x.ld + chunk), madds * swin__pixels(&x));
     s->u.mlp.x = x;
     s->u.mlp.norm = weights->norm2;
     s->u.mlp.fc1 = weights->fc1;
@@ -4086,7 +4392,7 @@ static swin__map swin__plan_merge(swin__plan *p, int stage, swin__map in)
     swin__map out = swin__alloc_map(p, swin__divide_up(in.h, 2), swin__divide_up(in.w, 2),
                                     2 * in.c);
     double madds = 8.0 * in.c * in.c;
-    int rows = swin__min(swin__rows_a_unit(madds), swin__pixels(&out));
+    int rows = swin__min(swin__rows_a_unit(4 * madds), swin__pixels(&out));
     swin__step *s = swin__add(
         p, "merge", stage, swin__merge, swin__divide_up(swin__pixels(&out), rows),
         (uint64_t)(rows + 1) * (uint64_t)swin__padded(4 * in.c), madds * swin__pixels(&out));
@@ -4114,8 +4420,8 @@ static void swin__expand(const swin_context *c, const swin__step *s, int unit, f
         for (int k = 0; k < 4; k++) {
             int y = 2 * (i / in->w) + k / 2, x = 2 * (i % in->w) + k % 2;
             if (y < out->h && x < out->w)
-                c->kernels->norm(swin__pixel(out, y * out->w + x), scratch + k * out->c, out->c,
-                                 norm->weight, norm->bias, SWIN__EPS);
+                c->kernels->norm(swin__pixel(out, y * out->w + x), 0, scratch + k * out->c, 0, 1,
+                                 out->c, norm->weight, norm->bias, SWIN__EPS);
         }
     }
 }
@@ -4153,8 +4459,8 @@ static void swin__final(const swin_context *c, const swin__step *s, int unit, fl
     for (int x = 0; x < in->w; x++) swin__clear(wide + (size_t)x * (size_t)ld + 16 * e, 16);
     for (int y = 0; y < 4; y++) {
         for (int x = 0; x < 4 * in->w; x++)
-            c->kernels->norm(pixels + (size_t)x * (size_t)in->ld,
-                             wide + (size_t)(x / 4) * (size_t)ld + (4 * y + x % 4) * e, e,
+            c->kernels->norm(pixels + (size_t)x * (size_t)in->ld, 0,
+                             wide + (size_t)(x / 4) * (size_t)ld + (4 * y + x % 4) * e, 0, 1, e,
                              norm->weight, norm->bias, SWIN__EPS);
         swin__apply(c, &s->u.final.classify, 4 * in->w, e, out->c, pixels, in->ld,
                     swin__pixel(out, (4 * unit + y) * out->w), out->ld, SWIN__LINEAR);
@@ -4248,8 +4554,7 @@ static void swin__cross(const swin_context *c, const swin__step *s, int unit, fl
         float *row = r.keys_in + (size_t)i * (size_t)x->ld;
         int y = i / keys->window_w, q = i % keys->window_w;
         if (swin__window_pixel(keys, unit / keys->cols, unit % keys->cols, y, q) >= 0)
-            c->kernels->norm(row, row, x->c, up->cross.norm1.weight, up->cross.norm1.bias,
-                             SWIN__EPS);
+            swin__norm_rows(c, &up->cross.norm1, SWIN__EPS, 1, x->c, row, row, x->ld);
     }
     swin__apply(c, &up->kv, area, x->c, 2 * wide, r.keys_in, x->ld, r.kv, 2 * wide, SWIN__LINEAR);
     swin__window_rows(skip, queries, unit, r.queries_in, ld);
@@ -4306,34 +4611,6 @@ static void swin__plan_cross(swin__plan *p, int level, swin__map x, swin__map sk
     s->u.cross.queries = queries;
     s->u.cross.heads = heads;
     s->u.cross.wide = wide;
-}
-
-/* ---- a copy of a map, normalised where it has a norm ---- */
-
-static void swin__norm_map(const swin_context *c, const swin__step *s, int unit, float *scratch)
-{
-    const swin__map *in = &s->u.norm.in, *out = &s->u.norm.out;
-    int from, to;
-    (void)scratch;
-    swin__share(swin__pixels(in), s->units, unit, &from, &to);
-    if (s->u.norm.norm.weight)
-        swin__norm_rows(c, &s->u.norm.norm, s->u.norm.eps, to - from, in->c, swin__pixel(in, from),
-                        swin__pixel(out, from), in->ld);
-    else
-        swin__copy(swin__pixel(out, from), swin__pixel(in, from), (to - from) * in->ld);
-}
-
-static swin__map swin__plan_norm(swin__plan *p, int stage, swin__map in, swin__affine norm,
-                                 float eps)
-{
-    swin__map out = swin__alloc_map(p, in.h, in.w, in.c);
-    swin__step *s = swin__add(p, norm.weight ? "norm" : "copy", stage, swin__norm_map,
-                              swin__divide_up(swin__pixels(&in), 1024), 0, 0);
-    s->u.norm.in = in;
-    s->u.norm.out = out;
-    s->u.norm.norm = norm;
-    s->u.norm.eps = eps;
-    return out;
 }
 
 /* ---- 1x1 convolutions: out = act(W in + b), plus other maps resized on top */

@@ -168,23 +168,29 @@ static void test_exp(void)
 
 static int norm_case(int n)
 {
+    enum { ROWS = 11 };
     const int n16 = (n + 15) / 16 * 16;
-    const size_t N = (size_t)n16;
-    float *x = room(N), *y = room(N), *z, *w = room(N), *b = room(N);
-    double mean = 0, variance = 0;
+    const size_t N = (size_t)n16, ld = N + 16;
+    float *x = room(ROWS * ld), *y = room(ROWS * N), *z, *w = room(N), *b = room(N);
     int ok = 1;
-    for (int i = 0; i < n16; i++) x[i] = i < n ? x[i] * 3 + 1 : 0, w[i] *= i < n, b[i] *= i < n;
-    z = copy(x, N);
-    for (int i = 0; i < n; i++) mean += (double)x[i] / n;
-    for (int i = 0; i < n; i++) variance += (x[i] - mean) * (x[i] - mean) / n;
-    pass->norm(y, x, n, w, b, 1e-5f);
-    for (int i = 0; i < n16; i++)
-        ok &= i < n ? near(y[i], (x[i] - mean) / sqrt(variance + 1e-5) * w[i] + b[i], n > 1 ? 3e-6 : 1e-3)
-                    : y[i] == 0.0f;
-    spec->norm(x, x, n, w, b, 1e-5f);
-    ok &= same(x, y, N);
-    pass->norm(z, z, n, w, b, 1e-5f);
-    ok &= same(z, y, N);
+    for (int i = 0; i < n16; i++) w[i] *= i < n, b[i] *= i < n;
+    for (size_t i = 0; i < ROWS * ld; i++) x[i] = i % ld < (size_t)n ? x[i] * 3 + 1 : 0;
+    z = copy(x, ROWS * ld);
+    pass->norm(y, N, x, ld, ROWS, n, w, b, 1e-5f);
+    for (size_t row = 0; row < ROWS; row++) {
+        const float *from = x + row * ld, *to = y + row * N;
+        double mean = 0, variance = 0;
+        for (int i = 0; i < n; i++) mean += (double)from[i] / n;
+        for (int i = 0; i < n; i++) variance += (from[i] - mean) * (from[i] - mean) / n;
+        for (int i = 0; i < n16; i++)
+            ok &= i < n ? near(to[i], (from[i] - mean) / sqrt(variance + 1e-5) * w[i] + b[i],
+                               n > 1 ? 3e-6 : 1e-3)
+                        : to[i] == 0.0f;
+    }
+    spec->norm(x, ld, x, ld, ROWS, n, w, b, 1e-5f);
+    pass->norm(z, ld, z, ld, ROWS, n, w, b, 1e-5f);
+    for (size_t row = 0; row < ROWS; row++)
+        ok &= same(x + row * ld, y + row * N, N) && same(z + row * ld, y + row * N, N);
     free(x), free(y), free(z), free(w), free(b);
     return ok;
 }
@@ -456,8 +462,8 @@ static void test_denormals(void)
     pass->combine(d, N, src, coef, 3, 0);
     spec->combine(e, N, src, coef, 3, 0);
     ok &= same(d, e, N) && denormals(d, N) > 0;
-    pass->norm(d, c, N, b, b + N, 0);
-    spec->norm(e, c, N, b, b + N, 0);
+    pass->norm(d, N, c, N, 1, N, b, b + N, 0);
+    spec->norm(e, N, c, N, 1, N, b, b + N, 0);
     ok &= same(d, e, N);
     for (int i = 0; i < N; i++) d[i] = e[i] = -80.0f - (float)i / 4; /* exp passes the least normal */
     d[0] = e[0] = 0;

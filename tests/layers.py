@@ -66,6 +66,10 @@ CASES = {
                 [(16, 16), (13, 20), (4, 3)]),
     "windows of each stage": (dict(SMALL, depths=[2, 2, 2], num_heads=[2, 3, 4], window=[5, 2, 3]),
                               None, (), [(64, 64), (45, 83), (7, 11)]),
+    # so many that attention and MLP are one step each
+    "many windows": (dict(SMALL, depths=[2], window=7), None, (), [(460, 472)]),
+    "many windows with tokens": (dict(GLAM, depths=[3], window=7, pe_rows=[1800]), None, (),
+                                 [(472, 460)]),
     "features 0 and 2": (dict(SMALL, depths=[1, 1, 1], num_heads=[1, 1, 2], out_indices=[0, 2]),
                          None, (), [(32, 40), (19, 6)]),
     # global tokens
@@ -160,6 +164,8 @@ CLASSIFIERS = {
     "norms after layers": (VERSION_2, (r"\.norm1\.",), [32, 64]),
     "norm after merging": (VERSION_2, (r"\.norm[12]\.",), [16, 32]),
     "cosine attention without biases": (dict(VERSION_2, qkv_bias=False), (), [64]),
+    "cosine attention in many windows": (
+        dict(VERSION_2, window=7, depths=[2], num_heads=[2]), (), [448]),
     "other windows than before": (
         dict(VERSION_2, window=8, depths=[2, 2, 1], num_heads=[1, 2, 4], pretrained=[6, 6, 3]), (),
         [64, 128]),
