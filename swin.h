@@ -4920,7 +4920,7 @@ static void swin__tile_weights(const swin_context *c, const swin__step *s, int u
     }
 }
 
-/* Transforms some tiles of a block: [36][tile][channel], skewed. */
+/* Transforms some tiles of a block: [tile][36][channel], skewed. */
 static void swin__tiles_in(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__conv *conv = s->u.conv.layer;
@@ -4931,7 +4931,7 @@ static void swin__tiles_in(const swin_context *c, const swin__step *s, int unit,
     for (int t = unit * SWIN__TILES; t < to; t++) {
         int top = 4 * ((s->u.conv.first + t) / columns) - 1,
             left = 4 * ((s->u.conv.first + t) % columns) - 1;
-        float *tile = s->u.conv.input + (size_t)t * (size_t)ld;
+        float *tile = s->u.conv.input + (size_t)t * 36 * (size_t)ld;
         for (int i = 0; i < conv->sources; i++) {
             const swin__source *source = &conv->source[i];
             const float *rows[36];
@@ -4948,33 +4948,34 @@ static void swin__tiles_in(const swin_context *c, const swin__step *s, int unit,
                     rows[k] = scratch + k * count;
                 }
             }
-            c->kernels->wino_input(tile, swin__plane(s->u.conv.tiles, ld), rows, count);
+            c->kernels->wino_input(tile, (size_t)ld, rows, count);
             tile += count;
         }
     }
 }
 
-/* Half the columns of one of a block's 36 products: [36][tile][out.ld], skewed. Goes on from the
+/* Half the columns of one of a block's 36 products: [tile][36][out.ld], skewed. Goes on from the
    products of earlier strips where the block is the only one. */
 static void swin__tile_product(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__conv *conv = s->u.conv.layer;
-    int tiles = s->u.conv.tiles, depth = s->u.conv.depth, ld = depth + SWIN__SKEW, from, to;
-    size_t xi = (size_t)unit / 2;
+    int depth = s->u.conv.depth, from, to;
+    size_t xi = (size_t)unit / 2, ld = (size_t)(depth + SWIN__SKEW);
+    size_t ldc = (size_t)(conv->out.ld + SWIN__SKEW);
     swin__product p;
     (void)scratch;
     swin__share(conv->out.ld / 16, 2, unit % 2, &from, &to);
     memset(&p, 0, sizeof p);
-    p.m = tiles;
+    p.m = s->u.conv.tiles;
     p.n = 16 * (to - from);
     p.k = depth;
-    p.a = s->u.conv.input + xi * swin__plane(tiles, ld);
-    p.lda = (size_t)ld;
+    p.a = s->u.conv.input + xi * ld;
+    p.lda = 36 * ld;
     p.panel = 16 * (size_t)depth;
     p.b = s->u.conv.weights + xi * swin__plane(depth, conv->out.ld) + (size_t)from * p.panel;
     p.ldb = 16;
-    p.c = s->u.conv.sums + xi * swin__plane(tiles, conv->out.ld) + 16 * from;
-    p.ldc = p.ldi = (size_t)conv->out.ld;
+    p.c = s->u.conv.sums + xi * ldc + 16 * from;
+    p.ldc = p.ldi = 36 * ldc;
     if (s->u.conv.onward) p.init = p.c;
     c->kernels->gemm(&p);
 }
@@ -4984,6 +4985,7 @@ static void swin__tiles_out(const swin_context *c, const swin__step *s, int unit
 {
     const swin__conv *conv = s->u.conv.layer;
     const swin__map *out = &conv->out;
+    size_t ld = (size_t)(out->ld + SWIN__SKEW);
     int columns = swin__tile_columns(conv);
     int to = swin__min(s->u.conv.tiles, (unit + 1) * SWIN__TILES);
     (void)scratch;
@@ -4995,8 +4997,8 @@ static void swin__tiles_out(const swin_context *c, const swin__step *s, int unit
             rows[k] = y < out->h && x < out->w ? swin__pixel(out, y * out->w + x) : NULL;
             if (rows[k] && s->u.conv.only) swin__copy(rows[k], conv->bias, out->ld);
         }
-        c->kernels->wino_output(rows, s->u.conv.sums + (size_t)t * (size_t)out->ld,
-                                swin__plane(s->u.conv.tiles, out->ld), out->ld, s->u.conv.act);
+        c->kernels->wino_output(rows, s->u.conv.sums + (size_t)t * 36 * ld, ld, out->ld,
+                                s->u.conv.act);
     }
 }
 
@@ -5021,8 +5023,9 @@ static void swin__plan_tiles(swin__plan *p, const char *name, int level, const s
     common.u.conv.layer = kept;
     common.u.conv.chosen = chosen;
     common.u.conv.weights = swin__alloc(p, 36 * (uint64_t)swin__plane(strip, conv->out.ld));
-    common.u.conv.sums = swin__alloc(p, 36 * (uint64_t)swin__plane(block, conv->out.ld));
-    common.u.conv.input = swin__alloc(p, 36 * (uint64_t)swin__plane(block, strip + SWIN__SKEW));
+    common.u.conv.sums = swin__alloc(p, 36 * (uint64_t)block *
+                                            (uint64_t)(conv->out.ld + SWIN__SKEW));
+    common.u.conv.input = swin__alloc(p, 36 * (uint64_t)block * (uint64_t)(strip + SWIN__SKEW));
     for (int start = 0; start < depth; start += strip) {
         int count = swin__min(strip, depth - start), last = start + count == depth;
         common.u.conv.start = start;
