@@ -158,7 +158,7 @@ def segmentation_loss(logits, labels, absent, weights, dice):
         actual = F.one_hot(labels[known], predicted.shape[1])
         present = actual.any(0)
         overlap, total = (predicted * actual).sum(0), predicted.sum(0) + actual.sum(0)
-        loss = loss + dice * (1 - 2 * (overlap / total)[present]).mean()
+        loss = loss + dice * (1 - 2 * overlap[present] / total[present]).mean()
     return loss
 
 
@@ -230,7 +230,7 @@ class Run:
         self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config["ema"]),
                                  use_buffers=True)
         self.optimizers = make_optimizers(self.model, config)
-        self.weights = torch.tensor(config["class_weights"], device=device)
+        self.weights = torch.tensor(config["class_weights"], dtype=torch.float32, device=device)
         self.iteration, self.seconds, self.history = 0, 0.0, []
         if (out / "checkpoint.pth").exists():
             self.load(torch.load(out / "checkpoint.pth", map_location=device, weights_only=True))
@@ -241,6 +241,15 @@ class Run:
         if "minutes" in self.config:
             spent = max(spent, self.seconds / 60 / self.config["minutes"])
         return min(1.0, spent)
+
+    def start_from(self, weights):
+        """Takes those weights of another model whose names and shapes fit; says how many."""
+        own = self.model.state_dict()
+        fitting = {name: tensor for name, tensor in weights.items()
+                   if name in own and own[name].shape == tensor.shape}
+        self.model.load_state_dict(fitting, strict=False)
+        self.ema.module.load_state_dict(fitting, strict=False)
+        return f"{len(fitting)} of {len(own)} tensors"
 
     def load(self, state):
         self.model.load_state_dict(state["model"])
@@ -296,11 +305,12 @@ class Run:
         return total
 
     def validate(self, folders):
-        """Mean IoU of the averaged weights on a part of each folder."""
-        self.ema.eval()
-        return {folder.name: round(float(np.nanmean(class_iou(
-            evaluate(self.ema.module, folder, self.config, self.device, stride=4)))), 4)
-            for folder in folders}
+        """Mean IoU of the averaged weights on some thirty pictures of each folder."""
+        def score(folder):
+            stride = max(1, len(folder.frames) // 30)
+            return float(np.nanmean(class_iou(
+                evaluate(self.ema.module, folder, self.config, self.device, stride))))
+        return {folder.name: round(score(folder), 4) for folder in folders}
 
     def train(self, threads):
         config = self.config
@@ -373,11 +383,14 @@ def main():
     parser.add_argument("config", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds the sets")
     parser.add_argument("--out", type=Path, required=True, help="folder for results")
+    parser.add_argument("--start", type=Path, metavar="FILE", help="a new run starts from the "
+                        "weights of FILE (.pth) where their names and shapes fit")
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0: its own choice")
     parser.add_argument("--loaders", type=int, default=1, help="threads that make batches")
     parser.add_argument("--set", metavar="KEY=VALUE", nargs="*", default=[],
                         help="changes to the configuration: minutes=30, model.backbone.tokens=5")
-    parser.add_argument("--evaluate", metavar="SET", help="score NAME.pth on a set of the file or a folder, and stop")
+    parser.add_argument("--evaluate", metavar="SET",
+                        help="score NAME.pth on a set of the file or a folder, and stop")
     arguments = parser.parse_args()
 
     if arguments.threads:
@@ -397,7 +410,11 @@ def main():
         folder = Folder(arguments.data, **entry)
         print(table(evaluate(model, folder, config, device), config["classes"]))
     else:
-        Run(config, arguments.data, arguments.out, device).train(arguments.loaders)
+        run = Run(config, arguments.data, arguments.out, device)
+        if arguments.start and run.iteration == 0:
+            saved = torch.load(arguments.start, map_location=device, weights_only=True)
+            print("starts from", run.start_from(saved["state_dict"]), "of", arguments.start)
+        run.train(arguments.loaders)
 
 
 if __name__ == "__main__":
