@@ -2865,7 +2865,7 @@ struct swin__step {
             int source, first, tiles;       /* tiles first .. first + tiles - 1 */
             int start, depth;               /* channels of all chosen sources, one after another */
             float *data[SWIN__SOURCES];     /* products of the sources served by taps */
-            float *weights, *input, *sums;  /* Winograd's: weights and tiles transformed, products */
+            float *weights, *input, *sums;  /* Winograd's weights, tiles, products */
         } conv;
         struct { swin__map in, sums; swin__axis rows, cols; } slide;
         struct {

@@ -606,8 +606,8 @@ static inline int picture_turn(picture *p, int orientation)
     return 1;
 }
 
-/* Reads a PNG, JPEG or PNM picture; grey becomes RGB, 16 bits become 8, transparency is dropped, what
-   a camera took on its side stands upright. */
+/* Reads a PNG, JPEG or PNM picture; grey becomes RGB, 16 bits become 8, transparency is dropped,
+   what a camera took on its side stands upright. */
 static inline int picture_read(picture *p, const char *path, char why[256])
 {
     file_bytes b;

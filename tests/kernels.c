@@ -35,7 +35,8 @@ static uint32_t dice(uint32_t sides)
     return state % sides;
 }
 
-static float uniform(void) { return (float)dice(1u << 24) / (float)(1u << 23) - 1.0f; } /* -1 .. 1 */
+/* -1 .. 1 */
+static float uniform(void) { return (float)dice(1u << 24) / (float)(1u << 23) - 1.0f; }
 
 /* n floats of exactly that many bytes, random */
 static float *room(size_t n)
@@ -83,7 +84,8 @@ static int product_case(int m, int n, int k, unsigned variant)
     const int packed = variant / 2 % 2, start = (int)(variant / 4 % 4);
     float *a = room((size_t)(m - 1) * lda + (size_t)k), *b = room((size_t)n * (size_t)k);
     float *c = room(sizec), *d = copy(c, sizec), *init = room((size_t)m * (size_t)n);
-    swin__product p = {m, n, k, a, lda, b, 16, 16 * (size_t)k, NULL, 0, c, ldc, (int)(variant / 16 % 3)};
+    swin__product p = {m, n, k, a, lda, b, 16, 16 * (size_t)k, NULL, 0, c, ldc,
+                       (int)(variant / 16 % 3)};
     if (!packed) p.ldb = (size_t)n, p.panel = 16;
     if (start) p.init = start == 3 ? c : init;
     if (start > 1) p.ldi = start == 3 ? ldc : (size_t)n;
@@ -215,7 +217,8 @@ static int softmax_case(int rows, int keys, int regions)
         for (int j = 0; j < keys; j++) sum += exp(v[j] - top);
         for (int j = 0; j < n16; j++) {
             const double p = (double)s[(size_t)i * N + (size_t)j] * inverse[i];
-            ok &= j < keys ? near(p, exp(v[j] - top) / sum, 8e-6 * exp(v[j] - top) / sum + 1e-37) : p == 0;
+            const double share = j < keys ? exp(v[j] - top) / sum : 0;
+            ok &= j < keys ? near(p, share, 8e-6 * share + 1e-37) : p == 0;
         }
     }
     spec->softmax(t, N, rows, n16, regions ? region : NULL, -100.0f, inverse + rows);
@@ -232,7 +235,8 @@ static int unit_case(int rows, int w16)
     const float scale = 7.5f;
     int ok = 1;
     for (int i = 0; i < rows; i++)
-        for (int c = 0; c < w16; c++) x[(size_t)i * ld + (size_t)c] *= i % 3 == 1 ? 0 : 1e3f / (float)(1 + i);
+        for (int c = 0; c < w16; c++)
+            x[(size_t)i * ld + (size_t)c] *= i % 3 == 1 ? 0 : 1e3f / (float)(1 + i);
     y = copy(x, size);
     pass->unit(x, ld, rows, w16, scale);
     for (int i = 0; i < rows; i++) {
@@ -254,7 +258,8 @@ static int unit_case(int rows, int w16)
 static int online_case(int rows, int n16, int w16)
 {
     const size_t N = (size_t)n16, W = (size_t)w16, size = (size_t)rows * N * 3;
-    float *s = room(size), *t, *out[2], *top = room((size_t)rows * 2), *sum = room((size_t)rows * 2);
+    float *s = room(size), *t, *out[2];
+    float *top = room((size_t)rows * 2), *sum = room((size_t)rows * 2);
     int ok = 1;
     for (size_t i = 0; i < size; i++) s[i] *= 20; /* [block][row][key] */
     t = copy(s, size);
@@ -263,7 +268,8 @@ static int online_case(int rows, int n16, int w16)
     for (size_t b = 0; b < 3; b++) {
         const float before = top[0], was = out[0][0];
         pass->online(s + b * (size_t)rows * N, N, rows, n16, top, sum, out[0], W, w16);
-        spec->online(t + b * (size_t)rows * N, N, rows, n16, top + rows, sum + rows, out[1], W, w16);
+        spec->online(t + b * (size_t)rows * N, N, rows, n16, top + rows, sum + rows, out[1], W,
+                     w16);
         ok &= near(out[0][0], was * exp((double)before - top[0]), 1e-6);
     }
     for (int i = 0; i < rows; i++) {
@@ -305,7 +311,8 @@ static void test_rows(void)
     for (int w16 = 16; w16 <= 96; w16 += 16) ok &= unit_case(w16 / 16, w16);
     report("unit vectors", ok);
     ok = 1;
-    for (int rows = 1; rows < 12; rows++) ok &= online_case(rows, 16 + 16 * (rows % 5), 16 * (1 + rows % 3));
+    for (int rows = 1; rows < 12; rows++)
+        ok &= online_case(rows, 16 + 16 * (rows % 5), 16 * (1 + rows % 3));
     for (int i = 0; i < 20; i++) ok &= stream_case();
     report("online", ok);
 }
@@ -366,7 +373,8 @@ static void test_moves(void)
     for (int rows = 1; rows < 9; rows++) ok &= simple_case(rows, 16 * (1 + rows % 4));
     report("scale, add", ok);
     ok = 1;
-    for (int count = 1; count <= 40; count++) ok &= combine_case(16 * (1 + count % 3), count, count & 1);
+    for (int count = 1; count <= 40; count++)
+        ok &= combine_case(16 * (1 + count % 3), count, count & 1);
     for (int count = 1; count <= 8; count++) ok &= combine_case(48, count, ~count & 1);
     report("combine, 1 to 40 terms", ok);
     ok = 1;
@@ -465,7 +473,8 @@ static void test_denormals(void)
     pass->norm(d, N, c, N, 1, N, b, b + N, 0);
     spec->norm(e, N, c, N, 1, N, b, b + N, 0);
     ok &= same(d, e, N);
-    for (int i = 0; i < N; i++) d[i] = e[i] = -80.0f - (float)i / 4; /* exp passes the least normal */
+    /* exp passes the least normal */
+    for (int i = 0; i < N; i++) d[i] = e[i] = -80.0f - (float)i / 4;
     d[0] = e[0] = 0;
     pass->softmax(d, N, 1, N, NULL, 0, f);
     spec->softmax(e, N, 1, N, NULL, 0, f + 1);
@@ -479,7 +488,8 @@ static void test_denormals(void)
     again = copy(out, 256);
     wino_tile(pass, image, filter, 32, out, SWIN__LINEAR);
     wino_tile(spec, image, filter, 32, again, SWIN__LINEAR);
-    report("denormals in winograd, the scalar bits", same(out, again, 256) && denormals(out, 256) > 200);
+    report("denormals in winograd, the scalar bits",
+           same(out, again, 256) && denormals(out, 256) > 200);
     free(a), free(b), free(c), free(d), free(e), free(f), free(image), free(filter), free(out);
     free(again);
 }
