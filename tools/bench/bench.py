@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import signal
 import statistics
 import subprocess
@@ -102,14 +103,16 @@ def call(*command):
 
 
 def prepare(name):
-    """The folder with everything that the engines need for a work; made once."""
-    folder = FOLDER / name
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "work.onnx").exists():
+    """The folder with everything that the engines need for a work; made anew when it changed."""
+    folder, description = FOLDER / name, repr(WORKS[name])
+    made = folder / "work.txt"
+    if not made.exists() or made.read_text() != description:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
         call(sys.executable, TOOLS / "bench" / "works.py", name, folder)
-    if not (folder / "model.swin").exists():
         call(sys.executable, TOOLS / "convert.py", folder / "model.pth",
              "-o", folder / "model.swin")
+        made.write_text(description)
     return folder
 
 

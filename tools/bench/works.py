@@ -97,9 +97,9 @@ class Task(nn.Module):
         return F.interpolate(x, (height, width), mode="bilinear").argmax(1)
 
 
-def plain_attention(q, k, v, bias):
+def plain_attention(q, k, v, bias, scale=None):
     """Attention as two products, as the exporter knows its own only for four dimensions."""
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    scores = (q * (q.shape[-1] ** -0.5 if scale is None else scale)) @ k.transpose(-2, -1)
     return (scores if bias is None else scores + bias).softmax(-1) @ v
 
 
