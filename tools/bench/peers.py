@@ -43,9 +43,8 @@ def openvino(folder, threads, x):
 def torch(folder, threads, x, compiled=False):
     import torch
     import works
-    sys.modules["__main__"].Task, sys.modules["__main__"].Work = works.Task, works.Work
     torch.set_num_threads(threads)
-    task = torch.load(folder / "work.pt", weights_only=False)
+    task = works.load(folder)
     if compiled:
         task = torch.compile(task)
     x = torch.from_numpy(x)

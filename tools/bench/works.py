@@ -3,10 +3,11 @@
 
     model.pth       the whole model's weights, random but the same every time, for tools/convert.py
     picture.npy     its input [3,H,W]
-    work.pt         what the peers run: the model, or for a part of it that part alone
-    work.onnx       the same for ONNX, at its fixed size
-    input.npy       the input of work.pt
+    work.onnx       what the peers run, at its fixed size: the model, or a part of it alone
+    input.npy       the input of work.onnx
     expected.npz    its outputs, from PyTorch in float32
+
+load(FOLDER) is the same as work.onnx for PyTorch.
 """
 
 import dataclasses
@@ -122,6 +123,14 @@ def make_model(work):
     return model
 
 
+def load(folder):
+    """The task that write() left there, as PyTorch runs it."""
+    work = WORKS[folder.name]
+    model = make_model(work)
+    model.load_state_dict(torch.load(folder / "model.pth")["state_dict"])
+    return Task(model, work).eval()
+
+
 @torch.inference_mode()
 def write(work, folder):
     model = make_model(work)
@@ -132,7 +141,6 @@ def write(work, folder):
     x = {None: picture, "features": features[0], "logits": logits}[work.takes].contiguous()
     np.save(folder / "input.npy", x.numpy())
     task = Task(model, work).eval()
-    torch.save(task, folder / "work.pt")
     outputs = task(x)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     np.savez(folder / "expected.npz", *(o.numpy() for o in outputs))
