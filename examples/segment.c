@@ -453,7 +453,7 @@ static swin_status prepare(runner *r, int w, int h, swin_error *error)
     if (!r->workspace) return error->status;
     if (r->workspace > r->memory_size) {
         free(r->memory);
-        r->memory = malloc(r->workspace);
+        r->memory = workspace_new(r->workspace);
         r->memory_size = r->memory ? r->workspace : 0;
     }
     if (r->memory) return swin_init(&r->context, r->model, d, r->memory, r->memory_size, error);

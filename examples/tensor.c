@@ -111,7 +111,7 @@ static int run(const swin_model *m, const npy *in, const char *in_path, const ch
     else if (m->config.classes) d.outputs |= SWIN_CLASSES | SWIN_LOGITS;
     size_t size = swin_workspace_size(m, &d, &error);
     if (!size) return fail(FAILED, in_path, error.text);
-    void *memory = malloc(size);
+    void *memory = workspace_new(size);
     if (!memory) return fail(FAILED, in_path, "no memory for the workspace");
 
     swin_image image = {0};

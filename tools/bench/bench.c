@@ -275,7 +275,7 @@ static int make_and_run(const swin_model *m, swin_image image, const settings *s
     double start = seconds();
     size_t size = swin_workspace_size(m, &s->desc, &error);
     if (!size) return fail(FAILED, s->model, error.text);
-    void *memory = malloc(size);
+    void *memory = workspace_new(size);
     if (!memory) return fail(FAILED, s->model, "no memory for the workspace");
     b.image = image;
     int status = swin_init(&b.context, m, &s->desc, memory, size, &error)
