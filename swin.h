@@ -56,7 +56,7 @@ MEMORY
    kept and `tasks` alone.
 
 THREADS
-   swin.h starts none. Give the desc a parallel_for and `tasks` (2 to 4 a thread): every step of
+   swin.h starts none. Give the desc a parallel_for and `tasks` (about 16 a thread): every step of
    the network is cut into at most that many pieces of independent work. A model is read-only; a
    context belongs to one thread at a time, except for swin_cancel. For a game loop use
    swin_begin and swin_step: a bounded piece of a frame per call.
@@ -318,8 +318,9 @@ typedef struct swin_desc {
     int picture_height;         /* 0: the network's input size */
     unsigned outputs;           /* SWIN_CLASSES | ...; 0: the class map, or the features where there
                                    is no head */
-    int tasks;                  /* pieces that a step is cut into at most, 0: 1. Take 2 to 4 a
-                                   thread: each has its own scratch memory, results are the same */
+    int tasks;                  /* pieces that a step is cut into at most, 0: 1. Take about 16 a
+                                   thread, 4 where there are many threads: each piece has its own
+                                   scratch memory, results are the same */
     swin_parallel_for parallel_for;     /* NULL: everything runs in the calling thread */
     void *user;                 /* handed to parallel_for */
     swin_cpu cpu;
