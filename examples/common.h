@@ -364,7 +364,7 @@ static inline void pool_stop(pool *p)
 }
 
 /* Lets contexts made with `d` work on the pool. Cores are not equally fast: with 16 pieces a thread
-   none waits long for another at a step's end, and the workspace stays the same. */
+   none waits long for another at a step's end, and the workspace hardly grows. */
 static inline void pool_serve(pool *p, swin_desc *d)
 {
     if (!p->workers) return;
