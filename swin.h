@@ -76,7 +76,7 @@ SPEED
    The best instruction set is found when a context is made (AVX-512, AVX2 with FMA, NEON); no
    compiler flags are needed, -O2 is enough. The scalar pass is the fallback and is slow without
    a fused multiply-add in hardware. The heads' convolutions are rewritten exactly: products with
-   upsampled maps at the small map's size, 3x3 convolutions by Winograd's F(4x4, 3x3). The flag
+   upsampled maps at the small map's size, 3x3 convolutions by Winograd's F(6x6, 3x3). The flag
    SWIN_DIRECT takes plain convolutions instead.
 
 ERRORS
@@ -1649,115 +1649,153 @@ static void SWIN__FN(transpose)(float *dst, const float *src, size_t ld, int row
     }
 }
 
-/* --- Winograd F(4 x 4, 3 x 3) ----------------------------------------------------------------- */
+/* --- Winograd F(6 x 6, 3 x 3) ----------------------------------------------------------------- */
 
-/* The points are 0, a, -a, b, -b and infinity with a = 11/16 and b = 3/2. All their powers used
-   here are exact floats, and the error is a quarter of that of the usual 1, 2: with 512 channels of
-   normal data 3.6e-6 of the largest value (1, 2: 1.7e-5; direct sum in floats: 1.5e-6). Lavin and
-   Gray, "Fast Algorithms for Convolutional Neural Networks", 2015. */
-#define SWIN__A  0.6875f
-#define SWIN__A2 0.47265625f
-#define SWIN__B  1.5f
-#define SWIN__B2 2.25f
+/* The points are 0, a, -a, b, -b, c, -c and infinity with a = 1/2, b = 1 and c = 2. With 512
+   channels of normal data a tile errs by 1.5e-5 of the largest value (direct sums: 1.5e-6).
+   Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015. */
+#define SWIN__A  0.5f
+#define SWIN__A2 0.25f
+#define SWIN__B  1.0f
+#define SWIN__B2 1.0f
+#define SWIN__C  2.0f
+#define SWIN__C2 4.0f
 
-/* Three filter taps become values at the points, times 1 / prod (point - other points). */
-SWIN__INLINE void SWIN__FN(wino_g)(swin__v16 *d, int step, swin__v16 g0, swin__v16 g1, swin__v16 g2)
+/* The polynomial of three filter taps at the points p and -p, times factor. */
+SWIN__INLINE void SWIN__FN(wino_taps)(swin__v16 *d, int step, const swin__v16 *g, float p,
+                                      float factor)
 {
-    const swin__v16 a = swin__vset1(SWIN__A), b = swin__vset1(SWIN__B);
-    const swin__v16 ga = swin__vset1(1.0f / (2 * SWIN__A2 * (SWIN__A2 - SWIN__B2)));
-    const swin__v16 gb = swin__vset1(1.0f / (2 * SWIN__B2 * (SWIN__B2 - SWIN__A2)));
-    const swin__v16 evena = swin__vfma(swin__vset1(SWIN__A2), g2, g0);
-    const swin__v16 evenb = swin__vfma(swin__vset1(SWIN__B2), g2, g0);
-    d[0] = swin__vmul(g0, swin__vset1(1.0f / (SWIN__A2 * SWIN__B2)));
-    d[step] = swin__vmul(swin__vfma(a, g1, evena), ga);
-    d[2 * step] = swin__vmul(swin__vnfma(a, g1, evena), ga);
-    d[3 * step] = swin__vmul(swin__vfma(b, g1, evenb), gb);
-    d[4 * step] = swin__vmul(swin__vnfma(b, g1, evenb), gb);
-    d[5 * step] = g2;
+    const swin__v16 at = swin__vset1(p), f = swin__vset1(factor);
+    const swin__v16 even = swin__vfma(swin__vset1(p * p), g[2], g[0]);
+    d[0] = swin__vmul(swin__vfma(at, g[1], even), f);
+    d[step] = swin__vmul(swin__vnfma(at, g[1], even), f);
 }
 
-/* Six pixels, step apart, become six values in place. */
-SWIN__INLINE void SWIN__FN(wino_b)(swin__v16 *d, int step)
+/* Three filter taps become eight values, step apart: those at the points, times 1 / prod (point -
+   other points). */
+SWIN__INLINE void SWIN__FN(wino_g)(swin__v16 *d, int step, const swin__v16 *g)
 {
-    const swin__v16 a = swin__vset1(SWIN__A), a2 = swin__vset1(SWIN__A2);
-    const swin__v16 b = swin__vset1(SWIN__B), b2 = swin__vset1(SWIN__B2);
-    const swin__v16 both = swin__vset1(SWIN__A2 * SWIN__B2), sum = swin__vset1(SWIN__A2 + SWIN__B2);
-    const swin__v16 d1 = d[step], d2 = d[2 * step], d3 = d[3 * step], d4 = d[4 * step];
-    const swin__v16 evena = swin__vnfma(b2, d2, d4), odda = swin__vnfma(b2, d1, d3);
-    const swin__v16 evenb = swin__vnfma(a2, d2, d4), oddb = swin__vnfma(a2, d1, d3);
-    d[0] = swin__vfma(both, d[0], swin__vnfma(sum, d2, d4));
-    d[step] = swin__vfma(a, odda, evena);
-    d[2 * step] = swin__vnfma(a, odda, evena);
-    d[3 * step] = swin__vfma(b, oddb, evenb);
-    d[4 * step] = swin__vnfma(b, oddb, evenb);
-    d[5 * step] = swin__vfma(both, d1, swin__vnfma(sum, d3, d[5 * step]));
+    const float a2 = SWIN__A2, b2 = SWIN__B2, c2 = SWIN__C2;
+    d[0] = swin__vmul(g[0], swin__vset1(-1 / (a2 * b2 * c2)));
+    SWIN__FN(wino_taps)(d + step, step, g, SWIN__A, 1 / (2 * a2 * (a2 - b2) * (a2 - c2)));
+    SWIN__FN(wino_taps)(d + 3 * step, step, g, SWIN__B, 1 / (2 * b2 * (b2 - a2) * (b2 - c2)));
+    SWIN__FN(wino_taps)(d + 5 * step, step, g, SWIN__C, 1 / (2 * c2 * (c2 - a2) * (c2 - b2)));
+    d[7 * step] = g[2];
 }
 
-/* Six values become four pixels in place. */
-SWIN__INLINE void SWIN__FN(wino_a)(swin__v16 *d, int step)
+/* Eight pixels' values for the points p and -p; q2 and r2 are the squares of the others. */
+SWIN__INLINE void SWIN__FN(wino_pair)(swin__v16 *d, int step, const swin__v16 *x, float p,
+                                      float q2, float r2)
 {
-    const swin__v16 evena = swin__vadd(d[step], d[2 * step]),
-                    odda = swin__vsub(d[step], d[2 * step]);
-    const swin__v16 evenb = swin__vadd(d[3 * step], d[4 * step]);
-    const swin__v16 oddb = swin__vsub(d[3 * step], d[4 * step]);
-    const swin__v16 a = swin__vmul(swin__vset1(SWIN__A), odda);
-    const swin__v16 a2 = swin__vmul(swin__vset1(SWIN__A2), evena);
-    const swin__v16 a3 = swin__vfma(swin__vset1(SWIN__A * SWIN__A2), odda, d[5 * step]);
-    d[0] = swin__vadd(d[0], swin__vadd(evena, evenb));
-    d[step] = swin__vfma(swin__vset1(SWIN__B), oddb, a);
-    d[2 * step] = swin__vfma(swin__vset1(SWIN__B2), evenb, a2);
-    d[3 * step] = swin__vfma(swin__vset1(SWIN__B * SWIN__B2), oddb, a3);
+    const swin__v16 at = swin__vset1(p), sum = swin__vset1(q2 + r2), both = swin__vset1(q2 * r2);
+    const swin__v16 even = swin__vfma(both, x[2], swin__vnfma(sum, x[4], x[6]));
+    const swin__v16 odd = swin__vfma(both, x[1], swin__vnfma(sum, x[3], x[5]));
+    d[0] = swin__vfma(at, odd, even);
+    d[step] = swin__vnfma(at, odd, even);
+}
+
+/* Eight pixels become eight values, step apart. */
+SWIN__INLINE void SWIN__FN(wino_b)(swin__v16 *d, int step, const swin__v16 *x)
+{
+    const float a2 = SWIN__A2, b2 = SWIN__B2, c2 = SWIN__C2;
+    const swin__v16 one = swin__vset1(a2 + b2 + c2), all = swin__vset1(a2 * b2 * c2);
+    const swin__v16 two = swin__vset1(a2 * b2 + a2 * c2 + b2 * c2);
+    d[0] = swin__vnfma(all, x[0], swin__vfma(two, x[2], swin__vnfma(one, x[4], x[6])));
+    SWIN__FN(wino_pair)(d + step, step, x, SWIN__A, b2, c2);
+    SWIN__FN(wino_pair)(d + 3 * step, step, x, SWIN__B, a2, c2);
+    SWIN__FN(wino_pair)(d + 5 * step, step, x, SWIN__C, a2, b2);
+    d[7 * step] = swin__vnfma(all, x[1], swin__vfma(two, x[3], swin__vnfma(one, x[5], x[7])));
+}
+
+SWIN__INLINE swin__v16 SWIN__FN(wino_sum)(const swin__v16 *x, float a, float b, float c)
+{
+    swin__v16 sum = swin__vmul(swin__vset1(a), x[0]);
+    sum = swin__vfma(swin__vset1(b), x[1], sum);
+    return swin__vfma(swin__vset1(c), x[2], sum);
+}
+
+/* Eight values become six pixels, step apart. */
+SWIN__INLINE void SWIN__FN(wino_a)(swin__v16 *d, int step, const swin__v16 *x)
+{
+    const float a = SWIN__A, a2 = SWIN__A2, b = SWIN__B, b2 = SWIN__B2, c = SWIN__C, c2 = SWIN__C2;
+    const swin__v16 even[3] = { swin__vadd(x[1], x[2]), swin__vadd(x[3], x[4]),
+                                swin__vadd(x[5], x[6]) };
+    const swin__v16 odd[3] = { swin__vsub(x[1], x[2]), swin__vsub(x[3], x[4]),
+                               swin__vsub(x[5], x[6]) };
+    d[0] = swin__vadd(x[0], swin__vadd(swin__vadd(even[0], even[1]), even[2]));
+    d[step] = SWIN__FN(wino_sum)(odd, a, b, c);
+    d[2 * step] = SWIN__FN(wino_sum)(even, a2, b2, c2);
+    d[3 * step] = SWIN__FN(wino_sum)(odd, a * a2, b * b2, c * c2);
+    d[4 * step] = SWIN__FN(wino_sum)(even, a2 * a2, b2 * b2, c2 * c2);
+    d[5 * step] = swin__vadd(SWIN__FN(wino_sum)(odd, a * a2 * a2, b * b2 * b2, c * c2 * c2), x[7]);
 }
 #undef SWIN__A
 #undef SWIN__A2
 #undef SWIN__B
 #undef SWIN__B2
+#undef SWIN__C
+#undef SWIN__C2
 
 /* One panel of 16 filters: src[tap t][c][16], taps t = 3 y + x apart by tap, becomes
-   dst[36][c][16], apart by step, for c < k. */
+   dst[64][c][16], apart by step, for c < k. */
 static void SWIN__FN(wino_weights)(float *dst, size_t step, const float *src, size_t tap, int k)
 {
     for (int c = 0; c < k; c++, src += 16, dst += 16) {
-        swin__v16 d[18], u[36]; /* [6][3], [6][6] */
+        swin__v16 line[3], d[24], u[64]; /* u: [8][8], d: [8][3] */
         for (int x = 0; x < 3; x++) {
-            const float *g = src + (size_t)x * tap;
-            SWIN__FN(wino_g)(d + x, 3, swin__vload(g), swin__vload(g + 3 * tap),
-                             swin__vload(g + 6 * tap));
+            for (int y = 0; y < 3; y++) line[y] = swin__vload(src + (size_t)(3 * y + x) * tap);
+            SWIN__FN(wino_g)(d + x, 3, line);
         }
-        for (int y = 0; y < 6; y++)
-            SWIN__FN(wino_g)(u + 6 * y, 1, d[3 * y], d[3 * y + 1], d[3 * y + 2]);
-        for (int i = 0; i < 36; i++) swin__vstore(dst + (size_t)i * step, u[i]);
+        for (int y = 0; y < 8; y++) SWIN__FN(wino_g)(u + 8 * y, 1, d + 3 * y);
+        for (int i = 0; i < 64; i++) swin__vstore(dst + (size_t)i * step, u[i]);
     }
 }
 
-/* rows[6 y + x], the channels of a patch of 6 x 6 pixels, become dst[36][n16], apart by step. */
+/* rows[8 y + x], the channels of a patch of 8 x 8 pixels, become dst[64][n16], apart by step. */
 static void SWIN__FN(wino_input)(float *dst, size_t step, const float *const *rows, int n16)
 {
     for (int c = 0; c < n16; c += 16) {
-        swin__v16 d[36];
-        for (int i = 0; i < 36; i++) d[i] = swin__vload(rows[i] + c);
-        for (int x = 0; x < 6; x++) SWIN__FN(wino_b)(d + x, 6);
-        for (int y = 0; y < 6; y++) SWIN__FN(wino_b)(d + 6 * y, 1);
-        for (int i = 0; i < 36; i++) swin__vstore(dst + (size_t)i * step + c, d[i]);
+        swin__v16 d[64], line[8];
+        for (int x = 0; x < 8; x++) {
+            for (int y = 0; y < 8; y++) {
+                SWIN__PREFETCH(rows[8 * y + x] + c + 16);
+                line[y] = swin__vload(rows[8 * y + x] + c);
+            }
+            SWIN__FN(wino_b)(d + x, 8, line);
+        }
+        for (int y = 0; y < 8; y++) {
+            SWIN__FN(wino_b)(line, 1, d + 8 * y);
+            for (int x = 0; x < 8; x++) swin__vstore(dst + (size_t)(8 * y + x) * step + c, line[x]);
+        }
     }
 }
 
-/* src[36][n16], apart by step, becomes 4 x 4 pixels: rows[4 y + x] = act(rows[4 y + x] + pixel),
+/* src[64][n16], apart by step, becomes 6 x 6 pixels: rows[6 y + x] = act(rows[6 y + x] + pixel),
    where the row is not NULL (outside). */
 static void SWIN__FN(wino_output)(float *const *rows, const float *src, size_t step, int n16,
                                   int act)
 {
     for (int c = 0; c < n16; c += 16) {
-        swin__v16 d[36];
-        for (int i = 0; i < 36; i++) d[i] = swin__vload(src + (size_t)i * step + c);
-        for (int x = 0; x < 6; x++) SWIN__FN(wino_a)(d + x, 6);
-        for (int y = 0; y < 4; y++) SWIN__FN(wino_a)(d + 6 * y, 1);
-        for (int i = 0; i < 16; i++)
-            if (rows[i])
-                swin__vstore(rows[i] + c,
-                             swin__vadd(swin__vload(rows[i] + c), d[i / 4 * 6 + i % 4]));
+        swin__v16 d[48], line[8]; /* d: [6][8] */
+        for (int x = 0; x < 8; x++) {
+            for (int y = 0; y < 8; y++) {
+                const float *value = src + (size_t)(8 * y + x) * step + c;
+                SWIN__PREFETCH(value + 16);
+                line[y] = swin__vload(value);
+            }
+            SWIN__FN(wino_a)(d + x, 8, line);
+        }
+        for (int y = 0; y < 6; y++) {
+            SWIN__FN(wino_a)(line, 1, d + 8 * y);
+            for (int x = 0; x < 6; x++) {
+                float *row = rows[6 * y + x];
+                if (!row) continue;
+                SWIN__PREFETCH(row + c + 16);
+                swin__vstore(row + c, swin__vadd(swin__vload(row + c), line[x]));
+            }
+        }
     }
-    for (int i = 0; i < 16; i++) {
+    for (int i = 0; i < 36; i++) {
         if (rows[i] && act == SWIN__RELU) SWIN__FN(relu)(rows[i], 0, 1, n16);
         if (rows[i] && act == SWIN__GELU) SWIN__FN(gelu)(rows[i], 0, 1, n16);
     }
@@ -2864,6 +2902,7 @@ struct swin__step {
             int only;
             int onward, act;                /* Winograd's: add to the products; the activation */
             int source, first, tiles;       /* tiles first .. first + tiles - 1 */
+            int column, columns;            /* output channels, of a tile's products */
             int start, depth;               /* channels of all chosen sources, one after another */
             float *data[SWIN__SOURCES];     /* products of the sources served by taps */
             float *weights, *input, *sums;  /* Winograd's weights, tiles, products */
@@ -4732,7 +4771,7 @@ static void swin__plan_pools(swin__plan *p, swin__map in, const uint32_t *scale,
    taps      a smaller map is multiplied by each of the nine taps at its own resolution; the nine
              results are resized, shifted and summed (resizing is linear and acts per channel, so it
              commutes with W_s);
-   Winograd  F(4x4, 3x3): a quarter of the multiplications, for maps of many pixels;
+   Winograd  F(6x6, 3x3): a fifth of the multiplications, for maps of many pixels;
    direct    rows gathered for one tap after the other. */
 
 static const float *swin__conv_panel(const swin__conv *conv, int panel, int tap, int first)
@@ -4871,20 +4910,29 @@ static void swin__plan_taps(swin__plan *p, const char *name, int level, const sw
 
 /* -- Winograd -- */
 
-/* The input's channels come in strips, the tiles in blocks. A strip's weights are transformed once
-   and kept while all blocks pass; of a block there are the transformed tiles and 36 products. So
-   tiles and products are near when they are read, and the weights come in long rows. */
+/* The input's channels come in strips, the tiles in blocks, the output's channels in groups. A
+   strip's weights are transformed once and kept while all blocks pass; of a block there are the
+   transformed tiles and a group's products. So tiles and products are near when they are read, and
+   the weights come in long rows. */
 
-/* The 36 planes of a transform, and their rows, lie 64 bytes further apart than they are long: most
-   lengths are powers of two, and what is a power of two apart shares a few sets of the cache. */
+/* A tile is 6 x 6 pixels of the output, made from 8 x 8 of the input by 64 products, the planes. */
+enum { SWIN__SIDE = 6, SWIN__PATCH = 8, SWIN__PLANES = 64 };
+
+/* Planes, and rows of one, lie 64 bytes further apart than they are long: most lengths are powers
+   of two, and what is a power of two apart shares a few sets of the cache. */
 enum { SWIN__SKEW = 16 };
 
-static size_t swin__plane(int rows, int columns)
+static size_t swin__skewed(int floats) { return (size_t)floats + SWIN__SKEW; }
+static size_t swin__weight_plane(int k, int n) { return (size_t)k * (size_t)n + SWIN__SKEW; }
+static size_t swin__tile_floats(int floats)
 {
-    return (size_t)rows * (size_t)columns + SWIN__SKEW;
+    return SWIN__PLANES * swin__skewed(floats) + SWIN__SKEW;
 }
 
-static int swin__tile_columns(const swin__conv *conv) { return swin__divide_up(conv->out.w, 4); }
+static int swin__tile_columns(const swin__conv *conv)
+{
+    return swin__divide_up(conv->out.w, SWIN__SIDE);
+}
 
 /* Channels of the input a unit takes when weights are transformed, and tiles a unit otherwise. */
 enum { SWIN__DEEP = 64, SWIN__TILES = 2 };
@@ -4901,7 +4949,7 @@ static int swin__strip_share(const swin__step *s, int source, int *first)
     return swin__max(0, end - *first);
 }
 
-/* Transforms the weights of 16 output and SWIN__DEEP input channels: [36][panel][channel][16]. */
+/* Transforms the weights of 16 outputs and SWIN__DEEP inputs, [plane][panel][channel][16]. */
 static void swin__tile_weights(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__conv *conv = s->u.conv.layer;
@@ -4914,32 +4962,32 @@ static void swin__tile_weights(const swin_context *c, const swin__step *s, int u
         if (from < to)
             c->kernels->wino_weights(
                 s->u.conv.weights + ((size_t)panel * (size_t)depth + (size_t)from) * 16,
-                swin__plane(depth, conv->out.ld),
+                swin__weight_plane(depth, conv->out.ld),
                 swin__conv_panel(conv, panel, 0, conv->source[i].first + first + from - at),
                 16 * (size_t)conv->inputs, to - from);
         at += count;
     }
 }
 
-/* Transforms some tiles of a block: [tile][36][channel], skewed. */
+/* Transforms some tiles of a block: [tile][plane][channel], skewed. */
 static void swin__tiles_in(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__conv *conv = s->u.conv.layer;
-    int columns = swin__tile_columns(conv), ld = s->u.conv.depth + SWIN__SKEW;
+    int columns = swin__tile_columns(conv), depth = s->u.conv.depth;
     int to = swin__min(s->u.conv.tiles, (unit + 1) * SWIN__TILES);
-    float *zero = scratch + 36 * s->u.conv.depth;
-    swin__clear(zero, s->u.conv.depth);
+    float *zero = scratch + SWIN__PLANES * depth;
+    swin__clear(zero, depth);
     for (int t = unit * SWIN__TILES; t < to; t++) {
-        int top = 4 * ((s->u.conv.first + t) / columns) - 1,
-            left = 4 * ((s->u.conv.first + t) % columns) - 1;
-        float *tile = s->u.conv.input + (size_t)t * 36 * (size_t)ld;
+        int top = SWIN__SIDE * ((s->u.conv.first + t) / columns) - 1,
+            left = SWIN__SIDE * ((s->u.conv.first + t) % columns) - 1;
+        float *tile = s->u.conv.input + (size_t)t * swin__tile_floats(depth);
         for (int i = 0; i < conv->sources; i++) {
             const swin__source *source = &conv->source[i];
-            const float *rows[36];
+            const float *rows[SWIN__PATCH * SWIN__PATCH];
             int first, count = swin__strip_share(s, i, &first);
             if (!count) continue;
-            for (int k = 0; k < 36; k++) {
-                int y = top + k / 6, x = left + k % 6;
+            for (int k = 0; k < SWIN__PATCH * SWIN__PATCH; k++) {
+                int y = top + k / SWIN__PATCH, x = left + k % SWIN__PATCH;
                 if (y < 0 || x < 0 || y >= conv->out.h || x >= conv->out.w) {
                     rows[k] = zero;
                 } else if (!source->resized) {
@@ -4949,108 +4997,118 @@ static void swin__tiles_in(const swin_context *c, const swin__step *s, int unit,
                     rows[k] = scratch + k * count;
                 }
             }
-            c->kernels->wino_input(tile, (size_t)ld, rows, count);
+            c->kernels->wino_input(tile, swin__skewed(depth), rows, count);
             tile += count;
         }
     }
 }
 
-/* Half the columns of one of a block's 36 products: [tile][36][out.ld], skewed. Goes on from the
-   products of earlier strips where the block is the only one. */
+/* One plane's product of a block, for a group's columns: [tile][plane][column], skewed. Goes on
+   from the products of earlier strips where the block is the only one. */
 static void swin__tile_product(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__conv *conv = s->u.conv.layer;
-    int depth = s->u.conv.depth, from, to;
-    size_t xi = (size_t)unit / 2, ld = (size_t)(depth + SWIN__SKEW);
-    size_t ldc = (size_t)(conv->out.ld + SWIN__SKEW);
+    int depth = s->u.conv.depth, columns = s->u.conv.columns;
+    size_t plane = (size_t)unit;
     swin__product p;
     (void)scratch;
-    swin__share(conv->out.ld / 16, 2, unit % 2, &from, &to);
     memset(&p, 0, sizeof p);
     p.m = s->u.conv.tiles;
-    p.n = 16 * (to - from);
+    p.n = columns;
     p.k = depth;
-    p.a = s->u.conv.input + xi * ld;
-    p.lda = 36 * ld;
+    p.a = s->u.conv.input + plane * swin__skewed(depth);
+    p.lda = swin__tile_floats(depth);
     p.panel = 16 * (size_t)depth;
-    p.b = s->u.conv.weights + xi * swin__plane(depth, conv->out.ld) + (size_t)from * p.panel;
+    p.b = s->u.conv.weights + plane * swin__weight_plane(depth, conv->out.ld) +
+          (size_t)s->u.conv.column * (size_t)depth;
     p.ldb = 16;
-    p.c = s->u.conv.sums + xi * ldc + 16 * from;
-    p.ldc = p.ldi = 36 * ldc;
+    p.c = s->u.conv.sums + plane * swin__skewed(columns);
+    p.ldc = p.ldi = swin__tile_floats(columns);
     if (s->u.conv.onward) p.init = p.c;
     c->kernels->gemm(&p);
 }
 
-/* The way back of some tiles of a block. */
+/* The way back of some tiles of a block, for a group's columns. */
 static void swin__tiles_out(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__conv *conv = s->u.conv.layer;
     const swin__map *out = &conv->out;
-    size_t ld = (size_t)(out->ld + SWIN__SKEW);
-    int columns = swin__tile_columns(conv);
+    int across = swin__tile_columns(conv), first = s->u.conv.column, columns = s->u.conv.columns;
     int to = swin__min(s->u.conv.tiles, (unit + 1) * SWIN__TILES);
     (void)scratch;
     for (int t = unit * SWIN__TILES; t < to; t++) {
-        int tile = s->u.conv.first + t;
-        float *rows[16];
-        for (int k = 0; k < 16; k++) {
-            int y = 4 * (tile / columns) + k / 4, x = 4 * (tile % columns) + k % 4;
-            rows[k] = y < out->h && x < out->w ? swin__pixel(out, y * out->w + x) : NULL;
-            if (rows[k] && s->u.conv.only) swin__copy(rows[k], conv->bias, out->ld);
+        int top = SWIN__SIDE * ((s->u.conv.first + t) / across),
+            left = SWIN__SIDE * ((s->u.conv.first + t) % across);
+        float *rows[SWIN__SIDE * SWIN__SIDE];
+        for (int k = 0; k < SWIN__SIDE * SWIN__SIDE; k++) {
+            int y = top + k / SWIN__SIDE, x = left + k % SWIN__SIDE;
+            rows[k] = NULL;
+            if (y >= out->h || x >= out->w) continue;
+            rows[k] = swin__pixel(out, y * out->w + x) + first;
+            if (s->u.conv.only) swin__copy(rows[k], conv->bias + first, columns);
         }
-        c->kernels->wino_output(rows, s->u.conv.sums + (size_t)t * 36 * ld, ld, out->ld,
-                                s->u.conv.act);
+        c->kernels->wino_output(rows, s->u.conv.sums + (size_t)t * swin__tile_floats(columns),
+                                swin__skewed(columns), columns, s->u.conv.act);
     }
 }
 
-/* The most tiles of a block, and floats of a strip's weights: few where one block is all, as they
-   then can stay in cache, else as many as the head's other maps leave room for. */
-enum { SWIN__BLOCK = 112, SWIN__STRIP_ONE = 36 << 15, SWIN__STRIP = 6750000 };
+/* The most tiles of a block and columns of a group, and the floats of a strip's weights: few where
+   one block is all, as they then can stay in cache, else as many as the head's other maps leave
+   room for. */
+enum { SWIN__BLOCK = 112, SWIN__GROUP = 256, SWIN__STRIP_ONE = 36 << 15, SWIN__STRIP = 6750000 };
 
 static void swin__plan_tiles(swin__plan *p, const char *name, int level, const swin__conv *conv,
                              const swin__conv *kept, unsigned chosen, int only)
 {
-    int tiles = swin__tile_columns(conv) * swin__divide_up(conv->out.h, 4), depth = 0;
+    int tiles = swin__tile_columns(conv) * swin__divide_up(conv->out.h, SWIN__SIDE), depth = 0;
     int most = tiles > SWIN__BLOCK ? p->tiles : SWIN__BLOCK; /* one block stays one: same bits */
-    int block = swin__divide_up(tiles, swin__divide_up(tiles, most)), strip;
+    int block = swin__divide_up(tiles, swin__divide_up(tiles, most)), whole = block == tiles;
+    int strip = (whole ? SWIN__STRIP_ONE : SWIN__STRIP) / (SWIN__PLANES * conv->out.ld);
+    int group = whole ? conv->out.ld : SWIN__GROUP;
     swin__step common, *s;
     for (int i = 0; i < conv->sources; i++)
         if (chosen >> i & 1) depth += conv->source[i].map.c;
-    strip = (block < tiles ? SWIN__STRIP : SWIN__STRIP_ONE) / (36 * conv->out.ld);
     strip = swin__divide_up(depth, swin__divide_up(depth, swin__max(strip, 16)));
     strip = swin__padded(strip);
+    group = swin__divide_up(conv->out.ld, swin__divide_up(conv->out.ld, group));
+    group = swin__padded(group);
 
     memset(&common, 0, sizeof common);
     common.u.conv.layer = kept;
     common.u.conv.chosen = chosen;
-    common.u.conv.weights = swin__alloc(p, 36 * (uint64_t)swin__plane(strip, conv->out.ld));
-    common.u.conv.sums = swin__alloc(p, 36 * (uint64_t)block *
-                                            (uint64_t)(conv->out.ld + SWIN__SKEW));
-    common.u.conv.input = swin__alloc(p, 36 * (uint64_t)block * (uint64_t)(strip + SWIN__SKEW));
+    common.u.conv.weights =
+        swin__alloc(p, SWIN__PLANES * (uint64_t)swin__weight_plane(strip, conv->out.ld));
+    common.u.conv.sums = swin__alloc(p, (uint64_t)block * swin__tile_floats(group));
+    common.u.conv.input = swin__alloc(p, (uint64_t)block * swin__tile_floats(strip));
     for (int start = 0; start < depth; start += strip) {
         int count = swin__min(strip, depth - start), last = start + count == depth;
         common.u.conv.start = start;
         common.u.conv.depth = count;
-        common.u.conv.onward = start > 0 && block == tiles;
-        common.u.conv.only = only && (start == 0 || block == tiles);
+        common.u.conv.onward = start > 0 && whole;
+        common.u.conv.only = only && (start == 0 || whole);
         common.u.conv.act = last ? conv->act : SWIN__LINEAR;
         s = swin__add(p, name, level, swin__tile_weights,
                       conv->out.ld / 16 * swin__divide_up(count, SWIN__DEEP), 0, 0);
         s->u = common.u;
         for (int first = 0; first < tiles; first += block) {
-            int rows = swin__min(block, tiles - first);
+            int rows = swin__min(block, tiles - first), units = swin__divide_up(rows, SWIN__TILES);
             common.u.conv.first = first;
             common.u.conv.tiles = rows;
-            s = swin__add(p, name, level, swin__tiles_in, swin__divide_up(rows, SWIN__TILES),
-                          37 * (uint64_t)count, 0);
+            s = swin__add(p, name, level, swin__tiles_in, units,
+                          (SWIN__PLANES + 1) * (uint64_t)count, 0);
             s->u = common.u;
-            s = swin__add(p, name, level, swin__tile_product, 72, 0,
-                          36.0 * rows * count * conv->out.c);
-            s->u = common.u;
-            if (block == tiles && !last) continue;
-            s = swin__add(p, name, level, swin__tiles_out, swin__divide_up(rows, SWIN__TILES), 0,
-                          0);
-            s->u = common.u;
+            for (int column = 0; column < conv->out.ld; column += group) {
+                int columns = swin__min(group, conv->out.ld - column);
+                common.u.conv.column = column;
+                common.u.conv.columns = columns;
+                s = swin__add(p, name, level, swin__tile_product, SWIN__PLANES, 0,
+                              (double)SWIN__PLANES * rows * count *
+                                  swin__min(columns, conv->out.c - column));
+                s->u = common.u;
+                if (whole && !last) continue;
+                s = swin__add(p, name, level, swin__tiles_out, units, 0, 0);
+                s->u = common.u;
+            }
         }
     }
     swin__release(p, common.u.conv.weights);
@@ -5128,7 +5186,7 @@ static swin__map swin__plan_conv(swin__plan *p, const char *name, int level, swi
     }
     for (int i = 0; i < conv.sources; i++) {
         const swin__source *s = &conv.source[i];
-        /* nine taps at the small size against nine (Winograd: nine quarters) at the large one */
+        /* nine taps at the small size against nine (Winograd: about two) at the large one */
         if (!direct && conv.kernel == 3 && s->resized &&
             (tiled ? 4 : 1) * swin__pixels(&s->map) < pixels)
             taps |= 1u << i;

@@ -534,9 +534,9 @@ static void test_memory_limit(void)
     g.classes = 5;
     const blob b = make_blob(&g);
     swin_model m;
-    unsigned char *rgb = make_rgb(200, 190);
-    const swin_image in = picture(rgb, 200, 190);
-    swin_desc d = desc_of(200, 190);
+    unsigned char *rgb = make_rgb(280, 270);
+    const swin_image in = picture(rgb, 280, 270);
+    swin_desc d = desc_of(280, 270);
     swin_error e = {SWIN_OK, ""};
     if (swin_open(&m, b.bytes, b.size, 0, &e)) exit(2);
     d.outputs = SWIN_FEATURES | SWIN_CLASSES | SWIN_LOGITS | SWIN_CONFIDENCE;
