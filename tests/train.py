@@ -181,6 +181,45 @@ def test_a_run_may_start_from_another_models_weights(train, data, tmp_path):
             assert torch.equal(x, (old if name in fitting else before)[name]), name
 
 
+def test_the_loss_of_imitation(train):
+    logits, lesson = torch.randn(2, 3, 8, 8), torch.randn(2, 3, 4, 4)
+    wanted = torch.nn.functional.interpolate(lesson, (8, 8), mode="bilinear").softmax(1)
+    by_hand = -(wanted * logits.log_softmax(1)).sum(1).mean()
+    assert torch.allclose(train.imitation_loss(logits, lesson), by_hand)
+    assert train.imitation_loss(lesson, lesson) < train.imitation_loss(-lesson, lesson)
+
+
+def test_a_run_learns_from_a_teacher_too(train, data, tmp_path):
+    (tmp_path / "small.json").write_text(json.dumps(CONFIG))
+    shared = (TOOLS / "train.py", tmp_path / "small.json", "--data", data, "--threads", 1)
+    changes = ("--set", "iterations=2", "muon=false", "watch=[]")
+    taught = run(*shared, "--out", tmp_path / "teacher", "--as-teacher", *changes)
+    assert taught.returncode == 0, taught.stderr
+    weights = tmp_path / "teacher" / "small.pth"
+    done = run(*shared, "--out", tmp_path / "cli", "--teacher", weights, *changes)
+    assert done.returncode == 0, done.stderr
+
+    def step(name, teacher):
+        (tmp_path / name).mkdir()
+        run = train.Run(CONFIG, data, tmp_path / name, torch.device("cpu"))
+        if teacher:
+            run.learn_from(torch.load(weights, weights_only=True)["state_dict"])
+        folders = [train.Folder(data, **entry) for entry in CONFIG["sets"]]
+        batch = [sample.result() for sample in train.Batches(CONFIG, folders, 1).request(0, 0)]
+        images = torch.stack([sample[0] for sample in batch])
+        images = images.contiguous(memory_format=torch.channels_last)
+        logits = run.model.train()(images)[1].detach()
+        return run, images, logits, run.step([train.Batches(CONFIG, folders, 1).request(0, 0)])
+
+    _, _, _, alone = step("alone", False)
+    taught, images, logits, both = step("taught", True)
+    state = torch.load(weights, weights_only=True)["state_dict"]
+    for name, x in taught.teacher.state_dict().items():
+        assert torch.equal(x, state[name]), name        # batch norm's averages among them
+    lesson = taught.teacher(images)[1]
+    assert both == pytest.approx(0.5 * alone + float(train.imitation_loss(logits, lesson)), 1e-4)
+
+
 def test_settings_are_changed_from_the_command_line(data, tmp_path):
     config, out = tmp_path / "small.json", tmp_path / "out"
     config.write_text(json.dumps(CONFIG))

@@ -10,6 +10,9 @@ receives
     checkpoint.pth   what going on needs
     log.csv  log.png the history
 
+With --teacher the model also learns what a larger network says of the same views; --as-teacher
+trains that network (tools/teacher.py), by the same file.
+
 `progress` runs from 0 to 1 over `iterations` steps or `minutes` of training, whichever is used up
 first; learning rate, phases and joining sets follow it, so that a slow machine also ends well.
 """
@@ -162,6 +165,12 @@ def segmentation_loss(logits, labels, absent, weights, dice):
     return loss
 
 
+def imitation_loss(logits, lesson):
+    """Cross entropy to what the teacher answers, at the model's resolution."""
+    lesson = F.interpolate(lesson, logits.shape[2:], mode="bilinear")
+    return F.cross_entropy(logits.float(), lesson.float().softmax(1))
+
+
 def orthogonalise(gradient, coefficients, steps, eps):
     """Muon's Newton-Schulz iteration in float32.
 
@@ -220,13 +229,20 @@ def evaluate(model, folder, config, device, stride=1):
     return confusion
 
 
+def make_teacher(config):
+    from teacher import Teacher         # what it needs is installed for teaching alone
+    return Teacher(config)
+
+
 class Run:
     """One training run and everything that a checkpoint has to hold."""
 
-    def __init__(self, config, data, out, device):
+    def __init__(self, config, data, out, device, as_teacher=False):
         torch.manual_seed(config["seed"])
         self.config, self.data, self.out, self.device = config, data, out, device
-        self.model = Segmentor(**config["model"]).to(device, memory_format=torch.channels_last)
+        self.teacher = None
+        self.model = make_teacher(config) if as_teacher else Segmentor(**config["model"])
+        self.model.to(device, memory_format=torch.channels_last)
         self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config["ema"]),
                                  use_buffers=True)
         self.optimizers = make_optimizers(self.model, config)
@@ -250,6 +266,13 @@ class Run:
         self.model.load_state_dict(fitting, strict=False)
         self.ema.module.load_state_dict(fitting, strict=False)
         return f"{len(fitting)} of {len(own)} tensors"
+
+    def learn_from(self, weights):
+        """Takes the weights of a run --as-teacher as those of the teacher."""
+        self.teacher = make_teacher(self.config)
+        self.teacher.load_state_dict(weights)
+        self.teacher.eval().requires_grad_(False)
+        self.teacher.to(self.device, memory_format=torch.channels_last)
 
     def load(self, state):
         self.model.load_state_dict(state["model"])
@@ -292,9 +315,11 @@ class Run:
                 features, logits = self.model(images)
                 loss = segmentation_loss(logits, labels, absent, self.weights, config["dice"])
                 if self.model.auxiliary_head:
-                    logits = self.model.auxiliary_head(features)
                     coarse = labels[:, 2::4, 2::4]
-                    loss += 0.4 * segmentation_loss(logits, coarse, absent, self.weights, 0)
+                    loss += 0.4 * segmentation_loss(self.model.auxiliary_head(features), coarse,
+                                                    absent, self.weights, 0)
+                if self.teacher:
+                    loss = 0.5 * loss + imitation_loss(logits, self.teacher(images)[1])
             (loss / len(batches)).backward()
             total += loss.item() / len(batches)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), config["clip"])
@@ -385,6 +410,10 @@ def main():
     parser.add_argument("--out", type=Path, required=True, help="folder for results")
     parser.add_argument("--start", type=Path, metavar="FILE", help="a new run starts from the "
                         "weights of FILE (.pth) where their names and shapes fit")
+    parser.add_argument("--teacher", type=Path, metavar="FILE", help="weights (.pth) of a run "
+                        "--as-teacher: the model learns to answer as that network does, too")
+    parser.add_argument("--as-teacher", action="store_true",
+                        help="train the teacher of tools/teacher.py in the model's place")
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0: its own choice")
     parser.add_argument("--loaders", type=int, default=1, help="threads that make batches")
     parser.add_argument("--set", metavar="KEY=VALUE", nargs="*", default=[],
@@ -410,10 +439,13 @@ def main():
         folder = Folder(arguments.data, **entry)
         print(table(evaluate(model, folder, config, device), config["classes"]))
     else:
-        run = Run(config, arguments.data, arguments.out, device)
+        run = Run(config, arguments.data, arguments.out, device, arguments.as_teacher)
         if arguments.start and run.iteration == 0:
             saved = torch.load(arguments.start, map_location=device, weights_only=True)
             print("starts from", run.start_from(saved["state_dict"]), "of", arguments.start)
+        if arguments.teacher:
+            saved = torch.load(arguments.teacher, map_location=device, weights_only=True)
+            run.learn_from(saved["state_dict"])
         run.train(arguments.loaders)
 
 
