@@ -454,6 +454,12 @@ def test_self_test(model, tmp_path, cpus):
     assert len(run(SEGMENT, "-m", mine, "--self-test", "--cpu", "scalar").stdout.splitlines()) == 1
 
 
+@pytest.mark.parametrize("shipped", sorted((ROOT / "weights").glob("*.swin")), ids=lambda x: x.stem)
+def test_a_shipped_model_gives_the_bits_it_was_recorded_with(shipped, cpus):
+    r = run(SEGMENT, "-m", shipped, "--self-test")
+    assert r.returncode == 0 and len(r.stdout.splitlines()) == len(cpus), r.stderr
+
+
 def test_self_test_finds_one_wrong_bit(model, tmp_path):
     """The lowest bit of the last tensor's first number flips, and the checksum is renewed."""
     path = tmp_path / "mine.swin"
