@@ -195,6 +195,8 @@ def test_a_run_learns_from_a_teacher_too(train, data, tmp_path):
     changes = ("--set", "iterations=2", "muon=false", "watch=[]")
     taught = run(*shared, "--out", tmp_path / "teacher", "--as-teacher", *changes)
     assert taught.returncode == 0, taught.stderr
+    scored = run(*shared, "--out", tmp_path / "teacher", "--as-teacher", "--evaluate", "halves")
+    assert scored.returncode == 0 and "mean IoU" in scored.stdout, scored.stderr
     weights = tmp_path / "teacher" / "small.pth"
     done = run(*shared, "--out", tmp_path / "cli", "--teacher", weights, *changes)
     assert done.returncode == 0, done.stderr

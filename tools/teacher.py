@@ -15,6 +15,7 @@ from models import UPerHead
 
 WIDTHS = [24, 40, 112, 320]             # of the maps at strides 4, 8, 16, 32
 CHANNELS = 96                           # of the head
+MEAN, STD = 127, 128                    # of the pictures that ImageNet's weights know
 DROP = 0.2                              # of the last block, in training
 
 
@@ -31,10 +32,9 @@ class Teacher(nn.Module):
         self.stem = nn.Sequential(network._conv_stem, network._bn0, network._swish)
         self.blocks = network._blocks
         self.head = UPerHead(WIDTHS, channels=CHANNELS, classes=len(config["classes"]))
-        own = torch.full((3, 1, 1), 127.0), torch.full((3, 1, 1), 128.0)
         mean, std = (torch.tensor(config[key])[:, None, None] for key in ("mean", "std"))
-        self.register_buffer("factor", std / own[1], persistent=False)
-        self.register_buffer("offset", (mean - own[0]) / own[1], persistent=False)
+        self.register_buffer("factor", std / STD, persistent=False)
+        self.register_buffer("offset", (mean - MEAN) / STD, persistent=False)
 
     def forward(self, images):
         x, levels = self.stem(images * self.factor + self.offset), []

@@ -433,11 +433,15 @@ def main():
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if arguments.evaluate:
         saved = torch.load(arguments.out / (config["name"] + ".pth"), weights_only=True)
-        model = from_state_dict(saved["state_dict"]).to(device)
+        if arguments.as_teacher:
+            model = make_teacher(config)
+            model.load_state_dict(saved["state_dict"])
+        else:
+            model = from_state_dict(saved["state_dict"])
         entry = next((entry for entry in config["sets"] if arguments.evaluate
                       == entry.get("name", entry["folder"])), {"folder": arguments.evaluate})
         folder = Folder(arguments.data, **entry)
-        print(table(evaluate(model, folder, config, device), config["classes"]))
+        print(table(evaluate(model.to(device), folder, config, device), config["classes"]))
     else:
         run = Run(config, arguments.data, arguments.out, device, arguments.as_teacher)
         if arguments.start and run.iteration == 0:
