@@ -1170,6 +1170,7 @@ typedef struct swin__product {
     float *c;             /* [m][n], rows ldc apart */
     size_t ldc;
     int act;              /* SWIN__LINEAR, SWIN__RELU, SWIN__GELU */
+    const float *next_b, *next_c; /* those of the product that follows, or NULL: asked for early */
 } swin__product;
 
 /* The table of kernels: name and parameters. What each does stands above its body. */
@@ -1202,7 +1203,15 @@ typedef struct swin__kernels {
 } swin__kernels;
 #undef SWIN__MEMBER
 
-/* One tile of a product: up to SWIN__TILE_ROWS x SWIN__TILE_PANELS * 16 of C over k terms. */
+/* Lines to ask the cache for, two at a time: at and at + beside, then step further until end. */
+typedef struct swin__ahead {
+    const float *at, *end;
+    size_t step, beside;
+} swin__ahead;
+
+/* One tile of a product: up to SWIN__TILE_ROWS x SWIN__TILE_PANELS * 16 of C over k terms.
+   It also asks for a share of the weights that follow and for the next tile's part of C; a tall
+   tile does so two lines each every other term, as a burst would wait for its own misses. */
 typedef struct swin__tile {
     int k;
     const float *a;
@@ -1213,6 +1222,7 @@ typedef struct swin__tile {
     size_t ldf;
     float *c;
     size_t ldc;
+    swin__ahead weights, sums;
 } swin__tile;
 
 static const float swin__zeros[32] = {0}; /* as wide as the widest tile */
@@ -1222,6 +1232,13 @@ static const float swin__zeros[32] = {0}; /* as wide as the widest tile */
 #ifdef SWIN__PASS
 
 /* --- the product ---------------------------------------------------------------------------- */
+
+SWIN__INLINE void SWIN__FN(ask)(swin__ahead *ahead)
+{
+    SWIN__PREFETCH(ahead->at);
+    SWIN__PREFETCH(ahead->at + ahead->beside);
+    ahead->at += ahead->at < ahead->end ? ahead->step : 0;
+}
 
 /* X(row, the pointer it is reached from, and how many rows on). Five pointers reach all rows with
    the strides lda and 2 lda, both of which x86 can add while addressing: nothing spills. */
@@ -1261,11 +1278,14 @@ SWIN__INLINE void SWIN__FN(tile)(const swin__tile *t, int rows, int panels)
     const float *a0 = t->a, *b = t->b;
     const float *a3 = rows > 3 ? a0 + 3 * lda : a0, *a6 = rows > 6 ? a0 + 6 * lda : a0;
     const float *a9 = rows > 9 ? a0 + 9 * lda : a0, *a12 = rows > 12 ? a0 + 12 * lda : a0;
+    swin__ahead weights = t->weights, sums = t->sums;
     int k = t->k;
     SWIN__ROWS(SWIN__START, 0)
     for (; k >= 2; k -= 2, a0 += 2, a3 += 2, a6 += 2, a9 += 2, a12 += 2) {
         SWIN__STEP(0)
         SWIN__STEP(1)
+        SWIN__FN(ask)(&weights);
+        SWIN__FN(ask)(&sums);
     }
     if (k > 0) SWIN__STEP(0)
     SWIN__ROWS(SWIN__FINISH, 0)
@@ -1315,7 +1335,9 @@ SWIN__INLINE void SWIN__FN(pair)(const swin__tile *t, int rows, size_t ldb)
     const __m256 zero = _mm256_setzero_ps();
     const size_t lda = t->lda, panel = t->panel;
     const float *x = t->a, *w0 = t->b;
+    swin__ahead weights = t->weights;
     int k = t->k;
+    while (weights.at < weights.end) SWIN__FN(ask)(&weights);
     SWIN__START(0) SWIN__START(1) SWIN__START(2)
     for (; k >= 2; k -= 2, x += 2, w0 += 2 * ldb) {
         SWIN__STEP(0)
@@ -1395,26 +1417,36 @@ static void SWIN__FN(gelu)(float *x, size_t ld, int rows, int n16)
 }
 
 /* Terms k .. k + depth of the columns from n on, all rows. The rows are cut into tiles of nearly
-   equal height. Each tile also asks for its share of the next panels, so that they wait in cache.
-   */
+   equal height. */
 static int SWIN__FN(strip)(const swin__product *p, int n, int k, int depth)
 {
     const int panels = p->n - n >= 16 * SWIN__TILE_PANELS ? SWIN__TILE_PANELS : 1;
     const int most = panels == 1 ? SWIN__TILE_ROWS : SWIN__PAIR_ROWS;
     const int tiles = (p->m + most - 1) / most;
     const int act = k + depth < p->k ? SWIN__LINEAR : p->act;
+    const int end = n + 16 * panels, left = p->n - end; /* columns after these */
+    const size_t beside = panels == 1 || left == 16 ? 0 : p->panel;
     const float *b = p->b + (size_t)(n / 16) * p->panel + (size_t)k * p->ldb;
-    const int more = p->n - n - 16 * panels; /* columns after these */
-    const int ahead = more >= 16 * panels ? panels : more / 16;
-    const float *next = b + (size_t)panels * p->panel;
-    swin__tile t = {depth, p->a + k, p->lda, b, p->ldb, p->panel, swin__zeros, 0, p->c + n, p->ldc};
-    if (k > 0) t.from = t.c, t.ldf = p->ldc;
+    const float *next_b = left ? b + (size_t)panels * p->panel : p->next_b;
+    const float *next_c = left ? p->c + end : p->next_c;
+    swin__tile t;
+    t.k = depth;
+    t.a = p->a + k, t.lda = p->lda;
+    t.b = b, t.ldb = p->ldb, t.panel = p->panel;
+    t.from = swin__zeros, t.ldf = 0;
+    if (k > 0) t.from = p->c + n, t.ldf = p->ldc;
     else if (p->init) t.from = p->init + n, t.ldf = p->ldi;
+    t.c = p->c + n, t.ldc = p->ldc;
+    t.weights.step = p->ldb, t.weights.beside = beside;
+    t.sums.step = p->ldc, t.sums.beside = 16 * ((size_t)panels - 1);
     for (int i = 0, line = 0; i < tiles; i++) {
         const int rows = p->m / tiles + (i < p->m % tiles);
-        for (; line < (i + 1) * depth / tiles; line++)
-            for (int j = 0; j < ahead; j++)
-                SWIN__PREFETCH(next + (size_t)line * p->ldb + (size_t)j * p->panel);
+        const float *below = i + 1 < tiles ? t.c + (size_t)rows * t.ldc : next_c;
+        t.weights.at = next_b ? next_b + (size_t)line * p->ldb : b;
+        line = (i + 1) * depth / tiles;
+        t.weights.end = next_b ? next_b + (size_t)line * p->ldb : b;
+        t.sums.at = below ? below : t.c;
+        t.sums.end = t.sums.at + (below ? (size_t)rows * t.ldc : 0);
         SWIN__FN(tiles)[panels - 1][rows - 1](&t);
         if (act == SWIN__RELU) SWIN__FN(relu)(t.c, t.ldc, rows, 16 * panels);
         if (act == SWIN__GELU) SWIN__FN(gelu)(t.c, t.ldc, rows, 16 * panels);
@@ -1765,7 +1797,10 @@ static void SWIN__FN(wino_input)(float *dst, size_t step, const float *const *ro
         }
         for (int y = 0; y < 8; y++) {
             SWIN__FN(wino_b)(line, 1, d + 8 * y);
-            for (int x = 0; x < 8; x++) swin__vstore(dst + (size_t)(8 * y + x) * step + c, line[x]);
+            for (int x = 0; x < 8; x++) {
+                SWIN__PREFETCH(dst + (size_t)(8 * y + x) * step + c + 16);
+                swin__vstore(dst + (size_t)(8 * y + x) * step + c, line[x]);
+            }
         }
     }
 }
@@ -5025,6 +5060,10 @@ static void swin__tile_product(const swin_context *c, const swin__step *s, int u
     p.c = s->u.conv.sums + plane * swin__skewed(columns);
     p.ldc = p.ldi = swin__tile_floats(columns);
     if (s->u.conv.onward) p.init = p.c;
+    if (unit + 1 < SWIN__PLANES) {
+        p.next_b = p.b + swin__weight_plane(depth, conv->out.ld);
+        p.next_c = p.c + swin__skewed(columns);
+    }
     c->kernels->gemm(&p);
 }
 

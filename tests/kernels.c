@@ -85,7 +85,7 @@ static int product_case(int m, int n, int k, unsigned variant)
     float *a = room((size_t)(m - 1) * lda + (size_t)k), *b = room((size_t)n * (size_t)k);
     float *c = room(sizec), *d = copy(c, sizec), *init = room((size_t)m * (size_t)n);
     swin__product p = {m, n, k, a, lda, b, 16, 16 * (size_t)k, NULL, 0, c, ldc,
-                       (int)(variant / 16 % 3)};
+                       (int)(variant / 16 % 3), variant % 2 ? b : NULL, variant % 2 ? c : NULL};
     if (!packed) p.ldb = (size_t)n, p.panel = 16;
     if (start) p.init = start == 3 ? c : init;
     if (start > 1) p.ldi = start == 3 ? ldc : (size_t)n;
@@ -397,7 +397,7 @@ static void wino_tile(const swin__kernels *t, const float *image, const float *f
     t->wino_input(v, padded, rows, (int)padded);
     for (size_t i = 0; i < 64; i++) {
         const swin__product p = {1, 16, k, v + i * padded, padded, u + i * K * 16, 16, 16 * K,
-                                 NULL, 0, m + 16 * i, 16, SWIN__LINEAR};
+                                 NULL, 0, m + 16 * i, 16, SWIN__LINEAR, NULL, NULL};
         t->gemm(&p);
     }
     t->wino_output(to, m, 16, 16, act);
@@ -457,7 +457,8 @@ static void test_denormals(void)
     const float coef[3] = {0.5f, -0.25f, 1.0f}, *src[3] = {c, c + N, c + 2 * N};
     for (int i = 0; i < M * K; i++) a[i] *= 1e-20f;
     for (int i = 0; i < N * K; i++) b[i] *= 1e-20f;
-    swin__product p = {M, N, K, a, K, b, 16, 16 * K, NULL, 0, c, N, SWIN__LINEAR};
+    swin__product p = {M, N, K, a, K, b, 16, 16 * K, NULL, 0, c, N, SWIN__LINEAR,
+                       NULL, NULL};
     pass->gemm(&p);
     p.c = d;
     plain_product(&p);
