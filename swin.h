@@ -652,6 +652,8 @@ SWIN_API const char *swin_status_text(swin_status status)
 #define swin__v16      SWIN__FN(v16)       /* sixteen floats, lanes 0..15 */
 #define swin__vload    SWIN__FN(vload)     /* (p): p[0..15], any alignment */
 #define swin__vstore   SWIN__FN(vstore)    /* (p, v) */
+#define swin__vstream  SWIN__FN(vstream)   /* (p, v): past the caches, p at a multiple of 64 bytes */
+#define swin__vdrain   SWIN__FN(vdrain)    /* (): what was streamed is seen before what follows */
 #define swin__vset1    SWIN__FN(vset1)     /* (x): x in all lanes */
 #define swin__vadd     SWIN__FN(vadd)      /* (a, b): a + b */
 #define swin__vsub     SWIN__FN(vsub)      /* (a, b): a - b */
@@ -707,6 +709,8 @@ typedef struct swin__v16 { float x[16]; } swin__v16;
 #endif
 SWIN__INLINE SWIN__V swin__vload(const float *p) { SWIN__EACH(p[i]); }
 SWIN__INLINE void swin__vstore(float *p, SWIN__V v) { for (int i = 0; i < 16; i++) p[i] = v.x[i]; }
+SWIN__INLINE void swin__vstream(float *p, SWIN__V v) { swin__vstore(p, v); }
+SWIN__INLINE void swin__vdrain(void) {}
 SWIN__INLINE SWIN__V swin__vset1(float x) { SWIN__EACH(x); }
 SWIN__OUTLINE SWIN__V swin__vadd(SWIN__V a, SWIN__V b) { SWIN__EACH(a.x[i] + b.x[i]); }
 SWIN__OUTLINE SWIN__V swin__vsub(SWIN__V a, SWIN__V b) { SWIN__EACH(a.x[i] - b.x[i]); }
@@ -819,6 +823,8 @@ typedef __m512 swin__v16;
     }
 SWIN__INLINE swin__v16 swin__vload(const float *p) { return _mm512_loadu_ps(p); }
 SWIN__INLINE void swin__vstore(float *p, swin__v16 v) { _mm512_storeu_ps(p, v); }
+SWIN__INLINE void swin__vstream(float *p, swin__v16 v) { _mm512_stream_ps(p, v); }
+SWIN__INLINE void swin__vdrain(void) { _mm_sfence(); }
 SWIN__INLINE swin__v16 swin__vset1(float x) { return _mm512_set1_ps(x); }
 SWIN__2(swin__vadd, _mm512_add_ps)
 SWIN__2(swin__vsub, _mm512_sub_ps)
@@ -911,6 +917,12 @@ SWIN__INLINE void swin__vstore(float *p, swin__v16 v)
     _mm256_storeu_ps(p, v.lo);
     _mm256_storeu_ps(p + 8, v.hi);
 }
+SWIN__INLINE void swin__vstream(float *p, swin__v16 v)
+{
+    _mm256_stream_ps(p, v.lo);
+    _mm256_stream_ps(p + 8, v.hi);
+}
+SWIN__INLINE void swin__vdrain(void) { _mm_sfence(); }
 SWIN__INLINE swin__v16 swin__vset1(float x)
 {
     const swin__v16 v = {_mm256_set1_ps(x), _mm256_set1_ps(x)};
@@ -1011,6 +1023,8 @@ SWIN__INLINE void swin__vstore(float *p, swin__v16 v)
 {
     vst1q_f32(p, v.a), vst1q_f32(p + 4, v.b), vst1q_f32(p + 8, v.c), vst1q_f32(p + 12, v.d);
 }
+SWIN__INLINE void swin__vstream(float *p, swin__v16 v) { swin__vstore(p, v); }
+SWIN__INLINE void swin__vdrain(void) {}
 SWIN__INLINE swin__v16 swin__vset1(float x)
 {
     const float32x4_t q = vdupq_n_f32(x);
@@ -1769,7 +1783,8 @@ SWIN__INLINE void SWIN__FN(wino_a)(swin__v16 *d, int step, const swin__v16 *x)
 #undef SWIN__C2
 
 /* One panel of 16 filters: src[tap t][c][16], taps t = 3 y + x apart by tap, becomes
-   dst[64][c][16], apart by step, for c < k. */
+   dst[64][c][16], apart by step, for c < k. dst and step: multiples of 64 bytes. It is far more than
+   caches hold, and goes past them. */
 static void SWIN__FN(wino_weights)(float *dst, size_t step, const float *src, size_t tap, int k)
 {
     for (int c = 0; c < k; c++, src += 16, dst += 16) {
@@ -1779,8 +1794,9 @@ static void SWIN__FN(wino_weights)(float *dst, size_t step, const float *src, si
             SWIN__FN(wino_g)(d + x, 3, line);
         }
         for (int y = 0; y < 8; y++) SWIN__FN(wino_g)(u + 8 * y, 1, d + 3 * y);
-        for (int i = 0; i < 64; i++) swin__vstore(dst + (size_t)i * step, u[i]);
+        for (int i = 0; i < 64; i++) swin__vstream(dst + (size_t)i * step, u[i]);
     }
+    swin__vdrain();
 }
 
 /* rows[8 y + x], the channels of a patch of 8 x 8 pixels, become dst[64][n16], apart by step. */

@@ -389,7 +389,8 @@ static void wino_tile(const swin__kernels *t, const float *image, const float *f
                       float *out, int act)
 {
     const size_t K = (size_t)k, padded = (K + 15) / 16 * 16;
-    float *u = room(64 * K * 16), *v = room(64 * padded), m[64 * 16], *to[36];
+    float *weights = room(64 * K * 16 + 16), *v = room(64 * padded), m[64 * 16], *to[36];
+    float *u = weights + (64 - (uintptr_t)weights % 64) / sizeof *weights; /* at a multiple of 64 */
     const float *rows[64];
     for (size_t i = 0; i < 64; i++) rows[i] = image + i * padded;
     for (size_t i = 0; i < 36; i++) to[i] = i == 8 ? NULL : out + 16 * i;
@@ -401,7 +402,7 @@ static void wino_tile(const swin__kernels *t, const float *image, const float *f
         t->gemm(&p);
     }
     t->wino_output(to, m, 16, 16, act);
-    free(u), free(v);
+    free(weights), free(v);
 }
 
 static int wino_case(int k, int act, double *worst)

@@ -114,6 +114,39 @@ def test_views_keep_picture_and_label_together(train, data):
                 assert pixels[seen == k].mean(0).argmax() == k
 
 
+def test_a_tint_keeps_the_order_of_a_channels_levels(train):
+    ramp = Image.fromarray(numpy.stack([numpy.arange(256, dtype=numpy.uint8)[None]] * 3, -1))
+    rng = numpy.random.default_rng(0)
+    assert numpy.array_equal(train.tint(ramp, rng, 0), ramp)
+    for _ in range(20):
+        tinted = numpy.asarray(train.tint(ramp, rng, 0.2)).astype(int)[0]
+        assert (numpy.diff(tinted, axis=0) >= 0).all() and (tinted[:, 0] != tinted[:, 1]).any()
+
+
+def test_a_mix_lays_half_of_the_other_views_classes_over_a_view(train):
+    below = Image.new("RGB", (4, 1), "black"), Image.fromarray(numpy.uint8([[7, 7, 7, 255]]))
+    above = Image.new("RGB", (4, 1), "white"), Image.fromarray(numpy.uint8([[0, 1, 255, 1]]))
+    seen = set()
+    for seed in range(10):
+        image, label = map(numpy.asarray, train.mix(below, above, numpy.random.default_rng(seed)))
+        assert numpy.array_equal(image[..., 0] == 255, label < 2)
+        seen.add(tuple(label[0]))
+    assert seen == {(0, 7, 7, 255), (7, 1, 7, 1)}
+
+
+def test_views_are_mixed_among_sets_that_label_the_same_classes(train, data):
+    folders = [train.Folder(data, "halves"), train.Folder(data, "later", absent=[1])]
+    for value, folder in enumerate(folders):
+        folder.frames = [(image, Image.new("L", image.size, value)) for image, _ in folder.frames]
+    config = dict(CONFIG, augment=dict(CONFIG["augment"], mix=1, rotate=0))
+    batches, drawn = train.Batches(config, folders, 1), set()
+    for k in range(8):
+        image, label, absent = batches.sample((1, k), 0, CONFIG["phases"][0])
+        assert image.shape == (3, 32, 32) and label.shape == (32, 32)
+        drawn.add((*label.unique().tolist(), absent[1].item()))
+    assert drawn == {(0, False), (1, True)}
+
+
 # The loss -----------------------------------------------------------------------------------------
 
 def test_the_loss_of_a_right_answer_is_nothing(train):
@@ -189,7 +222,7 @@ def test_the_loss_of_imitation(train):
     assert train.imitation_loss(lesson, lesson) < train.imitation_loss(-lesson, lesson)
 
 
-def test_a_run_learns_from_a_teacher_too(train, data, tmp_path):
+def test_a_run_learns_from_a_teacher_too(train, data, tmp_path, monkeypatch):
     (tmp_path / "small.json").write_text(json.dumps(CONFIG))
     shared = (TOOLS / "train.py", tmp_path / "small.json", "--data", data, "--threads", 1)
     changes = ("--set", "iterations=2", "muon=false", "watch=[]")
@@ -213,6 +246,7 @@ def test_a_run_learns_from_a_teacher_too(train, data, tmp_path):
         logits = run.model.train()(images)[1].detach()
         return run, images, logits, run.step([train.Batches(CONFIG, folders, 1).request(0, 0)])
 
+    monkeypatch.setattr(train, "has_bfloat16", lambda device: False)
     _, _, _, alone = step("alone", False)
     taught, images, logits, both = step("taught", True)
     state = torch.load(weights, weights_only=True)["state_dict"]
@@ -220,6 +254,17 @@ def test_a_run_learns_from_a_teacher_too(train, data, tmp_path):
         assert torch.equal(x, state[name]), name        # batch norm's averages among them
     lesson = taught.teacher(images)[1]
     assert both == pytest.approx(0.5 * alone + float(train.imitation_loss(logits, lesson)), 1e-4)
+
+
+def test_bfloat16_changes_a_step_by_no_more_than_its_rounding(train, data, tmp_path, monkeypatch):
+    losses = []
+    for half in (False, True):
+        monkeypatch.setattr(train, "has_bfloat16", lambda device: half)
+        (tmp_path / f"{half}").mkdir()
+        run = train.Run(CONFIG, data, tmp_path / f"{half}", torch.device("cpu"))
+        source = train.Batches(CONFIG, [train.Folder(data, "halves")], 1)
+        losses.append([run.step([source.request(i, 0)]) for i in range(4)])
+    assert losses[0] != losses[1] and losses[0] == pytest.approx(losses[1], rel=0.02)
 
 
 def test_settings_are_changed_from_the_command_line(data, tmp_path):

@@ -112,7 +112,23 @@ def augment(image, label, rng, crop, scale, options):
             image, label = (x.transpose(turned) for x in (image, label))
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         image = enhance(image).enhance(rng.uniform(1 - options["colour"], 1 + options["colour"]))
-    return image, label
+    return tint(image, rng, options.get("tint", 0)), label
+
+
+def tint(image, rng, strength):
+    """Other light and air: each channel has a gamma, a black and a white point of its own."""
+    gamma = np.exp(rng.uniform(-2, 2, 3) * strength)
+    black, white = rng.uniform(-0.5, 1, 3) * strength, 1 - rng.uniform(-0.5, 1, 3) * strength
+    levels = black + (white - black) * np.linspace(0, 1, 256)[:, None] ** gamma
+    return image.point(np.clip(255 * levels + 0.5, 0, 255).astype(np.uint8).T.ravel().tolist())
+
+
+def mix(view, other, rng):
+    """ClassMix (Olsson et al., 2021): half of the other view's classes lie over the view."""
+    classes = np.setdiff1d(other[1], IGNORE)
+    taken = rng.permutation(classes)[:(len(classes) + 1) // 2]
+    mask = Image.fromarray(np.isin(other[1], taken))
+    return tuple(Image.composite(above, below, mask) for above, below in zip(other, view))
 
 
 class Batches:
@@ -130,12 +146,19 @@ class Batches:
 
     def sample(self, seed, progress, phase):
         rng = np.random.default_rng(seed)
+        options = self.config["augment"]
+
+        def view(folders):
+            shares = np.array([f.share for f in folders])
+            folder = folders[rng.choice(len(folders), p=shares / shares.sum())]
+            frame = folder.frames[rng.integers(len(folder.frames))]
+            return folder, augment(*frame, rng, phase["crop"], phase["scale"], options)
+
         folders = [f for f in self.folders if f.start <= progress]
-        shares = np.array([f.share for f in folders])
-        folder = folders[rng.choice(len(folders), p=shares / shares.sum())]
-        image, label = folder.frames[rng.integers(len(folder.frames))]
-        image, label = augment(image, label, rng, phase["crop"], phase["scale"],
-                               self.config["augment"])
+        folder, (image, label) = view(folders)
+        if rng.random() < options.get("mix", 0):
+            _, other = view([f for f in folders if f.absent == folder.absent])
+            image, label = mix((image, label), other, rng)
         absent = torch.zeros(len(self.config["classes"]), dtype=torch.bool)
         absent[list(folder.absent)] = True
         return to_tensor(image, self.config), torch.tensor(np.asarray(label)).long(), absent
@@ -234,6 +257,11 @@ def make_teacher(config):
     return Teacher(config)
 
 
+def has_bfloat16(device):
+    """Does it compute with bfloat16 itself, and so faster than with float32?"""
+    return device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+
+
 class Run:
     """One training run and everything that a checkpoint has to hold."""
 
@@ -311,7 +339,7 @@ class Run:
             images, labels, absent = (torch.stack(x).to(self.device) for x
                                       in zip(*(sample.result() for sample in samples)))
             images = images.contiguous(memory_format=torch.channels_last)
-            with torch.autocast(self.device.type, torch.bfloat16, self.device.type == "cuda"):
+            with torch.autocast(self.device.type, torch.bfloat16, has_bfloat16(self.device)):
                 features, logits = self.model(images)
                 loss = segmentation_loss(logits, labels, absent, self.weights, config["dice"])
                 if self.model.auxiliary_head:
