@@ -3750,23 +3750,26 @@ static swin__attention_room swin__attention_layout(float *scratch, int n, int gr
     return r;
 }
 
-/* One head's [n][lanes] matrix from its table: zero wherever a global token takes part. */
-static void swin__expand_bias(const swin__grid *g, int tokens, const float *table, int n, int lanes,
-                              float *bias)
+/* One head's [n][lanes] matrix from its table: zero wherever a global token takes part. The rows of
+   the queries of one column are pieces of one band [2 window_h - 1][window_w]; there is room for it
+   where the scores will be. */
+static void swin__expand_bias(const swin__grid *g, int tokens, const float *table,
+                              const swin__attention_room *r)
 {
-    int wide = 2 * g->window_w - 1;
-    for (int i = 0; i < n; i++) {
-        swin__clear(bias + i * lanes, n);
-        for (int k = n; k < lanes; k++) bias[i * lanes + k] = -1e30f;
-    }
-    for (int qr = 0; qr < g->window_h; qr++) {
-        for (int qc = 0; qc < g->window_w; qc++) {
-            float *to = bias + (tokens + qr * g->window_w + qc) * lanes + tokens;
-            for (int kr = 0; kr < g->window_h; kr++, to += g->window_w)
-                swin__copy(to, table + (kr - qr + g->window_h - 1) * wide + g->window_w - 1 - qc,
-                           g->window_w);
+    int w = g->window_w, h = g->window_h, bands = 2 * h - 1, across = 2 * w - 1;
+    float *band = r->scores;
+    swin__clear(r->bias, tokens * r->lanes);
+    for (int qc = 0; qc < w; qc++) {
+        for (int i = 0; i < bands; i++)
+            for (int k = 0; k < w; k++) band[i * w + k] = table[i * across + w - 1 - qc + k];
+        for (int qr = 0; qr < h; qr++) {
+            float *row = r->bias + (tokens + qr * w + qc) * r->lanes;
+            swin__clear(row, tokens);
+            swin__copy(row + tokens, band + (h - 1 - qr) * w, h * w);
         }
     }
+    for (int i = 0; i < r->n; i++)
+        for (int k = r->n; k < r->lanes; k++) r->bias[i * r->lanes + k] = -1e30f;
 }
 
 static void swin__gather_window(const swin_context *c, const swin__step *s, int window, float *rows,
@@ -3898,7 +3901,7 @@ static void swin__attention(const swin_context *c, const swin__step *s, int unit
         if (block->scale)
             swin__cosine(c, block->scale[h], r.qkv + h * dp, r.qkv + wide + h * dp,
                          3 * (size_t)wide, rows, dp);
-        swin__expand_bias(g, tokens, block->table + h * table, n, r.lanes, r.bias);
+        swin__expand_bias(g, tokens, block->table + h * table, &r);
         for (int i = from; i < to; i++) {
             size_t first = (size_t)((i - from) * n);
             int mixed = swin__regions(g, tokens, i / g->cols, i % g->cols, r.region);
@@ -3977,7 +3980,7 @@ static void swin__windows(const swin_context *c, const swin__step *s, int unit, 
     head.k = head.q + dp;
     head.v = head.k + dp;
     head.out = r.rows;
-    swin__expand_bias(g, tokens, block->table + h * table, n, r.lanes, r.bias);
+    swin__expand_bias(g, tokens, block->table + h * table, &r);
     swin__share(g->rows * g->cols, s->units / heads, unit / heads, &from, &to);
     for (int i = from; i < to; i++) {
         int mixed = swin__regions(g, tokens, i / g->cols, i % g->cols, r.region);
@@ -4140,7 +4143,7 @@ static void swin__look_rows(const swin_context *c, const swin__step *s, int wind
     swin__clear(to, count * r.lanes);
     for (int h = 0; h < heads; h++) {
         float *scores = r.scores + (size_t)first * (size_t)r.lanes;
-        swin__expand_bias(g, tokens, block->table + h * table, n, r.lanes, r.bias);
+        swin__expand_bias(g, tokens, block->table + h * table, &r);
         head.q = r.qkv + h * dp;
         head.k = head.q + wide;
         head.v = head.k + wide;
