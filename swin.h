@@ -652,7 +652,7 @@ SWIN_API const char *swin_status_text(swin_status status)
 #define swin__v16      SWIN__FN(v16)       /* sixteen floats, lanes 0..15 */
 #define swin__vload    SWIN__FN(vload)     /* (p): p[0..15], any alignment */
 #define swin__vstore   SWIN__FN(vstore)    /* (p, v) */
-#define swin__vstream  SWIN__FN(vstream)   /* (p, v): past the caches, p at a multiple of 64 bytes */
+#define swin__vstream  SWIN__FN(vstream)   /* (p, v): past the caches; p: a multiple of 64 bytes */
 #define swin__vdrain   SWIN__FN(vdrain)    /* (): what was streamed is seen before what follows */
 #define swin__vset1    SWIN__FN(vset1)     /* (x): x in all lanes */
 #define swin__vadd     SWIN__FN(vadd)      /* (a, b): a + b */
@@ -979,8 +979,9 @@ SWIN__INLINE void swin__vturn(swin__v16 *a, swin__v16 *b, swin__v16 *c, swin__v1
 
 #define SWIN__FN(name) swin__##name##_neon
 #define SWIN__NAME "neon"
-#define SWIN__TILE_ROWS   6    /* 6 x 16: 24 sums + 4 weights + 1 broadcast = 29 of 32 registers */
-#define SWIN__PAIR_ROWS   6
+/* 5 x 16: 20 sums + 5 x 4 of A + 4 weights = 29 of 32 registers; with six rows compilers spill */
+#define SWIN__TILE_ROWS   5
+#define SWIN__PAIR_ROWS   5
 #define SWIN__TILE_PANELS 1
 #define SWIN__TILE_DEPTH  256  /* one panel of 256 x 16 floats: 16 KiB of L1 */
 
@@ -1366,20 +1367,92 @@ SWIN__INLINE void SWIN__FN(pair)(const swin__tile *t, int rows, size_t ldb)
 #undef SWIN__FINISH
 #define SWIN__PAIR(t, rows) \
     (t)->ldb == 16 ? SWIN__FN(pair)(t, rows, 16) : SWIN__FN(pair)(t, rows, (t)->ldb)
+#define SWIN__SINGLE(t, rows) SWIN__FN(tile)(t, rows, 1)
+
+#elif SWIN__PASS == SWIN__NEON
+
+/* Four terms of a row in a register, multiplied by element: a load that broadcasts would take many
+   cores a slot of the multiply-adds. */
+#define SWIN__START(i) \
+    float32x4_t a##i = zero, b##i = zero, c##i = zero, d##i = zero, x##i = zero; \
+    if (rows > i) { \
+        const float *from = t->from + i * t->ldf; \
+        a##i = vld1q_f32(from), b##i = vld1q_f32(from + 4); \
+        c##i = vld1q_f32(from + 8), d##i = vld1q_f32(from + 12); \
+    }
+#define SWIN__COLUMN(sum, from, e) \
+    { \
+        const float32x4_t v = vld1q_f32(from); \
+        sum##0 = vfmaq_laneq_f32(sum##0, v, x0, e); \
+        if (rows > 1) sum##1 = vfmaq_laneq_f32(sum##1, v, x1, e); \
+        if (rows > 2) sum##2 = vfmaq_laneq_f32(sum##2, v, x2, e); \
+        if (rows > 3) sum##3 = vfmaq_laneq_f32(sum##3, v, x3, e); \
+        if (rows > 4) sum##4 = vfmaq_laneq_f32(sum##4, v, x4, e); \
+    }
+#define SWIN__STEP(e) \
+    SWIN__COLUMN(a, w, e) \
+    SWIN__COLUMN(b, w + 4, e) \
+    SWIN__COLUMN(c, w + 8, e) \
+    SWIN__COLUMN(d, w + 12, e) \
+    w += ldb;
+#define SWIN__FOUR(i)  if (rows > i) x##i = vld1q_f32(x + i * lda);
+#define SWIN__ONE(i)   if (rows > i) x##i = vdupq_n_f32(x[i * lda]);
+#define SWIN__FINISH(i) \
+    if (rows > i) { \
+        float *to = t->c + i * t->ldc; \
+        vst1q_f32(to, a##i), vst1q_f32(to + 4, b##i); \
+        vst1q_f32(to + 8, c##i), vst1q_f32(to + 12, d##i); \
+    }
+#define SWIN__EACH_ROW(X) X(0) X(1) X(2) X(3) X(4)
+SWIN__INLINE void SWIN__FN(elements)(const swin__tile *t, int rows)
+{
+    const float32x4_t zero = vdupq_n_f32(0.0f);
+    const size_t lda = t->lda, ldb = t->ldb;
+    const float *x = t->a, *w = t->b;
+    swin__ahead weights = t->weights, sums = t->sums;
+    int k = t->k;
+    SWIN__EACH_ROW(SWIN__START)
+    for (; k >= 4; k -= 4, x += 4) {
+        SWIN__EACH_ROW(SWIN__FOUR)
+        SWIN__STEP(0)
+        SWIN__STEP(1)
+        SWIN__FN(ask)(&weights);
+        SWIN__STEP(2)
+        SWIN__STEP(3)
+        SWIN__FN(ask)(&weights);
+        SWIN__FN(ask)(&sums);
+    }
+    for (; k > 0; k--, x++) {
+        SWIN__EACH_ROW(SWIN__ONE)
+        SWIN__STEP(0)
+    }
+    SWIN__EACH_ROW(SWIN__FINISH)
+}
+#undef SWIN__START
+#undef SWIN__COLUMN
+#undef SWIN__STEP
+#undef SWIN__FOUR
+#undef SWIN__ONE
+#undef SWIN__FINISH
+#undef SWIN__EACH_ROW
+#define SWIN__SINGLE(t, rows) SWIN__FN(elements)(t, rows)
+
 #else
-#define SWIN__PAIR(t, rows) SWIN__FN(tile)(t, rows, 2)
+#define SWIN__PAIR(t, rows)   SWIN__FN(tile)(t, rows, 2)
+#define SWIN__SINGLE(t, rows) SWIN__FN(tile)(t, rows, 1)
 #endif
 
 /* One function per tile shape, so that no edge is computed and thrown away. */
 #define SWIN__SHAPE1(rows) \
-    static void SWIN__FN(tile##rows##x1)(const swin__tile *t) { SWIN__FN(tile)(t, rows, 1); }
+    static void SWIN__FN(tile##rows##x1)(const swin__tile *t) { SWIN__SINGLE(t, rows); }
 #define SWIN__SHAPE2(rows) \
     static void SWIN__FN(tile##rows##x2)(const swin__tile *t) { SWIN__PAIR(t, rows); }
 #define SWIN__ENTRY1(rows) SWIN__FN(tile##rows##x1),
 #define SWIN__ENTRY2(rows) SWIN__FN(tile##rows##x2),
 #define SWIN__TO1(X)  X(1)
 #define SWIN__TO3(X)  X(1) X(2) X(3)
-#define SWIN__TO6(X)  SWIN__TO3(X) X(4) X(5) X(6)
+#define SWIN__TO5(X)  SWIN__TO3(X) X(4) X(5)
+#define SWIN__TO6(X)  SWIN__TO5(X) X(6)
 #define SWIN__TO14(X) SWIN__TO6(X) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
 #if SWIN__PASS == SWIN__AVX512
 #define SWIN__HEIGHTS1 SWIN__TO14
@@ -1388,7 +1461,7 @@ SWIN__INLINE void SWIN__FN(pair)(const swin__tile *t, int rows, size_t ldb)
 #define SWIN__HEIGHTS1 SWIN__TO6
 #define SWIN__HEIGHTS2 SWIN__TO3
 #elif SWIN__PASS == SWIN__NEON
-#define SWIN__HEIGHTS1 SWIN__TO6
+#define SWIN__HEIGHTS1 SWIN__TO5
 #else
 #define SWIN__HEIGHTS1 SWIN__TO1
 #endif
@@ -1403,12 +1476,14 @@ static void (*const SWIN__FN(tiles)[SWIN__TILE_PANELS][SWIN__TILE_ROWS])(const s
 #endif
 };
 #undef SWIN__PAIR
+#undef SWIN__SINGLE
 #undef SWIN__SHAPE1
 #undef SWIN__SHAPE2
 #undef SWIN__ENTRY1
 #undef SWIN__ENTRY2
 #undef SWIN__TO1
 #undef SWIN__TO3
+#undef SWIN__TO5
 #undef SWIN__TO6
 #undef SWIN__TO14
 #undef SWIN__HEIGHTS1
@@ -1783,8 +1858,8 @@ SWIN__INLINE void SWIN__FN(wino_a)(swin__v16 *d, int step, const swin__v16 *x)
 #undef SWIN__C2
 
 /* One panel of 16 filters: src[tap t][c][16], taps t = 3 y + x apart by tap, becomes
-   dst[64][c][16], apart by step, for c < k. dst and step: multiples of 64 bytes. It is far more than
-   caches hold, and goes past them. */
+   dst[64][c][16], apart by step, for c < k. dst and step: multiples of 64 bytes. It is far more
+   than caches hold, and goes past them. */
 static void SWIN__FN(wino_weights)(float *dst, size_t step, const float *src, size_t tap, int k)
 {
     for (int c = 0; c < k; c++, src += 16, dst += 16) {
