@@ -3996,11 +3996,15 @@ static void swin__attention(const swin_context *c, const swin__step *s, int unit
 /* The same where qkv and proj are steps of their own: some windows of one head a unit. Padding has
    no qkv of its own; its rows are zero, so theirs are the bias. */
 
-/* q, k and v of one head. */
-static void swin__copy_head(float *to, const float *from, int wide, int dp)
+/* q, k and v of one head; asks for those that lie `next` further, the next window's. */
+static void swin__copy_head(float *to, const float *from, int wide, int dp, size_t next)
 {
-    for (int part = 0; part < 3; part++, from += wide, to += dp)
-        for (int i = 0; i < dp; i += 16) memcpy(to + i, from + i, 16 * sizeof *to);
+    for (int part = 0; part < 3; part++, from += wide, to += dp) {
+        for (int i = 0; i < dp; i += 16) {
+            SWIN__PREFETCH(from + next + i);
+            memcpy(to + i, from + i, 16 * sizeof *to);
+        }
+    }
 }
 
 static void swin__gather_head(const swin__step *s, int window, int head, float *rows)
@@ -4011,13 +4015,14 @@ static void swin__gather_head(const swin__step *s, int window, int head, float *
     int wide = s->u.attention.wide, dp = wide / s->u.attention.heads, at = head * dp;
     int tokens = s->u.attention.tokens, first = s->u.attention.shared ? 0 : window * tokens;
     for (int t = 0; t < tokens; t++, rows += 3 * dp)
-        swin__copy_head(rows, swin__pixel(&s->u.attention.token_qkv, first + t) + at, wide, dp);
+        swin__copy_head(rows, swin__pixel(&s->u.attention.token_qkv, first + t) + at, wide, dp, 0);
     for (int r = 0; r < g->window_h; r++) {
         for (int q = 0; q < g->window_w; q++, rows += 3 * dp) {
             int pixel = swin__window_pixel(g, wr, wc, r, q);
             if (pixel >= 0)
-                swin__copy_head(rows, swin__pixel(&s->u.attention.qkv, pixel) + at, wide, dp);
-            else if (bias) swin__copy_head(rows, bias + at, wide, dp);
+                swin__copy_head(rows, swin__pixel(&s->u.attention.qkv, pixel) + at, wide, dp,
+                                (size_t)g->window_w * (size_t)s->u.attention.qkv.ld);
+            else if (bias) swin__copy_head(rows, bias + at, wide, dp, 0);
             else swin__clear(rows, 3 * dp);
         }
     }
