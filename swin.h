@@ -3231,6 +3231,16 @@ static int swin__rows_a_unit(double madds_a_row)
     return rows > 196 ? 196 : rows < 28 ? 28 : (int)rows / 14 * 14;
 }
 
+enum { SWIN__MANY = 64 };       /* units a step should offer, for as many cores */
+
+/* Units of a product of count rows: as many as that gives, and more where a small map would offer
+   fewer than wanted, of 28 rows and more. */
+static int swin__units(int count, double madds_a_row, int wanted)
+{
+    int units = swin__divide_up(count, swin__rows_a_unit(madds_a_row));
+    return swin__max(units, swin__min(wanted, count / 28));
+}
+
 /* ---- resizing axes ---- */
 
 /* Bilinear resize n -> m, output o: (1-t) * x[a] + t * x[b]. -- reference: half-pixel centres, or
@@ -3677,8 +3687,6 @@ static swin__map swin__plan_norm(swin__plan *p, int stage, swin__map in, swin__a
    On large maps a step does more at a time, while its rows are in cache, and cuts the map into
    units of rows. A small map has too few rows for that: there each product is a step. */
 
-enum { SWIN__MANY = 64 };       /* units a step should offer, for as many cores */
-
 static void swin__dense(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__map *out = &s->u.dense.out;
@@ -3711,7 +3719,7 @@ static void swin__plan_dense(swin__plan *p, const char *name, int stage, const f
 {
     int pixels = swin__pixels(&out), groups = swin__divide_up(pixels, 196);
     int pairs = swin__divide_up(out.ld, 32);
-    int columns = swin__max(1, swin__min(pairs / 2, swin__divide_up(SWIN__MANY, groups)));
+    int columns = swin__max(1, swin__min(pairs, swin__divide_up(SWIN__MANY, groups)));
     uint64_t rows = (uint64_t)swin__divide_up(pixels, groups);
     swin__step *s = swin__add(p, name, stage, swin__dense, groups * columns,
                               onto ? rows * 32 * (uint64_t)swin__divide_up(pairs, columns) : 0,
@@ -4460,7 +4468,7 @@ static void swin__plan_global(swin__plan *p, int stage, const swin__block *weigh
         (uint64_t)(queries * SWIN__KEYS + SWIN__KEYS + 2 * swin__padded(queries)), 2.0 * n * n * c);
     s->u = common.u;
     s = swin__add(p, "global proj", stage, swin__global_proj,
-                  swin__divide_up(n, swin__rows_a_unit((double)c * c)), 0, (double)n * c * c);
+                  swin__units(n, (double)c * c, SWIN__MANY), 0, (double)n * c * c);
     s->u = common.u;
     s->u.global.linear = weights->global_proj;
     swin__release(p, common.u.global.qkv);
@@ -4566,10 +4574,11 @@ static swin__map swin__plan_merge(swin__plan *p, int stage, swin__map in)
     swin__map out = swin__alloc_map(p, swin__divide_up(in.h, 2), swin__divide_up(in.w, 2),
                                     2 * in.c);
     double madds = 8.0 * in.c * in.c;
-    int rows = swin__min(swin__rows_a_unit(4 * madds), swin__pixels(&out));
-    swin__step *s = swin__add(
-        p, "merge", stage, swin__merge, swin__divide_up(swin__pixels(&out), rows),
-        (uint64_t)(rows + 1) * (uint64_t)swin__padded(4 * in.c), madds * swin__pixels(&out));
+    int units = swin__units(swin__pixels(&out), 4 * madds, SWIN__MANY);
+    int rows = swin__divide_up(swin__pixels(&out), units);
+    swin__step *s = swin__add(p, "merge", stage, swin__merge, units,
+                              (uint64_t)(rows + 1) * (uint64_t)swin__padded(4 * in.c),
+                              madds * swin__pixels(&out));
     s->u.merge.in = in;
     s->u.merge.out = out;
     s->u.merge.norm = p->weights->stage[stage].merge_norm;
@@ -4606,10 +4615,11 @@ static swin__map swin__plan_expand(swin__plan *p, int level, swin__map in, int h
     const swin__up *up = &p->weights->up[level];
     swin__map out = swin__alloc_map(p, h, w, in.c / 2);
     double madds = 2.0 * in.c * in.c;
-    int rows = swin__min(swin__rows_a_unit(madds), swin__pixels(&in));
-    swin__step *s = swin__add(
-        p, "expand", level, swin__expand, swin__divide_up(swin__pixels(&in), rows),
-        (uint64_t)(rows + 1) * (uint64_t)(swin__padded(2 * in.c) + 16), madds * swin__pixels(&in));
+    int units = swin__units(swin__pixels(&in), madds, SWIN__MANY);
+    int rows = swin__divide_up(swin__pixels(&in), units);
+    swin__step *s = swin__add(p, "expand", level, swin__expand, units,
+                              (uint64_t)(rows + 1) * (uint64_t)(swin__padded(2 * in.c) + 16),
+                              madds * swin__pixels(&in));
     s->u.expand.in = in;
     s->u.expand.out = out;
     s->u.expand.norm = up->expand_norm;
@@ -4833,7 +4843,7 @@ static swin__step *swin__plan_linear(swin__plan *p, const char *name, int level,
     double madds = (double)in.c * channels;
     swin__map out = swin__alloc_map(p, in.h, in.w, channels);
     swin__step *s = swin__add(p, name, level, swin__linear_map,
-                              swin__divide_up(swin__pixels(&in), swin__rows_a_unit(madds)), 0,
+                              swin__units(swin__pixels(&in), madds, SWIN__MANY), 0,
                               madds * swin__pixels(&in));
     s->u.linear.in = in;
     s->u.linear.out = out;
@@ -5026,7 +5036,7 @@ static void swin__plan_taps(swin__plan *p, const char *name, int level, const sw
         widest = swin__max(widest, map->w);
         taps[i] = swin__alloc(p, 9 * (uint64_t)swin__pixels(map) * (uint64_t)conv->out.ld);
         s = swin__add(p, name, level, swin__tap,
-                      9 * swin__divide_up(swin__pixels(map), swin__rows_a_unit(madds)), 0,
+                      9 * swin__units(swin__pixels(map), madds, swin__divide_up(SWIN__MANY, 9)), 0,
                       9 * madds * swin__pixels(map));
         s->u.conv.layer = kept;
         s->u.conv.source = i;
@@ -5068,8 +5078,8 @@ static int swin__tile_columns(const swin__conv *conv)
     return swin__divide_up(conv->out.w, SWIN__SIDE);
 }
 
-/* Channels of the input a unit takes when weights are transformed, and tiles a unit otherwise. */
-enum { SWIN__DEEP = 64, SWIN__TILES = 2 };
+/* Channels of the input a unit takes when weights are transformed. */
+enum { SWIN__DEEP = 64 };
 
 /* How many of a source's channels belong to the step's strip, and the first of them. */
 static int swin__strip_share(const swin__step *s, int source, int *first)
@@ -5103,37 +5113,34 @@ static void swin__tile_weights(const swin_context *c, const swin__step *s, int u
     }
 }
 
-/* Transforms some tiles of a block: [tile][plane][channel], skewed. */
-static void swin__tiles_in(const swin_context *c, const swin__step *s, int unit, float *scratch)
+/* Transforms a tile of a block: [tile][plane][channel], skewed. */
+static void swin__tile_in(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__conv *conv = s->u.conv.layer;
     int columns = swin__tile_columns(conv), depth = s->u.conv.depth;
-    int to = swin__min(s->u.conv.tiles, (unit + 1) * SWIN__TILES);
+    int top = SWIN__SIDE * ((s->u.conv.first + unit) / columns) - 1,
+        left = SWIN__SIDE * ((s->u.conv.first + unit) % columns) - 1;
+    float *tile = s->u.conv.input + (size_t)unit * swin__tile_floats(depth);
     float *zero = scratch + SWIN__PLANES * depth;
     swin__clear(zero, depth);
-    for (int t = unit * SWIN__TILES; t < to; t++) {
-        int top = SWIN__SIDE * ((s->u.conv.first + t) / columns) - 1,
-            left = SWIN__SIDE * ((s->u.conv.first + t) % columns) - 1;
-        float *tile = s->u.conv.input + (size_t)t * swin__tile_floats(depth);
-        for (int i = 0; i < conv->sources; i++) {
-            const swin__source *source = &conv->source[i];
-            const float *rows[SWIN__PATCH * SWIN__PATCH];
-            int first, count = swin__strip_share(s, i, &first);
-            if (!count) continue;
-            for (int k = 0; k < SWIN__PATCH * SWIN__PATCH; k++) {
-                int y = top + k / SWIN__PATCH, x = left + k % SWIN__PATCH;
-                if (y < 0 || x < 0 || y >= conv->out.h || x >= conv->out.w) {
-                    rows[k] = zero;
-                } else if (!source->resized) {
-                    rows[k] = swin__pixel(&source->map, y * conv->out.w + x) + first;
-                } else {
-                    swin__fetch(c, conv, source, y, x, first, count, scratch + k * count);
-                    rows[k] = scratch + k * count;
-                }
+    for (int i = 0; i < conv->sources; i++) {
+        const swin__source *source = &conv->source[i];
+        const float *rows[SWIN__PATCH * SWIN__PATCH];
+        int first, count = swin__strip_share(s, i, &first);
+        if (!count) continue;
+        for (int k = 0; k < SWIN__PATCH * SWIN__PATCH; k++) {
+            int y = top + k / SWIN__PATCH, x = left + k % SWIN__PATCH;
+            if (y < 0 || x < 0 || y >= conv->out.h || x >= conv->out.w) {
+                rows[k] = zero;
+            } else if (!source->resized) {
+                rows[k] = swin__pixel(&source->map, y * conv->out.w + x) + first;
+            } else {
+                swin__fetch(c, conv, source, y, x, first, count, scratch + k * count);
+                rows[k] = scratch + k * count;
             }
-            c->kernels->wino_input(tile, swin__skewed(depth), rows, count);
-            tile += count;
         }
+        c->kernels->wino_input(tile, swin__skewed(depth), rows, count);
+        tile += count;
     }
 }
 
@@ -5166,28 +5173,25 @@ static void swin__tile_product(const swin_context *c, const swin__step *s, int u
     c->kernels->gemm(&p);
 }
 
-/* The way back of some tiles of a block, for a group's columns. */
-static void swin__tiles_out(const swin_context *c, const swin__step *s, int unit, float *scratch)
+/* The way back of a tile of a block, for a group's columns. */
+static void swin__tile_out(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__conv *conv = s->u.conv.layer;
     const swin__map *out = &conv->out;
     int across = swin__tile_columns(conv), first = s->u.conv.column, columns = s->u.conv.columns;
-    int to = swin__min(s->u.conv.tiles, (unit + 1) * SWIN__TILES);
+    int top = SWIN__SIDE * ((s->u.conv.first + unit) / across),
+        left = SWIN__SIDE * ((s->u.conv.first + unit) % across);
+    float *rows[SWIN__SIDE * SWIN__SIDE];
     (void)scratch;
-    for (int t = unit * SWIN__TILES; t < to; t++) {
-        int top = SWIN__SIDE * ((s->u.conv.first + t) / across),
-            left = SWIN__SIDE * ((s->u.conv.first + t) % across);
-        float *rows[SWIN__SIDE * SWIN__SIDE];
-        for (int k = 0; k < SWIN__SIDE * SWIN__SIDE; k++) {
-            int y = top + k / SWIN__SIDE, x = left + k % SWIN__SIDE;
-            rows[k] = NULL;
-            if (y >= out->h || x >= out->w) continue;
-            rows[k] = swin__pixel(out, y * out->w + x) + first;
-            if (s->u.conv.only) swin__copy(rows[k], conv->bias + first, columns);
-        }
-        c->kernels->wino_output(rows, s->u.conv.sums + (size_t)t * swin__tile_floats(columns),
-                                swin__skewed(columns), columns, s->u.conv.act);
+    for (int k = 0; k < SWIN__SIDE * SWIN__SIDE; k++) {
+        int y = top + k / SWIN__SIDE, x = left + k % SWIN__SIDE;
+        rows[k] = NULL;
+        if (y >= out->h || x >= out->w) continue;
+        rows[k] = swin__pixel(out, y * out->w + x) + first;
+        if (s->u.conv.only) swin__copy(rows[k], conv->bias + first, columns);
     }
+    c->kernels->wino_output(rows, s->u.conv.sums + (size_t)unit * swin__tile_floats(columns),
+                            swin__skewed(columns), columns, s->u.conv.act);
 }
 
 /* The most tiles of a block and columns of a group, and the floats of a strip's weights: few where
@@ -5229,10 +5233,10 @@ static void swin__plan_tiles(swin__plan *p, const char *name, int level, const s
                       conv->out.ld / 16 * swin__divide_up(count, SWIN__DEEP), 0, 0);
         s->u = common.u;
         for (int first = 0; first < tiles; first += block) {
-            int rows = swin__min(block, tiles - first), units = swin__divide_up(rows, SWIN__TILES);
+            int rows = swin__min(block, tiles - first);
             common.u.conv.first = first;
             common.u.conv.tiles = rows;
-            s = swin__add(p, name, level, swin__tiles_in, units,
+            s = swin__add(p, name, level, swin__tile_in, rows,
                           (SWIN__PLANES + 1) * (uint64_t)count, 0);
             s->u = common.u;
             for (int column = 0; column < conv->out.ld; column += group) {
@@ -5244,7 +5248,7 @@ static void swin__plan_tiles(swin__plan *p, const char *name, int level, const s
                                   swin__min(columns, conv->out.c - column));
                 s->u = common.u;
                 if (whole && !last) continue;
-                s = swin__add(p, name, level, swin__tiles_out, units, 0, 0);
+                s = swin__add(p, name, level, swin__tile_out, rows, 0, 0);
                 s->u = common.u;
             }
         }
@@ -5285,7 +5289,7 @@ static void swin__direct(const swin_context *c, const swin__step *s, int unit, f
 static void swin__plan_direct(swin__plan *p, const char *name, int level, const swin__conv *conv,
                               const swin__conv *kept, unsigned chosen, int only)
 {
-    int deepest = 0, depth = 0, rows;
+    int deepest = 0, depth = 0, units, rows;
     double madds;
     swin__step *s;
     for (int i = 0; i < conv->sources; i++) {
@@ -5294,9 +5298,10 @@ static void swin__plan_direct(swin__plan *p, const char *name, int level, const 
         deepest = swin__max(deepest, conv->source[i].map.ld);
     }
     madds = (double)conv->kernel * conv->kernel * depth * conv->out.c;
-    rows = swin__min(swin__rows_a_unit(madds), swin__pixels(&conv->out));
-    s = swin__add(p, name, level, swin__direct, swin__divide_up(swin__pixels(&conv->out), rows),
-                  (uint64_t)(rows + 1) * (uint64_t)deepest, madds * swin__pixels(&conv->out));
+    units = swin__units(swin__pixels(&conv->out), madds, SWIN__MANY);
+    rows = swin__divide_up(swin__pixels(&conv->out), units);
+    s = swin__add(p, name, level, swin__direct, units, (uint64_t)(rows + 1) * (uint64_t)deepest,
+                  madds * swin__pixels(&conv->out));
     s->u.conv.layer = kept;
     s->u.conv.only = only;
     s->u.conv.chosen = chosen;
