@@ -806,7 +806,8 @@ SWIN__OUTLINE void swin__vturn(SWIN__V *a, SWIN__V *b, SWIN__V *c, SWIN__V *d)
 #define SWIN__TILE_ROWS   14   /* 14 x 32: 28 sums + 2 weights + 1 broadcast = 31 of 32 zmm */
 #define SWIN__PAIR_ROWS   14
 #define SWIN__TILE_PANELS 2
-#define SWIN__TILE_DEPTH  192  /* two panels of 192 x 16 floats: 24 of the 32 KiB of L1 */
+/* Two panels of 768 x 16 floats: 96 KiB of L2, which gives two lines for 28 multiply-adds easily. */
+#define SWIN__TILE_DEPTH  768
 
 typedef __m512 swin__v16;
 
