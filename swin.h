@@ -1249,6 +1249,7 @@ static const float swin__zeros[32] = {0}; /* as wide as the widest tile */
 
 /* --- the product ---------------------------------------------------------------------------- */
 
+/* Asks for the next two lines; after the last step again and again for the same ones. */
 SWIN__INLINE void SWIN__FN(ask)(swin__ahead *ahead)
 {
     SWIN__PREFETCH(ahead->at);
