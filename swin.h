@@ -1207,8 +1207,10 @@ typedef struct swin__product {
     X(combine, (float *dst, int n16, const float *const *src, const float *coef, int count, \
                 int accumulate)) \
     X(wino_weights, (float *dst, size_t step, const float *src, size_t tap, int k)) \
-    X(wino_input, (float *dst, size_t step, const float *const *rows, int n16)) \
-    X(wino_output, (float *const *rows, const float *src, size_t step, int n16, int act)) \
+    X(wino_input, (float *dst, size_t step, const float *const *rows, int n16, int high, \
+                   int wide)) \
+    X(wino_output, (float *const *rows, const float *src, size_t step, int n16, int high, \
+                    int wide, int act)) \
     X(labels, (void *dst, int bytes, int count, const float *row, size_t ld, const int *at, \
                const float *coef, int taps, int classes))
 
@@ -1242,6 +1244,9 @@ typedef struct swin__tile {
 } swin__tile;
 
 static const float swin__zeros[32] = {0}; /* as wide as the widest tile */
+
+/* Winograd's tiles: is value p of eight one of those that so many pairs of points have? */
+#define SWIN__HAS(p, pairs) ((p) <= 2 * (pairs) || (p) == 7)
 
 #endif /* !SWIN__PASS */
 
@@ -1774,15 +1779,19 @@ static void SWIN__FN(transpose)(float *dst, const float *src, size_t ld, int row
 
 /* --- Winograd F(6 x 6, 3 x 3) ----------------------------------------------------------------- */
 
-/* The points are 0, a, -a, b, -b, c, -c and infinity with a = 1/2, b = 1 and c = 2. With 512
-   channels of normal data a tile errs by 1.5e-5 of the largest value (direct sums: 1.5e-6).
-   Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015. */
-#define SWIN__A  0.5f
-#define SWIN__A2 0.25f
-#define SWIN__B  1.0f
-#define SWIN__B2 1.0f
-#define SWIN__C  2.0f
-#define SWIN__C2 4.0f
+/* The points are 0, a, -a, b, -b, c, -c and infinity with a = 1, b = 2 and c = 1/2. With 512
+   channels of normal data a tile errs by 1.3e-5 of the largest value (direct sums: 1.5e-6).
+   Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015.
+
+   A tile of fewer pixels needs fewer points: with `pairs` of them, 0 and infinity, 2 pairs + 2
+   pixels become 2 pairs. The weights stay those of three pairs; what they lack is made up for on
+   the way out. */
+#define SWIN__A  1.0f
+#define SWIN__A2 1.0f
+#define SWIN__B  2.0f
+#define SWIN__B2 4.0f
+#define SWIN__C  0.5f
+#define SWIN__C2 0.25f
 
 /* The polynomial of three filter taps at the points p and -p, times factor. */
 SWIN__INLINE void SWIN__FN(wino_taps)(swin__v16 *d, int step, const swin__v16 *g, float p,
@@ -1806,51 +1815,84 @@ SWIN__INLINE void SWIN__FN(wino_g)(swin__v16 *d, int step, const swin__v16 *g)
     d[7 * step] = g[2];
 }
 
-/* Eight pixels' values for the points p and -p; q2 and r2 are the squares of the others. */
-SWIN__INLINE void SWIN__FN(wino_pair)(swin__v16 *d, int step, const swin__v16 *x, float p,
-                                      float q2, float r2)
+/* x[0], x[2], ... times the coefficients of the first n of the factors (z - s)(z - t). */
+SWIN__INLINE swin__v16 SWIN__FN(wino_factors)(const swin__v16 *x, int n, float s, float t)
 {
-    const swin__v16 at = swin__vset1(p), sum = swin__vset1(q2 + r2), both = swin__vset1(q2 * r2);
-    const swin__v16 even = swin__vfma(both, x[2], swin__vnfma(sum, x[4], x[6]));
-    const swin__v16 odd = swin__vfma(both, x[1], swin__vnfma(sum, x[3], x[5]));
-    d[0] = swin__vfma(at, odd, even);
-    d[step] = swin__vnfma(at, odd, even);
+    const swin__v16 sum = swin__vset1(s + t), product = swin__vset1(s * t);
+    if (n == 0) return x[0];
+    if (n == 1) return swin__vnfma(swin__vset1(s), x[0], x[2]);
+    return swin__vfma(product, x[0], swin__vnfma(sum, x[2], x[4]));
 }
 
-/* Eight pixels become eight values, step apart. */
-SWIN__INLINE void SWIN__FN(wino_b)(swin__v16 *d, int step, const swin__v16 *x)
+/* The same with a factor for each pair of points. */
+SWIN__INLINE swin__v16 SWIN__FN(wino_ends)(const swin__v16 *x, int pairs)
 {
     const float a2 = SWIN__A2, b2 = SWIN__B2, c2 = SWIN__C2;
     const swin__v16 one = swin__vset1(a2 + b2 + c2), all = swin__vset1(a2 * b2 * c2);
     const swin__v16 two = swin__vset1(a2 * b2 + a2 * c2 + b2 * c2);
-    d[0] = swin__vnfma(all, x[0], swin__vfma(two, x[2], swin__vnfma(one, x[4], x[6])));
-    SWIN__FN(wino_pair)(d + step, step, x, SWIN__A, b2, c2);
-    SWIN__FN(wino_pair)(d + 3 * step, step, x, SWIN__B, a2, c2);
-    SWIN__FN(wino_pair)(d + 5 * step, step, x, SWIN__C, a2, b2);
-    d[7 * step] = swin__vnfma(all, x[1], swin__vfma(two, x[3], swin__vnfma(one, x[5], x[7])));
+    if (pairs < 3) return SWIN__FN(wino_factors)(x, pairs, a2, b2);
+    return swin__vnfma(all, x[0], swin__vfma(two, x[2], swin__vnfma(one, x[4], x[6])));
 }
 
-SWIN__INLINE swin__v16 SWIN__FN(wino_sum)(const swin__v16 *x, float a, float b, float c)
+/* The pixels' values for the points p and -p; s and t are the squares of the n others. */
+SWIN__INLINE void SWIN__FN(wino_pair)(swin__v16 *d, int step, const swin__v16 *x, float p, int n,
+                                      float s, float t)
+{
+    const swin__v16 at = swin__vset1(p);
+    const swin__v16 even = SWIN__FN(wino_factors)(x + 2, n, s, t);
+    const swin__v16 odd = SWIN__FN(wino_factors)(x + 1, n, s, t);
+    d[0] = swin__vfma(at, odd, even);
+    d[step] = swin__vnfma(at, odd, even);
+}
+
+/* 2 pairs + 2 pixels become as many of eight values, step apart. */
+SWIN__INLINE void SWIN__FN(wino_b)(swin__v16 *d, int step, const swin__v16 *x, int pairs)
+{
+    const float a2 = SWIN__A2, b2 = SWIN__B2, c2 = SWIN__C2;
+    d[0] = SWIN__FN(wino_ends)(x, pairs);
+    SWIN__FN(wino_pair)(d + step, step, x, SWIN__A, pairs - 1, b2, c2);
+    if (pairs > 1) SWIN__FN(wino_pair)(d + 3 * step, step, x, SWIN__B, pairs - 1, a2, c2);
+    if (pairs > 2) SWIN__FN(wino_pair)(d + 5 * step, step, x, SWIN__C, pairs - 1, a2, b2);
+    d[7 * step] = SWIN__FN(wino_ends)(x + 1, pairs);
+}
+
+/* What lacks to a product at a point of square p2: the points that `pairs` pairs leave out. */
+SWIN__INLINE float SWIN__FN(wino_lack)(float p2, int pairs)
+{
+    return (pairs < 2 ? p2 - SWIN__B2 : 1.0f) * (pairs < 3 ? p2 - SWIN__C2 : 1.0f);
+}
+
+SWIN__INLINE swin__v16 SWIN__FN(wino_sum)(const swin__v16 *x, int n, float a, float b, float c)
 {
     swin__v16 sum = swin__vmul(swin__vset1(a), x[0]);
-    sum = swin__vfma(swin__vset1(b), x[1], sum);
-    return swin__vfma(swin__vset1(c), x[2], sum);
+    if (n > 1) sum = swin__vfma(swin__vset1(b), x[1], sum);
+    if (n > 2) sum = swin__vfma(swin__vset1(c), x[2], sum);
+    return sum;
 }
 
-/* Eight values become six pixels, step apart. */
-SWIN__INLINE void SWIN__FN(wino_a)(swin__v16 *d, int step, const swin__v16 *x)
+/* As many of eight values become 2 pairs pixels, step apart. */
+SWIN__INLINE void SWIN__FN(wino_a)(swin__v16 *d, int step, const swin__v16 *x, int pairs)
 {
-    const float a = SWIN__A, a2 = SWIN__A2, b = SWIN__B, b2 = SWIN__B2, c = SWIN__C, c2 = SWIN__C2;
-    const swin__v16 even[3] = { swin__vadd(x[1], x[2]), swin__vadd(x[3], x[4]),
-                                swin__vadd(x[5], x[6]) };
-    const swin__v16 odd[3] = { swin__vsub(x[1], x[2]), swin__vsub(x[3], x[4]),
-                               swin__vsub(x[5], x[6]) };
-    d[0] = swin__vadd(x[0], swin__vadd(swin__vadd(even[0], even[1]), even[2]));
-    d[step] = SWIN__FN(wino_sum)(odd, a, b, c);
-    d[2 * step] = SWIN__FN(wino_sum)(even, a2, b2, c2);
-    d[3 * step] = SWIN__FN(wino_sum)(odd, a * a2, b * b2, c * c2);
-    d[4 * step] = SWIN__FN(wino_sum)(even, a2 * a2, b2 * b2, c2 * c2);
-    d[5 * step] = swin__vadd(SWIN__FN(wino_sum)(odd, a * a2 * a2, b * b2 * b2, c * c2 * c2), x[7]);
+    const float o = SWIN__FN(wino_lack)(0, pairs);
+    const float a2 = SWIN__A2, a = SWIN__FN(wino_lack)(a2, pairs), ap = a * SWIN__A;
+    const float b2 = SWIN__B2, b = SWIN__FN(wino_lack)(b2, pairs), bp = b * SWIN__B;
+    const float c2 = SWIN__C2, c = SWIN__FN(wino_lack)(c2, pairs), cp = c * SWIN__C;
+    swin__v16 even[3], odd[3], *last = d + (2 * pairs - 1) * step;
+    for (int i = 0; i < pairs; i++) {
+        even[i] = swin__vadd(x[2 * i + 1], x[2 * i + 2]);
+        odd[i] = swin__vsub(x[2 * i + 1], x[2 * i + 2]);
+    }
+    d[0] = swin__vfma(swin__vset1(o), x[0], SWIN__FN(wino_sum)(even, pairs, a, b, c));
+    d[step] = SWIN__FN(wino_sum)(odd, pairs, ap, bp, cp);
+    if (pairs > 1) {
+        d[2 * step] = SWIN__FN(wino_sum)(even, pairs, a * a2, b * b2, c * c2);
+        d[3 * step] = SWIN__FN(wino_sum)(odd, pairs, ap * a2, bp * b2, cp * c2);
+    }
+    if (pairs > 2) {
+        d[4 * step] = SWIN__FN(wino_sum)(even, pairs, a * a2 * a2, b * b2 * b2, c * c2 * c2);
+        d[5 * step] = SWIN__FN(wino_sum)(odd, pairs, ap * a2 * a2, bp * b2 * b2, cp * c2 * c2);
+    }
+    *last = swin__vadd(*last, x[7]);
 }
 #undef SWIN__A
 #undef SWIN__A2
@@ -1876,21 +1918,23 @@ static void SWIN__FN(wino_weights)(float *dst, size_t step, const float *src, si
     swin__vdrain();
 }
 
-/* rows[8 y + x], the channels of a patch of 8 x 8 pixels, become dst[64][n16], apart by step. */
-static void SWIN__FN(wino_input)(float *dst, size_t step, const float *const *rows, int n16)
+SWIN__INLINE void SWIN__FN(wino_in)(float *dst, size_t step, const float *const *rows, int n16,
+                                    int high, int wide)
 {
     for (int c = 0; c < n16; c += 16) {
         swin__v16 d[64], line[8];
-        for (int x = 0; x < 8; x++) {
-            for (int y = 0; y < 8; y++) {
+        for (int x = 0; x < 2 * wide + 2; x++) {
+            for (int y = 0; y < 2 * high + 2; y++) {
                 SWIN__PREFETCH(rows[8 * y + x] + c + 16);
                 line[y] = swin__vload(rows[8 * y + x] + c);
             }
-            SWIN__FN(wino_b)(d + x, 8, line);
+            SWIN__FN(wino_b)(d + x, 8, line, high);
         }
         for (int y = 0; y < 8; y++) {
-            SWIN__FN(wino_b)(line, 1, d + 8 * y);
+            if (!SWIN__HAS(y, high)) continue;
+            SWIN__FN(wino_b)(line, 1, d + 8 * y, wide);
             for (int x = 0; x < 8; x++) {
+                if (!SWIN__HAS(x, wide)) continue;
                 SWIN__PREFETCH(dst + (size_t)(8 * y + x) * step + c + 16);
                 swin__vstore(dst + (size_t)(8 * y + x) * step + c, line[x]);
             }
@@ -1898,24 +1942,33 @@ static void SWIN__FN(wino_input)(float *dst, size_t step, const float *const *ro
     }
 }
 
-/* src[64][n16], apart by step, becomes 6 x 6 pixels: rows[6 y + x] = act(rows[6 y + x] + pixel),
-   where the row is not NULL (outside). */
-static void SWIN__FN(wino_output)(float *const *rows, const float *src, size_t step, int n16,
-                                  int act)
+/* rows[8 y + x], the channels of a patch of 2 high + 2 times 2 wide + 2 pixels, become those planes
+   of dst[64][n16], apart by step, that `high` and `wide` pairs of points have. */
+static void SWIN__FN(wino_input)(float *dst, size_t step, const float *const *rows, int n16,
+                                 int high, int wide)
+{
+    if (high == 3 && wide == 3) SWIN__FN(wino_in)(dst, step, rows, n16, 3, 3);
+    else SWIN__FN(wino_in)(dst, step, rows, n16, high, wide);
+}
+
+SWIN__INLINE void SWIN__FN(wino_out)(float *const *rows, const float *src, size_t step, int n16,
+                                     int high, int wide)
 {
     for (int c = 0; c < n16; c += 16) {
         swin__v16 d[48], line[8]; /* d: [6][8] */
         for (int x = 0; x < 8; x++) {
+            if (!SWIN__HAS(x, wide)) continue;
             for (int y = 0; y < 8; y++) {
                 const float *value = src + (size_t)(8 * y + x) * step + c;
+                if (!SWIN__HAS(y, high)) continue;
                 SWIN__PREFETCH(value + 16);
                 line[y] = swin__vload(value);
             }
-            SWIN__FN(wino_a)(d + x, 8, line);
+            SWIN__FN(wino_a)(d + x, 8, line, high);
         }
-        for (int y = 0; y < 6; y++) {
-            SWIN__FN(wino_a)(line, 1, d + 8 * y);
-            for (int x = 0; x < 6; x++) {
+        for (int y = 0; y < 2 * high; y++) {
+            SWIN__FN(wino_a)(line, 1, d + 8 * y, wide);
+            for (int x = 0; x < 2 * wide; x++) {
                 float *row = rows[6 * y + x];
                 if (!row) continue;
                 SWIN__PREFETCH(row + c + 16);
@@ -1923,6 +1976,15 @@ static void SWIN__FN(wino_output)(float *const *rows, const float *src, size_t s
             }
         }
     }
+}
+
+/* The way back: src[64][n16], apart by step, becomes 2 high times 2 wide pixels: rows[6 y + x] =
+   act(rows[6 y + x] + pixel), where the row is not NULL (outside). */
+static void SWIN__FN(wino_output)(float *const *rows, const float *src, size_t step, int n16,
+                                  int high, int wide, int act)
+{
+    if (high == 3 && wide == 3) SWIN__FN(wino_out)(rows, src, step, n16, 3, 3);
+    else SWIN__FN(wino_out)(rows, src, step, n16, high, wide);
     for (int i = 0; i < 36; i++) {
         if (rows[i] && act == SWIN__RELU) SWIN__FN(relu)(rows[i], 0, 1, n16);
         if (rows[i] && act == SWIN__GELU) SWIN__FN(gelu)(rows[i], 0, 1, n16);
@@ -5075,9 +5137,56 @@ static size_t swin__tile_floats(int floats)
     return SWIN__PLANES * swin__skewed(floats) + SWIN__SKEW;
 }
 
-static int swin__tile_columns(const swin__conv *conv)
+/* The tiles of a map: rows x columns whole ones, and where a map ends with one to four pixels more,
+   a row and a column of tiles that two (`low`, `right`: 2) or one pair of points are enough for. In
+   this order: the last row, whole tiles, the last column, the corner; so those that have a plane
+   lie in a row. */
+typedef struct swin__tiling {
+    int rows, columns, low, right, count;
+    int bottom, side; /* where the whole tiles and where the last column's start */
+} swin__tiling;
+
+/* A tile: its first pixel of the output, its pairs of points each way. */
+typedef struct swin__spot {
+    int y, x, high, wide;
+} swin__spot;
+
+static swin__tiling swin__tiling_of(const swin__conv *conv)
 {
-    return swin__divide_up(conv->out.w, SWIN__SIDE);
+    swin__tiling g;
+    int h = conv->out.h, w = conv->out.w;
+    g.rows = (h + 1) / SWIN__SIDE;
+    g.columns = (w + 1) / SWIN__SIDE;
+    g.low = swin__max(0, h - SWIN__SIDE * g.rows + 1) / 2;
+    g.right = swin__max(0, w - SWIN__SIDE * g.columns + 1) / 2;
+    g.bottom = g.low ? g.columns : 0;
+    g.side = g.bottom + g.rows * g.columns;
+    g.count = (g.rows + (g.low > 0)) * (g.columns + (g.right > 0));
+    return g;
+}
+
+static swin__spot swin__tile_spot(const swin__tiling *g, int tile)
+{
+    int last = tile >= g->side, whole = tile >= g->bottom && !last, at = tile - g->bottom;
+    int row = last ? tile - g->side : whole ? at / g->columns : g->rows;
+    int column = last ? g->columns : whole ? at % g->columns : tile;
+    swin__spot p;
+    p.y = SWIN__SIDE * row;
+    p.x = SWIN__SIDE * column;
+    p.high = row < g->rows ? 3 : g->low;
+    p.wide = column < g->columns ? 3 : g->right;
+    return p;
+}
+
+/* Those of a block's tiles that have the plane, from .. to - 1 counted in the block. */
+static void swin__plane_tiles(const swin__tiling *g, int plane, int first, int tiles, int *from,
+                              int *to)
+{
+    int low = SWIN__HAS(plane / SWIN__PATCH, g->low), start = low ? 0 : g->bottom;
+    int right = SWIN__HAS(plane % SWIN__PATCH, g->right), end = right ? g->count : g->side;
+    if (right && !low && g->low && g->right) end--; /* not the corner */
+    *from = swin__max(0, swin__min(start - first, tiles));
+    *to = swin__max(*from, swin__min(end - first, tiles));
 }
 
 /* Channels of the input a unit takes when weights are transformed. */
@@ -5119,9 +5228,9 @@ static void swin__tile_weights(const swin_context *c, const swin__step *s, int u
 static void swin__tile_in(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__conv *conv = s->u.conv.layer;
-    int columns = swin__tile_columns(conv), depth = s->u.conv.depth;
-    int top = SWIN__SIDE * ((s->u.conv.first + unit) / columns) - 1,
-        left = SWIN__SIDE * ((s->u.conv.first + unit) % columns) - 1;
+    const swin__tiling tiling = swin__tiling_of(conv);
+    const swin__spot spot = swin__tile_spot(&tiling, s->u.conv.first + unit);
+    int depth = s->u.conv.depth;
     float *tile = s->u.conv.input + (size_t)unit * swin__tile_floats(depth);
     float *zero = scratch + SWIN__PLANES * depth;
     swin__clear(zero, depth);
@@ -5131,8 +5240,11 @@ static void swin__tile_in(const swin_context *c, const swin__step *s, int unit, 
         int first, count = swin__strip_share(s, i, &first);
         if (!count) continue;
         for (int k = 0; k < SWIN__PATCH * SWIN__PATCH; k++) {
-            int y = top + k / SWIN__PATCH, x = left + k % SWIN__PATCH;
-            if (y < 0 || x < 0 || y >= conv->out.h || x >= conv->out.w) {
+            int down = k / SWIN__PATCH, across = k % SWIN__PATCH;
+            int y = spot.y + down - 1, x = spot.x + across - 1;
+            if (down > 2 * spot.high + 1 || across > 2 * spot.wide + 1) {
+                continue;
+            } else if (y < 0 || x < 0 || y >= conv->out.h || x >= conv->out.w) {
                 rows[k] = zero;
             } else if (!source->resized) {
                 rows[k] = swin__pixel(&source->map, y * conv->out.w + x) + first;
@@ -5141,7 +5253,7 @@ static void swin__tile_in(const swin_context *c, const swin__step *s, int unit, 
                 rows[k] = scratch + k * count;
             }
         }
-        c->kernels->wino_input(tile, swin__skewed(depth), rows, count);
+        c->kernels->wino_input(tile, swin__skewed(depth), rows, count, spot.high, spot.wide);
         tile += count;
     }
 }
@@ -5151,22 +5263,24 @@ static void swin__tile_in(const swin_context *c, const swin__step *s, int unit, 
 static void swin__tile_product(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__conv *conv = s->u.conv.layer;
-    int depth = s->u.conv.depth, columns = s->u.conv.columns;
+    const swin__tiling tiling = swin__tiling_of(conv);
+    int depth = s->u.conv.depth, columns = s->u.conv.columns, from, to;
     size_t plane = (size_t)unit;
     swin__product p;
     (void)scratch;
+    swin__plane_tiles(&tiling, unit, s->u.conv.first, s->u.conv.tiles, &from, &to);
     memset(&p, 0, sizeof p);
-    p.m = s->u.conv.tiles;
+    p.m = to - from;
     p.n = columns;
     p.k = depth;
-    p.a = s->u.conv.input + plane * swin__skewed(depth);
     p.lda = swin__tile_floats(depth);
+    p.a = s->u.conv.input + (size_t)from * p.lda + plane * swin__skewed(depth);
     p.panel = 16 * (size_t)depth;
     p.b = s->u.conv.weights + plane * swin__weight_plane(depth, conv->out.ld) +
           (size_t)s->u.conv.column * (size_t)depth;
     p.ldb = 16;
-    p.c = s->u.conv.sums + plane * swin__skewed(columns);
     p.ldc = p.ldi = swin__tile_floats(columns);
+    p.c = s->u.conv.sums + (size_t)from * p.ldc + plane * swin__skewed(columns);
     if (s->u.conv.onward) p.init = p.c;
     if (unit + 1 < SWIN__PLANES) {
         p.next_b = p.b + swin__weight_plane(depth, conv->out.ld);
@@ -5180,31 +5294,35 @@ static void swin__tile_out(const swin_context *c, const swin__step *s, int unit,
 {
     const swin__conv *conv = s->u.conv.layer;
     const swin__map *out = &conv->out;
-    int across = swin__tile_columns(conv), first = s->u.conv.column, columns = s->u.conv.columns;
-    int top = SWIN__SIDE * ((s->u.conv.first + unit) / across),
-        left = SWIN__SIDE * ((s->u.conv.first + unit) % across);
+    const swin__tiling tiling = swin__tiling_of(conv);
+    const swin__spot spot = swin__tile_spot(&tiling, s->u.conv.first + unit);
+    int first = s->u.conv.column, columns = s->u.conv.columns;
     float *rows[SWIN__SIDE * SWIN__SIDE];
     (void)scratch;
     for (int k = 0; k < SWIN__SIDE * SWIN__SIDE; k++) {
-        int y = top + k / SWIN__SIDE, x = left + k % SWIN__SIDE;
+        int down = k / SWIN__SIDE, across = k % SWIN__SIDE;
+        int y = spot.y + down, x = spot.x + across;
         rows[k] = NULL;
-        if (y >= out->h || x >= out->w) continue;
+        if (y >= out->h || x >= out->w || down >= 2 * spot.high || across >= 2 * spot.wide)
+            continue;
         rows[k] = swin__pixel(out, y * out->w + x) + first;
         if (s->u.conv.only) swin__copy(rows[k], conv->bias + first, columns);
     }
     c->kernels->wino_output(rows, s->u.conv.sums + (size_t)unit * swin__tile_floats(columns),
-                            swin__skewed(columns), columns, s->u.conv.act);
+                            swin__skewed(columns), columns, spot.high, spot.wide,
+                            s->u.conv.act);
 }
 
 /* The most tiles of a block and columns of a group, and the floats of a strip's weights: few where
    one block is all, as they then can stay in cache, else as many as the head's other maps leave
    room for. */
-enum { SWIN__BLOCK = 112, SWIN__GROUP = 256, SWIN__STRIP_ONE = 36 << 15, SWIN__STRIP = 6750000 };
+enum { SWIN__BLOCK = 84, SWIN__GROUP = 128, SWIN__STRIP_ONE = 36 << 15, SWIN__STRIP = 1 << 23 };
 
 static void swin__plan_tiles(swin__plan *p, const char *name, int level, const swin__conv *conv,
                              const swin__conv *kept, unsigned chosen, int only)
 {
-    int tiles = swin__tile_columns(conv) * swin__divide_up(conv->out.h, SWIN__SIDE), depth = 0;
+    const swin__tiling tiling = swin__tiling_of(conv);
+    int tiles = tiling.count, depth = 0;
     int most = tiles > SWIN__BLOCK ? p->tiles : SWIN__BLOCK; /* one block stays one: same bits */
     int block = swin__divide_up(tiles, swin__divide_up(tiles, most)), whole = block == tiles;
     int strip = (whole ? SWIN__STRIP_ONE : SWIN__STRIP) / (SWIN__PLANES * conv->out.ld);
@@ -5235,7 +5353,11 @@ static void swin__plan_tiles(swin__plan *p, const char *name, int level, const s
                       conv->out.ld / 16 * swin__divide_up(count, SWIN__DEEP), 0, 0);
         s->u = common.u;
         for (int first = 0; first < tiles; first += block) {
-            int rows = swin__min(block, tiles - first);
+            int rows = swin__min(block, tiles - first), products = 0;
+            for (int plane = 0, from, to; plane < SWIN__PLANES; plane++) {
+                swin__plane_tiles(&tiling, plane, first, rows, &from, &to);
+                products += to - from;
+            }
             common.u.conv.first = first;
             common.u.conv.tiles = rows;
             s = swin__add(p, name, level, swin__tile_in, rows,
@@ -5246,7 +5368,7 @@ static void swin__plan_tiles(swin__plan *p, const char *name, int level, const s
                 common.u.conv.column = column;
                 common.u.conv.columns = columns;
                 s = swin__add(p, name, level, swin__tile_product, SWIN__PLANES, 0,
-                              (double)SWIN__PLANES * rows * count *
+                              (double)products * count *
                                   swin__min(columns, conv->out.c - column));
                 s->u = common.u;
                 if (whole && !last) continue;
@@ -5717,30 +5839,30 @@ static swin__map swin__plan_pyramid_top(swin__plan *p, swin__map feature)
     return top;
 }
 
-/* UPerHead up to its classifier: laterals from coarse to fine, a convolution each, all fused at the
-   finest size. */
+/* UPerHead up to its classifier: laterals from coarse to fine, then a convolution each, all fused
+   at the finest size. First all laterals, as large maps and transformed weights then fit closely. */
 static swin__map swin__plan_uper(swin__plan *p, const swin__map *feature)
 {
     int inputs[SWIN__STAGES], levels = swin__head_inputs(p->config, inputs),
                               ch = (int)p->config->head_channels;
-    swin__map out[SWIN__STAGES], lateral = swin__plan_pyramid_top(p, feature[inputs[levels - 1]]),
-                                 fused;
+    swin__map lateral[SWIN__STAGES], out[SWIN__STAGES], fused;
     swin__conv fuse;
-    out[levels - 1] = lateral;
+    lateral[levels - 1] = swin__plan_pyramid_top(p, feature[inputs[levels - 1]]);
     swin__drop_feature(p, feature[inputs[levels - 1]]);
     for (int l = levels - 2; l >= 0; l--) {
         swin__step *s = swin__plan_linear(p, "lateral", l, feature[inputs[l]], ch,
                                           p->weights->lateral[l], SWIN__RELU);
-        swin__map finer = s->u.linear.out;
-        swin__conv conv = swin__make_conv(p->weights->fpn[l], 3, ch, finer, ch);
-        swin__add_bilinear(p, s, lateral, (int)p->config->align_corners);
+        lateral[l] = s->u.linear.out;
+        swin__add_bilinear(p, s, lateral[l + 1], (int)p->config->align_corners);
         swin__drop_feature(p, feature[inputs[l]]);
-        swin__add_source(&conv, finer, 0);
-        out[l] = swin__plan_conv(p, "fpn", l, conv);
-        if (l + 1 < levels - 1) swin__release(p, lateral.data);
-        lateral = finer;
     }
-    if (levels > 1) swin__release(p, lateral.data);
+    out[levels - 1] = lateral[levels - 1];
+    for (int l = levels - 2; l >= 0; l--) {
+        swin__conv conv = swin__make_conv(p->weights->fpn[l], 3, ch, lateral[l], ch);
+        swin__add_source(&conv, lateral[l], 0);
+        out[l] = swin__plan_conv(p, "fpn", l, conv);
+        swin__release(p, lateral[l].data);
+    }
     fuse = swin__make_conv(p->weights->fuse, 3, levels * ch, out[0], ch);
     for (int l = 0; l < levels; l++) swin__add_source(&fuse, out[l], l * ch);
     fused = swin__plan_conv(p, "fuse", 0, fuse);

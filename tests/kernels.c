@@ -384,45 +384,54 @@ static void test_moves(void)
 
 /* --- Winograd --------------------------------------------------------------------------------- */
 
-/* One 6 x 6 tile of a 3 x 3 convolution, k channels to 16, by the kernels of table t. */
+/* Does the tile make pixel i of 6 x 6? One is left out. */
+static int wino_pixel(int i, int high, int wide)
+{
+    return i / 6 < 2 * high && i % 6 < 2 * wide && i != 8;
+}
+
+/* One tile of a 3 x 3 convolution, 2 high x 2 wide of out's 6 x 6 pixels, k channels to 16, by the
+   kernels of table t. */
 static void wino_tile(const swin__kernels *t, const float *image, const float *filter, int k,
-                      float *out, int act)
+                      int high, int wide, float *out, int act)
 {
     const size_t K = (size_t)k, padded = (K + 15) / 16 * 16;
     float *weights = room(64 * K * 16 + 16), *v = room(64 * padded), m[64 * 16], *to[36];
     float *u = weights + (64 - (uintptr_t)weights % 64) / sizeof *weights; /* at a multiple of 64 */
     const float *rows[64];
     for (size_t i = 0; i < 64; i++) rows[i] = image + i * padded;
-    for (size_t i = 0; i < 36; i++) to[i] = i == 8 ? NULL : out + 16 * i;
+    for (size_t i = 0; i < 36; i++) to[i] = wino_pixel((int)i, high, wide) ? out + 16 * i : NULL;
     t->wino_weights(u, K * 16, filter, K * 16, k);
-    t->wino_input(v, padded, rows, (int)padded);
+    t->wino_input(v, padded, rows, (int)padded, high, wide);
     for (size_t i = 0; i < 64; i++) {
+        if (!SWIN__HAS(i / 8, (size_t)high) || !SWIN__HAS(i % 8, (size_t)wide)) continue;
         const swin__product p = {1, 16, k, v + i * padded, padded, u + i * K * 16, 16, 16 * K,
                                  NULL, 0, m + 16 * i, 16, SWIN__LINEAR, NULL, NULL};
         t->gemm(&p);
     }
-    t->wino_output(to, m, 16, 16, act);
+    t->wino_output(to, m, 16, 16, high, wide, act);
     free(weights), free(v);
 }
 
-static int wino_case(int k, int act, double *worst)
+static int wino_case(int k, int high, int wide, int act, double *worst)
 {
     const size_t K = (size_t)k, padded = (K + 15) / 16 * 16;
     float *image = room(64 * padded), *filter = room(9 * K * 16);
     float *out = room(576), *again = copy(out, 576), *bias = copy(out, 576);
     double error = 0, largest = 0;
-    wino_tile(pass, image, filter, k, out, act);
-    wino_tile(spec, image, filter, k, again, act);
+    wino_tile(pass, image, filter, k, high, wide, out, act);
+    wino_tile(spec, image, filter, k, high, wide, again, act);
     for (size_t i = 0; i < 576; i++) {
         const size_t y = i / 96, x = i / 16 % 6, lane = i % 16;
+        const int made = wino_pixel((int)i / 16, high, wide);
         double sum = bias[i];
-        for (size_t t = 0; t < 9 && i / 16 != 8; t++)
+        for (size_t t = 0; made && t < 9; t++)
             for (size_t c = 0; c < K; c++)
                 sum += (double)image[((y + t / 3) * 8 + x + t % 3) * padded + c] *
                        filter[(t * K + c) * 16 + lane];
         largest = fmax(largest, fabs(sum));
-        if (act == SWIN__RELU && i / 16 != 8) sum = fmax(sum, 0);
-        if (act == SWIN__GELU && i / 16 != 8) sum *= 0.5 * erfc(-sum * sqrt(0.5));
+        if (made && act == SWIN__RELU) sum = fmax(sum, 0);
+        if (made && act == SWIN__GELU) sum *= 0.5 * erfc(-sum * sqrt(0.5));
         error = fmax(error, fabs(out[i] - sum));
     }
     *worst = fmax(*worst, error / largest);
@@ -435,8 +444,11 @@ static void test_winograd(void)
 {
     double worst = 0;
     int ok = 1;
-    for (int k = 1; k <= 70; k += 3) ok &= wino_case(k, k % 3, &worst);
-    ok &= wino_case(512, SWIN__LINEAR, &worst);
+    for (int k = 1; k <= 70; k += 3) ok &= wino_case(k, 3, 3, k % 3, &worst);
+    for (int shape = 0; shape < 9; shape++)
+        for (int k = 1; k <= 70; k += 23)
+            ok &= wino_case(k, 1 + shape / 3, 1 + shape % 3, shape % 3, &worst);
+    for (int pairs = 1; pairs <= 3; pairs++) ok &= wino_case(512, pairs, pairs, 0, &worst);
     printf("  error %.2g of the largest value\n", worst);
     report("winograd", ok && worst < 3e-5);
 }
@@ -488,8 +500,8 @@ static void test_denormals(void)
     for (int i = 0; i < 9 * 32 * 16; i++) filter[i] *= 1e-20f;
     for (int i = 0; i < 576; i++) out[i] = 0;
     again = copy(out, 576);
-    wino_tile(pass, image, filter, 32, out, SWIN__LINEAR);
-    wino_tile(spec, image, filter, 32, again, SWIN__LINEAR);
+    wino_tile(pass, image, filter, 32, 3, 3, out, SWIN__LINEAR);
+    wino_tile(spec, image, filter, 32, 3, 3, again, SWIN__LINEAR);
     report("denormals in winograd, the scalar bits",
            same(out, again, 576) && denormals(out, 576) > 450);
     free(a), free(b), free(c), free(d), free(e), free(f), free(image), free(filter), free(out);

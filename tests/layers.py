@@ -87,7 +87,7 @@ CASES = {
     "convolutions of 5, with the input": (SMALL, dict(FCN, num_convs=3, kernel=5), (),
                                           [(32, 32), (2, 21)]),
     "convolution by Winograd": (WIDE, dict(FCN, channels=48, num_convs=1, concat_input=False), (),
-                                [(64, 64), (67, 90)]),
+                                [(64, 64), (67, 90), (72, 76), (80, 84), (12, 400), (1100, 4)]),
     "convolutions by Winograd, with the input": (WIDE, dict(FCN, channels=32), (),
                                                  [(64, 68), (70, 131)]),
     "convolutions by Winograd in strips": (
