@@ -1523,8 +1523,9 @@ static int SWIN__FN(strip)(const swin__product *p, int n, int k, int depth)
     const int end = n + 16 * panels, left = p->n - end; /* columns after these */
     const size_t beside = panels == 1 || left == 16 ? 0 : p->panel;
     const float *b = p->b + (size_t)(n / 16) * p->panel + (size_t)k * p->ldb;
-    const float *next_b = left ? b + (size_t)panels * p->panel : p->next_b;
-    const float *next_c = left ? p->c + end : p->next_c;
+    const float *next_b = left ? b + (size_t)panels * p->panel
+                        : k + depth < p->k ? p->b + (size_t)(k + depth) * p->ldb : p->next_b;
+    const float *next_c = left ? p->c + end : k + depth < p->k ? p->c : p->next_c;
     swin__tile t;
     t.k = depth;
     t.a = p->a + k, t.lda = p->lda;
@@ -3250,15 +3251,28 @@ static void swin__release(swin__plan *p, const void *buffer)
     memmove(p->live + i, p->live + i + 1, (size_t)(p->live_count - i) * sizeof *p->live);
 }
 
-static swin__map swin__alloc_map(swin__plan *p, int h, int w, int c)
+static swin__map swin__alloc_rows(swin__plan *p, int h, int w, int c, int ld)
 {
     swin__map map;
     map.h = h;
     map.w = w;
     map.c = c;
-    map.ld = swin__padded(c);
-    map.data = swin__alloc(p, (uint64_t)h * (uint64_t)w * (uint64_t)map.ld);
+    map.ld = ld;
+    map.data = swin__alloc(p, (uint64_t)h * (uint64_t)w * (uint64_t)ld);
     return map;
+}
+
+static swin__map swin__alloc_map(swin__plan *p, int h, int w, int c)
+{
+    return swin__alloc_rows(p, h, w, c, swin__padded(c));
+}
+
+/* A map that only products read: rows a multiple of 4 KiB apart would share one set of the first
+   cache, so there they lie further apart. */
+static swin__map swin__alloc_factor(swin__plan *p, int h, int w, int c)
+{
+    int ld = swin__padded(c);
+    return swin__alloc_rows(p, h, w, c, ld % 1024 ? ld : ld + 16);
 }
 
 /* Adds a step; the caller fills in `u`. Scratch lives as long as the step: `room` floats a task. */
@@ -3450,8 +3464,8 @@ static swin__axis swin__axis_picture(swin__plan *p, int n, int m, int first, int
    Everything here is index arithmetic and calls of kernels; a unit writes only its own rows. */
 
 /* c = act(init + a * linear), rows of `in` columns to rows of `out` columns. */
-static void swin__apply(const swin_context *c, const swin__linear *l, int rows, int in, int out,
-                        const float *a, int lda, float *to, int ldc, int act)
+static swin__product swin__dense_product(const swin__linear *l, int rows, int in, int out,
+                                         const float *a, int lda, float *to, int ldc, int act)
 {
     swin__product p;
     memset(&p, 0, sizeof p);
@@ -3467,6 +3481,13 @@ static void swin__apply(const swin_context *c, const swin__linear *l, int rows, 
     p.c = to;
     p.ldc = (size_t)ldc;
     p.act = act;
+    return p;
+}
+
+static void swin__apply(const swin_context *c, const swin__linear *l, int rows, int in, int out,
+                        const float *a, int lda, float *to, int ldc, int act)
+{
+    const swin__product p = swin__dense_product(l, rows, in, out, a, lda, to, ldc, act);
     c->kernels->gemm(&p);
 }
 
@@ -3713,8 +3734,9 @@ static void swin__norm_map(const swin_context *c, const swin__step *s, int unit,
     if (!norm->weight) {
         swin__copy(swin__pixel(out, from), swin__pixel(in, from), (to - from) * in->ld);
     } else if (!s->u.norm.onto) {
-        swin__norm_rows(c, norm, s->u.norm.eps, to - from, in->c, swin__pixel(in, from),
-                        swin__pixel(out, from), in->ld);
+        c->kernels->norm(swin__pixel(out, from), (size_t)out->ld, swin__pixel(in, from),
+                         (size_t)in->ld, to - from, in->c, norm->weight, norm->bias,
+                         s->u.norm.eps);
     } else {
         swin__norm_rows(c, norm, s->u.norm.eps, to - from, in->c, swin__pixel(in, from), scratch,
                         in->ld);
@@ -3755,26 +3777,26 @@ static void swin__dense(const swin_context *c, const swin__step *s, int unit, fl
 {
     const swin__map *out = &s->u.dense.out;
     swin__linear part = s->u.dense.linear;
-    int groups = s->units / s->u.dense.columns, ld = s->u.dense.ld, from, to, low, high;
-    const float *in;
+    int groups = s->units / s->u.dense.columns, ld = s->u.dense.ld, from, to, low, high, columns;
     float *rows;
+    swin__product p;
     swin__share(swin__pixels(out), groups, unit % groups, &from, &to);
-    swin__share(swin__divide_up(out->ld, 32), s->u.dense.columns, unit / groups, &low, &high);
+    swin__share(swin__divide_up(out->c, 32), s->u.dense.columns, unit / groups, &low, &high);
     low *= 32;
-    high = swin__min(32 * high, out->ld);
+    high = swin__min(32 * high, swin__padded(out->c));
+    columns = high - low;
     part.weight += (size_t)low * (size_t)part.inputs;
     if (part.bias) part.bias += low;
-    in = s->u.dense.in + (size_t)from * (size_t)ld;
     rows = swin__pixel(out, from) + low;
-    if (s->u.dense.onto) {
-        swin__apply(c, &part, to - from, part.inputs, high - low, in, ld, scratch, high - low,
-                    SWIN__LINEAR);
-        c->kernels->add(rows, (size_t)out->ld, scratch, (size_t)(high - low), to - from,
-                        high - low);
-    } else {
-        swin__apply(c, &part, to - from, part.inputs, high - low, in, ld, rows, out->ld,
-                    s->u.dense.act);
-    }
+    p = swin__dense_product(&part, to - from, part.inputs, columns,
+                            s->u.dense.in + (size_t)from * (size_t)ld, ld,
+                            s->u.dense.onto ? scratch : rows,
+                            s->u.dense.onto ? columns : out->ld, s->u.dense.act);
+    if (unit % groups + 1 < groups) p.next_b = p.b;
+    else if (high < out->c) p.next_b = p.b + (size_t)columns * p.panel / 16;
+    c->kernels->gemm(&p);
+    if (s->u.dense.onto)
+        c->kernels->add(rows, (size_t)out->ld, scratch, (size_t)columns, to - from, columns);
 }
 
 /* Adds out = act(W in + b), or with onto out += W in + b; in has a row for every pixel of out. */
@@ -3782,7 +3804,7 @@ static void swin__plan_dense(swin__plan *p, const char *name, int stage, const f
                              swin__linear linear, int act, swin__map out, int onto)
 {
     int pixels = swin__pixels(&out), groups = swin__divide_up(pixels, 196);
-    int pairs = swin__divide_up(out.ld, 32);
+    int pairs = swin__divide_up(out.c, 32);
     int columns = swin__max(1, swin__min(pairs, swin__divide_up(SWIN__MANY, groups)));
     uint64_t rows = (uint64_t)swin__divide_up(pixels, groups);
     swin__step *s = swin__add(p, name, stage, swin__dense, groups * columns,
@@ -3817,8 +3839,10 @@ static swin__map swin__plan_branch(swin__plan *p, const char *name, int stage, s
                                    swin__affine norm, swin__linear linear, int act, int columns)
 {
     int first = p->config->version != 2;
-    swin__map in = first ? swin__plan_norm(p, stage, x, norm, p->config->eps) : x;
-    swin__map out = swin__alloc_map(p, x.h, x.w, columns);
+    swin__map in = first ? swin__alloc_factor(p, x.h, x.w, x.c) : x;
+    swin__map out;
+    if (first) swin__add_norm(p, stage, x, in, norm, p->config->eps, 0);
+    out = swin__alloc_factor(p, x.h, x.w, columns);
     swin__plan_dense(p, name, stage, in.data, in.ld, linear, act, out, 0);
     if (first) swin__release(p, in.data);
     return out;
