@@ -806,7 +806,7 @@ SWIN__OUTLINE void swin__vturn(SWIN__V *a, SWIN__V *b, SWIN__V *c, SWIN__V *d)
 #define SWIN__TILE_ROWS   14   /* 14 x 32: 28 sums + 2 weights + 1 broadcast = 31 of 32 zmm */
 #define SWIN__PAIR_ROWS   14
 #define SWIN__TILE_PANELS 2
-/* Two panels of 768 x 16 floats: 96 KiB of L2, which gives two lines for 28 multiply-adds easily. */
+/* Two panels of 768 x 16 floats: 96 KiB of L2, which gives two lines per 28 multiply-adds. */
 #define SWIN__TILE_DEPTH  768
 
 typedef __m512 swin__v16;
@@ -1173,7 +1173,7 @@ SWIN__INLINE swin__v16 SWIN__FN(gelu16)(swin__v16 x)
 
 enum { SWIN__LINEAR, SWIN__RELU, SWIN__GELU };
 
-/* C = act(init + A B), element by element a sum over k in order. */
+/* C = act(init + A B), element by element a sum over k in order; with onto, onto += C at last. */
 typedef struct swin__product {
     int m, n, k;          /* n is a multiple of 16 */
     const float *a;       /* [m][k], rows lda apart */
@@ -1186,6 +1186,8 @@ typedef struct swin__product {
     float *c;             /* [m][n], rows ldc apart */
     size_t ldc;
     int act;              /* SWIN__LINEAR, SWIN__RELU, SWIN__GELU */
+    float *onto;          /* [m][n], rows ldo apart, or NULL */
+    size_t ldo;
     const float *next_b, *next_c; /* those of the product that follows, or NULL: asked for early */
 } swin__product;
 
@@ -1512,20 +1514,29 @@ static void SWIN__FN(gelu)(float *x, size_t ld, int rows, int n16)
             swin__vstore(x + c, SWIN__FN(gelu16)(swin__vload(x + c)));
 }
 
+/* x += y */
+static void SWIN__FN(add)(float *x, size_t ldx, const float *y, size_t ldy, int rows, int n16)
+{
+    for (int i = 0; i < rows; i++, x += ldx, y += ldy)
+        for (int c = 0; c < n16; c += 16)
+            swin__vstore(x + c, swin__vadd(swin__vload(x + c), swin__vload(y + c)));
+}
+
 /* Terms k .. k + depth of the columns from n on, all rows. The rows are cut into tiles of nearly
    equal height. */
 static int SWIN__FN(strip)(const swin__product *p, int n, int k, int depth)
 {
     const int panels = p->n - n >= 16 * SWIN__TILE_PANELS ? SWIN__TILE_PANELS : 1;
     const int most = panels == 1 ? SWIN__TILE_ROWS : SWIN__PAIR_ROWS;
-    const int tiles = (p->m + most - 1) / most;
-    const int act = k + depth < p->k ? SWIN__LINEAR : p->act;
+    const int tiles = (p->m + most - 1) / most, last = k + depth == p->k;
+    const int act = last ? p->act : SWIN__LINEAR;
     const int end = n + 16 * panels, left = p->n - end; /* columns after these */
     const size_t beside = panels == 1 || left == 16 ? 0 : p->panel;
     const float *b = p->b + (size_t)(n / 16) * p->panel + (size_t)k * p->ldb;
     const float *next_b = left ? b + (size_t)panels * p->panel
-                        : k + depth < p->k ? p->b + (size_t)(k + depth) * p->ldb : p->next_b;
-    const float *next_c = left ? p->c + end : k + depth < p->k ? p->c : p->next_c;
+                        : last ? p->next_b : p->b + (size_t)(k + depth) * p->ldb;
+    const float *next_c = left ? p->c + end : last ? p->next_c : p->c;
+    float *onto = last && p->onto ? p->onto + n : NULL;
     swin__tile t;
     t.k = depth;
     t.a = p->a + k, t.lda = p->lda;
@@ -1535,18 +1546,22 @@ static int SWIN__FN(strip)(const swin__product *p, int n, int k, int depth)
     else if (p->init) t.from = p->init + n, t.ldf = p->ldi;
     t.c = p->c + n, t.ldc = p->ldc;
     t.weights.step = p->ldb, t.weights.beside = beside;
-    t.sums.step = p->ldc, t.sums.beside = 16 * ((size_t)panels - 1);
+    t.sums.step = onto ? p->ldo : p->ldc, t.sums.beside = 16 * ((size_t)panels - 1);
     for (int i = 0, line = 0; i < tiles; i++) {
         const int rows = p->m / tiles + (i < p->m % tiles);
         const float *below = i + 1 < tiles ? t.c + (size_t)rows * t.ldc : next_c;
         t.weights.at = next_b ? next_b + (size_t)line * p->ldb : b;
         line = (i + 1) * depth / tiles;
         t.weights.end = next_b ? next_b + (size_t)line * p->ldb : b;
-        t.sums.at = below ? below : t.c;
-        t.sums.end = t.sums.at + (below ? (size_t)rows * t.ldc : 0);
+        t.sums.at = onto ? onto : below ? below : t.c;
+        t.sums.end = t.sums.at + (onto || below ? (size_t)rows * t.sums.step : 0);
         SWIN__FN(tiles)[panels - 1][rows - 1](&t);
         if (act == SWIN__RELU) SWIN__FN(relu)(t.c, t.ldc, rows, 16 * panels);
         if (act == SWIN__GELU) SWIN__FN(gelu)(t.c, t.ldc, rows, 16 * panels);
+        if (onto) {
+            SWIN__FN(add)(onto, p->ldo, t.c, t.ldc, rows, 16 * panels);
+            onto += (size_t)rows * p->ldo;
+        }
         t.a += (size_t)rows * t.lda;
         t.from += (size_t)rows * t.ldf;
         t.c += (size_t)rows * t.ldc;
@@ -1706,14 +1721,6 @@ static void SWIN__FN(scale)(float *x, size_t ld, int rows, int n16, const float 
         for (int c = 0; c < n16; c += 16)
             swin__vstore(x + c, swin__vmul(swin__vload(x + c), f));
     }
-}
-
-/* x += y */
-static void SWIN__FN(add)(float *x, size_t ldx, const float *y, size_t ldy, int rows, int n16)
-{
-    for (int i = 0; i < rows; i++, x += ldx, y += ldy)
-        for (int c = 0; c < n16; c += 16)
-            swin__vstore(x + c, swin__vadd(swin__vload(x + c), swin__vload(y + c)));
 }
 
 /* Up to four terms of combine: dst = start + coef[0] src[0] + ... in that order. */
@@ -3792,11 +3799,10 @@ static void swin__dense(const swin_context *c, const swin__step *s, int unit, fl
                             s->u.dense.in + (size_t)from * (size_t)ld, ld,
                             s->u.dense.onto ? scratch : rows,
                             s->u.dense.onto ? columns : out->ld, s->u.dense.act);
+    if (s->u.dense.onto) p.onto = rows, p.ldo = (size_t)out->ld;
     if (unit % groups + 1 < groups) p.next_b = p.b;
     else if (high < out->c) p.next_b = p.b + (size_t)columns * p.panel / 16;
     c->kernels->gemm(&p);
-    if (s->u.dense.onto)
-        c->kernels->add(rows, (size_t)out->ld, scratch, (size_t)columns, to - from, columns);
 }
 
 /* Adds out = act(W in + b), or with onto out += W in + b; in has a row for every pixel of out. */
@@ -4600,10 +4606,12 @@ static void swin__mlp(const swin_context *c, const swin__step *s, int unit, floa
         down.panel = 16 * (size_t)hidden;
         down.init = h ? out : s->u.mlp.fc2.bias;  down.ldi = h ? (size_t)x->ld : 0;
         down.c = out;  down.ldc = (size_t)x->ld;
+        if (!s->u.mlp.post_norm && h + chunk >= hidden)
+            down.onto = swin__pixel(x, from), down.ldo = (size_t)x->ld;
         c->kernels->gemm(&down);
     }
-    if (s->u.mlp.post_norm)
-        swin__norm_rows(c, norm, c->model->config.eps, rows, x->c, out, out, x->ld);
+    if (!s->u.mlp.post_norm) return;
+    swin__norm_rows(c, norm, c->model->config.eps, rows, x->c, out, out, x->ld);
     c->kernels->add(swin__pixel(x, from), (size_t)x->ld, out, (size_t)x->ld, rows, x->ld);
 }
 
@@ -5864,7 +5872,7 @@ static swin__map swin__plan_pyramid_top(swin__plan *p, swin__map feature)
 }
 
 /* UPerHead up to its classifier: laterals from coarse to fine, then a convolution each, all fused
-   at the finest size. First all laterals, as large maps and transformed weights then fit closely. */
+   at the finest size. The laterals come first; large maps and weights of tiles then fit closely. */
 static swin__map swin__plan_uper(swin__plan *p, const swin__map *feature)
 {
     int inputs[SWIN__STAGES], levels = swin__head_inputs(p->config, inputs),
