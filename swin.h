@@ -1211,8 +1211,8 @@ typedef struct swin__product {
     X(wino_weights, (float *dst, size_t step, const float *src, size_t tap, int k)) \
     X(wino_input, (float *dst, size_t step, const float *const *rows, int n16, int high, \
                    int wide)) \
-    X(wino_output, (float *const *rows, const float *src, size_t step, int n16, int high, \
-                    int wide, int act)) \
+    X(wino_output, (float *const *rows, const float *start, const float *src, size_t step, \
+                    int n16, int high, int wide, int act)) \
     X(labels, (void *dst, int bytes, int count, const float *row, size_t ld, const int *at, \
                const float *coef, int taps, int classes))
 
@@ -1959,8 +1959,8 @@ static void SWIN__FN(wino_input)(float *dst, size_t step, const float *const *ro
     else SWIN__FN(wino_in)(dst, step, rows, n16, high, wide);
 }
 
-SWIN__INLINE void SWIN__FN(wino_out)(float *const *rows, const float *src, size_t step, int n16,
-                                     int high, int wide)
+SWIN__INLINE void SWIN__FN(wino_out)(float *const *rows, const float *start, const float *src,
+                                     size_t step, int n16, int high, int wide, int stream)
 {
     for (int c = 0; c < n16; c += 16) {
         swin__v16 d[48], line[8]; /* d: [6][8] */
@@ -1979,24 +1979,33 @@ SWIN__INLINE void SWIN__FN(wino_out)(float *const *rows, const float *src, size_
             for (int x = 0; x < 2 * wide; x++) {
                 float *row = rows[6 * y + x];
                 if (!row) continue;
-                SWIN__PREFETCH(row + c + 16);
-                swin__vstore(row + c, swin__vadd(swin__vload(row + c), line[x]));
+                line[x] = swin__vadd(swin__vload((start ? start : row) + c), line[x]);
+                if (stream) {
+                    swin__vstream(row + c, line[x]);
+                } else {
+                    SWIN__PREFETCH(row + c + 16);
+                    swin__vstore(row + c, line[x]);
+                }
             }
         }
     }
 }
 
 /* The way back: src[64][n16], apart by step, becomes 2 high times 2 wide pixels: rows[6 y + x] =
-   act(rows[6 y + x] + pixel), where the row is not NULL (outside). */
-static void SWIN__FN(wino_output)(float *const *rows, const float *src, size_t step, int n16,
-                                  int high, int wide, int act)
+   act(start + pixel), where the row is not NULL (outside); start NULL: what the row holds. With a
+   start and without act more strips follow: the pixels go past the caches, rows then being
+   multiples of 64 bytes. */
+static void SWIN__FN(wino_output)(float *const *rows, const float *start, const float *src,
+                                  size_t step, int n16, int high, int wide, int act)
 {
-    if (high == 3 && wide == 3) SWIN__FN(wino_out)(rows, src, step, n16, 3, 3);
-    else SWIN__FN(wino_out)(rows, src, step, n16, high, wide);
+    const int stream = start && act == SWIN__LINEAR;
+    if (high == 3 && wide == 3) SWIN__FN(wino_out)(rows, start, src, step, n16, 3, 3, stream);
+    else SWIN__FN(wino_out)(rows, start, src, step, n16, high, wide, stream);
     for (int i = 0; i < 36; i++) {
         if (rows[i] && act == SWIN__RELU) SWIN__FN(relu)(rows[i], 0, 1, n16);
         if (rows[i] && act == SWIN__GELU) SWIN__FN(gelu)(rows[i], 0, 1, n16);
     }
+    if (stream) swin__vdrain();
 }
 
 /* --- labels ----------------------------------------------------------------------------------- */
@@ -5338,9 +5347,9 @@ static void swin__tile_out(const swin_context *c, const swin__step *s, int unit,
         if (y >= out->h || x >= out->w || down >= 2 * spot.high || across >= 2 * spot.wide)
             continue;
         rows[k] = swin__pixel(out, y * out->w + x) + first;
-        if (s->u.conv.only) swin__copy(rows[k], conv->bias + first, columns);
     }
-    c->kernels->wino_output(rows, s->u.conv.sums + (size_t)unit * swin__tile_floats(columns),
+    c->kernels->wino_output(rows, s->u.conv.only ? conv->bias + first : NULL,
+                            s->u.conv.sums + (size_t)unit * swin__tile_floats(columns),
                             swin__skewed(columns), columns, spot.high, spot.wide,
                             s->u.conv.act);
 }
