@@ -217,7 +217,7 @@ typedef pthread_cond_t pool_signal;
 
 /* Waiting: some turns of a loop first, as the next step of a network follows within microseconds
    and waking a sleeper takes longer, then asleep. */
-enum { POOL_TURNS = 2000 };
+enum { POOL_TURNS = 6000 };
 
 static inline void pool_watch(const int *flag, int value)   /* returns when *flag is another */
 {
