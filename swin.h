@@ -5354,10 +5354,9 @@ static void swin__tile_out(const swin_context *c, const swin__step *s, int unit,
                             s->u.conv.act);
 }
 
-/* The most tiles of a block and columns of a group, and the floats of a strip's weights: few where
-   one block is all, as they then can stay in cache, else as many as the head's other maps leave
-   room for. */
-enum { SWIN__BLOCK = 84, SWIN__GROUP = 128, SWIN__STRIP_ONE = 36 << 15, SWIN__STRIP = 1 << 23 };
+/* The most tiles of a block, columns of a group, and floats of a strip's weights: as many as the
+   head's other maps leave room for. */
+enum { SWIN__BLOCK = 84, SWIN__GROUP = 128, SWIN__STRIP = 1 << 23 };
 
 static void swin__plan_tiles(swin__plan *p, const char *name, int level, const swin__conv *conv,
                              const swin__conv *kept, unsigned chosen, int only)
@@ -5366,7 +5365,7 @@ static void swin__plan_tiles(swin__plan *p, const char *name, int level, const s
     int tiles = tiling.count, depth = 0;
     int most = tiles > SWIN__BLOCK ? p->tiles : SWIN__BLOCK; /* one block stays one: same bits */
     int block = swin__divide_up(tiles, swin__divide_up(tiles, most)), whole = block == tiles;
-    int strip = (whole ? SWIN__STRIP_ONE : SWIN__STRIP) / (SWIN__PLANES * conv->out.ld);
+    int strip = SWIN__STRIP / (SWIN__PLANES * conv->out.ld);
     int group = whole ? conv->out.ld : SWIN__GROUP;
     swin__step common, *s;
     for (int i = 0; i < conv->sources; i++)
