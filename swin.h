@@ -1212,7 +1212,7 @@ typedef struct swin__product {
     X(wino_input, (float *dst, size_t step, const float *const *rows, int n16, int high, \
                    int wide)) \
     X(wino_output, (float *const *rows, const float *start, const float *src, size_t step, \
-                    int n16, int high, int wide, int act)) \
+                    int n16, int high, int wide, int act, int stream)) \
     X(labels, (void *dst, int bytes, int count, const float *row, size_t ld, const int *at, \
                const float *coef, int taps, int classes))
 
@@ -1992,13 +1992,11 @@ SWIN__INLINE void SWIN__FN(wino_out)(float *const *rows, const float *start, con
 }
 
 /* The way back: src[64][n16], apart by step, becomes 2 high times 2 wide pixels: rows[6 y + x] =
-   act(start + pixel), where the row is not NULL (outside); start NULL: what the row holds. With a
-   start and without act more strips follow: the pixels go past the caches, rows then being
-   multiples of 64 bytes. */
+   act(start + pixel), where the row is not NULL (outside); start NULL: what the row holds. With
+   stream pixels that are not needed soon go past the caches, rows being multiples of 64 bytes. */
 static void SWIN__FN(wino_output)(float *const *rows, const float *start, const float *src,
-                                  size_t step, int n16, int high, int wide, int act)
+                                  size_t step, int n16, int high, int wide, int act, int stream)
 {
-    const int stream = start && act == SWIN__LINEAR;
     if (high == 3 && wide == 3) SWIN__FN(wino_out)(rows, start, src, step, n16, 3, 3, stream);
     else SWIN__FN(wino_out)(rows, start, src, step, n16, high, wide, stream);
     for (int i = 0; i < 36; i++) {
@@ -3105,9 +3103,8 @@ struct swin__step {
         struct {
             const swin__conv *layer;
             unsigned chosen;                /* bit i: this step serves source i */
-            /* no other step of the layer does: start from the bias, end with act */
-            int only;
-            int onward, act;                /* Winograd's: add to the products; the activation */
+            int fresh, act;                 /* start from the bias; the activation at the end */
+            int onward, stream;             /* Winograd's: add to the products; more strips follow */
             int source, first, tiles;       /* tiles first .. first + tiles - 1 */
             int column, columns;            /* output channels, of a tile's products */
             int start, depth;               /* channels of all chosen sources, one after another */
@@ -5084,13 +5081,13 @@ static void swin__tap(const swin_context *c, const swin__step *s, int unit, floa
     c->kernels->gemm(&p);
 }
 
-/* Output row y: the bias, and every small map's nine products resized, shifted and summed. The rows
+/* Output row y: every small map's nine products resized, shifted, summed and added. The rows
    are mixed first (three columns of taps, at the small width), then the columns. */
 static void swin__sum_taps(const swin_context *c, const swin__step *s, int y, float *scratch)
 {
     const swin__conv *conv = s->u.conv.layer;
     const swin__map *out = &conv->out;
-    for (int x = 0; x < out->w; x++)
+    for (int x = 0; s->u.conv.fresh && x < out->w; x++)
         swin__copy(swin__pixel(out, y * out->w + x), conv->bias, out->ld);
     for (int i = 0; i < conv->sources; i++) {
         const swin__source *from = &conv->source[i];
@@ -5124,12 +5121,12 @@ static void swin__sum_taps(const swin_context *c, const swin__step *s, int y, fl
             c->kernels->combine(swin__pixel(out, y * out->w + x), out->ld, row, coef, count, 1);
         }
     }
-    if (conv->act == SWIN__RELU && s->u.conv.only)
+    if (conv->act == SWIN__RELU)
         c->kernels->relu(swin__pixel(out, y * out->w), (size_t)out->ld, out->w, out->ld);
 }
 
 static void swin__plan_taps(swin__plan *p, const char *name, int level, const swin__conv *conv,
-                            const swin__conv *kept, unsigned chosen, int only)
+                            const swin__conv *kept, unsigned chosen, int fresh)
 {
     float *taps[SWIN__SOURCES] = { NULL };
     int widest = 0;
@@ -5151,7 +5148,7 @@ static void swin__plan_taps(swin__plan *p, const char *name, int level, const sw
                   3 * (uint64_t)widest * (uint64_t)conv->out.ld,
                   6.0 * swin__pixels(&conv->out) * conv->out.c);
     s->u.conv.layer = kept;
-    s->u.conv.only = only;
+    s->u.conv.fresh = fresh;
     memcpy(s->u.conv.data, taps, sizeof taps);
     for (int i = 0; i < conv->sources; i++)
         if (taps[i]) swin__release(p, taps[i]);
@@ -5348,10 +5345,10 @@ static void swin__tile_out(const swin_context *c, const swin__step *s, int unit,
             continue;
         rows[k] = swin__pixel(out, y * out->w + x) + first;
     }
-    c->kernels->wino_output(rows, s->u.conv.only ? conv->bias + first : NULL,
+    c->kernels->wino_output(rows, s->u.conv.fresh ? conv->bias + first : NULL,
                             s->u.conv.sums + (size_t)unit * swin__tile_floats(columns),
                             swin__skewed(columns), columns, spot.high, spot.wide,
-                            s->u.conv.act);
+                            s->u.conv.act, s->u.conv.stream);
 }
 
 /* The most tiles of a block, columns of a group, and floats of a strip's weights: as many as the
@@ -5359,7 +5356,7 @@ static void swin__tile_out(const swin_context *c, const swin__step *s, int unit,
 enum { SWIN__BLOCK = 84, SWIN__GROUP = 128, SWIN__STRIP = 1 << 23 };
 
 static void swin__plan_tiles(swin__plan *p, const char *name, int level, const swin__conv *conv,
-                             const swin__conv *kept, unsigned chosen, int only)
+                             const swin__conv *kept, unsigned chosen, int act)
 {
     const swin__tiling tiling = swin__tiling_of(conv);
     int tiles = tiling.count, depth = 0;
@@ -5387,8 +5384,9 @@ static void swin__plan_tiles(swin__plan *p, const char *name, int level, const s
         common.u.conv.start = start;
         common.u.conv.depth = count;
         common.u.conv.onward = start > 0 && whole;
-        common.u.conv.only = only && (start == 0 || whole);
-        common.u.conv.act = last ? conv->act : SWIN__LINEAR;
+        common.u.conv.fresh = start == 0 || whole;
+        common.u.conv.stream = common.u.conv.fresh && !last;
+        common.u.conv.act = last ? act : SWIN__LINEAR;
         s = swin__add(p, name, level, swin__tile_weights,
                       conv->out.ld / 16 * swin__divide_up(count, SWIN__DEEP), 0, 0);
         s->u = common.u;
@@ -5428,7 +5426,7 @@ static void swin__direct(const swin_context *c, const swin__step *s, int unit, f
 {
     const swin__conv *conv = s->u.conv.layer;
     const swin__map *out = &conv->out;
-    int from, to, started = !s->u.conv.only, area = conv->kernel * conv->kernel, left = 0;
+    int from, to, started = 0, area = conv->kernel * conv->kernel, left = 0;
     swin__share(swin__pixels(out), s->units, unit, &from, &to);
     for (int i = 0; i < conv->sources; i++) left += s->u.conv.chosen >> i & 1 ? area : 0;
     for (int tap = 0; tap < area; tap++) {
@@ -5443,7 +5441,7 @@ static void swin__direct(const swin_context *c, const swin__step *s, int unit, f
             p = swin__tap_product(conv, i, tap, to - from, scratch, swin__pixel(out, from));
             p.init = started ? p.c : conv->bias;
             p.ldi = started ? p.ldc : 0;
-            if (--left == 0) p.act = conv->act;
+            if (--left == 0) p.act = s->u.conv.act;
             started = 1;
             c->kernels->gemm(&p);
         }
@@ -5451,7 +5449,7 @@ static void swin__direct(const swin_context *c, const swin__step *s, int unit, f
 }
 
 static void swin__plan_direct(swin__plan *p, const char *name, int level, const swin__conv *conv,
-                              const swin__conv *kept, unsigned chosen, int only)
+                              const swin__conv *kept, unsigned chosen, int act)
 {
     int deepest = 0, depth = 0, units, rows;
     double madds;
@@ -5467,7 +5465,7 @@ static void swin__plan_direct(swin__plan *p, const char *name, int level, const 
     s = swin__add(p, name, level, swin__direct, units, (uint64_t)(rows + 1) * (uint64_t)deepest,
                   madds * swin__pixels(&conv->out));
     s->u.conv.layer = kept;
-    s->u.conv.only = only;
+    s->u.conv.act = act;
     s->u.conv.chosen = chosen;
 }
 
@@ -5499,10 +5497,10 @@ static swin__map swin__plan_conv(swin__plan *p, const char *name, int level, swi
             taps |= 1u << i;
     }
     *kept = conv;
-    if (taps) swin__plan_taps(p, name, level, &conv, kept, taps, taps == all);
     if (taps != all)
         (tiled ? swin__plan_tiles : swin__plan_direct)(p, name, level, &conv, kept, all & ~taps,
-                                                       !taps);
+                                                       taps ? SWIN__LINEAR : conv.act);
+    if (taps) swin__plan_taps(p, name, level, &conv, kept, taps, taps == all);
     return conv.out;
 }
 
