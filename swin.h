@@ -3104,7 +3104,7 @@ struct swin__step {
             const swin__conv *layer;
             unsigned chosen;                /* bit i: this step serves source i */
             int fresh, act;                 /* start from the bias; the activation at the end */
-            int onward, stream;             /* Winograd's: add to the products; more strips follow */
+            int onward, stream;             /* Winograd's: add to the products; strips follow */
             int source, first, tiles;       /* tiles first .. first + tiles - 1 */
             int column, columns;            /* output channels, of a tile's products */
             int start, depth;               /* channels of all chosen sources, one after another */
