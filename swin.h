@@ -1264,6 +1264,8 @@ SWIN__INLINE void SWIN__FN(ask)(swin__ahead *ahead)
     ahead->at += ahead->at < ahead->end ? ahead->step : 0;
 }
 
+#if SWIN__PASS != SWIN__NEON
+
 /* X(row, the pointer it is reached from, and how many rows on). Five pointers reach all rows with
    the strides lda and 2 lda, both of which x86 can add while addressing: nothing spills. */
 #define SWIN__ROWS(X, j) \
@@ -1319,6 +1321,8 @@ SWIN__INLINE void SWIN__FN(tile)(const swin__tile *t, int rows, int panels)
 #undef SWIN__TERM
 #undef SWIN__STEP
 #undef SWIN__FINISH
+
+#endif
 
 #if SWIN__PASS == SWIN__AVX2
 
