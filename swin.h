@@ -1230,8 +1230,9 @@ typedef struct swin__ahead {
 } swin__ahead;
 
 /* One tile of a product: up to SWIN__TILE_ROWS x SWIN__TILE_PANELS * 16 of C over k terms.
-   It also asks for a share of the weights that follow and for the next tile's part of C; a tall
-   tile does so two lines each every other term, as a burst would wait for its own misses. */
+   It also asks for a share of the weights that follow and for the next tile's part of C, or for
+   what its own is added onto; a tall tile does so two lines each every other term, as a burst would
+   wait for its own misses. */
 typedef struct swin__tile {
     int k;
     const float *a;
@@ -5085,8 +5086,9 @@ static void swin__tap(const swin_context *c, const swin__step *s, int unit, floa
     c->kernels->gemm(&p);
 }
 
-/* Output row y: every small map's nine products resized, shifted, summed and added. The rows
-   are mixed first (three columns of taps, at the small width), then the columns. */
+/* Output row y: to what is there, or if nothing is to the bias, every small map's nine products are
+   added, resized and shifted; then the activation. The rows are mixed first (three columns of taps,
+   at the small width), then the columns. */
 static void swin__sum_taps(const swin_context *c, const swin__step *s, int y, float *scratch)
 {
     const swin__conv *conv = s->u.conv.layer;
