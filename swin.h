@@ -57,9 +57,10 @@ MEMORY
 
 THREADS
    swin.h starts none. Give the desc a parallel_for and `tasks` (about 16 a thread): every step of
-   the network is cut into at most that many pieces of independent work. A model is read-only; a
-   context belongs to one thread at a time, except for swin_cancel. For a game loop use
-   swin_begin and swin_step: a bounded piece of a frame per call.
+   the network is cut into at most that many pieces of independent work. Pieces next to each other
+   use rows next to each other, step after step: a thread does best to take consecutive ones. A
+   model is read-only; a context belongs to one thread at a time, except for swin_cancel. For a
+   game loop use swin_begin and swin_step: a bounded piece of a frame per call.
 
 SAME BITS
    Class maps, logits and features are identical, bit for bit, for any number of tasks, in any
@@ -306,7 +307,7 @@ enum {
 };
 
 /* Runs task(arg, 0) ... task(arg, count - 1), in any order, on any threads, and returns when all
-   are done. */
+   are done. Fastest with a run of consecutive indices a thread, see THREADS above. */
 typedef void (*swin_task)(void *arg, int index);
 typedef void (*swin_parallel_for)(void *user, swin_task task, void *arg, int count);
 
@@ -1279,11 +1280,18 @@ SWIN__INLINE void SWIN__FN(ask)(swin__ahead *ahead)
         c##i = swin__vload(t->from + i * t->ldf); \
         if (panels > 1) d##i = swin__vload(t->from + i * t->ldf + 16); \
     }
+#if SWIN__PASS == SWIN__AVX512 && defined(__clang__)
+/* From intrinsics clang makes loads of all rows first, finds no registers left for the sums and
+   takes twice the time. */
+#define SWIN__MADD(sum, x, w) \
+    __asm__("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(w), "m"(x));
+#else
+#define SWIN__MADD(sum, x, w) sum = swin__vfma(swin__vset1(x), w, sum);
+#endif
 #define SWIN__TERM(i, p, s, j) \
     if (rows > i) { \
-        const swin__v16 x = swin__vset1(p[s * lda + j]); \
-        c##i = swin__vfma(x, w0, c##i); \
-        if (panels > 1) d##i = swin__vfma(x, w1, d##i); \
+        SWIN__MADD(c##i, p[s * lda + j], w0) \
+        if (panels > 1) SWIN__MADD(d##i, p[s * lda + j], w1) \
     }
 #define SWIN__STEP(j) \
     { \
@@ -1319,6 +1327,7 @@ SWIN__INLINE void SWIN__FN(tile)(const swin__tile *t, int rows, int panels)
 }
 #undef SWIN__ROWS
 #undef SWIN__START
+#undef SWIN__MADD
 #undef SWIN__TERM
 #undef SWIN__STEP
 #undef SWIN__FINISH
@@ -3795,11 +3804,11 @@ static void swin__dense(const swin_context *c, const swin__step *s, int unit, fl
 {
     const swin__map *out = &s->u.dense.out;
     swin__linear part = s->u.dense.linear;
-    int groups = s->units / s->u.dense.columns, ld = s->u.dense.ld, from, to, low, high, columns;
+    int parts = s->u.dense.columns, ld = s->u.dense.ld, from, to, low, high, columns;
     float *rows;
     swin__product p;
-    swin__share(swin__pixels(out), groups, unit % groups, &from, &to);
-    swin__share(swin__divide_up(out->c, 32), s->u.dense.columns, unit / groups, &low, &high);
+    swin__share(swin__pixels(out), s->units / parts, unit / parts, &from, &to);
+    swin__share(swin__divide_up(out->c, 32), parts, unit % parts, &low, &high);
     low *= 32;
     high = swin__min(32 * high, swin__padded(out->c));
     columns = high - low;
@@ -3811,8 +3820,7 @@ static void swin__dense(const swin_context *c, const swin__step *s, int unit, fl
                             s->u.dense.onto ? scratch : rows,
                             s->u.dense.onto ? columns : out->ld, s->u.dense.act);
     if (s->u.dense.onto) p.onto = rows, p.ldo = (size_t)out->ld;
-    if (unit % groups + 1 < groups) p.next_b = p.b;
-    else if (high < out->c) p.next_b = p.b + (size_t)columns * p.panel / 16;
+    p.next_b = high < out->c ? p.b + (size_t)columns * p.panel / 16 : s->u.dense.linear.weight;
     c->kernels->gemm(&p);
 }
 
@@ -3820,7 +3828,7 @@ static void swin__dense(const swin_context *c, const swin__step *s, int unit, fl
 static void swin__plan_dense(swin__plan *p, const char *name, int stage, const float *in, int ld,
                              swin__linear linear, int act, swin__map out, int onto)
 {
-    int pixels = swin__pixels(&out), groups = swin__divide_up(pixels, 196);
+    int pixels = swin__pixels(&out), groups = swin__divide_up(pixels, 98); /* 7 tiles of 14 */
     int pairs = swin__divide_up(out.c, 32);
     int columns = swin__max(1, swin__min(pairs, swin__divide_up(SWIN__MANY, groups)));
     uint64_t rows = (uint64_t)swin__divide_up(pixels, groups);

@@ -198,6 +198,7 @@ typedef HANDLE pool_thread;
 typedef CRITICAL_SECTION pool_lock;
 typedef CONDITION_VARIABLE pool_signal;
 #define POOL_LOCK(l)        EnterCriticalSection(l)
+#define POOL_TRY(l)         TryEnterCriticalSection(l)
 #define POOL_UNLOCK(l)      LeaveCriticalSection(l)
 #define POOL_WAIT(s, l)     SleepConditionVariableCS(s, l, INFINITE)
 #define POOL_WAKE(s)        WakeAllConditionVariable(s)
@@ -208,6 +209,7 @@ typedef pthread_t pool_thread;
 typedef pthread_mutex_t pool_lock;
 typedef pthread_cond_t pool_signal;
 #define POOL_LOCK(l)        pthread_mutex_lock(l)
+#define POOL_TRY(l)         (!pthread_mutex_trylock(l))
 #define POOL_UNLOCK(l)      pthread_mutex_unlock(l)
 #define POOL_WAIT(s, l)     pthread_cond_wait(s, l)
 #define POOL_WAKE(s)        pthread_cond_broadcast(s)
@@ -219,20 +221,24 @@ typedef pthread_cond_t pool_signal;
    and waking a sleeper takes longer, then asleep. */
 enum { POOL_TURNS = 6000 };
 
-static inline void pool_watch(const int *flag, int value)   /* returns when *flag is another */
+static inline void pool_pause(void)
 {
-    for (int i = 0; i < POOL_TURNS; i++) {
 #if defined(__GNUC__) || defined(__clang__)
-        if (__atomic_load_n(flag, __ATOMIC_RELAXED) != value) return;
 #if defined(__x86_64__) || defined(__i386__)
-        __builtin_ia32_pause();
+    __builtin_ia32_pause();
 #elif defined(__aarch64__)
-        __asm__ volatile("yield");
+    __asm__ volatile("yield");
 #endif
+#endif
+}
+
+static inline int pool_get(const int *flag)
+{
+#if defined(__GNUC__) || defined(__clang__)
+    return __atomic_load_n(flag, __ATOMIC_RELAXED);
 #else
-        if (*(const volatile int *)flag != value) return;
+    return *(const volatile int *)flag;
 #endif
-    }
 }
 
 static inline void pool_set(int *flag, int value)           /* with the lock held */
@@ -244,18 +250,40 @@ static inline void pool_set(int *flag, int value)           /* with the lock hel
 #endif
 }
 
-/* Workers take task indices under one lock; whoever calls pool_run works too. */
+static inline void pool_watch(const int *flag, int value)   /* returns when *flag is another */
+{
+    for (int i = 0; i < POOL_TURNS && pool_get(flag) == value; i++) pool_pause();
+}
+
+static inline void pool_enter(pool_lock *l)                 /* held for moments only */
+{
+    for (int i = 0; i < POOL_TURNS; i++) {
+        if (POOL_TRY(l)) return;
+        pool_pause();
+    }
+    POOL_LOCK(l);
+}
+
+/* A thread's share of a round: tasks next ... end - 1. Neighbouring tasks work on neighbouring
+   rows, step after step of a network: a thread finds in its own cache what it wrote before. */
+typedef struct pool_member {
+    struct pool *pool;
+    pool_thread thread;
+    int next, end;
+} pool_member;
+
+/* Members take task indices under one lock; whoever calls pool_run is the first of them. */
 typedef struct pool {
     pool_lock lock;
     pool_signal work, done;
     swin_task task;
     void *arg;
-    int next, count, quit;
+    int quit;
     int rounds;                 /* calls of pool_run so far, modulo 2^30 */
     int busy;                   /* are tasks of this round unfinished? */
     int unfinished;
-    int workers;                /* threads besides the caller */
-    pool_thread *threads;
+    int workers;                /* members besides the caller */
+    pool_member *members;
 } pool;
 
 static inline int processor_count(void)
@@ -270,13 +298,24 @@ static inline int processor_count(void)
 #endif
 }
 
-static inline void pool_take_tasks(pool *p)         /* called with the lock held */
+/* A task for the member, or -1: the first of its share, then the last of the longest one. */
+static inline int pool_next(pool_member *m)                 /* with the lock held */
 {
-    while (p->next < p->count) {
-        int index = p->next++;
+    pool *p = m->pool;
+    pool_member *most = m;
+    if (m->next < m->end) return m->next++;
+    for (int i = 0; i <= p->workers; i++)
+        if (p->members[i].end - p->members[i].next > most->end - most->next) most = &p->members[i];
+    return most->next < most->end ? --most->end : -1;
+}
+
+static inline void pool_take_tasks(pool_member *m)          /* with the lock held */
+{
+    pool *p = m->pool;
+    for (int index; (index = pool_next(m)) >= 0;) {
         POOL_UNLOCK(&p->lock);
         p->task(p->arg, index);
-        POOL_LOCK(&p->lock);
+        pool_enter(&p->lock);
         if (!--p->unfinished) {
             pool_set(&p->busy, 0);
             POOL_WAKE(&p->done);
@@ -286,14 +325,15 @@ static inline void pool_take_tasks(pool *p)         /* called with the lock held
 
 POOL_ENTRY pool_worker(void *user)
 {
-    pool *p = (pool *)user;
-    POOL_LOCK(&p->lock);
+    pool_member *m = (pool_member *)user;
+    pool *p = m->pool;
+    pool_enter(&p->lock);
     while (!p->quit) {
-        pool_take_tasks(p);
+        pool_take_tasks(m);
         int seen = p->rounds;
         POOL_UNLOCK(&p->lock);
         pool_watch(&p->rounds, seen);
-        POOL_LOCK(&p->lock);
+        pool_enter(&p->lock);
         while (!p->quit && p->rounds == seen) POOL_WAIT(&p->work, &p->lock);
     }
     POOL_UNLOCK(&p->lock);
@@ -303,19 +343,27 @@ POOL_ENTRY pool_worker(void *user)
 static inline void pool_run(void *user, swin_task task, void *arg, int count)
 {
     pool *p = (pool *)user;
-    POOL_LOCK(&p->lock);
+    int members = p->workers + 1;
+    if (members == 1) {
+        for (int i = 0; i < count; i++) task(arg, i);
+        return;
+    }
+    pool_enter(&p->lock);
     p->task = task;
     p->arg = arg;
-    p->next = 0;
-    p->count = p->unfinished = count;
+    for (int i = 0; i < members; i++) {
+        p->members[i].next = (int)((long long)count * i / members);
+        p->members[i].end = (int)((long long)count * (i + 1) / members);
+    }
+    p->unfinished = count;
     pool_set(&p->busy, count > 0);
     pool_set(&p->rounds, (p->rounds + 1) & 0x3fffffff);
-    if (count > 1) POOL_WAKE(&p->work);
-    pool_take_tasks(p);
+    POOL_WAKE(&p->work);
+    pool_take_tasks(&p->members[0]);
     if (p->unfinished) {
         POOL_UNLOCK(&p->lock);
         pool_watch(&p->busy, 1);
-        POOL_LOCK(&p->lock);
+        pool_enter(&p->lock);
         while (p->unfinished) POOL_WAIT(&p->done, &p->lock);
     }
     POOL_UNLOCK(&p->lock);
@@ -325,7 +373,7 @@ static inline void pool_run(void *user, swin_task task, void *arg, int count)
 static inline void pool_start(pool *p, int threads)
 {
     memset(p, 0, sizeof *p);
-    p->threads = (pool_thread *)malloc((size_t)threads * sizeof *p->threads);
+    p->members = (pool_member *)calloc((size_t)threads, sizeof *p->members);
 #ifdef _WIN32
     InitializeCriticalSection(&p->lock);
     InitializeConditionVariable(&p->work);
@@ -335,15 +383,19 @@ static inline void pool_start(pool *p, int threads)
     pthread_cond_init(&p->work, NULL);
     pthread_cond_init(&p->done, NULL);
 #endif
-    while (p->threads && p->workers < threads - 1) {
-        pool_thread *t = &p->threads[p->workers];
+    POOL_LOCK(&p->lock);
+    for (int i = 0; p->members && i < threads; i++) {
+        pool_member *m = &p->members[i];
+        m->pool = p;
+        if (i == 0) continue;
 #ifdef _WIN32
-        if (!(*t = CreateThread(NULL, 0, pool_worker, p, 0, NULL))) break;
+        if (!(m->thread = CreateThread(NULL, 0, pool_worker, m, 0, NULL))) break;
 #else
-        if (pthread_create(t, NULL, pool_worker, p)) break;
+        if (pthread_create(&m->thread, NULL, pool_worker, m)) break;
 #endif
         p->workers++;
     }
+    POOL_UNLOCK(&p->lock);
 }
 
 static inline void pool_stop(pool *p)
@@ -352,15 +404,15 @@ static inline void pool_stop(pool *p)
     p->quit = 1;
     POOL_WAKE(&p->work);
     POOL_UNLOCK(&p->lock);
-    for (int i = 0; i < p->workers; i++) {
+    for (int i = 1; i <= p->workers; i++) {
 #ifdef _WIN32
-        WaitForSingleObject(p->threads[i], INFINITE);
-        CloseHandle(p->threads[i]);
+        WaitForSingleObject(p->members[i].thread, INFINITE);
+        CloseHandle(p->members[i].thread);
 #else
-        pthread_join(p->threads[i], NULL);
+        pthread_join(p->members[i].thread, NULL);
 #endif
     }
-    free(p->threads);
+    free(p->members);
 }
 
 /* Lets contexts made with `d` work on the pool. Cores are not equally fast: with 16 pieces a thread
