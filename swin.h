@@ -1209,11 +1209,12 @@ typedef struct swin__product {
     X(transpose, (float *dst, const float *src, size_t ld, int rows, int w16)) \
     X(combine, (float *dst, int n16, const float *const *src, const float *coef, int count, \
                 int accumulate)) \
-    X(wino_weights, (float *dst, size_t step, const float *src, size_t tap, int k)) \
+    X(wino_weights, (float *dst, size_t step, const float *src, size_t tap, int k, int tall, \
+                     int broad)) \
     X(wino_input, (float *dst, size_t step, const float *const *rows, int n16, int high, \
                    int wide)) \
-    X(wino_output, (float *const *rows, const float *start, const float *src, size_t step, \
-                    int n16, int high, int wide, int act, int stream)) \
+    X(wino_output, (float *const *rows, int fresh, const float *start, const float *src, \
+                    size_t step, int n16, int high, int wide, int taps, int act, int stream)) \
     X(labels, (void *dst, int bytes, int count, const float *row, size_t ld, const int *at, \
                const float *coef, int taps, int classes))
 
@@ -1249,8 +1250,12 @@ typedef struct swin__tile {
 
 static const float swin__zeros[32] = {0}; /* as wide as the widest tile */
 
-/* Winograd's tiles: is value p of eight one of those that so many pairs of points have? */
-#define SWIN__HAS(p, pairs) ((p) <= 2 * (pairs) || (p) == 7)
+/* Winograd's tiles, each way: is value p of eight one of those that so many pairs of points have?
+   The values of all pairs, the pixels taken in and those made. No pairs: no transform. */
+#define SWIN__HAS(p, pairs) ((p) <= 2 * (pairs) || ((pairs) > 0 && (p) == 7))
+#define SWIN__VALUES(pairs) ((pairs) > 0 ? 8 : 1)
+#define SWIN__TAKES(pairs) ((pairs) > 0 ? 2 * (pairs) + 2 : 1)
+#define SWIN__MAKES(pairs, taps) ((pairs) > 0 ? 2 * (pairs) + 3 - (taps) : 1)
 
 #endif /* !SWIN__PASS */
 
@@ -1807,7 +1812,8 @@ static void SWIN__FN(transpose)(float *dst, const float *src, size_t ld, int row
 
    A tile of fewer pixels needs fewer points: with `pairs` of them, 0 and infinity, 2 pairs + 2
    pixels become 2 pairs. The weights stay those of three pairs; what they lack is made up for on
-   the way out. */
+   the way out. With two taps for three, 2 pairs + 2 pixels become 2 pairs + 1, and with one tap
+   and no points a pixel stays what it is: F(7 x 7, 2 x 2), F(7, 2) along rows or columns. */
 #define SWIN__A  1.0f
 #define SWIN__A2 1.0f
 #define SWIN__B  2.0f
@@ -1815,26 +1821,28 @@ static void SWIN__FN(transpose)(float *dst, const float *src, size_t ld, int row
 #define SWIN__C  0.5f
 #define SWIN__C2 0.25f
 
-/* The polynomial of three filter taps at the points p and -p, times factor. */
-SWIN__INLINE void SWIN__FN(wino_taps)(swin__v16 *d, int step, const swin__v16 *g, float p,
+/* The polynomial of the filter's taps at the points p and -p, times factor. */
+SWIN__INLINE void SWIN__FN(wino_taps)(swin__v16 *d, int step, const swin__v16 *g, int taps, float p,
                                       float factor)
 {
     const swin__v16 at = swin__vset1(p), f = swin__vset1(factor);
-    const swin__v16 even = swin__vfma(swin__vset1(p * p), g[2], g[0]);
+    const swin__v16 even = taps > 2 ? swin__vfma(swin__vset1(p * p), g[2], g[0]) : g[0];
     d[0] = swin__vmul(swin__vfma(at, g[1], even), f);
     d[step] = swin__vmul(swin__vnfma(at, g[1], even), f);
 }
 
-/* Three filter taps become eight values, step apart: those at the points, times 1 / prod (point -
-   other points). */
-SWIN__INLINE void SWIN__FN(wino_g)(swin__v16 *d, int step, const swin__v16 *g)
+/* Two or three filter taps become eight values, step apart: those at the points, times 1 / prod
+   (point - other points). One stays what it is. */
+SWIN__INLINE void SWIN__FN(wino_g)(swin__v16 *d, int step, const swin__v16 *g, int taps)
 {
     const float a2 = SWIN__A2, b2 = SWIN__B2, c2 = SWIN__C2;
+    d[0] = g[0];
+    if (taps == 1) return;
     d[0] = swin__vmul(g[0], swin__vset1(-1 / (a2 * b2 * c2)));
-    SWIN__FN(wino_taps)(d + step, step, g, SWIN__A, 1 / (2 * a2 * (a2 - b2) * (a2 - c2)));
-    SWIN__FN(wino_taps)(d + 3 * step, step, g, SWIN__B, 1 / (2 * b2 * (b2 - a2) * (b2 - c2)));
-    SWIN__FN(wino_taps)(d + 5 * step, step, g, SWIN__C, 1 / (2 * c2 * (c2 - a2) * (c2 - b2)));
-    d[7 * step] = g[2];
+    SWIN__FN(wino_taps)(d + step, step, g, taps, SWIN__A, 1 / (2 * a2 * (a2 - b2) * (a2 - c2)));
+    SWIN__FN(wino_taps)(d + 3 * step, step, g, taps, SWIN__B, 1 / (2 * b2 * (b2 - a2) * (b2 - c2)));
+    SWIN__FN(wino_taps)(d + 5 * step, step, g, taps, SWIN__C, 1 / (2 * c2 * (c2 - a2) * (c2 - b2)));
+    d[7 * step] = g[taps - 1];
 }
 
 /* x[0], x[2], ... times the coefficients of the first n of the factors (z - s)(z - t). */
@@ -1871,6 +1879,8 @@ SWIN__INLINE void SWIN__FN(wino_pair)(swin__v16 *d, int step, const swin__v16 *x
 SWIN__INLINE void SWIN__FN(wino_b)(swin__v16 *d, int step, const swin__v16 *x, int pairs)
 {
     const float a2 = SWIN__A2, b2 = SWIN__B2, c2 = SWIN__C2;
+    d[0] = x[0];
+    if (pairs == 0) return;
     d[0] = SWIN__FN(wino_ends)(x, pairs);
     SWIN__FN(wino_pair)(d + step, step, x, SWIN__A, pairs - 1, b2, c2);
     if (pairs > 1) SWIN__FN(wino_pair)(d + 3 * step, step, x, SWIN__B, pairs - 1, a2, c2);
@@ -1892,28 +1902,32 @@ SWIN__INLINE swin__v16 SWIN__FN(wino_sum)(const swin__v16 *x, int n, float a, fl
     return sum;
 }
 
-/* As many of eight values become 2 pairs pixels, step apart. */
-SWIN__INLINE void SWIN__FN(wino_a)(swin__v16 *d, int step, const swin__v16 *x, int pairs)
+/* As many of eight values become the pixels made, step apart. */
+SWIN__INLINE void SWIN__FN(wino_a)(swin__v16 *d, int step, const swin__v16 *x, int pairs, int taps)
 {
     const float o = SWIN__FN(wino_lack)(0, pairs);
     const float a2 = SWIN__A2, a = SWIN__FN(wino_lack)(a2, pairs), ap = a * SWIN__A;
     const float b2 = SWIN__B2, b = SWIN__FN(wino_lack)(b2, pairs), bp = b * SWIN__B;
     const float c2 = SWIN__C2, c = SWIN__FN(wino_lack)(c2, pairs), cp = c * SWIN__C;
-    swin__v16 even[3], odd[3], *last = d + (2 * pairs - 1) * step;
+    const int n = SWIN__MAKES(pairs, taps);
+    swin__v16 even[3], odd[3], *last = d + (n - 1) * step;
+    d[0] = x[0];
+    if (pairs == 0) return;
     for (int i = 0; i < pairs; i++) {
         even[i] = swin__vadd(x[2 * i + 1], x[2 * i + 2]);
         odd[i] = swin__vsub(x[2 * i + 1], x[2 * i + 2]);
     }
     d[0] = swin__vfma(swin__vset1(o), x[0], SWIN__FN(wino_sum)(even, pairs, a, b, c));
     d[step] = SWIN__FN(wino_sum)(odd, pairs, ap, bp, cp);
-    if (pairs > 1) {
-        d[2 * step] = SWIN__FN(wino_sum)(even, pairs, a * a2, b * b2, c * c2);
-        d[3 * step] = SWIN__FN(wino_sum)(odd, pairs, ap * a2, bp * b2, cp * c2);
-    }
-    if (pairs > 2) {
+    if (n > 2) d[2 * step] = SWIN__FN(wino_sum)(even, pairs, a * a2, b * b2, c * c2);
+    if (n > 3) d[3 * step] = SWIN__FN(wino_sum)(odd, pairs, ap * a2, bp * b2, cp * c2);
+    if (n > 4)
         d[4 * step] = SWIN__FN(wino_sum)(even, pairs, a * a2 * a2, b * b2 * b2, c * c2 * c2);
+    if (n > 5)
         d[5 * step] = SWIN__FN(wino_sum)(odd, pairs, ap * a2 * a2, bp * b2 * b2, cp * c2 * c2);
-    }
+    if (n > 6)
+        d[6 * step] = SWIN__FN(wino_sum)(even, pairs, a * a2 * a2 * a2, b * b2 * b2 * b2,
+                                         c * c2 * c2 * c2);
     *last = swin__vadd(*last, x[7]);
 }
 #undef SWIN__A
@@ -1923,30 +1937,46 @@ SWIN__INLINE void SWIN__FN(wino_a)(swin__v16 *d, int step, const swin__v16 *x, i
 #undef SWIN__C
 #undef SWIN__C2
 
-/* One panel of 16 filters: src[tap t][c][16], taps t = 3 y + x apart by tap, becomes
-   dst[64][c][16], apart by step, for c < k. dst and step: multiples of 64 bytes. It is far more
-   than caches hold, and goes past them. */
-static void SWIN__FN(wino_weights)(float *dst, size_t step, const float *src, size_t tap, int k)
+SWIN__INLINE void SWIN__FN(wino_filter)(float *dst, size_t step, const float *src, size_t tap,
+                                        int k, int tall, int broad)
 {
+    const int high = SWIN__VALUES(tall - 1), wide = SWIN__VALUES(broad - 1);
     for (int c = 0; c < k; c++, src += 16, dst += 16) {
-        swin__v16 line[3], d[24], u[64]; /* u: [8][8], d: [8][3] */
-        for (int x = 0; x < 3; x++) {
-            for (int y = 0; y < 3; y++) line[y] = swin__vload(src + (size_t)(3 * y + x) * tap);
-            SWIN__FN(wino_g)(d + x, 3, line);
+        swin__v16 line[3], d[24], u[64]; /* u: [high][wide], d: [high][3] */
+        for (int x = 0; x < broad; x++) {
+            for (int y = 0; y < tall; y++) {
+                const int row = tall == 3 ? y : tall == 2 ? 2 * y : 1;
+                const int column = broad == 3 ? x : broad == 2 ? 2 * x : 1;
+                line[y] = swin__vload(src + (size_t)(3 * row + column) * tap);
+            }
+            SWIN__FN(wino_g)(d + x, 3, line, tall);
         }
-        for (int y = 0; y < 8; y++) SWIN__FN(wino_g)(u + 8 * y, 1, d + 3 * y);
-        for (int i = 0; i < 64; i++) swin__vstream(dst + (size_t)i * step, u[i]);
+        for (int y = 0; y < high; y++) SWIN__FN(wino_g)(u + wide * y, 1, d + 3 * y, broad);
+        for (int i = 0; i < high * wide; i++) swin__vstream(dst + (size_t)i * step, u[i]);
     }
     swin__vdrain();
+}
+
+/* One panel of 16 filters: src[tap t][c][16], taps t = 3 y + x apart by tap, becomes
+   dst[plane][c][16], apart by step, for c < k. Of the three taps each way all count, the outer two
+   or the middle one: `tall` and `broad`. dst and step: multiples of 64 bytes. It is far more than
+   caches hold, and goes past them. */
+static void SWIN__FN(wino_weights)(float *dst, size_t step, const float *src, size_t tap, int k,
+                                   int tall, int broad)
+{
+    if (tall == 3 && broad == 3) SWIN__FN(wino_filter)(dst, step, src, tap, k, 3, 3);
+    else if (tall == 2 && broad == 2) SWIN__FN(wino_filter)(dst, step, src, tap, k, 2, 2);
+    else SWIN__FN(wino_filter)(dst, step, src, tap, k, tall, broad);
 }
 
 SWIN__INLINE void SWIN__FN(wino_in)(float *dst, size_t step, const float *const *rows, int n16,
                                     int high, int wide)
 {
+    const int values = SWIN__VALUES(wide);
     for (int c = 0; c < n16; c += 16) {
         swin__v16 d[64], line[8];
-        for (int x = 0; x < 2 * wide + 2; x++) {
-            for (int y = 0; y < 2 * high + 2; y++) {
+        for (int x = 0; x < SWIN__TAKES(wide); x++) {
+            for (int y = 0; y < SWIN__TAKES(high); y++) {
                 SWIN__PREFETCH(rows[8 * y + x] + c + 16);
                 line[y] = swin__vload(rows[8 * y + x] + c);
             }
@@ -1956,16 +1986,17 @@ SWIN__INLINE void SWIN__FN(wino_in)(float *dst, size_t step, const float *const 
             if (!SWIN__HAS(y, high)) continue;
             SWIN__FN(wino_b)(line, 1, d + 8 * y, wide);
             for (int x = 0; x < 8; x++) {
+                float *to = dst + (size_t)(values * y + x) * step + c;
                 if (!SWIN__HAS(x, wide)) continue;
-                SWIN__PREFETCH(dst + (size_t)(8 * y + x) * step + c + 16);
-                swin__vstore(dst + (size_t)(8 * y + x) * step + c, line[x]);
+                SWIN__PREFETCH(to + 16);
+                swin__vstore(to, line[x]);
             }
         }
     }
 }
 
-/* rows[8 y + x], the channels of a patch of 2 high + 2 times 2 wide + 2 pixels, become those planes
-   of dst[64][n16], apart by step, that `high` and `wide` pairs of points have. */
+/* rows[8 y + x], the channels of a patch of pixels, become those planes of dst[plane][n16], apart
+   by step, that `high` and `wide` pairs of points have. */
 static void SWIN__FN(wino_input)(float *dst, size_t step, const float *const *rows, int n16,
                                  int high, int wide)
 {
@@ -1973,27 +2004,30 @@ static void SWIN__FN(wino_input)(float *dst, size_t step, const float *const *ro
     else SWIN__FN(wino_in)(dst, step, rows, n16, high, wide);
 }
 
-SWIN__INLINE void SWIN__FN(wino_out)(float *const *rows, const float *start, const float *src,
-                                     size_t step, int n16, int high, int wide, int stream)
+SWIN__INLINE void SWIN__FN(wino_out)(float *const *rows, int fresh, const float *start,
+                                     const float *src, size_t step, int n16, int high, int wide,
+                                     int taps, int stream)
 {
+    const int values = SWIN__VALUES(wide);
     for (int c = 0; c < n16; c += 16) {
-        swin__v16 d[48], line[8]; /* d: [6][8] */
+        swin__v16 d[56], line[8]; /* d: [7][8] */
         for (int x = 0; x < 8; x++) {
             if (!SWIN__HAS(x, wide)) continue;
             for (int y = 0; y < 8; y++) {
-                const float *value = src + (size_t)(8 * y + x) * step + c;
+                const float *value = src + (size_t)(values * y + x) * step + c;
                 if (!SWIN__HAS(y, high)) continue;
                 SWIN__PREFETCH(value + 16);
                 line[y] = swin__vload(value);
             }
-            SWIN__FN(wino_a)(d + x, 8, line, high);
+            SWIN__FN(wino_a)(d + x, 8, line, high, taps);
         }
-        for (int y = 0; y < 2 * high; y++) {
-            SWIN__FN(wino_a)(line, 1, d + 8 * y, wide);
-            for (int x = 0; x < 2 * wide; x++) {
-                float *row = rows[6 * y + x];
+        for (int y = 0; y < SWIN__MAKES(high, taps); y++) {
+            SWIN__FN(wino_a)(line, 1, d + 8 * y, wide, taps);
+            for (int x = 0; x < SWIN__MAKES(wide, taps); x++) {
+                float *row = rows[8 * y + x];
                 if (!row) continue;
-                line[x] = swin__vadd(swin__vload((start ? start : row) + c), line[x]);
+                if (!fresh) line[x] = swin__vadd(swin__vload(row + c), line[x]);
+                else if (start) line[x] = swin__vadd(swin__vload(start + c), line[x]);
                 if (stream) {
                     swin__vstream(row + c, line[x]);
                 } else {
@@ -2005,15 +2039,20 @@ SWIN__INLINE void SWIN__FN(wino_out)(float *const *rows, const float *start, con
     }
 }
 
-/* The way back: src[64][n16], apart by step, becomes 2 high times 2 wide pixels: rows[6 y + x] =
-   act(start + pixel), where the row is not NULL (outside); start NULL: what the row holds. With
-   stream pixels that are not needed soon go past the caches, rows being multiples of 64 bytes. */
-static void SWIN__FN(wino_output)(float *const *rows, const float *start, const float *src,
-                                  size_t step, int n16, int high, int wide, int act, int stream)
+/* The way back: src[plane][n16], apart by step, becomes the pixels made of so many taps: rows[8 y +
+   x] = act(start + pixel), where the row is not NULL (outside). With fresh, start is a row or NULL,
+   nothing; else it is what the row holds. With stream pixels that are not needed soon go past the
+   caches, rows being multiples of 64 bytes. */
+static void SWIN__FN(wino_output)(float *const *rows, int fresh, const float *start,
+                                  const float *src, size_t step, int n16, int high, int wide,
+                                  int taps, int act, int stream)
 {
-    if (high == 3 && wide == 3) SWIN__FN(wino_out)(rows, start, src, step, n16, 3, 3, stream);
-    else SWIN__FN(wino_out)(rows, start, src, step, n16, high, wide, stream);
-    for (int i = 0; i < 36; i++) {
+    if (high == 3 && wide == 3 && taps == 3)
+        SWIN__FN(wino_out)(rows, fresh, start, src, step, n16, 3, 3, 3, stream);
+    else if (high == 3 && wide == 3)
+        SWIN__FN(wino_out)(rows, fresh, start, src, step, n16, 3, 3, 2, stream);
+    else SWIN__FN(wino_out)(rows, fresh, start, src, step, n16, high, wide, taps, stream);
+    for (int i = 0; i < 64; i++) {
         if (rows[i] && act == SWIN__RELU) SWIN__FN(relu)(rows[i], 0, 1, n16);
         if (rows[i] && act == SWIN__GELU) SWIN__FN(gelu)(rows[i], 0, 1, n16);
     }
@@ -3119,6 +3158,8 @@ struct swin__step {
             unsigned chosen;                /* bit i: this step serves source i */
             int fresh, act;                 /* start from the bias; the activation at the end */
             int onward, stream;             /* Winograd's: add to the products; strips follow */
+            int tall, broad;                /* its taps each way: three, or of a doubled map two
+                                               between its pixels and one on them */
             int source, first, tiles;       /* tiles first .. first + tiles - 1 */
             int column, columns;            /* output channels, of a tile's products */
             int start, depth;               /* channels of all chosen sources, one after another */
@@ -5025,11 +5066,13 @@ static void swin__plan_pools(swin__plan *p, swin__map in, const uint32_t *scale,
 
 /* ---- convolutions over concatenated maps
 
-   out = act(bias + sum over sources of W_s * resized(map_s)), zero-padded. Three exact ways, chosen
+   out = act(bias + sum over sources of W_s * resized(map_s)), zero-padded. Four exact ways, chosen
    by shapes:
    taps      a smaller map is multiplied by each of the nine taps at its own resolution; the nine
              results are resized, shifted and summed (resizing is linear and acts per channel, so it
              commutes with W_s);
+   doubled   a map that is doubled each way: W_s meets its pixels with zeros between them, the sums
+             are smoothed after it;
    Winograd  F(6x6, 3x3): a fifth of the multiplications, for maps of many pixels;
    direct    rows gathered for one tap after the other. */
 
@@ -5175,8 +5218,9 @@ static void swin__plan_taps(swin__plan *p, const char *name, int level, const sw
    transformed tiles and a group's products. So tiles and products are near when they are read, and
    the weights come in long rows. */
 
-/* A tile is 6 x 6 pixels of the output, made from 8 x 8 of the input by 64 products, the planes. */
-enum { SWIN__SIDE = 6, SWIN__PATCH = 8, SWIN__PLANES = 64 };
+/* A tile is 6 x 6 pixels of the output, made from 8 x 8 of the input by 64 products, the planes.
+   With two taps it is 7 pixels from 8, with one a pixel from one. */
+enum { SWIN__PATCH = 8 };
 
 /* Planes, and rows of one, lie 64 bytes further apart than they are long: most lengths are powers
    of two, and what is a power of two apart shares a few sets of the cache. */
@@ -5184,18 +5228,23 @@ enum { SWIN__SKEW = 16 };
 
 static size_t swin__skewed(int floats) { return (size_t)floats + SWIN__SKEW; }
 static size_t swin__weight_plane(int k, int n) { return (size_t)k * (size_t)n + SWIN__SKEW; }
-static size_t swin__tile_floats(int floats)
+static size_t swin__tile_floats(int planes, int floats)
 {
-    return SWIN__PLANES * swin__skewed(floats) + SWIN__SKEW;
+    return (size_t)planes * swin__skewed(floats) + SWIN__SKEW;
 }
 
-/* The tiles of a map: rows x columns whole ones, and where a map ends with one to four pixels more,
-   a row and a column of tiles that two (`low`, `right`: 2) or one pair of points are enough for. In
-   this order: the last row, whole tiles, the last column, the corner; so those that have a plane
-   lie in a row. */
+/* The tiles of a map along one axis: whole ones, and where the map ends with fewer pixels more, one
+   of one or two pairs of points. */
+typedef struct swin__tiles {
+    int count, side, pairs, rest; /* whole ones, pixels and pairs of one, pairs of the last or 0 */
+    int pixels, values;
+} swin__tiles;
+
+/* The tiles of a map, in this order: the last row, whole tiles, the last column, the corner; so
+   those that have a plane lie in a row. */
 typedef struct swin__tiling {
-    int rows, columns, low, right, count;
-    int bottom, side; /* where the whole tiles and where the last column's start */
+    swin__tiles down, across;
+    int bottom, side, count, planes; /* where the whole tiles and where the last column's start */
 } swin__tiling;
 
 /* A tile: its first pixel of the output, its pairs of points each way. */
@@ -5203,30 +5252,49 @@ typedef struct swin__spot {
     int y, x, high, wide;
 } swin__spot;
 
-static swin__tiling swin__tiling_of(const swin__conv *conv)
+static swin__tiles swin__tiles_of(int pixels, int taps)
+{
+    swin__tiles t;
+    int left;
+    t.pixels = pixels;
+    t.pairs = taps > 1 ? 3 : 0;
+    t.values = SWIN__VALUES(t.pairs);
+    t.side = SWIN__MAKES(t.pairs, taps);
+    t.count = taps > 1 ? (pixels + 1) / t.side : pixels;
+    left = swin__max(0, pixels - t.side * t.count);
+    t.rest = taps == 2 ? swin__max(left > 0, left / 2) : (left + 1) / 2;
+    return t;
+}
+
+/* Pixels of a convolution's output along an axis that `taps` taps make: of a doubled map those
+   between its own, with one beyond each end, or its own. */
+static int swin__made(int pixels, int taps)
+{
+    return taps == 3 ? pixels : taps == 2 ? pixels / 2 + 1 : pixels / 2;
+}
+
+static swin__tiling swin__tiling_of(const swin__conv *conv, int tall, int broad)
 {
     swin__tiling g;
-    int h = conv->out.h, w = conv->out.w;
-    g.rows = (h + 1) / SWIN__SIDE;
-    g.columns = (w + 1) / SWIN__SIDE;
-    g.low = swin__max(0, h - SWIN__SIDE * g.rows + 1) / 2;
-    g.right = swin__max(0, w - SWIN__SIDE * g.columns + 1) / 2;
-    g.bottom = g.low ? g.columns : 0;
-    g.side = g.bottom + g.rows * g.columns;
-    g.count = (g.rows + (g.low > 0)) * (g.columns + (g.right > 0));
+    g.down = swin__tiles_of(swin__made(conv->out.h, tall), tall);
+    g.across = swin__tiles_of(swin__made(conv->out.w, broad), broad);
+    g.planes = g.down.values * g.across.values;
+    g.bottom = g.down.rest ? g.across.count : 0;
+    g.side = g.bottom + g.down.count * g.across.count;
+    g.count = (g.down.count + (g.down.rest > 0)) * (g.across.count + (g.across.rest > 0));
     return g;
 }
 
 static swin__spot swin__tile_spot(const swin__tiling *g, int tile)
 {
     int last = tile >= g->side, whole = tile >= g->bottom && !last, at = tile - g->bottom;
-    int row = last ? tile - g->side : whole ? at / g->columns : g->rows;
-    int column = last ? g->columns : whole ? at % g->columns : tile;
+    int row = last ? tile - g->side : whole ? at / g->across.count : g->down.count;
+    int column = last ? g->across.count : whole ? at % g->across.count : tile;
     swin__spot p;
-    p.y = SWIN__SIDE * row;
-    p.x = SWIN__SIDE * column;
-    p.high = row < g->rows ? 3 : g->low;
-    p.wide = column < g->columns ? 3 : g->right;
+    p.y = g->down.side * row;
+    p.x = g->across.side * column;
+    p.high = row < g->down.count ? g->down.pairs : g->down.rest;
+    p.wide = column < g->across.count ? g->across.pairs : g->across.rest;
     return p;
 }
 
@@ -5234,9 +5302,10 @@ static swin__spot swin__tile_spot(const swin__tiling *g, int tile)
 static void swin__plane_tiles(const swin__tiling *g, int plane, int first, int tiles, int *from,
                               int *to)
 {
-    int low = SWIN__HAS(plane / SWIN__PATCH, g->low), start = low ? 0 : g->bottom;
-    int right = SWIN__HAS(plane % SWIN__PATCH, g->right), end = right ? g->count : g->side;
-    if (right && !low && g->low && g->right) end--; /* not the corner */
+    int low = SWIN__HAS(plane / g->across.values, g->down.rest), start = low ? 0 : g->bottom;
+    int right = SWIN__HAS(plane % g->across.values, g->across.rest);
+    int end = right ? g->count : g->side;
+    if (right && !low && g->down.rest && g->across.rest) end--; /* not the corner */
     *from = swin__max(0, swin__min(start - first, tiles));
     *to = swin__max(*from, swin__min(end - first, tiles));
 }
@@ -5271,35 +5340,47 @@ static void swin__tile_weights(const swin_context *c, const swin__step *s, int u
                 s->u.conv.weights + ((size_t)panel * (size_t)depth + (size_t)from) * 16,
                 swin__weight_plane(depth, conv->out.ld),
                 swin__conv_panel(conv, panel, 0, conv->source[i].first + first + from - at),
-                16 * (size_t)conv->inputs, to - from);
+                16 * (size_t)conv->inputs, to - from, s->u.conv.tall, s->u.conv.broad);
         at += count;
     }
 }
 
-/* Transforms a tile of a block: [tile][plane][channel], skewed. */
+static swin__tiling swin__step_tiling(const swin__step *s)
+{
+    return swin__tiling_of(s->u.conv.layer, s->u.conv.tall, s->u.conv.broad);
+}
+
+/* Transforms a tile of a block: [tile][plane][channel], skewed. Beyond a doubled map's ends are its
+   last pixels. */
 static void swin__tile_in(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__conv *conv = s->u.conv.layer;
-    const swin__tiling tiling = swin__tiling_of(conv);
+    const swin__tiling tiling = swin__step_tiling(s);
     const swin__spot spot = swin__tile_spot(&tiling, s->u.conv.first + unit);
-    int depth = s->u.conv.depth;
-    float *tile = s->u.conv.input + (size_t)unit * swin__tile_floats(depth);
-    float *zero = scratch + SWIN__PLANES * depth;
+    int depth = s->u.conv.depth, doubled = s->u.conv.tall < 3 || s->u.conv.broad < 3;
+    float *tile = s->u.conv.input + (size_t)unit * swin__tile_floats(tiling.planes, depth);
+    float *zero = scratch + SWIN__PATCH * SWIN__PATCH * depth;
     swin__clear(zero, depth);
     for (int i = 0; i < conv->sources; i++) {
         const swin__source *source = &conv->source[i];
+        const swin__map *map = &source->map;
         const float *rows[SWIN__PATCH * SWIN__PATCH];
         int first, count = swin__strip_share(s, i, &first);
         if (!count) continue;
         for (int k = 0; k < SWIN__PATCH * SWIN__PATCH; k++) {
             int down = k / SWIN__PATCH, across = k % SWIN__PATCH;
-            int y = spot.y + down - 1, x = spot.x + across - 1;
-            if (down > 2 * spot.high + 1 || across > 2 * spot.wide + 1) {
+            int y = spot.y + down - (s->u.conv.tall > 1);
+            int x = spot.x + across - (s->u.conv.broad > 1);
+            if (down >= SWIN__TAKES(spot.high) || across >= SWIN__TAKES(spot.wide)) {
                 continue;
+            } else if (doubled) {
+                y = swin__max(0, swin__min(y, map->h - 1));
+                x = swin__max(0, swin__min(x, map->w - 1));
+                rows[k] = swin__pixel(map, y * map->w + x) + first;
             } else if (y < 0 || x < 0 || y >= conv->out.h || x >= conv->out.w) {
                 rows[k] = zero;
             } else if (!source->resized) {
-                rows[k] = swin__pixel(&source->map, y * conv->out.w + x) + first;
+                rows[k] = swin__pixel(map, y * conv->out.w + x) + first;
             } else {
                 swin__fetch(c, conv, source, y, x, first, count, scratch + k * count);
                 rows[k] = scratch + k * count;
@@ -5310,58 +5391,75 @@ static void swin__tile_in(const swin_context *c, const swin__step *s, int unit, 
     }
 }
 
-/* One plane's product of a block, for a group's columns: [tile][plane][column], skewed. Goes on
-   from the products of earlier strips where the block is the only one. */
+/* One plane's product of some of a block's tiles, for a group's columns: [tile][plane][column],
+   skewed. Goes on from the products of earlier strips where the block is the only one. */
 static void swin__tile_product(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__conv *conv = s->u.conv.layer;
-    const swin__tiling tiling = swin__tiling_of(conv);
-    int depth = s->u.conv.depth, columns = s->u.conv.columns, from, to;
-    size_t plane = (size_t)unit;
+    const swin__tiling tiling = swin__step_tiling(s);
+    int depth = s->u.conv.depth, columns = s->u.conv.columns, from, to, low, high;
+    int at = unit % tiling.planes;
+    size_t plane = (size_t)at;
     swin__product p;
     (void)scratch;
-    swin__plane_tiles(&tiling, unit, s->u.conv.first, s->u.conv.tiles, &from, &to);
+    swin__share(s->u.conv.tiles, s->units / tiling.planes, unit / tiling.planes, &low, &high);
+    swin__plane_tiles(&tiling, at, s->u.conv.first + low, high - low, &from, &to);
     memset(&p, 0, sizeof p);
     p.m = to - from;
     p.n = columns;
     p.k = depth;
-    p.lda = swin__tile_floats(depth);
-    p.a = s->u.conv.input + (size_t)from * p.lda + plane * swin__skewed(depth);
+    p.lda = swin__tile_floats(tiling.planes, depth);
+    p.a = s->u.conv.input + (size_t)(low + from) * p.lda + plane * swin__skewed(depth);
     p.panel = 16 * (size_t)depth;
     p.b = s->u.conv.weights + plane * swin__weight_plane(depth, conv->out.ld) +
           (size_t)s->u.conv.column * (size_t)depth;
     p.ldb = 16;
-    p.ldc = p.ldi = swin__tile_floats(columns);
-    p.c = s->u.conv.sums + (size_t)from * p.ldc + plane * swin__skewed(columns);
+    p.ldc = p.ldi = swin__tile_floats(tiling.planes, columns);
+    p.c = s->u.conv.sums + (size_t)(low + from) * p.ldc + plane * swin__skewed(columns);
     if (s->u.conv.onward) p.init = p.c;
-    if (unit + 1 < SWIN__PLANES) {
+    if (at + 1 < tiling.planes) {
         p.next_b = p.b + swin__weight_plane(depth, conv->out.ld);
         p.next_c = p.c + swin__skewed(columns);
     }
-    c->kernels->gemm(&p);
+    if (p.m > 0) c->kernels->gemm(&p);
+}
+
+/* A doubled map's sums before they are smoothed, in the memory of the output: pixels 2 y + 1 and
+   2 x + 1 are where the map's own are, 2 y and 2 x lie between them and beyond the ends. */
+static swin__map swin__spread(const swin__map *out)
+{
+    swin__map map = *out;
+    map.h++;
+    map.w++;
+    return map;
 }
 
 /* The way back of a tile of a block, for a group's columns. */
 static void swin__tile_out(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__conv *conv = s->u.conv.layer;
-    const swin__map *out = &conv->out;
-    const swin__tiling tiling = swin__tiling_of(conv);
+    const swin__tiling tiling = swin__step_tiling(s);
     const swin__spot spot = swin__tile_spot(&tiling, s->u.conv.first + unit);
-    int first = s->u.conv.column, columns = s->u.conv.columns;
-    float *rows[SWIN__SIDE * SWIN__SIDE];
+    int first = s->u.conv.column, columns = s->u.conv.columns, tall = s->u.conv.tall;
+    int broad = s->u.conv.broad, doubled = tall < 3 || broad < 3;
+    int taps = swin__max(tall, broad);
+    const swin__map out = doubled ? swin__spread(&conv->out) : conv->out;
+    float *rows[SWIN__PATCH * SWIN__PATCH];
     (void)scratch;
-    for (int k = 0; k < SWIN__SIDE * SWIN__SIDE; k++) {
-        int down = k / SWIN__SIDE, across = k % SWIN__SIDE;
+    for (int k = 0; k < SWIN__PATCH * SWIN__PATCH; k++) {
+        int down = k / SWIN__PATCH, across = k % SWIN__PATCH;
         int y = spot.y + down, x = spot.x + across;
         rows[k] = NULL;
-        if (y >= out->h || x >= out->w || down >= 2 * spot.high || across >= 2 * spot.wide)
+        if (down >= SWIN__MAKES(spot.high, taps) || across >= SWIN__MAKES(spot.wide, taps) ||
+            y >= tiling.down.pixels || x >= tiling.across.pixels)
             continue;
-        rows[k] = swin__pixel(out, y * out->w + x) + first;
+        if (doubled) y = 2 * y + (tall == 1), x = 2 * x + (broad == 1);
+        rows[k] = swin__pixel(&out, y * out.w + x) + first;
     }
-    c->kernels->wino_output(rows, s->u.conv.fresh ? conv->bias + first : NULL,
-                            s->u.conv.sums + (size_t)unit * swin__tile_floats(columns),
-                            swin__skewed(columns), columns, spot.high, spot.wide,
+    c->kernels->wino_output(rows, s->u.conv.fresh, doubled ? NULL : conv->bias + first,
+                            s->u.conv.sums +
+                                (size_t)unit * swin__tile_floats(tiling.planes, columns),
+                            swin__skewed(columns), columns, spot.high, spot.wide, taps,
                             s->u.conv.act, s->u.conv.stream);
 }
 
@@ -5369,15 +5467,20 @@ static void swin__tile_out(const swin_context *c, const swin__step *s, int unit,
    head's other maps leave room for. */
 enum { SWIN__BLOCK = 84, SWIN__GROUP = 128, SWIN__STRIP = 1 << 23 };
 
+/* Adds the steps of Winograd's tiles for the chosen sources, with so many taps each way; fresh: the
+   first to write the output. */
 static void swin__plan_tiles(swin__plan *p, const char *name, int level, const swin__conv *conv,
-                             const swin__conv *kept, unsigned chosen, int act)
+                             const swin__conv *kept, unsigned chosen, int tall, int broad,
+                             int fresh, int act)
 {
-    const swin__tiling tiling = swin__tiling_of(conv);
-    int tiles = tiling.count, depth = 0;
-    int most = tiles > SWIN__BLOCK ? p->tiles : SWIN__BLOCK; /* one block stays one: same bits */
+    const swin__tiling tiling = swin__tiling_of(conv, tall, broad);
+    int tiles = tiling.count, planes = tiling.planes, depth = 0;
+    int more = SWIN__PATCH * SWIN__PATCH / planes; /* times as many tiles for fewer planes */
+    /* one block stays one: same bits */
+    int most = more * (tiles > more * SWIN__BLOCK ? p->tiles : SWIN__BLOCK);
     int block = swin__divide_up(tiles, swin__divide_up(tiles, most)), whole = block == tiles;
-    int strip = SWIN__STRIP / (SWIN__PLANES * conv->out.ld);
-    int group = whole ? conv->out.ld : SWIN__GROUP;
+    int strip = SWIN__STRIP / (planes * conv->out.ld);
+    int group = whole && more == 1 ? conv->out.ld : SWIN__GROUP;
     swin__step common, *s;
     for (int i = 0; i < conv->sources; i++)
         if (chosen >> i & 1) depth += conv->source[i].map.c;
@@ -5389,16 +5492,19 @@ static void swin__plan_tiles(swin__plan *p, const char *name, int level, const s
     memset(&common, 0, sizeof common);
     common.u.conv.layer = kept;
     common.u.conv.chosen = chosen;
+    common.u.conv.tall = tall;
+    common.u.conv.broad = broad;
     common.u.conv.weights =
-        swin__alloc(p, SWIN__PLANES * (uint64_t)swin__weight_plane(strip, conv->out.ld));
-    common.u.conv.sums = swin__alloc(p, (uint64_t)block * swin__tile_floats(group));
-    common.u.conv.input = swin__alloc(p, (uint64_t)block * swin__tile_floats(strip));
+        swin__alloc(p, (uint64_t)planes * swin__weight_plane(strip, conv->out.ld));
+    common.u.conv.sums = swin__alloc(p, (uint64_t)block * swin__tile_floats(planes, group));
+    common.u.conv.input = swin__alloc(p, (uint64_t)block * swin__tile_floats(planes, strip));
     for (int start = 0; start < depth; start += strip) {
         int count = swin__min(strip, depth - start), last = start + count == depth;
+        int onward = whole && group == conv->out.ld;
         common.u.conv.start = start;
         common.u.conv.depth = count;
-        common.u.conv.onward = start > 0 && whole;
-        common.u.conv.fresh = start == 0 || whole;
+        common.u.conv.onward = start > 0 && onward;
+        common.u.conv.fresh = fresh && (start == 0 || onward);
         common.u.conv.stream = common.u.conv.fresh && !last;
         common.u.conv.act = last ? act : SWIN__LINEAR;
         s = swin__add(p, name, level, swin__tile_weights,
@@ -5406,24 +5512,25 @@ static void swin__plan_tiles(swin__plan *p, const char *name, int level, const s
         s->u = common.u;
         for (int first = 0; first < tiles; first += block) {
             int rows = swin__min(block, tiles - first), products = 0;
-            for (int plane = 0, from, to; plane < SWIN__PLANES; plane++) {
+            for (int plane = 0, from, to; plane < planes; plane++) {
                 swin__plane_tiles(&tiling, plane, first, rows, &from, &to);
                 products += to - from;
             }
             common.u.conv.first = first;
             common.u.conv.tiles = rows;
             s = swin__add(p, name, level, swin__tile_in, rows,
-                          (SWIN__PLANES + 1) * (uint64_t)count, 0);
+                          (SWIN__PATCH * SWIN__PATCH + 1) * (uint64_t)count, 0);
             s->u = common.u;
             for (int column = 0; column < conv->out.ld; column += group) {
                 int columns = swin__min(group, conv->out.ld - column);
                 common.u.conv.column = column;
                 common.u.conv.columns = columns;
-                s = swin__add(p, name, level, swin__tile_product, SWIN__PLANES, 0,
+                s = swin__add(p, name, level, swin__tile_product,
+                              planes * swin__divide_up(rows, SWIN__BLOCK), 0,
                               (double)products * count *
                                   swin__min(columns, conv->out.c - column));
                 s->u = common.u;
-                if (whole && !last) continue;
+                if (onward && !last) continue;
                 s = swin__add(p, name, level, swin__tile_out, rows, 0, 0);
                 s->u = common.u;
             }
@@ -5432,6 +5539,146 @@ static void swin__plan_tiles(swin__plan *p, const char *name, int level, const s
     swin__release(p, common.u.conv.weights);
     swin__release(p, common.u.conv.sums);
     swin__release(p, common.u.conv.input);
+}
+
+/* -- doubled --
+
+   A map doubled each way, bilinear with half-pixel centres, is its pixels with zeros between
+   them, smoothed by [1 3 3 1] / 4 each way; beyond its ends are its last pixels. W commutes with
+   smoothing, and before it a pixel of the sums sees one tap where the map's own are and two between
+   them, each way: four convolutions at the small size, which Winograd's F(7, 2) does with 1.15
+   multiplications a pixel for F(6, 3)'s 1.78. But the output's W sees zeros beyond the doubled
+   map's ends and these sums its last pixels: what they take from there is subtracted. */
+
+/* The sums where a row of the map's own pixels are: one tap. */
+static void swin__on_pixels(const swin_context *c, const swin__step *s, int y, float *scratch)
+{
+    const swin__conv *conv = s->u.conv.layer;
+    const swin__map *map = &conv->source[s->u.conv.source].map, to = swin__spread(&conv->out);
+    swin__product p = swin__tap_product(conv, s->u.conv.source, 4, map->w,
+                                        swin__pixel(map, y * map->w),
+                                        swin__pixel(&to, (2 * y + 1) * to.w + 1));
+    (void)scratch;
+    p.ldc *= 2;
+    c->kernels->gemm(&p);
+}
+
+/* The map's four edges, top, bottom, left and right, times the three taps that meet them from
+   beyond: [edge][tap][pixel][out.ld], `longer` pixels each. */
+static void swin__beyond(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    static const int taps[4][3] = {{0, 1, 2}, {6, 7, 8}, {0, 3, 6}, {2, 5, 8}};
+    const swin__conv *conv = s->u.conv.layer;
+    const swin__map *map = &conv->source[s->u.conv.source].map;
+    int edge = unit / 3, longer = swin__max(map->h, map->w), upright = edge > 1;
+    int first = edge == 1 ? (map->h - 1) * map->w : edge == 3 ? map->w - 1 : 0;
+    swin__product p = swin__tap_product(conv, s->u.conv.source, taps[edge][unit % 3],
+                                        upright ? map->h : map->w, swin__pixel(map, first),
+                                        s->u.conv.sums + (size_t)(unit * longer) *
+                                                             (size_t)conv->out.ld);
+    (void)scratch;
+    if (upright) p.lda *= (size_t)map->w;
+    c->kernels->gemm(&p);
+}
+
+/* Subtracts an edge's products from pixel `at` of `n` beside it; corners: also the two beyond. */
+static void swin__take_beyond(const swin_context *c, const swin__axis *axis, int n, int at,
+                              int corners, const float *sums, size_t ld, size_t longer, float *to,
+                              int channels)
+{
+    const float *from[6];
+    float coef[6];
+    int count = 0;
+    for (int tap = 0; tap < 3; tap++) {
+        int pixel = at + tap - 1, inside = pixel >= 0 && pixel < n;
+        const float *row = sums + (size_t)tap * longer * ld;
+        if (!inside && !corners) continue;
+        pixel = swin__max(0, swin__min(pixel, n - 1));
+        for (int t = 2 * pixel; t < 2 * pixel + 2; t++) {
+            from[count] = row + (size_t)axis->at[t] * ld;
+            coef[count++] = -axis->coef[t];
+        }
+    }
+    c->kernels->combine(to, channels, from, coef, count, 1);
+}
+
+/* Some channels of all pixels, in place: a row of the output lies before those of the sums that are
+   still to come. A row is smoothed along itself, kept until three more are, then down. */
+static void swin__smooth(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__conv *conv = s->u.conv.layer;
+    const swin__source *source = &conv->source[s->u.conv.source];
+    const swin__map *out = &conv->out, sums = swin__spread(out);
+    int low, high, n, h = out->h, w = out->w;
+    size_t ld = (size_t)out->ld, longer = (size_t)swin__max(source->map.h, source->map.w);
+    static const float share[5] = {0.25f, 0.75f, 0.75f, 0.25f, 1.0f};
+    swin__share(out->ld / 16, s->units, unit, &low, &high);
+    low *= 16;
+    n = 16 * high - low; /* 64 at most */
+    for (int y = -2; y < h; y++) {
+        /* sums' row y + 2; above and below the first and last are the second and last but one */
+        int row = y + 2 == h + 1 ? h - 1 : y + 2;
+        float *line = scratch + (size_t)((y + 2) % 4) * (size_t)(w * n);
+        const float *from[5];
+        for (int x = 0; x < w; x++) {
+            for (int t = 0; t < 4; t++) {
+                int at = x + t - 1;
+                at = at < 0 ? 1 : at > w ? w - 1 : at;
+                from[t] = swin__pixel(&sums, row * sums.w + at) + low;
+            }
+            for (int i = 0; i < n; i += 16) SWIN__PREFETCH(from[3] + 8 * out->ld + i);
+            c->kernels->combine(line + (size_t)x * (size_t)n, n, from, share, 4, 0);
+        }
+        if (y < 0) continue;
+        for (int x = 0; x < w; x++) {
+            float *to = swin__pixel(out, y * w + x) + low;
+            const float *edges = s->u.conv.sums + low;
+            for (int t = 0; t < 4; t++) {
+                int at = y + t - 1 < 0 ? 1 : y + t - 1;
+                from[t] = scratch + ((size_t)(at % 4) * (size_t)w + (size_t)x) * (size_t)n;
+            }
+            from[4] = conv->bias + low;
+            c->kernels->combine(to, n, from, share, 5, 0);
+            for (int edge = 0; edge < 4; edge++) {
+                int upright = edge > 1, across = upright ? x : y;
+                if (across != (edge % 2 ? (upright ? w : h) - 1 : 0)) continue;
+                swin__take_beyond(c, upright ? &source->rows : &source->cols, upright ? h : w,
+                                  upright ? y : x, !upright,
+                                  edges + (size_t)(3 * edge) * longer * ld, ld, longer, to, n);
+            }
+        }
+        if (s->u.conv.act == SWIN__RELU)
+            c->kernels->relu(swin__pixel(out, y * w) + low, ld, w, n);
+    }
+}
+
+static void swin__plan_doubled(swin__plan *p, const char *name, int level, const swin__conv *conv,
+                               const swin__conv *kept, int source, int act)
+{
+    const swin__map *map = &conv->source[source].map;
+    double madds = (double)map->c * conv->out.c;
+    int longer = swin__max(map->h, map->w), units = swin__divide_up(conv->out.ld, 64);
+    float *edges;
+    swin__step *s;
+    for (int way = 1; way < 4; way++)
+        swin__plan_tiles(p, name, level, conv, kept, 1u << source, 1 + way / 2, 1 + way % 2, 1,
+                         SWIN__LINEAR);
+    s = swin__add(p, name, level, swin__on_pixels, map->h, 0, madds * swin__pixels(map));
+    s->u.conv.layer = kept;
+    s->u.conv.source = source;
+    edges = swin__alloc(p, 12 * (uint64_t)longer * (uint64_t)conv->out.ld);
+    s = swin__add(p, name, level, swin__beyond, 12, 0, 6 * madds * (map->h + map->w));
+    s->u.conv.layer = kept;
+    s->u.conv.source = source;
+    s->u.conv.sums = edges;
+    s = swin__add(p, name, level, swin__smooth, units,
+                  4 * (uint64_t)conv->out.w * 64,
+                  8.0 * swin__pixels(&conv->out) * conv->out.c);
+    s->u.conv.layer = kept;
+    s->u.conv.source = source;
+    s->u.conv.sums = edges;
+    s->u.conv.act = act;
+    swin__release(p, edges);
 }
 
 /* -- direct -- */
@@ -5490,14 +5737,13 @@ static swin__map swin__plan_conv(swin__plan *p, const char *name, int level, swi
     swin__conv *kept = p->context ? &p->convs[p->conv_count] : &p->no_conv;
     int pixels = conv.out.h * conv.out.w, direct = (p->desc.flags & SWIN_DIRECT) != 0;
     int tiled = !direct && conv.kernel == 3 && pixels >= 256 && conv.out.c >= 32;
-    unsigned all = (1u << conv.sources) - 1, taps = 0;
+    int doubled = -1, aligned = (int)p->config->align_corners;
+    unsigned taps = 0, rest = 0;
     p->conv_count++;
-    conv.out = swin__alloc_map(p, conv.out.h, conv.out.w, conv.out.c);
     for (int i = 0; i < conv.sources; i++) {
         swin__source *s = &conv.source[i];
         s->resized = s->map.h != conv.out.h || s->map.w != conv.out.w;
         if (s->resized) {
-            int aligned = (int)p->config->align_corners;
             s->rows = swin__axis_bilinear(p, s->map.h, conv.out.h, 0, conv.out.h, aligned);
             s->cols = swin__axis_bilinear(p, s->map.w, conv.out.w, 0, conv.out.w, aligned);
         }
@@ -5509,12 +5755,27 @@ static swin__map swin__plan_conv(swin__plan *p, const char *name, int level, swi
         if (!direct && conv.kernel == 3 && s->resized &&
             (tiled ? 4 : 1) * swin__pixels(&s->map) < pixels)
             taps |= 1u << i;
+        else if (tiled && doubled < 0 && !aligned && s->map.c >= 64 && conv.out.c >= 64 &&
+                 2 * s->map.h == conv.out.h && 2 * s->map.w == conv.out.w)
+            doubled = i;
+        else rest |= 1u << i;
+    }
+    conv.out = swin__alloc_map(p, conv.out.h, conv.out.w, conv.out.c);
+    if (doubled >= 0) {
+        const swin__map sums = swin__spread(&conv.out);
+        swin__release(p, conv.out.data);
+        conv.out.data = swin__alloc_map(p, sums.h, sums.w, sums.c).data;
     }
     *kept = conv;
-    if (taps != all)
-        (tiled ? swin__plan_tiles : swin__plan_direct)(p, name, level, &conv, kept, all & ~taps,
-                                                       taps ? SWIN__LINEAR : conv.act);
-    if (taps) swin__plan_taps(p, name, level, &conv, kept, taps, taps == all);
+    if (doubled >= 0)
+        swin__plan_doubled(p, name, level, &conv, kept, doubled,
+                           rest || taps ? SWIN__LINEAR : conv.act);
+    if (rest && tiled)
+        swin__plan_tiles(p, name, level, &conv, kept, rest, 3, 3, doubled < 0,
+                         taps ? SWIN__LINEAR : conv.act);
+    else if (rest)
+        swin__plan_direct(p, name, level, &conv, kept, rest, taps ? SWIN__LINEAR : conv.act);
+    if (taps) swin__plan_taps(p, name, level, &conv, kept, taps, doubled < 0 && !rest);
     return conv.out;
 }
 

@@ -246,12 +246,13 @@ static int same_in_pieces(const swin_model *m, swin_desc d, swin_image in, uint6
 static void test_same_bits(void)
 {
     static const int sizes[][2] = {{1, 1}, {1, 2}, {5, 3}, {97, 31}, {3, 120}, {48, 64}, {65, 33}};
+    static const int larger[][2] = {{70, 66}, {72, 64}}; /* WIDE_UPER; 18 x 16 doubled */
     for (int which = 0; which < MODELS; which++) {
         const int wide = which == WIDE_UPER;
         int sets = 1, pieces = 1, apart = 1;
         uint64_t last = 0;
-        for (int i = 0; i < (wide ? 1 : 7); i++) {
-            const int w = wide ? 70 : sizes[i][0], h = wide ? 66 : sizes[i][1];
+        for (int i = 0; i < (wide ? 2 : 7); i++) {
+            const int w = (wide ? larger : sizes)[i][0], h = (wide ? larger : sizes)[i][1];
             unsigned char *rgb = make_rgb(w, h);
             swin_desc d = desc_of(w, h);
             d.cpu = SWIN_CPU_SCALAR;
@@ -334,13 +335,13 @@ static void test_two_contexts(void)
     free(other);
 }
 
-/* Plain convolutions against Winograd and taps. */
+/* Plain convolutions against Winograd, taps and doubling. */
 static void test_direct(void)
 {
     const swin_model *m = &models[WIDE_UPER];
-    unsigned char *rgb = make_rgb(70, 66);
-    const swin_image in = picture(rgb, 70, 66);
-    swin_desc d = desc_of(70, 66);
+    unsigned char *rgb = make_rgb(72, 64);
+    const swin_image in = picture(rgb, 72, 64);
+    swin_desc d = desc_of(72, 64);
     const session fast = start(m, d);
     d.flags = SWIN_DIRECT;
     const session plain = start(m, d);

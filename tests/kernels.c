@@ -389,78 +389,94 @@ static void test_moves(void)
 
 /* --- Winograd --------------------------------------------------------------------------------- */
 
-/* Does the tile make pixel i of 6 x 6? One is left out. */
-static int wino_pixel(int i, int high, int wide)
-{
-    return i / 6 < 2 * high && i % 6 < 2 * wide && i != 8;
-}
+/* A tile: pairs of points each way, 0 where there is one tap, else `taps`. */
+typedef struct wino {
+    int high, wide, taps;
+} wino;
 
+/* Does the tile make pixel i of 8 x 8? One is left out. */
+static int wino_pixel(wino w, size_t i)
+{
+    const int y = (int)i / 8, x = (int)i % 8;
+    return y < SWIN__MAKES(w.high, w.taps) && x < SWIN__MAKES(w.wide, w.taps) &&
+           !(w.high && w.wide && y == 1 && x == 1);
+}
 /* The first of p's numbers at a multiple of 64 bytes; 15 may lie before it. */
 static float *aligned(float *p) { return p + (64 - (uintptr_t)p % 64) % 64 / sizeof *p; }
 
-/* One tile of a 3 x 3 convolution, 2 high x 2 wide of out's 6 x 6 pixels, k channels to 16, by the
+/* One tile of a 3 x 3 convolution, or of its outer taps or middle one, of k channels to 16, by the
    kernels of table t; start: 16 numbers, or NULL. */
 static void wino_tile(const swin__kernels *t, const float *image, const float *filter, int k,
-                      int high, int wide, const float *start, float *result, int act)
+                      wino w, int fresh, const float *start, float *result, int act)
 {
-    const size_t K = (size_t)k, padded = (K + 15) / 16 * 16;
-    float *weights = room(64 * K * 16 + 15), *v = room(64 * padded), m[64 * 16], *to[36];
-    float *u = aligned(weights), *pixels = room(576 + 15), *out = aligned(pixels);
+    const size_t K = (size_t)k, padded = (K + 15) / 16 * 16, values = SWIN__VALUES(w.wide);
+    float *weights = room(64 * K * 16 + 15), *v = room(64 * padded), m[64 * 16], *to[64];
+    float *u = aligned(weights), *pixels = room(1024 + 15), *out = aligned(pixels);
     const float *rows[64];
-    memcpy(out, result, 576 * sizeof *out);
+    memcpy(out, result, 1024 * sizeof *out);
     for (size_t i = 0; i < 64; i++) rows[i] = image + i * padded;
-    for (size_t i = 0; i < 36; i++) to[i] = wino_pixel((int)i, high, wide) ? out + 16 * i : NULL;
-    t->wino_weights(u, K * 16, filter, K * 16, k);
-    t->wino_input(v, padded, rows, (int)padded, high, wide);
-    for (size_t i = 0; i < 64; i++) {
-        if (!SWIN__HAS(i / 8, (size_t)high) || !SWIN__HAS(i % 8, (size_t)wide)) continue;
-        const swin__product p = {1, 16, k, v + i * padded, padded, u + i * K * 16, 16, 16 * K,
-                                 NULL, 0, m + 16 * i, 16, SWIN__LINEAR, NULL, 0, NULL, NULL};
-        t->gemm(&p);
+    for (size_t i = 0; i < 64; i++) to[i] = wino_pixel(w, i) ? out + 16 * i : NULL;
+    t->wino_weights(u, K * 16, filter, K * 16, k, w.high ? w.taps : 1, w.wide ? w.taps : 1);
+    t->wino_input(v, padded, rows, (int)padded, w.high, w.wide);
+    for (size_t y = 0; y < 8; y++) {
+        for (size_t x = 0; x < 8; x++) {
+            const size_t i = values * y + x;
+            if (!SWIN__HAS((int)y, w.high) || !SWIN__HAS((int)x, w.wide)) continue;
+            const swin__product p = {1, 16, k, v + i * padded, padded, u + i * K * 16, 16, 16 * K,
+                                     NULL, 0, m + 16 * i, 16, SWIN__LINEAR, NULL, 0, NULL, NULL};
+            t->gemm(&p);
+        }
     }
-    t->wino_output(to, start, m, 16, 16, high, wide, act, start && k % 5 == 0);
-    memcpy(result, out, 576 * sizeof *out);
+    t->wino_output(to, fresh, start, m, 16, 16, w.high, w.wide, w.taps, act, fresh && k % 5 == 0);
+    memcpy(result, out, 1024 * sizeof *out);
     free(weights), free(v), free(pixels);
 }
-
-static int wino_case(int k, int high, int wide, int fresh, int act, double *worst)
+/* Tap i of those that count, of three. */
+static size_t wino_tap(size_t taps, size_t i) { return taps == 3 ? i : taps == 2 ? 2 * i : 1; }
+static int wino_case(int k, wino w, int fresh, int act, double *worst)
 {
     const size_t K = (size_t)k, padded = (K + 15) / 16 * 16;
+    const size_t tall = w.high ? (size_t)w.taps : 1, broad = w.wide ? (size_t)w.taps : 1;
     float *image = room(64 * padded), *filter = room(9 * K * 16);
-    float *out = room(576), *again = copy(out, 576), *bias = copy(out, 576), *start = room(16);
+    float *out = room(1024), *again = copy(out, 1024), *before = copy(out, 1024), *bias = room(16);
+    const float *start = fresh && k % 2 ? bias : NULL;
     double error = 0, largest = 0;
-    wino_tile(pass, image, filter, k, high, wide, fresh ? start : NULL, out, act);
-    wino_tile(spec, image, filter, k, high, wide, fresh ? start : NULL, again, act);
-    for (size_t i = 0; i < 576; i++) {
-        const size_t y = i / 96, x = i / 16 % 6, lane = i % 16;
-        const int made = wino_pixel((int)i / 16, high, wide);
-        double sum = made && fresh ? start[lane] : bias[i];
-        for (size_t t = 0; made && t < 9; t++)
+    wino_tile(pass, image, filter, k, w, fresh, start, out, act);
+    wino_tile(spec, image, filter, k, w, fresh, start, again, act);
+    for (size_t i = 0; i < 1024; i++) {
+        const size_t y = i / 128, x = i / 16 % 8, lane = i % 16;
+        const int made = wino_pixel(w, i / 16);
+        double sum = !made || !fresh ? before[i] : start ? start[lane] : 0;
+        for (size_t t = 0; made && t < tall * broad; t++) {
+            const size_t down = t / broad, across = t % broad;
+            const size_t tap = 3 * wino_tap(tall, down) + wino_tap(broad, across);
             for (size_t c = 0; c < K; c++)
-                sum += (double)image[((y + t / 3) * 8 + x + t % 3) * padded + c] *
-                       filter[(t * K + c) * 16 + lane];
+                sum += (double)image[((y + down) * 8 + x + across) * padded + c] *
+                       filter[(tap * K + c) * 16 + lane];
+        }
         largest = fmax(largest, fabs(sum));
         if (made && act == SWIN__RELU) sum = fmax(sum, 0);
         if (made && act == SWIN__GELU) sum *= 0.5 * erfc(-sum * sqrt(0.5));
         error = fmax(error, fabs(out[i] - sum));
     }
     *worst = fmax(*worst, error / largest);
-    const int ok = same(out, again, 576);
-    free(image), free(filter), free(out), free(again), free(bias), free(start);
+    const int ok = same(out, again, 1024);
+    free(image), free(filter), free(out), free(again), free(before), free(bias);
     return ok;
 }
-
-static void test_winograd(void)
+static void test_winograd(int taps)
 {
     double worst = 0;
     int ok = 1;
-    for (int k = 1; k <= 70; k += 3) ok &= wino_case(k, 3, 3, k % 2, k / 3 % 3, &worst);
-    for (int shape = 0; shape < 9; shape++)
-        for (int k = 1; k <= 70; k += 23)
-            ok &= wino_case(k, 1 + shape / 3, 1 + shape % 3, k % 2, shape % 3, &worst);
-    for (int pairs = 1; pairs <= 3; pairs++) ok &= wino_case(512, pairs, pairs, 0, 0, &worst);
+    for (int k = 1; k <= 70; k += 3)
+        ok &= wino_case(k, (wino){3, 3, taps}, k % 4 < 2, k / 3 % 3, &worst);
+    for (int shape = taps == 3 ? 5 : 1; shape < 16; shape++)
+        for (int k = 1; k <= 70 && (taps == 2 || shape % 4); k += 23)
+            ok &= wino_case(k, (wino){shape / 4, shape % 4, taps}, k % 4 < 2, shape % 3, &worst);
+    for (int pairs = 1; pairs <= 3; pairs++)
+        ok &= wino_case(512, (wino){pairs, pairs, taps}, 0, 0, &worst);
     printf("  error %.2g of the largest value\n", worst);
-    report("winograd", ok && worst < 3e-5);
+    report(taps == 3 ? "winograd" : "winograd, two taps or one", ok && worst < 3e-5);
 }
 
 /* --- denormals -------------------------------------------------------------------------------- */
@@ -505,15 +521,15 @@ static void test_denormals(void)
     ok &= same(d, e, N) && f[0] == f[1] && !denormals(d, N);
     report("denormals in rows, the scalar bits", ok);
 
-    float *image = room(64 * 32), *filter = room(9 * 32 * 16), *out = room(576), *again;
+    float *image = room(64 * 32), *filter = room(9 * 32 * 16), *out = room(1024), *again;
     for (int i = 0; i < 64 * 32; i++) image[i] *= 1e-20f;
     for (int i = 0; i < 9 * 32 * 16; i++) filter[i] *= 1e-20f;
-    for (int i = 0; i < 576; i++) out[i] = 0;
-    again = copy(out, 576);
-    wino_tile(pass, image, filter, 32, 3, 3, NULL, out, SWIN__LINEAR);
-    wino_tile(spec, image, filter, 32, 3, 3, NULL, again, SWIN__LINEAR);
+    for (int i = 0; i < 1024; i++) out[i] = 0;
+    again = copy(out, 1024);
+    wino_tile(pass, image, filter, 32, (wino){3, 3, 3}, 0, NULL, out, SWIN__LINEAR);
+    wino_tile(spec, image, filter, 32, (wino){3, 3, 3}, 0, NULL, again, SWIN__LINEAR);
     report("denormals in winograd, the scalar bits",
-           same(out, again, 576) && denormals(out, 576) > 450);
+           same(out, again, 1024) && denormals(out, 1024) > 450);
     free(a), free(b), free(c), free(d), free(e), free(f), free(image), free(filter), free(out);
     free(again);
 }
@@ -582,7 +598,8 @@ int main(void)
         test_exp();
         test_rows();
         test_moves();
-        test_winograd();
+        test_winograd(3);
+        test_winograd(2);
         test_denormals();
         test_labels();
     }

@@ -106,6 +106,11 @@ CASES = {
     "pyramid, aligned corners": (dict(SMALL, depths=[1, 1, 1], num_heads=[1, 2, 2]),
                                  dict(UPER, align_corners=True), (), [(64, 64), (45, 70), (4, 4)]),
     "pyramid by Winograd and taps": (WIDE, dict(UPER, channels=32), (), [(64, 64), (99, 70)]),
+    "pyramid by Winograd, doubled": (WIDE, dict(UPER, channels=64, in_index=[0, 1]), (),
+                                     [(64, 64), (72, 80), (88, 104), (16, 520), (8, 1032),
+                                      (1032, 8), (120, 96)]),
+    "pyramid by Winograd, doubled in strips and blocks": (
+        WIDE, dict(UPER, channels=448, in_index=[0, 1]), (), [(320, 960)]),
     "pyramid by Winograd and taps, aligned": (WIDE, dict(UPER, channels=64, align_corners=True), (),
                                               [(96, 72), (65, 127)]),
     "pooled alone": (SMALL, PSP, (), [(32, 32), (50, 9), (1, 1)]),

@@ -352,7 +352,7 @@ static blob make_blob(const swin_config *g)
    bias; SWIN_V2: a classifier with cosine attention, shifted before padding; UNET: tokens on the
    way up; CROSS_UNET: cross-attention upsampling, no bias; SEMANTIC_FPN: raw features, windows that
    lose their shift along an axis; MLP_HEAD: Segformer's; PSP_HEAD: a sliding window; WIDE_UPER:
-   channels and maps large enough for Winograd and for taps. */
+   channels and maps large enough for Winograd, for taps and for doubling. */
 enum {
     PLAIN, GLAM_UPER, FCN_HEAD, SWIN_V2, UNET, CROSS_UNET, SEMANTIC_FPN, MLP_HEAD, PSP_HEAD,
     WIDE_UPER, MODELS
@@ -378,7 +378,7 @@ static const struct { uint32_t width, stages, depth[4], heads[4], window[4]; } s
 static const struct { uint32_t head, classes, channels, inputs; } heads[MODELS] = {
     {NO_HEAD, 0, 0, 0}, {UPER, 5, 8, 7}, {FCN, 19, 10, 2}, {CLASSIFIER, 9, 0, 4},
     {UNET_HEAD, 5, 0, 0}, {UNET_HEAD, 3, 0, 0}, {FPN, 6, 10, 7}, {SEGFORMER, 7, 8, 7},
-    {PSP, 4, 12, 2}, {UPER, 300, 32, 7},
+    {PSP, 4, 12, 2}, {UPER, 300, 64, 7},
 };
 
 static swin_config model_config(int which)
