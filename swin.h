@@ -859,7 +859,10 @@ SWIN__INLINE swin__v16 swin__vquads(const float *p, size_t ld)
 SWIN__INLINE swin__v16 swin__vbytes(const unsigned char *p)
 {
     const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
-    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
+    const __m128i upper = _mm_unpackhi_epi64(bytes, bytes);
+    const __m256 low = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
+    const __m256 high = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(upper));
+    return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
 }
 SWIN__INLINE void swin__vturn(__m512 *a, __m512 *b, __m512 *c, __m512 *d)
 {
