@@ -77,8 +77,9 @@ SPEED
    The best instruction set is found when a context is made (AVX-512, AVX2 with FMA, NEON); no
    compiler flags are needed, -O2 is enough. The scalar pass is the fallback and is slow without
    a fused multiply-add in hardware. The heads' convolutions are rewritten exactly: products with
-   upsampled maps at the small map's size, 3x3 convolutions by Winograd's F(6x6, 3x3). The flag
-   SWIN_DIRECT takes plain convolutions instead.
+   upsampled maps at the small map's size, 3x3 convolutions by Winograd's F(6x6, 3x3), and of maps
+   twice as large as their source by F(7x7, 2x2) before smoothing. The flag SWIN_DIRECT takes plain
+   convolutions instead.
 
 ERRORS
    Calls return a swin_status; with a swin_error they also leave a sentence that names the
