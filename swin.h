@@ -1286,6 +1286,8 @@ static const float swin__zeros[32] = {0}; /* as wide as the widest tile */
 #define SWIN__VALUES(pairs) ((pairs) > 0 ? 8 : 1)
 #define SWIN__TAKES(pairs) ((pairs) > 0 ? 2 * (pairs) + 2 : 1)
 #define SWIN__MAKES(pairs, taps) ((pairs) > 0 ? 2 * (pairs) + 3 - (taps) : 1)
+/* Of three taps all count, the outer two or the middle one: which is the i-th? */
+#define SWIN__TAP(taps, i) ((taps) == 3 ? (i) : (taps) == 2 ? 2 * (i) : 1)
 
 #endif /* !SWIN__PASS */
 
@@ -1989,9 +1991,8 @@ SWIN__INLINE void SWIN__FN(wino_filter)(float *dst, size_t step, const float *sr
         swin__v16 line[3], d[24], u[64]; /* u: [high][wide], d: [high][3] */
         for (int x = 0; x < broad; x++) {
             for (int y = 0; y < tall; y++) {
-                const int row = tall == 3 ? y : tall == 2 ? 2 * y : 1;
-                const int column = broad == 3 ? x : broad == 2 ? 2 * x : 1;
-                line[y] = swin__vload(src + (size_t)(3 * row + column) * tap);
+                const int at = 3 * SWIN__TAP(tall, y) + SWIN__TAP(broad, x);
+                line[y] = swin__vload(src + (size_t)at * tap);
             }
             SWIN__FN(wino_g)(d + x, 3, line, tall);
         }
@@ -2002,9 +2003,8 @@ SWIN__INLINE void SWIN__FN(wino_filter)(float *dst, size_t step, const float *sr
 }
 
 /* One panel of 16 filters: src[tap t][c][16], taps t = 3 y + x apart by tap, becomes
-   dst[plane][c][16], apart by step, for c < k. Of the three taps each way all count, the outer two
-   or the middle one: `tall` and `broad`. dst and step: multiples of 64 bytes. It is far more than
-   caches hold, and goes past them. */
+   dst[plane][c][16], apart by step, for c < k; `tall` and `broad` taps count each way. dst and
+   step: multiples of 64 bytes. It is far more than caches hold, and goes past them. */
 static void SWIN__FN(wino_weights)(float *dst, size_t step, const float *src, size_t tap, int k,
                                    int tall, int broad)
 {
@@ -3202,8 +3202,8 @@ struct swin__step {
             unsigned chosen;                /* bit i: this step serves source i */
             int fresh, act;                 /* start from the bias; the activation at the end */
             int onward, stream;             /* Winograd's: add to the products; strips follow */
-            int tall, broad;                /* its taps each way: three, or of a doubled map two
-                                               between its pixels and one on them */
+            int tall, broad;                /* its taps each way: three, or of a doubled map, both
+                                               ways, two between its pixels or one on them */
             int source, first, tiles;       /* tiles first .. first + tiles - 1 */
             int column, columns;            /* output channels, of a tile's products */
             int start, depth;               /* channels of all chosen sources, one after another */
@@ -5186,6 +5186,24 @@ static void swin__tap(const swin_context *c, const swin__step *s, int unit, floa
     c->kernels->gemm(&p);
 }
 
+/* What three taps at pixels at - 1, at and at + 1 of an axis's n take from rows resized along it,
+   rows [tap][row] apart by step and ld; past the ends they take nothing or, with beyond, the last
+   pixel. Returns how many: at most six. */
+static int swin__three_taps(const swin__axis *axis, int n, int at, int beyond, const float *rows,
+                            size_t step, size_t ld, const float **from, float *coef)
+{
+    int count = 0;
+    for (int tap = 0; tap < 3; tap++) {
+        int pixel = at + tap - 1, inside = swin__max(0, swin__min(pixel, n - 1));
+        if (pixel != inside && !beyond) continue;
+        for (int t = 2 * inside; t < 2 * inside + 2; t++) {
+            from[count] = rows + (size_t)tap * step + (size_t)axis->at[t] * ld;
+            coef[count++] = axis->coef[t];
+        }
+    }
+    return count;
+}
+
 /* Output row y: to what is there, or if nothing is to the bias, every small map's nine products are
    added, resized and shifted; then the activation. The rows are mixed first (three columns of taps,
    at the small width), then the columns. */
@@ -5197,33 +5215,19 @@ static void swin__sum_taps(const swin_context *c, const swin__step *s, int y, fl
         swin__copy(swin__pixel(out, y * out->w + x), conv->bias, out->ld);
     for (int i = 0; i < conv->sources; i++) {
         const swin__source *from = &conv->source[i];
-        int wide = from->map.w * out->ld;
+        int wide = from->map.w * out->ld, count;
         const float *taps = s->u.conv.data[i], *row[6];
+        size_t area = (size_t)swin__pixels(&from->map) * (size_t)out->ld;
         float coef[6];
         if (!taps) continue;
         for (int kx = 0; kx < 3; kx++) {
-            int count = 0;
-            for (int ky = 0; ky < 3; ky++) {
-                int at = y + ky - 1;
-                for (int t = 2 * at; at >= 0 && at < out->h && t < 2 * at + 2; t++) {
-                    row[count] = taps + ((size_t)(3 * ky + kx) * (size_t)swin__pixels(&from->map) +
-                                         (size_t)(from->rows.at[t] * from->map.w)) *
-                                            (size_t)out->ld;
-                    coef[count++] = from->rows.coef[t];
-                }
-            }
+            count = swin__three_taps(&from->rows, out->h, y, 0, taps + (size_t)kx * area, 3 * area,
+                                     (size_t)wide, row, coef);
             c->kernels->combine(scratch + (size_t)kx * (size_t)wide, wide, row, coef, count, 0);
         }
         for (int x = 0; x < out->w; x++) {
-            int count = 0;
-            for (int kx = 0; kx < 3; kx++) {
-                int at = x + kx - 1;
-                for (int t = 2 * at; at >= 0 && at < out->w && t < 2 * at + 2; t++) {
-                    row[count] = scratch + (size_t)kx * (size_t)wide +
-                                 (size_t)(from->cols.at[t] * out->ld);
-                    coef[count++] = from->cols.coef[t];
-                }
-            }
+            count = swin__three_taps(&from->cols, out->w, x, 0, scratch, (size_t)wide,
+                                     (size_t)out->ld, row, coef);
             c->kernels->combine(swin__pixel(out, y * out->w + x), out->ld, row, coef, count, 1);
         }
     }
@@ -5406,7 +5410,7 @@ static void swin__tile_in(const swin_context *c, const swin__step *s, int unit, 
     const swin__conv *conv = s->u.conv.layer;
     const swin__tiling tiling = swin__step_tiling(s);
     const swin__spot spot = swin__tile_spot(&tiling, s->u.conv.first + unit);
-    int depth = s->u.conv.depth, doubled = s->u.conv.tall < 3 || s->u.conv.broad < 3;
+    int depth = s->u.conv.depth, doubled = s->u.conv.tall < 3;
     float *tile = s->u.conv.input + (size_t)unit * swin__tile_floats(tiling.planes, depth);
     float *zero = scratch + SWIN__PATCH * SWIN__PATCH * depth;
     swin__clear(zero, depth);
@@ -5489,9 +5493,8 @@ static void swin__tile_out(const swin_context *c, const swin__step *s, int unit,
     const swin__conv *conv = s->u.conv.layer;
     const swin__tiling tiling = swin__step_tiling(s);
     const swin__spot spot = swin__tile_spot(&tiling, s->u.conv.first + unit);
-    int first = s->u.conv.column, columns = s->u.conv.columns, tall = s->u.conv.tall;
-    int broad = s->u.conv.broad, doubled = tall < 3 || broad < 3;
-    int taps = swin__max(tall, broad);
+    int first = s->u.conv.column, columns = s->u.conv.columns;
+    int doubled = s->u.conv.tall < 3, taps = doubled ? 2 : 3;
     const swin__map out = doubled ? swin__spread(&conv->out) : conv->out;
     float *rows[SWIN__PATCH * SWIN__PATCH];
     (void)scratch;
@@ -5502,7 +5505,7 @@ static void swin__tile_out(const swin_context *c, const swin__step *s, int unit,
         if (down >= SWIN__MAKES(spot.high, taps) || across >= SWIN__MAKES(spot.wide, taps) ||
             y >= tiling.down.pixels || x >= tiling.across.pixels)
             continue;
-        if (doubled) y = 2 * y + (tall == 1), x = 2 * x + (broad == 1);
+        if (doubled) y = 2 * y + (s->u.conv.tall == 1), x = 2 * x + (s->u.conv.broad == 1);
         rows[k] = swin__pixel(&out, y * out.w + x) + first;
     }
     c->kernels->wino_output(rows, s->u.conv.fresh, doubled ? NULL : conv->bias + first,
@@ -5529,7 +5532,7 @@ static void swin__plan_tiles(swin__plan *p, const char *name, int level, const s
     int most = more * (tiles > more * SWIN__BLOCK ? p->tiles : SWIN__BLOCK);
     int block = swin__divide_up(tiles, swin__divide_up(tiles, most)), whole = block == tiles;
     int strip = SWIN__STRIP / (planes * conv->out.ld);
-    int group = whole && more == 1 ? conv->out.ld : SWIN__GROUP;
+    int group = whole && more == 1 ? conv->out.ld : SWIN__GROUP, onward;
     swin__step common, *s;
     for (int i = 0; i < conv->sources; i++)
         if (chosen >> i & 1) depth += conv->source[i].map.c;
@@ -5537,6 +5540,7 @@ static void swin__plan_tiles(swin__plan *p, const char *name, int level, const s
     strip = swin__padded(strip);
     group = swin__divide_up(conv->out.ld, swin__divide_up(conv->out.ld, group));
     group = swin__padded(group);
+    onward = whole && group == conv->out.ld;
 
     memset(&common, 0, sizeof common);
     common.u.conv.layer = kept;
@@ -5549,7 +5553,6 @@ static void swin__plan_tiles(swin__plan *p, const char *name, int level, const s
     common.u.conv.input = swin__alloc(p, (uint64_t)block * swin__tile_floats(planes, strip));
     for (int start = 0; start < depth; start += strip) {
         int count = swin__min(strip, depth - start), last = start + count == depth;
-        int onward = whole && group == conv->out.ld;
         common.u.conv.start = start;
         common.u.conv.depth = count;
         common.u.conv.onward = start > 0 && onward;
@@ -5612,92 +5615,88 @@ static void swin__on_pixels(const swin_context *c, const swin__step *s, int y, f
     c->kernels->gemm(&p);
 }
 
-/* The map's four edges, top, bottom, left and right, times the three taps that meet them from
-   beyond: [edge][tap][pixel][out.ld], `longer` pixels each. */
+/* The products of a map's edge, top, bottom, left or right, with a tap that meets it from beyond:
+   [edge][tap][pixel][out.ld], as many pixels each as its longer side has. */
+static float *swin__edge(const swin__step *s, int edge, int tap)
+{
+    const swin__conv *conv = s->u.conv.layer;
+    const swin__map *map = &conv->source[s->u.conv.source].map;
+    size_t longer = (size_t)swin__max(map->h, map->w);
+    return s->u.conv.sums + (size_t)(3 * edge + tap) * longer * (size_t)conv->out.ld;
+}
+
 static void swin__beyond(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     static const int taps[4][3] = {{0, 1, 2}, {6, 7, 8}, {0, 3, 6}, {2, 5, 8}};
     const swin__conv *conv = s->u.conv.layer;
     const swin__map *map = &conv->source[s->u.conv.source].map;
-    int edge = unit / 3, longer = swin__max(map->h, map->w), upright = edge > 1;
+    int edge = unit / 3, tap = unit % 3, upright = edge > 1;
     int first = edge == 1 ? (map->h - 1) * map->w : edge == 3 ? map->w - 1 : 0;
-    swin__product p = swin__tap_product(conv, s->u.conv.source, taps[edge][unit % 3],
+    swin__product p = swin__tap_product(conv, s->u.conv.source, taps[edge][tap],
                                         upright ? map->h : map->w, swin__pixel(map, first),
-                                        s->u.conv.sums + (size_t)(unit * longer) *
-                                                             (size_t)conv->out.ld);
+                                        swin__edge(s, edge, tap));
     (void)scratch;
     if (upright) p.lda *= (size_t)map->w;
     c->kernels->gemm(&p);
 }
 
-/* Subtracts an edge's products from pixel `at` of `n` beside it; corners: also the two beyond. */
-static void swin__take_beyond(const swin_context *c, const swin__axis *axis, int n, int at,
-                              int corners, const float *sums, size_t ld, size_t longer, float *to,
-                              int channels)
-{
-    const float *from[6];
-    float coef[6];
-    int count = 0;
-    for (int tap = 0; tap < 3; tap++) {
-        int pixel = at + tap - 1, inside = pixel >= 0 && pixel < n;
-        const float *row = sums + (size_t)tap * longer * ld;
-        if (!inside && !corners) continue;
-        pixel = swin__max(0, swin__min(pixel, n - 1));
-        for (int t = 2 * pixel; t < 2 * pixel + 2; t++) {
-            from[count] = row + (size_t)axis->at[t] * ld;
-            coef[count++] = -axis->coef[t];
-        }
-    }
-    c->kernels->combine(to, channels, from, coef, count, 1);
-}
-
-/* Some channels of all pixels, in place: a row of the output lies before those of the sums that are
-   still to come. A row is smoothed along itself, kept until three more are, then down. */
-static void swin__smooth(const swin_context *c, const swin__step *s, int unit, float *scratch)
+/* Subtracts from n channels of pixel `at` along an edge what its sums took from beyond it; the
+   corners' part goes with top and bottom. */
+static void swin__take_beyond(const swin_context *c, const swin__step *s, int edge, int at,
+                              int first, int n, float *to)
 {
     const swin__conv *conv = s->u.conv.layer;
     const swin__source *source = &conv->source[s->u.conv.source];
-    const swin__map *out = &conv->out, sums = swin__spread(out);
-    int low, high, n, h = out->h, w = out->w;
-    size_t ld = (size_t)out->ld, longer = (size_t)swin__max(source->map.h, source->map.w);
+    const float *sums = swin__edge(s, edge, 0), *from[6];
+    float coef[6];
+    int upright = edge > 1;
+    int count = swin__three_taps(upright ? &source->rows : &source->cols,
+                                 upright ? conv->out.h : conv->out.w, at, !upright, sums + first,
+                                 (size_t)(swin__edge(s, edge, 1) - sums), (size_t)conv->out.ld,
+                                 from, coef);
+    for (int i = 0; i < count; i++) coef[i] = -coef[i];
+    c->kernels->combine(to, n, from, coef, count, 1);
+}
+
+/* The sums' row or column, of 0 ... n, that stands for one past its ends. */
+static int swin__reflected(int at, int n) { return at < 0 ? 1 : at > n ? n - 1 : at; }
+
+/* Some channels of all pixels, in place: a row of the output lies before those of the sums that are
+   still to come. A row is smoothed along itself and kept while it is needed, then down. */
+static void swin__smooth(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
     static const float share[5] = {0.25f, 0.75f, 0.75f, 0.25f, 1.0f};
+    const swin__conv *conv = s->u.conv.layer;
+    const swin__map *out = &conv->out, sums = swin__spread(out);
+    const float *from[5];
+    int low, high, n, h = out->h, w = out->w;
     swin__share(out->ld / 16, s->units, unit, &low, &high);
     low *= 16;
     n = 16 * high - low; /* 64 at most */
-    for (int y = -2; y < h; y++) {
-        /* sums' row y + 2; above and below the first and last are the second and last but one */
-        int row = y + 2 == h + 1 ? h - 1 : y + 2;
-        float *line = scratch + (size_t)((y + 2) % 4) * (size_t)(w * n);
-        const float *from[5];
-        for (int x = 0; x < w; x++) {
-            for (int t = 0; t < 4; t++) {
-                int at = x + t - 1;
-                at = at < 0 ? 1 : at > w ? w - 1 : at;
-                from[t] = swin__pixel(&sums, row * sums.w + at) + low;
-            }
+    for (int row = 0, y; row <= h + 1; row++) {
+        float *line = scratch + (size_t)(row % 4) * (size_t)(w * n);
+        for (int x = 0; row <= h && x < w; x++) {
+            for (int t = 0; t < 4; t++)
+                from[t] = swin__pixel(&sums, row * sums.w + swin__reflected(x + t - 1, w)) + low;
             for (int i = 0; i < n; i += 16) SWIN__PREFETCH(from[3] + 8 * out->ld + i);
             c->kernels->combine(line + (size_t)x * (size_t)n, n, from, share, 4, 0);
         }
-        if (y < 0) continue;
-        for (int x = 0; x < w; x++) {
+        y = row - 2;
+        for (int x = 0; y >= 0 && x < w; x++) {
             float *to = swin__pixel(out, y * w + x) + low;
-            const float *edges = s->u.conv.sums + low;
             for (int t = 0; t < 4; t++) {
-                int at = y + t - 1 < 0 ? 1 : y + t - 1;
-                from[t] = scratch + ((size_t)(at % 4) * (size_t)w + (size_t)x) * (size_t)n;
+                int slot = swin__reflected(y + t - 1, h) % 4;
+                from[t] = scratch + ((size_t)slot * (size_t)w + (size_t)x) * (size_t)n;
             }
             from[4] = conv->bias + low;
             c->kernels->combine(to, n, from, share, 5, 0);
-            for (int edge = 0; edge < 4; edge++) {
-                int upright = edge > 1, across = upright ? x : y;
-                if (across != (edge % 2 ? (upright ? w : h) - 1 : 0)) continue;
-                swin__take_beyond(c, upright ? &source->rows : &source->cols, upright ? h : w,
-                                  upright ? y : x, !upright,
-                                  edges + (size_t)(3 * edge) * longer * ld, ld, longer, to, n);
-            }
+            if (y == 0) swin__take_beyond(c, s, 0, x, low, n, to);
+            if (y == h - 1) swin__take_beyond(c, s, 1, x, low, n, to);
+            if (x == 0) swin__take_beyond(c, s, 2, y, low, n, to);
+            if (x == w - 1) swin__take_beyond(c, s, 3, y, low, n, to);
         }
-        if (s->u.conv.act == SWIN__RELU)
-            c->kernels->relu(swin__pixel(out, y * w) + low, ld, w, n);
+        if (y >= 0 && s->u.conv.act == SWIN__RELU)
+            c->kernels->relu(swin__pixel(out, y * w) + low, (size_t)out->ld, w, n);
     }
 }
 
@@ -5706,28 +5705,22 @@ static void swin__plan_doubled(swin__plan *p, const char *name, int level, const
 {
     const swin__map *map = &conv->source[source].map;
     double madds = (double)map->c * conv->out.c;
-    int longer = swin__max(map->h, map->w), units = swin__divide_up(conv->out.ld, 64);
-    float *edges;
-    swin__step *s;
+    uint64_t longer = (uint64_t)swin__max(map->h, map->w);
+    swin__step common;
     for (int way = 1; way < 4; way++)
         swin__plan_tiles(p, name, level, conv, kept, 1u << source, 1 + way / 2, 1 + way % 2, 1,
                          SWIN__LINEAR);
-    s = swin__add(p, name, level, swin__on_pixels, map->h, 0, madds * swin__pixels(map));
-    s->u.conv.layer = kept;
-    s->u.conv.source = source;
-    edges = swin__alloc(p, 12 * (uint64_t)longer * (uint64_t)conv->out.ld);
-    s = swin__add(p, name, level, swin__beyond, 12, 0, 6 * madds * (map->h + map->w));
-    s->u.conv.layer = kept;
-    s->u.conv.source = source;
-    s->u.conv.sums = edges;
-    s = swin__add(p, name, level, swin__smooth, units,
-                  4 * (uint64_t)conv->out.w * 64,
-                  8.0 * swin__pixels(&conv->out) * conv->out.c);
-    s->u.conv.layer = kept;
-    s->u.conv.source = source;
-    s->u.conv.sums = edges;
-    s->u.conv.act = act;
-    swin__release(p, edges);
+    memset(&common, 0, sizeof common);
+    common.u.conv.layer = kept;
+    common.u.conv.source = source;
+    common.u.conv.act = act;
+    common.u.conv.sums = swin__alloc(p, 12 * longer * (uint64_t)conv->out.ld);
+    swin__add(p, name, level, swin__on_pixels, map->h, 0, madds * swin__pixels(map))->u = common.u;
+    swin__add(p, name, level, swin__beyond, 12, 0, 6 * madds * (map->h + map->w))->u = common.u;
+    swin__add(p, name, level, swin__smooth, swin__divide_up(conv->out.ld, 64),
+              4 * (uint64_t)conv->out.w * 64,
+              8.0 * swin__pixels(&conv->out) * conv->out.c)->u = common.u;
+    swin__release(p, common.u.conv.sums);
 }
 
 /* -- direct -- */
@@ -5788,6 +5781,7 @@ static swin__map swin__plan_conv(swin__plan *p, const char *name, int level, swi
     int tiled = !direct && conv.kernel == 3 && pixels >= 256 && conv.out.c >= 32;
     int doubled = -1, aligned = (int)p->config->align_corners;
     unsigned taps = 0, rest = 0;
+    swin__map room;
     p->conv_count++;
     for (int i = 0; i < conv.sources; i++) {
         swin__source *s = &conv.source[i];
@@ -5809,12 +5803,10 @@ static swin__map swin__plan_conv(swin__plan *p, const char *name, int level, swi
             doubled = i;
         else rest |= 1u << i;
     }
-    conv.out = swin__alloc_map(p, conv.out.h, conv.out.w, conv.out.c);
-    if (doubled >= 0) {
-        const swin__map sums = swin__spread(&conv.out);
-        swin__release(p, conv.out.data);
-        conv.out.data = swin__alloc_map(p, sums.h, sums.w, sums.c).data;
-    }
+    room = doubled >= 0 ? swin__spread(&conv.out) : conv.out;
+    room = swin__alloc_map(p, room.h, room.w, room.c);
+    conv.out.ld = room.ld;
+    conv.out.data = room.data;
     *kept = conv;
     if (doubled >= 0)
         swin__plan_doubled(p, name, level, &conv, kept, doubled,
