@@ -4392,8 +4392,8 @@ static void swin__plan_attention(swin__plan *p, int stage, int block, const swin
     const swin_config *g = p->config;
     swin__grid grid = swin__make_grid(g, stage, block, x.h, x.w);
     int windows = grid.rows * grid.cols, n = grid.window_h * grid.window_w + (int)g->tokens;
-    /* about 200 rows share a trip of the weights */
-    int group = swin__max(1, swin__min(224 / n, windows / 4));
+    /* about 200 rows share a trip of the weights, fewer where there would be few units */
+    int group = swin__max(1, swin__min(224 / n, windows / SWIN__MANY));
     if (g->shift_rule == SWIN__SHIFT_HF && swin__min(x.h, x.w) < grid.window_h)
         p->status = swin__fail(
             p->err, SWIN_SIZE, "the map of stage %d is %d x %d, smaller than this model's window "
@@ -4728,7 +4728,7 @@ static void swin__plan_mlp(swin__plan *p, int stage, const swin__block *weights,
 {
     int hidden = (int)p->config->hidden[stage], chunk = swin__min(swin__padded(hidden), 384);
     double madds = 2.0 * x.c * hidden;
-    int rows = swin__min(swin__rows_a_unit(madds / 2), swin__pixels(&x));
+    int rows = swin__min(swin__rows_a_unit(madds / 2), swin__max(42, swin__pixels(&x) / SWIN__MANY));
     int units = swin__divide_up(swin__pixels(&x), rows);
     swin__step *s;
     if (units < SWIN__MANY) {
