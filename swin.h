@@ -1261,12 +1261,13 @@ typedef struct swin__ahead {
     size_t step, beside;
 } swin__ahead;
 
-/* One tile of a product: up to SWIN__TILE_ROWS x SWIN__TILE_PANELS * 16 of C over k terms.
+/* One tile of a product: up to SWIN__TILE_ROWS x SWIN__TILE_PANELS * 16 of C over k terms, of
+   `left` in a strip one below the other.
    It also asks for a share of the weights that follow and for the next tile's part of C, or for
    what its own is added onto; a tall tile does so two lines each every other term, as a burst would
    wait for its own misses. */
 typedef struct swin__tile {
-    int k;
+    int k, act, left;
     const float *a;
     size_t lda;
     const float *b;
@@ -1275,7 +1276,11 @@ typedef struct swin__tile {
     size_t ldf;
     float *c;
     size_t ldc;
-    swin__ahead weights, sums;
+    float *onto;
+    size_t ldo;
+    const float *next_b, *end_b;        /* the weights that follow, as far as not asked for yet */
+    size_t share, beside;               /* of them a tile asks for so many floats */
+    const float *next_c;                /* the next strip's first rows, or NULL */
 } swin__tile;
 
 static const float swin__zeros[32] = {0}; /* as wide as the widest tile */
@@ -1301,6 +1306,23 @@ SWIN__INLINE void SWIN__FN(ask)(swin__ahead *ahead)
     SWIN__PREFETCH(ahead->at);
     SWIN__PREFETCH(ahead->at + ahead->beside);
     ahead->at += ahead->at < ahead->end ? ahead->step : 0;
+}
+
+SWIN__INLINE swin__ahead SWIN__FN(next_weights)(swin__tile *t)
+{
+    swin__ahead next = { t->next_b, t->end_b, t->ldb, t->beside };
+    if ((size_t)(next.end - next.at) > t->share) next.end = next.at + t->share;
+    t->next_b = next.end;
+    return next;
+}
+
+SWIN__INLINE swin__ahead SWIN__FN(next_sums)(const swin__tile *t, int rows, int panels)
+{
+    const float *below = t->left > 1 ? t->c + (size_t)rows * t->ldc : t->next_c;
+    swin__ahead next = { t->c, t->c, t->onto ? t->ldo : t->ldc, 16 * ((size_t)panels - 1) };
+    if (t->onto) below = t->onto;
+    if (below) next.at = below, next.end = below + (size_t)rows * next.step;
+    return next;
 }
 
 #if SWIN__PASS != SWIN__NEON
@@ -1343,14 +1365,15 @@ SWIN__INLINE void SWIN__FN(ask)(swin__ahead *ahead)
     }
 
 /* rows and panels are constants wherever this is inlined; what lies beyond them vanishes. */
-SWIN__INLINE void SWIN__FN(tile)(const swin__tile *t, int rows, int panels)
+SWIN__INLINE void SWIN__FN(tile)(swin__tile *t, int rows, int panels)
 {
     const swin__v16 zero = swin__vset1(0.0f);
     const size_t lda = t->lda, ldb = t->ldb, panel = t->panel;
     const float *a0 = t->a, *b = t->b;
     const float *a3 = rows > 3 ? a0 + 3 * lda : a0, *a6 = rows > 6 ? a0 + 6 * lda : a0;
     const float *a9 = rows > 9 ? a0 + 9 * lda : a0, *a12 = rows > 12 ? a0 + 12 * lda : a0;
-    swin__ahead weights = t->weights, sums = t->sums;
+    swin__ahead weights = SWIN__FN(next_weights)(t);
+    swin__ahead sums = SWIN__FN(next_sums)(t, rows, panels);
     int k = t->k;
     SWIN__ROWS(SWIN__START, 0)
     for (; k >= 2; k -= 2, a0 += 2, a3 += 2, a6 += 2, a9 += 2, a12 += 2) {
@@ -1405,12 +1428,12 @@ SWIN__INLINE void SWIN__FN(tile)(const swin__tile *t, int rows, int panels)
         _mm256_storeu_ps(to, a##i), _mm256_storeu_ps(to + 8, b##i); \
         _mm256_storeu_ps(to + 16, c##i), _mm256_storeu_ps(to + 24, d##i); \
     }
-SWIN__INLINE void SWIN__FN(pair)(const swin__tile *t, int rows, size_t ldb)
+SWIN__INLINE void SWIN__FN(pair)(swin__tile *t, int rows, size_t ldb)
 {
     const __m256 zero = _mm256_setzero_ps();
     const size_t lda = t->lda, panel = t->panel;
     const float *x = t->a, *w0 = t->b;
-    swin__ahead weights = t->weights;
+    swin__ahead weights = SWIN__FN(next_weights)(t);
     int k = t->k;
     while (weights.at < weights.end) SWIN__FN(ask)(&weights);
     SWIN__START(0) SWIN__START(1) SWIN__START(2)
@@ -1464,12 +1487,13 @@ SWIN__INLINE void SWIN__FN(pair)(const swin__tile *t, int rows, size_t ldb)
         vst1q_f32(to + 8, c##i), vst1q_f32(to + 12, d##i); \
     }
 #define SWIN__EACH_ROW(X) X(0) X(1) X(2) X(3) X(4)
-SWIN__INLINE void SWIN__FN(elements)(const swin__tile *t, int rows)
+SWIN__INLINE void SWIN__FN(elements)(swin__tile *t, int rows)
 {
     const float32x4_t zero = vdupq_n_f32(0.0f);
     const size_t lda = t->lda, ldb = t->ldb;
     const float *x = t->a, *w = t->b;
-    swin__ahead weights = t->weights, sums = t->sums;
+    swin__ahead weights = SWIN__FN(next_weights)(t);
+    swin__ahead sums = SWIN__FN(next_sums)(t, rows, 1);
     int k = t->k;
     SWIN__EACH_ROW(SWIN__START)
     for (; k >= 4; k -= 4, x += 4) {
@@ -1502,53 +1526,6 @@ SWIN__INLINE void SWIN__FN(elements)(const swin__tile *t, int rows)
 #define SWIN__SINGLE(t, rows) SWIN__FN(tile)(t, rows, 1)
 #endif
 
-/* One function per tile shape, so that no edge is computed and thrown away. */
-#define SWIN__SHAPE1(rows) \
-    static void SWIN__FN(tile##rows##x1)(const swin__tile *t) { SWIN__SINGLE(t, rows); }
-#define SWIN__SHAPE2(rows) \
-    static void SWIN__FN(tile##rows##x2)(const swin__tile *t) { SWIN__PAIR(t, rows); }
-#define SWIN__ENTRY1(rows) SWIN__FN(tile##rows##x1),
-#define SWIN__ENTRY2(rows) SWIN__FN(tile##rows##x2),
-#define SWIN__TO1(X)  X(1)
-#define SWIN__TO3(X)  X(1) X(2) X(3)
-#define SWIN__TO5(X)  SWIN__TO3(X) X(4) X(5)
-#define SWIN__TO6(X)  SWIN__TO5(X) X(6)
-#define SWIN__TO14(X) SWIN__TO6(X) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
-#if SWIN__PASS == SWIN__AVX512
-#define SWIN__HEIGHTS1 SWIN__TO14
-#define SWIN__HEIGHTS2 SWIN__TO14
-#elif SWIN__PASS == SWIN__AVX2
-#define SWIN__HEIGHTS1 SWIN__TO6
-#define SWIN__HEIGHTS2 SWIN__TO3
-#elif SWIN__PASS == SWIN__NEON
-#define SWIN__HEIGHTS1 SWIN__TO5
-#else
-#define SWIN__HEIGHTS1 SWIN__TO1
-#endif
-SWIN__HEIGHTS1(SWIN__SHAPE1)
-#if SWIN__TILE_PANELS == 2
-SWIN__HEIGHTS2(SWIN__SHAPE2)
-#endif
-static void (*const SWIN__FN(tiles)[SWIN__TILE_PANELS][SWIN__TILE_ROWS])(const swin__tile *) = {
-    {SWIN__HEIGHTS1(SWIN__ENTRY1)},
-#if SWIN__TILE_PANELS == 2
-    {SWIN__HEIGHTS2(SWIN__ENTRY2)},
-#endif
-};
-#undef SWIN__PAIR
-#undef SWIN__SINGLE
-#undef SWIN__SHAPE1
-#undef SWIN__SHAPE2
-#undef SWIN__ENTRY1
-#undef SWIN__ENTRY2
-#undef SWIN__TO1
-#undef SWIN__TO3
-#undef SWIN__TO5
-#undef SWIN__TO6
-#undef SWIN__TO14
-#undef SWIN__HEIGHTS1
-#undef SWIN__HEIGHTS2
-
 /* x = max(x, 0), row by row */
 static void SWIN__FN(relu)(float *x, size_t ld, int rows, int n16)
 {
@@ -1573,50 +1550,104 @@ static void SWIN__FN(add)(float *x, size_t ldx, const float *y, size_t ldy, int 
             swin__vstore(x + c, swin__vadd(swin__vload(x + c), swin__vload(y + c)));
 }
 
+/* What is left to do with a tile's sums; then t is the tile below. */
+SWIN__INLINE void SWIN__FN(finish)(swin__tile *t, int rows, int panels)
+{
+    if (t->act == SWIN__RELU) SWIN__FN(relu)(t->c, t->ldc, rows, 16 * panels);
+    if (t->act == SWIN__GELU) SWIN__FN(gelu)(t->c, t->ldc, rows, 16 * panels);
+    if (t->onto) {
+        SWIN__FN(add)(t->onto, t->ldo, t->c, t->ldc, rows, 16 * panels);
+        t->onto += (size_t)rows * t->ldo;
+    }
+    t->a += (size_t)rows * t->lda;
+    t->from += (size_t)rows * t->ldf;
+    t->c += (size_t)rows * t->ldc;
+    t->left--;
+}
+
+/* One function per tile shape, so that no edge is computed and thrown away. Each computes `count`
+   tiles, one below the other. */
+#define SWIN__SHAPE1(rows) \
+    static void SWIN__FN(tile##rows##x1)(swin__tile *t, int count) \
+    { \
+        for (; count > 0; count--, SWIN__FN(finish)(t, rows, 1)) { SWIN__SINGLE(t, rows); } \
+    }
+#define SWIN__SHAPE2(rows) \
+    static void SWIN__FN(tile##rows##x2)(swin__tile *t, int count) \
+    { \
+        for (; count > 0; count--, SWIN__FN(finish)(t, rows, 2)) { SWIN__PAIR(t, rows); } \
+    }
+#define SWIN__ENTRY1(rows) SWIN__FN(tile##rows##x1),
+#define SWIN__ENTRY2(rows) SWIN__FN(tile##rows##x2),
+#define SWIN__TO1(X)  X(1)
+#define SWIN__TO3(X)  X(1) X(2) X(3)
+#define SWIN__TO5(X)  SWIN__TO3(X) X(4) X(5)
+#define SWIN__TO6(X)  SWIN__TO5(X) X(6)
+#define SWIN__TO14(X) SWIN__TO6(X) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
+#if SWIN__PASS == SWIN__AVX512
+#define SWIN__HEIGHTS1 SWIN__TO14
+#define SWIN__HEIGHTS2 SWIN__TO14
+#elif SWIN__PASS == SWIN__AVX2
+#define SWIN__HEIGHTS1 SWIN__TO6
+#define SWIN__HEIGHTS2 SWIN__TO3
+#elif SWIN__PASS == SWIN__NEON
+#define SWIN__HEIGHTS1 SWIN__TO5
+#else
+#define SWIN__HEIGHTS1 SWIN__TO1
+#endif
+SWIN__HEIGHTS1(SWIN__SHAPE1)
+#if SWIN__TILE_PANELS == 2
+SWIN__HEIGHTS2(SWIN__SHAPE2)
+#endif
+static void (*const SWIN__FN(tiles)[SWIN__TILE_PANELS][SWIN__TILE_ROWS])(swin__tile *, int) = {
+    {SWIN__HEIGHTS1(SWIN__ENTRY1)},
+#if SWIN__TILE_PANELS == 2
+    {SWIN__HEIGHTS2(SWIN__ENTRY2)},
+#endif
+};
+#undef SWIN__PAIR
+#undef SWIN__SINGLE
+#undef SWIN__SHAPE1
+#undef SWIN__SHAPE2
+#undef SWIN__ENTRY1
+#undef SWIN__ENTRY2
+#undef SWIN__TO1
+#undef SWIN__TO3
+#undef SWIN__TO5
+#undef SWIN__TO6
+#undef SWIN__TO14
+#undef SWIN__HEIGHTS1
+#undef SWIN__HEIGHTS2
+
 /* Terms k .. k + depth of the columns from n on, all rows. The rows are cut into tiles of nearly
-   equal height. */
+   equal height, the taller ones first. */
 static int SWIN__FN(strip)(const swin__product *p, int n, int k, int depth)
 {
     const int panels = p->n - n >= 16 * SWIN__TILE_PANELS ? SWIN__TILE_PANELS : 1;
     const int most = panels == 1 ? SWIN__TILE_ROWS : SWIN__PAIR_ROWS;
-    const int tiles = (p->m + most - 1) / most, last = k + depth == p->k;
-    const int act = last ? p->act : SWIN__LINEAR;
+    const int tiles = (p->m + most - 1) / most, rows = p->m / tiles, taller = p->m % tiles;
+    const int last = k + depth == p->k;
     const int end = n + 16 * panels, left = p->n - end; /* columns after these */
-    const size_t beside = panels == 1 || left == 16 ? 0 : p->panel;
-    const float *b = p->b + (size_t)(n / 16) * p->panel + (size_t)k * p->ldb;
-    const float *next_b = left ? b + (size_t)panels * p->panel
-                        : last ? p->next_b : p->b + (size_t)(k + depth) * p->ldb;
-    const float *next_c = left ? p->c + end : last ? p->next_c : p->c;
-    float *onto = last && p->onto ? p->onto + n : NULL;
+    const float *next_b;
     swin__tile t;
-    t.k = depth;
+    t.k = depth, t.act = last ? p->act : SWIN__LINEAR, t.left = tiles;
     t.a = p->a + k, t.lda = p->lda;
-    t.b = b, t.ldb = p->ldb, t.panel = p->panel;
+    t.b = p->b + (size_t)(n / 16) * p->panel + (size_t)k * p->ldb, t.ldb = p->ldb;
+    t.panel = p->panel;
     t.from = swin__zeros, t.ldf = 0;
     if (k > 0) t.from = p->c + n, t.ldf = p->ldc;
     else if (p->init) t.from = p->init + n, t.ldf = p->ldi;
     t.c = p->c + n, t.ldc = p->ldc;
-    t.weights.step = p->ldb, t.weights.beside = beside;
-    t.sums.step = onto ? p->ldo : p->ldc, t.sums.beside = 16 * ((size_t)panels - 1);
-    for (int i = 0, line = 0; i < tiles; i++) {
-        const int rows = p->m / tiles + (i < p->m % tiles);
-        const float *below = i + 1 < tiles ? t.c + (size_t)rows * t.ldc : next_c;
-        t.weights.at = next_b ? next_b + (size_t)line * p->ldb : b;
-        line = (i + 1) * depth / tiles;
-        t.weights.end = next_b ? next_b + (size_t)line * p->ldb : b;
-        t.sums.at = onto ? onto : below ? below : t.c;
-        t.sums.end = t.sums.at + (onto || below ? (size_t)rows * t.sums.step : 0);
-        SWIN__FN(tiles)[panels - 1][rows - 1](&t);
-        if (act == SWIN__RELU) SWIN__FN(relu)(t.c, t.ldc, rows, 16 * panels);
-        if (act == SWIN__GELU) SWIN__FN(gelu)(t.c, t.ldc, rows, 16 * panels);
-        if (onto) {
-            SWIN__FN(add)(onto, p->ldo, t.c, t.ldc, rows, 16 * panels);
-            onto += (size_t)rows * p->ldo;
-        }
-        t.a += (size_t)rows * t.lda;
-        t.from += (size_t)rows * t.ldf;
-        t.c += (size_t)rows * t.ldc;
-    }
+    t.onto = last && p->onto ? p->onto + n : NULL, t.ldo = p->ldo;
+    next_b = left ? t.b + (size_t)panels * p->panel
+           : last ? p->next_b : p->b + (size_t)(k + depth) * p->ldb;
+    t.next_b = t.end_b = next_b ? next_b : t.b;
+    if (next_b) t.end_b += (size_t)depth * p->ldb;
+    t.share = (size_t)((depth + tiles - 1) / tiles) * p->ldb;
+    t.beside = panels == 1 || left == 16 ? 0 : p->panel;
+    t.next_c = left ? p->c + end : last ? p->next_c : p->c;
+    if (taller) SWIN__FN(tiles)[panels - 1][rows](&t, taller);
+    SWIN__FN(tiles)[panels - 1][rows - 1](&t, tiles - taller);
     return 16 * panels;
 }
 
@@ -4728,8 +4759,9 @@ static void swin__plan_mlp(swin__plan *p, int stage, const swin__block *weights,
 {
     int hidden = (int)p->config->hidden[stage], chunk = swin__min(swin__padded(hidden), 384);
     double madds = 2.0 * x.c * hidden;
-    int rows = swin__min(swin__rows_a_unit(madds / 2), swin__max(42, swin__pixels(&x) / SWIN__MANY));
-    int units = swin__divide_up(swin__pixels(&x), rows);
+    int pixels = swin__pixels(&x);
+    int rows = swin__min(swin__rows_a_unit(madds / 2), swin__max(42, pixels / SWIN__MANY));
+    int units = swin__divide_up(pixels, rows);
     swin__step *s;
     if (units < SWIN__MANY) {
         swin__map mid = swin__plan_branch(p, "fc1", stage, x, weights->norm2, weights->fc1,
