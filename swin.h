@@ -1205,7 +1205,7 @@ enum { SWIN__LINEAR, SWIN__RELU, SWIN__GELU };
 
 /* C = act(init + A B), element by element a sum over k in order; with onto, onto += C at last. */
 typedef struct swin__product {
-    int m, n, k;          /* n is a multiple of 16 */
+    int m, n, k;          /* m is at least 1, n a multiple of 16 */
     const float *a;       /* [m][k], rows lda apart */
     size_t lda;
     const float *b;       /* [k][n]: panel p, columns 16 p .. 16 p + 15, starts at b + p * panel, */
@@ -1261,13 +1261,12 @@ typedef struct swin__ahead {
     size_t step, beside;
 } swin__ahead;
 
-/* One tile of a product: up to SWIN__TILE_ROWS x SWIN__TILE_PANELS * 16 of C over k terms, of
-   `left` in a strip one below the other.
+/* One tile of a product: up to SWIN__TILE_ROWS x SWIN__TILE_PANELS * 16 of C over k terms.
    It also asks for a share of the weights that follow and for the next tile's part of C, or for
    what its own is added onto; a tall tile does so two lines each every other term, as a burst would
    wait for its own misses. */
 typedef struct swin__tile {
-    int k, act, left;
+    int k, act, tiles;    /* so many in the strip from this one down */
     const float *a;
     size_t lda;
     const float *b;
@@ -1278,9 +1277,9 @@ typedef struct swin__tile {
     size_t ldc;
     float *onto;
     size_t ldo;
-    const float *next_b, *end_b;        /* the weights that follow, as far as not asked for yet */
-    size_t share, beside;               /* of them a tile asks for so many floats */
-    const float *next_c;                /* the next strip's first rows, or NULL */
+    const float *next_b, *end_b; /* the weights that follow, but for those already asked for */
+    size_t share, beside; /* a tile asks for `share` floats of them, and as many `beside` them */
+    const float *next_c;  /* the next strip's first rows, or NULL */
 } swin__tile;
 
 static const float swin__zeros[32] = {0}; /* as wide as the widest tile */
@@ -1308,6 +1307,7 @@ SWIN__INLINE void SWIN__FN(ask)(swin__ahead *ahead)
     ahead->at += ahead->at < ahead->end ? ahead->step : 0;
 }
 
+/* The tile's share of the weights that follow; the tile below takes the next. */
 SWIN__INLINE swin__ahead SWIN__FN(next_weights)(swin__tile *t)
 {
     swin__ahead next = { t->next_b, t->end_b, t->ldb, t->beside };
@@ -1316,9 +1316,10 @@ SWIN__INLINE swin__ahead SWIN__FN(next_weights)(swin__tile *t)
     return next;
 }
 
+/* What the tile is added onto, or where the sums of the one that follows will be. */
 SWIN__INLINE swin__ahead SWIN__FN(next_sums)(const swin__tile *t, int rows, int panels)
 {
-    const float *below = t->left > 1 ? t->c + (size_t)rows * t->ldc : t->next_c;
+    const float *below = t->tiles > 1 ? t->c + (size_t)rows * t->ldc : t->next_c;
     swin__ahead next = { t->c, t->c, t->onto ? t->ldo : t->ldc, 16 * ((size_t)panels - 1) };
     if (t->onto) below = t->onto;
     if (below) next.at = below, next.end = below + (size_t)rows * next.step;
@@ -1562,21 +1563,18 @@ SWIN__INLINE void SWIN__FN(finish)(swin__tile *t, int rows, int panels)
     t->a += (size_t)rows * t->lda;
     t->from += (size_t)rows * t->ldf;
     t->c += (size_t)rows * t->ldc;
-    t->left--;
+    t->tiles--;
 }
 
 /* One function per tile shape, so that no edge is computed and thrown away. Each computes `count`
    tiles, one below the other. */
-#define SWIN__SHAPE1(rows) \
-    static void SWIN__FN(tile##rows##x1)(swin__tile *t, int count) \
+#define SWIN__SHAPE(rows, panels, compute) \
+    static void SWIN__FN(tile##rows##x##panels)(swin__tile *t, int count) \
     { \
-        for (; count > 0; count--, SWIN__FN(finish)(t, rows, 1)) { SWIN__SINGLE(t, rows); } \
+        for (; count > 0; count--, SWIN__FN(finish)(t, rows, panels)) { compute(t, rows); } \
     }
-#define SWIN__SHAPE2(rows) \
-    static void SWIN__FN(tile##rows##x2)(swin__tile *t, int count) \
-    { \
-        for (; count > 0; count--, SWIN__FN(finish)(t, rows, 2)) { SWIN__PAIR(t, rows); } \
-    }
+#define SWIN__SHAPE1(rows) SWIN__SHAPE(rows, 1, SWIN__SINGLE)
+#define SWIN__SHAPE2(rows) SWIN__SHAPE(rows, 2, SWIN__PAIR)
 #define SWIN__ENTRY1(rows) SWIN__FN(tile##rows##x1),
 #define SWIN__ENTRY2(rows) SWIN__FN(tile##rows##x2),
 #define SWIN__TO1(X)  X(1)
@@ -1607,6 +1605,7 @@ static void (*const SWIN__FN(tiles)[SWIN__TILE_PANELS][SWIN__TILE_ROWS])(swin__t
 };
 #undef SWIN__PAIR
 #undef SWIN__SINGLE
+#undef SWIN__SHAPE
 #undef SWIN__SHAPE1
 #undef SWIN__SHAPE2
 #undef SWIN__ENTRY1
@@ -1630,7 +1629,7 @@ static int SWIN__FN(strip)(const swin__product *p, int n, int k, int depth)
     const int end = n + 16 * panels, left = p->n - end; /* columns after these */
     const float *next_b;
     swin__tile t;
-    t.k = depth, t.act = last ? p->act : SWIN__LINEAR, t.left = tiles;
+    t.k = depth, t.act = last ? p->act : SWIN__LINEAR, t.tiles = tiles;
     t.a = p->a + k, t.lda = p->lda;
     t.b = p->b + (size_t)(n / 16) * p->panel + (size_t)k * p->ldb, t.ldb = p->ldb;
     t.panel = p->panel;
@@ -4429,7 +4428,7 @@ static void swin__plan_attention(swin__plan *p, int stage, int block, const swin
         p->status = swin__fail(
             p->err, SWIN_SIZE, "the map of stage %d is %d x %d, smaller than this model's window "
             "of %d: take a larger input", stage, x.w, x.h, grid.window_h);
-    else if (swin__divide_up(windows, group) < SWIN__MANY)
+    else if (windows < SWIN__MANY)
         swin__plan_windows(p, stage, block, weights, x, tokens_in, tokens_out);
     else
         swin__add_attention(p, "attention", swin__attention, stage, block, weights, x, tokens_in,
@@ -4759,9 +4758,8 @@ static void swin__plan_mlp(swin__plan *p, int stage, const swin__block *weights,
 {
     int hidden = (int)p->config->hidden[stage], chunk = swin__min(swin__padded(hidden), 384);
     double madds = 2.0 * x.c * hidden;
-    int pixels = swin__pixels(&x);
-    int rows = swin__min(swin__rows_a_unit(madds / 2), swin__max(42, pixels / SWIN__MANY));
-    int units = swin__divide_up(pixels, rows);
+    int units = swin__units(swin__pixels(&x), madds / 2, SWIN__MANY);
+    int rows = swin__divide_up(swin__pixels(&x), units);
     swin__step *s;
     if (units < SWIN__MANY) {
         swin__map mid = swin__plan_branch(p, "fc1", stage, x, weights->norm2, weights->fc1,
