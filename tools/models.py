@@ -48,7 +48,7 @@ class Attention(nn.Module):
 
 
 def attention(q, k, v, bias=None, scale=None):
-    """Of windows [B, nW, n, N, d] or rows [B, n, N, d], with a bias [n, N, N] or [nW, n, N, N].
+    """Of windows [B, nW, n, N, d] or rows [B, n, N, d], with a bias [n, N, M] or [nW, n, N, M].
 
     PyTorch's fast kernels know but one axis before the rows: nW·n heads.
     """
@@ -399,7 +399,7 @@ class CrossWindowAttention(nn.Module):
         (q,), (k, v) = split(self.proj_q(queries), 1), split(self.proj_kv(keys), 2)
         bias = gather(self.relative_position_bias_table, self.relative_position_index,
                       self.window ** 2)
-        x = F.scaled_dot_product_attention(q, k, v, bias)           # [B, nW, n, 4w², d]
+        x = attention(q, k, v, bias)                                # [B, nW, n, 4w², d]
         return self.proj(x.transpose(-3, -2).flatten(-2))
 
 
