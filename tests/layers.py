@@ -312,7 +312,7 @@ def test_attention_map(depth, at, make, tmp_path, monkeypatch):
         calls.append(weights[0].mean(-3))               # over the heads
         return weights @ v
 
-    monkeypatch.setattr(models.F, "scaled_dot_product_attention", recorded)
+    monkeypatch.setattr(models, "attention", recorded)
     backbone = dict(GLAM, depths=[depth], out_indices=[0])
     reference, converted = make(models.Segmentor(backbone, None), ())
     image = torch.randn(1, 3, 26, 31)
