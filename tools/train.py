@@ -222,8 +222,8 @@ def segmentation_loss(logits, labels, absent, weights, dice):
         predicted = logits.softmax(1) * (labels != IGNORE)[:, None]
         actual = labels[:, None] == classes
         overlap, found, there = (x.sum((0, 2, 3)) for x in (predicted * actual, predicted, actual))
-        coefficients = (2 * overlap / (found + there).clamp(min=1))[there > 0]
-        loss = loss + dice * (1 - coefficients.mean())
+        present = there > 0
+        loss = loss + dice * (1 - 2 * overlap[present] / (found + there)[present]).mean()
     return loss
 
 
@@ -498,13 +498,10 @@ def main():
         functools.reduce(operator.getitem, parents, config)[key] = json.loads(value)
     arguments.out.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.backends.cudnn.benchmark = True
     if arguments.evaluate:
         saved = torch.load(arguments.out / (config["name"] + ".pth"), weights_only=True)
-        if arguments.as_teacher:
-            model = load_teacher(saved)
-        else:
-            model = from_state_dict(saved["state_dict"])
+        model = (load_teacher(saved) if arguments.as_teacher
+                 else from_state_dict(saved["state_dict"]))
         entry = next((entry for entry in config["sets"] if arguments.evaluate
                       == entry.get("name", entry["folder"])), {"folder": arguments.evaluate})
         folder = Folder(arguments.data, **entry)
@@ -515,8 +512,7 @@ def main():
             saved = torch.load(arguments.start, map_location=device, weights_only=True)
             print("starts from", run.start_from(saved["state_dict"]), "of", arguments.start)
         for teacher in arguments.teacher:
-            saved = torch.load(teacher, map_location=device, weights_only=True)
-            run.learn_from(saved)
+            run.learn_from(torch.load(teacher, map_location=device, weights_only=True))
         run.train()
 
 
