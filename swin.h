@@ -1235,6 +1235,8 @@ typedef struct swin__product {
                size_t ldo, int w16)) \
     X(scale, (float *x, size_t ld, int rows, int n16, const float *factor)) \
     X(add, (float *x, size_t ldx, const float *y, size_t ldy, int rows, int n16)) \
+    X(copy, (float *dst, size_t ldd, const float *src, size_t lds, int rows, int n16)) \
+    X(bias, (float *rows, int lanes, const float *bands, int tokens, int h, int w)) \
     X(transpose, (float *dst, const float *src, size_t ld, int rows, int w16)) \
     X(combine, (float *dst, int n16, const float *const *src, const float *coef, int count, \
                 int accumulate)) \
@@ -1791,6 +1793,36 @@ static void SWIN__FN(online)(float *s, size_t ld, int rows, int n16, float *top,
         for (int c = 0; c < w16; c += 16)
             swin__vstore(out + c, swin__vmul(swin__vload(out + c), shrink));
         top[i] = now;
+    }
+}
+
+/* dst = src, row by row; what one row writes over the start of the next, that one mends */
+static void SWIN__FN(copy)(float *dst, size_t ldd, const float *src, size_t lds, int rows, int n16)
+{
+    for (int i = 0; i < rows; i++, dst += ldd, src += lds)
+        for (int c = 0; c < n16; c += 16) swin__vstore(dst + c, swin__vload(src + c));
+}
+
+/* The biases of one head of an h x w window after `tokens` tokens, [tokens + h w][lanes]: zero
+   wherever a token takes part, -1e30 beyond the keys. bands [w][2 h - 1][w]: row j - i + h - 1 of
+   band q holds what the pixels of row j are to pixel q of row i. Rows are written one after the
+   other, sixteen lanes at a time, each beyond its end; so are up to 16 floats after the last. */
+static void SWIN__FN(bias)(float *rows, int lanes, const float *bands, int tokens, int h, int w)
+{
+    const swin__v16 zero = swin__vset1(0.0f), none = swin__vset1(-1e30f);
+    const int area = h * w;
+    for (int t = 0; t < tokens; t++, rows += lanes) {
+        for (int c = 0; c < lanes; c += 16) swin__vstore(rows + c, zero);
+        swin__vstore(rows + tokens + area, none);
+    }
+    for (int i = h - 1; i >= 0; i--) {
+        for (int q = 0; q < w; q++, rows += lanes) {
+            const float *band = bands + (q * (2 * h - 1) + i) * w;
+            for (int c = 0; c < tokens; c += 16) swin__vstore(rows + c, zero);
+            for (int c = 0; c < area; c += 16)
+                swin__vstore(rows + tokens + c, swin__vload(band + c));
+            swin__vstore(rows + tokens + area, none);
+        }
     }
 }
 
@@ -4009,6 +4041,15 @@ static int swin__window_pixel(const swin__grid *g, int wr, int wc, int r, int q)
     return y < g->h && x < g->w ? y * g->w + x : -1;
 }
 
+/* The same of as many tokens of a row as lie side by side, or are all padding, from column q on. */
+static int swin__window_run(const swin__grid *g, int wr, int wc, int r, int q, int *run)
+{
+    int pixel = swin__window_pixel(g, wr, wc, r, q), step = pixel >= 0;
+    for (*run = 1; q + *run < g->window_w; ++*run)
+        if (swin__window_pixel(g, wr, wc, r, q + *run) != pixel + *run * step) break;
+    return pixel;
+}
+
 /* The shift region along one axis of a window's row: 0 before the last window, then 1, and 2 for
    what wrapped. */
 static int swin__region(int window, int windows, int length, int shift, int at)
@@ -4038,17 +4079,18 @@ typedef struct swin__attention_room {
     /* [group*n][3*wide]; at the end the projected rows [group*n][x.ld] */
     float *qkv;
     float *keys;                /* [lanes/16][dp][16] */
-    /* [n][lanes]: relative position bias of one head, -1e30 beyond the keys */
-    float *bias;
-    float *scores;              /* [n][lanes] */
+    float *bands;               /* one head's biases: see swin__bands */
+    float *scores;              /* [n][lanes], and 16 more */
     float *region, *inverse;    /* [lanes] */
     uint64_t size;
 } swin__attention_room;
 
-static swin__attention_room swin__attention_layout(float *scratch, int n, int group, int ld,
-                                                   int wide, int d)
+static swin__attention_room swin__attention_layout(float *scratch, const swin__grid *g, int tokens,
+                                                   int group, int ld, int wide, int d)
 {
     swin__attention_room r;
+    int n = tokens + g->window_h * g->window_w,
+        bands = swin__padded(g->window_w * g->window_w * (2 * g->window_h - 1)) + 16;
     uint64_t rows = (uint64_t)group * (uint64_t)n, lanes = (uint64_t)swin__padded(n),
              dp = (uint64_t)swin__padded(d);
     uint64_t in = (uint64_t)swin__max(ld, wide);
@@ -4057,35 +4099,26 @@ static swin__attention_room swin__attention_layout(float *scratch, int n, int gr
     r.rows = scratch;
     r.qkv = r.rows + rows * in;
     r.keys = r.qkv + rows * 3 * (uint64_t)wide;
-    r.bias = r.keys + lanes * dp;
-    r.scores = r.bias + (uint64_t)n * lanes;
-    r.region = r.scores + (uint64_t)n * lanes;
+    r.bands = r.keys + lanes * dp;
+    r.scores = r.bands + bands;
+    r.region = r.scores + (uint64_t)n * lanes + 16;
     r.inverse = r.region + lanes;
-    r.size = rows * in + rows * 3 * (uint64_t)wide + lanes * dp + 2 * (uint64_t)n * lanes +
-             2 * lanes;
+    r.size = rows * (in + 3 * (uint64_t)wide) + lanes * dp + (uint64_t)bands +
+             (uint64_t)n * lanes + 16 + 2 * lanes;
     return r;
 }
 
-/* One head's [n][lanes] matrix from its table: zero wherever a global token takes part. The rows of
-   the queries of one column are pieces of one band [2 window_h - 1][window_w]; there is room for it
-   where the scores will be. */
-static void swin__expand_bias(const swin__grid *g, int tokens, const float *table,
-                              const swin__attention_room *r)
+/* One head's biases from its table [2 window_h - 1][2 window_w - 1], as the kernel `bias` takes
+   them. Whole registers are copied, beyond the ends of rows, and so from a copy of the table; there
+   is room for it where the scores will be. */
+static void swin__bands(const swin_context *c, const swin__grid *g, const float *table,
+                        const swin__attention_room *r)
 {
-    int w = g->window_w, h = g->window_h, bands = 2 * h - 1, across = 2 * w - 1;
-    float *band = r->scores;
-    swin__clear(r->bias, tokens * r->lanes);
-    for (int qc = 0; qc < w; qc++) {
-        for (int i = 0; i < bands; i++)
-            for (int k = 0; k < w; k++) band[i * w + k] = table[i * across + w - 1 - qc + k];
-        for (int qr = 0; qr < h; qr++) {
-            float *row = r->bias + (tokens + qr * w + qc) * r->lanes;
-            swin__clear(row, tokens);
-            swin__copy(row + tokens, band + (h - 1 - qr) * w, h * w);
-        }
-    }
-    for (int i = 0; i < r->n; i++)
-        for (int k = r->n; k < r->lanes; k++) r->bias[i * r->lanes + k] = -1e30f;
+    int w = g->window_w, down = 2 * g->window_h - 1, across = 2 * w - 1;
+    swin__copy(r->scores, table, down * across);
+    for (int q = 0; q < w; q++)
+        c->kernels->copy(r->bands + q * down * w, (size_t)w, r->scores + w - 1 - q, (size_t)across,
+                         down, swin__padded(w));
 }
 
 static void swin__gather_window(const swin_context *c, const swin__step *s, int window, float *rows,
@@ -4100,18 +4133,14 @@ static void swin__gather_window(const swin_context *c, const swin__step *s, int 
         swin__copy(rows, s->u.attention.tokens_in + (size_t)(first + t) * (size_t)x->ld, x->ld);
     for (int r = 0; r < g->window_h; r++) {
         for (int q = 0, run; q < g->window_w; q += run, rows += run * ld) {
-            int pixel = swin__window_pixel(g, wr, wc, r, q);
-            run = 1;
-            while (pixel >= 0 && q + run < g->window_w &&
-                   swin__window_pixel(g, wr, wc, r, q + run) == pixel + run)
-                run++;
-            if (pixel < 0) swin__clear(rows, x->ld);
+            int pixel = swin__window_run(g, wr, wc, r, q, &run);
+            if (pixel < 0) swin__clear(rows, run * ld);
             else if (!s->u.attention.post_norm)
                 c->kernels->norm(rows, (size_t)ld, swin__pixel(x, pixel), (size_t)x->ld, run, x->c,
                                  norm->weight, norm->bias, c->model->config.eps);
             else
-                for (int i = 0; i < run; i++)
-                    swin__copy(rows + i * ld, swin__pixel(x, pixel + i), x->ld);
+                c->kernels->copy(rows, (size_t)ld, swin__pixel(x, pixel), (size_t)x->ld, run,
+                                 x->ld);
         }
     }
 }
@@ -4129,23 +4158,23 @@ static void swin__scatter_window(const swin_context *c, const swin__step *s, int
                    tokens * x->ld);
     rows += tokens * x->ld;
     for (int r = 0; r < g->window_h; r++) {
-        for (int q = 0; q < g->window_w; q++, rows += x->ld) {
-            int pixel = swin__window_pixel(g, wr, wc, r, q);
+        for (int q = 0, run; q < g->window_w; q += run, rows += run * x->ld) {
+            int pixel = swin__window_run(g, wr, wc, r, q, &run);
             if (pixel < 0) continue;
             if (s->u.attention.post_norm)
-                swin__norm_rows(c, norm, c->model->config.eps, 1, x->c, rows, rows, x->ld);
-            c->kernels->add(swin__pixel(x, pixel), (size_t)x->ld, rows, (size_t)x->ld, 1, x->ld);
+                swin__norm_rows(c, norm, c->model->config.eps, run, x->c, rows, rows, x->ld);
+            c->kernels->add(swin__pixel(x, pixel), (size_t)x->ld, rows, (size_t)x->ld, run, x->ld);
         }
     }
 }
 
-/* One head of one window: out[queries][dp] = softmax(q k + bias + mask) v, bias and scores
-   [queries][lanes] with lanes the number of keys rounded up. */
+/* One head of one window: out[queries][dp] = softmax(q k + bias + mask) v. scores [queries][lanes],
+   with lanes the number of keys rounded up, hold the bias. */
 typedef struct swin__head {
     const float *q, *k, *v;
     size_t ldq, ldk, ldo;       /* ldk: of k and v */
     int queries, keys, dp;
-    const float *bias, *region;
+    const float *region;
     float *panels, *scores, *inverse, *out;
 } swin__head;
 
@@ -4160,7 +4189,7 @@ static void swin__attend(const swin_context *c, const swin__head *h)
     scores.m = h->queries;  scores.n = lanes;  scores.k = h->dp;
     scores.a = h->q;  scores.lda = h->ldq;
     scores.b = h->panels;  scores.ldb = 16;  scores.panel = 16 * (size_t)h->dp;
-    scores.init = h->bias;  scores.ldi = (size_t)lanes;
+    scores.init = h->scores;  scores.ldi = (size_t)lanes;
     scores.c = h->scores;  scores.ldc = (size_t)lanes;
     k->gemm(&scores);
     k->softmax(h->scores, (size_t)lanes, h->queries, lanes, h->region, c->model->config.mask,
@@ -4182,8 +4211,7 @@ static swin__head swin__window_head(const swin__attention_room *r, int wide, int
     head.ldo = (size_t)ldo;
     head.queries = head.keys = r->n;
     head.dp = dp;
-    head.bias = r->bias;  head.panels = r->keys;  head.scores = r->scores;
-    head.inverse = r->inverse;
+    head.panels = r->keys;  head.scores = r->scores;  head.inverse = r->inverse;
     return head;
 }
 
@@ -4204,8 +4232,8 @@ static void swin__attention(const swin_context *c, const swin__step *s, int unit
     int wide = s->u.attention.wide, dp = wide / s->u.attention.heads, ld = swin__max(x->ld, wide);
     int table = (2 * g->window_h - 1) * (2 * g->window_w - 1), from, to, rows;
     swin__head head;
-    swin__attention_room r = swin__attention_layout(scratch, n, s->u.attention.group, x->ld, wide,
-                                                    s->u.attention.d);
+    swin__attention_room r = swin__attention_layout(scratch, g, tokens, s->u.attention.group, x->ld,
+                                                    wide, s->u.attention.d);
     swin__share(g->rows * g->cols, s->units, unit, &from, &to);
     rows = (to - from) * n;
 
@@ -4217,7 +4245,7 @@ static void swin__attention(const swin_context *c, const swin__step *s, int unit
         if (block->scale)
             swin__cosine(c, block->scale[h], r.qkv + h * dp, r.qkv + wide + h * dp,
                          3 * (size_t)wide, rows, dp);
-        swin__expand_bias(g, tokens, block->table + h * table, &r);
+        swin__bands(c, g, block->table + h * table, &r);
         for (int i = from; i < to; i++) {
             size_t first = (size_t)((i - from) * n);
             int mixed = swin__regions(g, tokens, i / g->cols, i % g->cols, r.region);
@@ -4226,6 +4254,7 @@ static void swin__attention(const swin_context *c, const swin__step *s, int unit
             head.v = head.k + wide;
             head.region = mixed ? r.region : NULL;
             head.out = r.rows + first * (size_t)ld + h * dp;
+            c->kernels->bias(r.scores, r.lanes, r.bands, tokens, g->window_h, g->window_w);
             swin__attend(c, &head);
         }
     }
@@ -4237,53 +4266,56 @@ static void swin__attention(const swin_context *c, const swin__step *s, int unit
 /* The same where qkv and proj are steps of their own: some windows of one head a unit. Padding has
    no qkv of its own; its rows are zero, so theirs are the bias. */
 
-/* q, k and v of one head; asks for those that lie `next` further, the next window's. */
-static void swin__copy_head(float *to, const float *from, int wide, int dp, size_t next)
+/* q, k and v of one head of some pixels. */
+static void swin__copy_head(const swin_context *c, float *to, const float *from, size_t ld,
+                            int pixels, int wide, int dp)
 {
-    for (int part = 0; part < 3; part++, from += wide, to += dp) {
-        for (int i = 0; i < dp; i += 16) {
-            SWIN__PREFETCH(from + next + i);
-            memcpy(to + i, from + i, 16 * sizeof *to);
-        }
-    }
+    for (int part = 0; part < 3; part++)
+        c->kernels->copy(to + part * dp, 3 * (size_t)dp, from + part * wide, ld, pixels, dp);
 }
 
-static void swin__gather_head(const swin__step *s, int window, int head, float *rows)
+static void swin__gather_head(const swin_context *c, const swin__step *s, int window, int head,
+                              float *rows)
 {
     const swin__grid *g = &s->u.attention.grid;
+    const swin__map *qkv = &s->u.attention.qkv, *token_qkv = &s->u.attention.token_qkv;
     int wr = window / g->cols, wc = window % g->cols;
     const float *bias = s->u.attention.block->qkv.bias;
     int wide = s->u.attention.wide, dp = wide / s->u.attention.heads, at = head * dp;
     int tokens = s->u.attention.tokens, first = s->u.attention.shared ? 0 : window * tokens;
-    for (int t = 0; t < tokens; t++, rows += 3 * dp)
-        swin__copy_head(rows, swin__pixel(&s->u.attention.token_qkv, first + t) + at, wide, dp, 0);
+    if (tokens)
+        swin__copy_head(c, rows, swin__pixel(token_qkv, first) + at, (size_t)token_qkv->ld, tokens,
+                        wide, dp);
+    rows += tokens * 3 * dp;
     for (int r = 0; r < g->window_h; r++) {
-        for (int q = 0; q < g->window_w; q++, rows += 3 * dp) {
-            int pixel = swin__window_pixel(g, wr, wc, r, q);
+        for (int q = 0, run; q < g->window_w; q += run, rows += run * 3 * dp) {
+            int pixel = swin__window_run(g, wr, wc, r, q, &run);
             if (pixel >= 0)
-                swin__copy_head(rows, swin__pixel(&s->u.attention.qkv, pixel) + at, wide, dp,
-                                (size_t)g->window_w * (size_t)s->u.attention.qkv.ld);
-            else if (bias) swin__copy_head(rows, bias + at, wide, dp, 0);
-            else swin__clear(rows, 3 * dp);
+                swin__copy_head(c, rows, swin__pixel(qkv, pixel) + at, (size_t)qkv->ld, run, wide,
+                                dp);
+            else if (bias) swin__copy_head(c, rows, bias + at, 0, run, wide, dp);
+            else swin__clear(rows, run * 3 * dp);
         }
     }
 }
 
-static void swin__scatter_head(const swin__step *s, int window, int head, const float *rows)
+static void swin__scatter_head(const swin_context *c, const swin__step *s, int window, int head,
+                               const float *rows)
 {
     const swin__grid *g = &s->u.attention.grid;
+    const swin__map *mixed = &s->u.attention.mixed, *token_mixed = &s->u.attention.token_mixed;
     int wr = window / g->cols, wc = window % g->cols;
     int tokens = s->u.attention.tokens, dp = s->u.attention.wide / s->u.attention.heads;
-    if (s->u.attention.token_mixed.data)
-        for (int t = 0; t < tokens; t++)
-            swin__copy(swin__pixel(&s->u.attention.token_mixed, window * tokens + t) + head * dp,
-                       rows + t * dp, dp);
+    if (token_mixed->data)
+        c->kernels->copy(swin__pixel(token_mixed, window * tokens) + head * dp,
+                         (size_t)token_mixed->ld, rows, (size_t)dp, tokens, dp);
     rows += tokens * dp;
     for (int r = 0; r < g->window_h; r++) {
-        for (int q = 0; q < g->window_w; q++, rows += dp) {
-            int pixel = swin__window_pixel(g, wr, wc, r, q);
+        for (int q = 0, run; q < g->window_w; q += run, rows += run * dp) {
+            int pixel = swin__window_run(g, wr, wc, r, q, &run);
             if (pixel >= 0)
-                swin__copy(swin__pixel(&s->u.attention.mixed, pixel) + head * dp, rows, dp);
+                c->kernels->copy(swin__pixel(mixed, pixel) + head * dp, (size_t)mixed->ld, rows,
+                                 (size_t)dp, run, dp);
         }
     }
 }
@@ -4295,22 +4327,24 @@ static void swin__windows(const swin_context *c, const swin__step *s, int unit, 
     int tokens = s->u.attention.tokens, n = tokens + g->window_h * g->window_w;
     int heads = s->u.attention.heads, h = unit % heads, dp = s->u.attention.wide / heads;
     int table = (2 * g->window_h - 1) * (2 * g->window_w - 1), from, to;
-    swin__attention_room r = swin__attention_layout(scratch, n, 1, dp, dp, s->u.attention.d);
+    swin__attention_room r = swin__attention_layout(scratch, g, tokens, 1, dp, dp,
+                                                    s->u.attention.d);
     swin__head head = swin__window_head(&r, dp, dp, dp);
     head.q = r.qkv;
     head.k = head.q + dp;
     head.v = head.k + dp;
     head.out = r.rows;
-    swin__expand_bias(g, tokens, block->table + h * table, &r);
+    swin__bands(c, g, block->table + h * table, &r);
     swin__share(g->rows * g->cols, s->units / heads, unit / heads, &from, &to);
     for (int i = from; i < to; i++) {
         int mixed = swin__regions(g, tokens, i / g->cols, i % g->cols, r.region);
-        swin__gather_head(s, i, h, r.qkv);
+        swin__gather_head(c, s, i, h, r.qkv);
         if (block->scale)
             swin__cosine(c, block->scale[h], r.qkv, r.qkv + dp, 3 * (size_t)dp, n, dp);
         head.region = mixed ? r.region : NULL;
+        c->kernels->bias(r.scores, r.lanes, r.bands, tokens, g->window_h, g->window_w);
         swin__attend(c, &head);
-        swin__scatter_head(s, i, h, r.rows);
+        swin__scatter_head(c, s, i, h, r.rows);
     }
 }
 
@@ -4344,8 +4378,8 @@ static swin__step *swin__add_attention(swin__plan *p, const char *name, swin__wo
     int n = grid.window_h * grid.window_w + (int)g->tokens;
     int wide = swin__heads_width(g, stage), d = swin__head_width(g, stage);
     double rows = (double)windows * n;
-    swin__attention_room room = swin__attention_layout((float *)(uintptr_t)64, n, group, x.ld, wide,
-                                                       d);
+    swin__attention_room room = swin__attention_layout((float *)(uintptr_t)64, &grid,
+                                                       (int)g->tokens, group, x.ld, wide, d);
     swin__step *s = swin__add(p, name, stage, work, swin__divide_up(windows, group), room.size,
                               rows * (4.0 * x.c * x.c + 2.0 * n * x.c));
     s->u.attention.x = x;
@@ -4387,7 +4421,7 @@ static void swin__plan_windows(swin__plan *p, int stage, int block, const swin__
     if (tokens_out) token_mixed = swin__alloc_map(p, windows, (int)g->tokens, wide);
     s = swin__add(p, "attention", stage, swin__windows,
                   (int)g->heads[stage] * swin__divide_up(windows, group),
-                  swin__attention_layout((float *)(uintptr_t)64, n, 1, dp, dp,
+                  swin__attention_layout((float *)(uintptr_t)64, &grid, (int)g->tokens, 1, dp, dp,
                                          swin__head_width(g, stage)).size,
                   2.0 * windows * n * n * x.c);
     s->u.attention.block = weights;
@@ -4452,7 +4486,8 @@ static void swin__look_rows(const swin_context *c, const swin__step *s, int wind
     int tokens = s->u.attention.tokens, n = tokens + g->window_h * g->window_w;
     int heads = s->u.attention.heads, wide = s->u.attention.wide, dp = wide / heads;
     int ld = swin__max(x->ld, wide), table = (2 * g->window_h - 1) * (2 * g->window_w - 1);
-    swin__attention_room r = swin__attention_layout(scratch, n, 1, x->ld, wide, s->u.attention.d);
+    swin__attention_room r = swin__attention_layout(scratch, g, tokens, 1, x->ld, wide,
+                                                    s->u.attention.d);
     int mixed = swin__regions(g, tokens, window / g->cols, window % g->cols, r.region);
     swin__head head;
     swin__gather_window(c, s, window, r.rows, ld);
@@ -4464,7 +4499,8 @@ static void swin__look_rows(const swin_context *c, const swin__step *s, int wind
     swin__clear(to, count * r.lanes);
     for (int h = 0; h < heads; h++) {
         float *scores = r.scores + (size_t)first * (size_t)r.lanes;
-        swin__expand_bias(g, tokens, block->table + h * table, &r);
+        swin__bands(c, g, block->table + h * table, &r);
+        c->kernels->bias(r.scores, r.lanes, r.bands, tokens, g->window_h, g->window_w);
         head.q = r.qkv + h * dp;
         head.k = head.q + wide;
         head.v = head.k + wide;
@@ -4907,7 +4943,7 @@ static swin__map swin__plan_final(swin__plan *p, swin__map in)
 
 /* Where the pieces of one window's scratch lie. */
 typedef struct swin__cross_room {
-    float *keys_in, *kv, *queries_in, *q, *bias, *scores, *panels, *inverse;
+    float *keys_in, *kv, *queries_in, *q, *scores, *panels, *inverse;
     uint64_t size;
 } swin__cross_room;
 
@@ -4920,8 +4956,7 @@ static swin__cross_room swin__cross_layout(float *scratch, int area, int coarse_
     r.kv = r.keys_in + n * (uint64_t)coarse_ld;
     r.queries_in = r.kv + n * 2 * w;
     r.q = r.queries_in + 4 * n * (uint64_t)swin__max(ld, wide);
-    r.bias = r.q + 4 * n * w;
-    r.scores = r.bias + 4 * n * lanes;
+    r.scores = r.q + 4 * n * w;
     r.panels = r.scores + 4 * n * lanes;
     r.inverse = r.panels + lanes * (w / (uint64_t)heads);
     r.size = (uint64_t)(r.inverse - scratch) + 4 * lanes;
@@ -4945,14 +4980,17 @@ static void swin__cross_bias(const swin__grid *keys, const float *table, float *
 }
 
 /* The rows of window (wr, wc) of a map, zero beyond it. */
-static void swin__window_rows(const swin__map *map, const swin__grid *g, int window, float *rows,
-                              int ld)
+static void swin__window_rows(const swin_context *c, const swin__map *map, const swin__grid *g,
+                              int window, float *rows, int ld)
 {
+    int wr = window / g->cols, wc = window % g->cols;
     for (int r = 0; r < g->window_h; r++) {
-        for (int q = 0; q < g->window_w; q++, rows += ld) {
-            int pixel = swin__window_pixel(g, window / g->cols, window % g->cols, r, q);
-            if (pixel < 0) swin__clear(rows, map->ld);
-            else swin__copy(rows, swin__pixel(map, pixel), map->ld);
+        for (int q = 0, run; q < g->window_w; q += run, rows += run * ld) {
+            int pixel = swin__window_run(g, wr, wc, r, q, &run);
+            if (pixel < 0) swin__clear(rows, run * ld);
+            else
+                c->kernels->copy(rows, (size_t)ld, swin__pixel(map, pixel), (size_t)map->ld, run,
+                                 map->ld);
         }
     }
 }
@@ -4968,7 +5006,7 @@ static void swin__cross(const swin_context *c, const swin__step *s, int unit, fl
     swin__cross_room r = swin__cross_layout(scratch, area, x->ld, out->ld, wide, heads);
     swin__head head;
 
-    swin__window_rows(x, keys, unit, r.keys_in, x->ld);
+    swin__window_rows(c, x, keys, unit, r.keys_in, x->ld);
     for (int i = 0; i < area; i++) {
         float *row = r.keys_in + (size_t)i * (size_t)x->ld;
         int y = i / keys->window_w, q = i % keys->window_w;
@@ -4976,7 +5014,7 @@ static void swin__cross(const swin_context *c, const swin__step *s, int unit, fl
             swin__norm_rows(c, &up->cross.norm1, SWIN__EPS, 1, x->c, row, row, x->ld);
     }
     swin__apply(c, &up->kv, area, x->c, 2 * wide, r.keys_in, x->ld, r.kv, 2 * wide, SWIN__LINEAR);
-    swin__window_rows(skip, queries, unit, r.queries_in, ld);
+    swin__window_rows(c, skip, queries, unit, r.queries_in, ld);
     swin__apply(c, &up->q, 4 * area, skip->c, wide, r.queries_in, ld, r.q, wide, SWIN__LINEAR);
 
     memset(&head, 0, sizeof head);
@@ -4986,10 +5024,9 @@ static void swin__cross(const swin_context *c, const swin__step *s, int unit, fl
     head.queries = 4 * area;
     head.keys = area;
     head.dp = dp;
-    head.bias = r.bias;  head.panels = r.panels;  head.scores = r.scores;
-    head.inverse = r.inverse;
+    head.panels = r.panels;  head.scores = r.scores;  head.inverse = r.inverse;
     for (int h = 0; h < heads; h++) {
-        swin__cross_bias(keys, up->cross.table + h * table, r.bias);
+        swin__cross_bias(keys, up->cross.table + h * table, r.scores);
         head.q = r.q + h * dp;
         head.k = r.kv + h * dp;
         head.v = head.k + wide;

@@ -370,6 +370,42 @@ static int bytes_case(int n, int accumulate)
     free(x), free(y), free(z), free(src);
     return ok;
 }
+
+/* Rows closer together than they are long: of each but the last only the start stays. */
+static int copy_case(int rows, int n16, int ldd)
+{
+    const size_t N = (size_t)n16, lds = N + 5, L = (size_t)ldd, R = (size_t)rows;
+    float *src = room((R - 1) * lds + N), *dst = room((R - 1) * L + N);
+    float *old = copy(dst, (R - 1) * L + N);
+    int ok = 1;
+    pass->copy(dst, L, src, lds, rows, n16);
+    for (size_t i = 0; i < R; i++)
+        for (size_t c = 0; c < (i + 1 < R ? L : N); c++)
+            ok &= dst[i * L + c] == (c < N ? src[i * lds + c] : old[i * L + c]);
+    free(src), free(dst), free(old);
+    return ok;
+}
+
+/* Query i is a token or pixel (i - tokens) of the window, key k likewise. */
+static int bias_case(int tokens, int h, int w)
+{
+    const int area = h * w, n = tokens + area, lanes = (n + 15) / 16 * 16, down = 2 * h - 1;
+    float *bands = room((size_t)(w * down * w) + 16), *rows = room((size_t)(n * lanes) + 16);
+    int ok = 1;
+    pass->bias(rows, lanes, bands, tokens, h, w);
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < lanes; k++) {
+            const int from = i - tokens, to = k - tokens;
+            float expected = 0;
+            if (k >= n) expected = -1e30f;
+            else if (from >= 0 && to >= 0)
+                expected = bands[(from % w * down + to / w - from / w + h - 1) * w + to % w];
+            ok &= rows[i * lanes + k] == expected;
+        }
+    free(bands), free(rows);
+    return ok;
+}
+
 static int transpose_case(int rows, int w16)
 {
     const int panels = (rows + 15) / 16;
@@ -399,6 +435,16 @@ static void test_moves(void)
     ok = 1;
     for (int n = 1; n <= 70; n++) ok &= bytes_case(n, n & 1) & bytes_case(n, ~n & 1);
     report("bytes, 1 to 70", ok);
+    ok = 1;
+    for (int rows = 1; rows < 9; rows++)
+        for (int n16 = 16; n16 <= 48; n16 += 16)
+            ok &= copy_case(rows, n16, n16 + 3) & copy_case(rows, n16, 7 + rows);
+    report("copy, rows apart and overlapping", ok);
+    ok = 1;
+    for (int h = 1; h <= 9; h++)
+        for (int w = 1; w <= 18; w += 1 + w / 9)
+            for (int tokens = 0; tokens <= 20; tokens += 5) ok &= bias_case(tokens, h, w);
+    report("bias, windows of 1x1 to 9x18 after 0 to 20 tokens", ok);
     ok = 1;
     for (int rows = 1; rows <= 50; rows++) ok &= transpose_case(rows, 16 * (1 + rows % 3));
     report("transpose, 1 to 50 tokens", ok);
