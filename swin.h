@@ -1257,10 +1257,12 @@ typedef struct swin__kernels {
 } swin__kernels;
 #undef SWIN__MEMBER
 
-/* Lines to ask the cache for, two at a time: at and at + beside, then step further until end. */
+/* Lines to ask the cache for, two at a time: at and at + beside, then step further, `left` times in
+   all. */
 typedef struct swin__ahead {
-    const float *at, *end;
+    const float *at;
     size_t step, beside;
+    size_t left;
 } swin__ahead;
 
 /* One tile of a product: up to SWIN__TILE_ROWS x SWIN__TILE_PANELS * 16 of C over k terms.
@@ -1279,8 +1281,9 @@ typedef struct swin__tile {
     size_t ldc;
     float *onto;
     size_t ldo;
-    const float *next_b, *end_b; /* the weights that follow, but for those already asked for */
-    size_t share, beside; /* a tile asks for `share` floats of them, and as many `beside` them */
+    const float *next_b;  /* the weights that follow, but for those already asked for: */
+    size_t left_b, share; /* so many rows, a tile asks for `share` of them */
+    size_t beside;        /* and for those so many floats further */
     const float *next_c;  /* the next strip's first rows, or NULL */
 } swin__tile;
 
@@ -1301,20 +1304,28 @@ static const float swin__zeros[32] = {0}; /* as wide as the widest tile */
 
 /* --- the product ---------------------------------------------------------------------------- */
 
-/* Asks for the next two lines; after the last step again and again for the same ones. */
-SWIN__INLINE void SWIN__FN(ask)(swin__ahead *ahead)
+/* Asks for the next two lines, those of `then` after the last of `now`, and after these again and
+   again for the same ones. */
+SWIN__INLINE void SWIN__FN(ask)(swin__ahead *now, swin__ahead *then)
 {
-    SWIN__PREFETCH(ahead->at);
-    SWIN__PREFETCH(ahead->at + ahead->beside);
-    ahead->at += ahead->at < ahead->end ? ahead->step : 0;
+    if (now->left == 0) {
+        *now = *then;
+        then->step = 0;
+        then->left = (size_t)-1;
+    }
+    SWIN__PREFETCH(now->at);
+    SWIN__PREFETCH(now->at + now->beside);
+    now->at += now->step;
+    now->left--;
 }
 
 /* The tile's share of the weights that follow; the tile below takes the next. */
 SWIN__INLINE swin__ahead SWIN__FN(next_weights)(swin__tile *t)
 {
-    swin__ahead next = { t->next_b, t->end_b, t->ldb, t->beside };
-    if ((size_t)(next.end - next.at) > t->share) next.end = next.at + t->share;
-    t->next_b = next.end;
+    const size_t count = t->left_b < t->share ? t->left_b : t->share;
+    const swin__ahead next = { t->next_b, count ? t->ldb : 0, t->beside, count };
+    t->next_b += count * t->ldb;
+    t->left_b -= count;
     return next;
 }
 
@@ -1322,9 +1333,9 @@ SWIN__INLINE swin__ahead SWIN__FN(next_weights)(swin__tile *t)
 SWIN__INLINE swin__ahead SWIN__FN(next_sums)(const swin__tile *t, int rows, int panels)
 {
     const float *below = t->tiles > 1 ? t->c + (size_t)rows * t->ldc : t->next_c;
-    swin__ahead next = { t->c, t->c, t->onto ? t->ldo : t->ldc, 16 * ((size_t)panels - 1) };
+    swin__ahead next = { t->c, t->onto ? t->ldo : t->ldc, 16 * ((size_t)panels - 1), 0 };
     if (t->onto) below = t->onto;
-    if (below) next.at = below, next.end = below + (size_t)rows * next.step;
+    if (below) next.at = below, next.left = (size_t)rows;
     return next;
 }
 
@@ -1376,14 +1387,13 @@ SWIN__INLINE void SWIN__FN(tile)(swin__tile *t, int rows, int panels)
     const float *a3 = rows > 3 ? a0 + 3 * lda : a0, *a6 = rows > 6 ? a0 + 6 * lda : a0;
     const float *a9 = rows > 9 ? a0 + 9 * lda : a0, *a12 = rows > 12 ? a0 + 12 * lda : a0;
     swin__ahead weights = SWIN__FN(next_weights)(t);
-    swin__ahead sums = SWIN__FN(next_sums)(t, rows, panels);
+    swin__ahead ahead = SWIN__FN(next_sums)(t, rows, panels);
     int k = t->k;
     SWIN__ROWS(SWIN__START, 0)
     for (; k >= 2; k -= 2, a0 += 2, a3 += 2, a6 += 2, a9 += 2, a12 += 2) {
         SWIN__STEP(0)
         SWIN__STEP(1)
-        SWIN__FN(ask)(&weights);
-        SWIN__FN(ask)(&sums);
+        SWIN__FN(ask)(&ahead, &weights);
     }
     if (k > 0) SWIN__STEP(0)
     SWIN__ROWS(SWIN__FINISH, 0)
@@ -1438,7 +1448,10 @@ SWIN__INLINE void SWIN__FN(pair)(swin__tile *t, int rows, size_t ldb)
     const float *x = t->a, *w0 = t->b;
     swin__ahead weights = SWIN__FN(next_weights)(t);
     int k = t->k;
-    while (weights.at < weights.end) SWIN__FN(ask)(&weights);
+    for (; weights.left; weights.left--, weights.at += ldb) {
+        SWIN__PREFETCH(weights.at);
+        SWIN__PREFETCH(weights.at + weights.beside);
+    }
     SWIN__START(0) SWIN__START(1) SWIN__START(2)
     for (; k >= 2; k -= 2, x += 2, w0 += 2 * ldb) {
         SWIN__STEP(0)
@@ -1496,18 +1509,18 @@ SWIN__INLINE void SWIN__FN(elements)(swin__tile *t, int rows)
     const size_t lda = t->lda, ldb = t->ldb;
     const float *x = t->a, *w = t->b;
     swin__ahead weights = SWIN__FN(next_weights)(t);
-    swin__ahead sums = SWIN__FN(next_sums)(t, rows, 1);
+    swin__ahead ahead = SWIN__FN(next_sums)(t, rows, 1);
     int k = t->k;
     SWIN__EACH_ROW(SWIN__START)
     for (; k >= 4; k -= 4, x += 4) {
         SWIN__EACH_ROW(SWIN__FOUR)
         SWIN__STEP(0)
         SWIN__STEP(1)
-        SWIN__FN(ask)(&weights);
+        SWIN__FN(ask)(&ahead, &weights);
         SWIN__STEP(2)
         SWIN__STEP(3)
-        SWIN__FN(ask)(&weights);
-        SWIN__FN(ask)(&sums);
+        SWIN__FN(ask)(&ahead, &weights);
+        SWIN__FN(ask)(&ahead, &weights);
     }
     for (; k > 0; k--, x++) {
         SWIN__EACH_ROW(SWIN__ONE)
@@ -1642,9 +1655,9 @@ static int SWIN__FN(strip)(const swin__product *p, int n, int k, int depth)
     t.onto = last && p->onto ? p->onto + n : NULL, t.ldo = p->ldo;
     next_b = left ? t.b + (size_t)panels * p->panel
            : last ? p->next_b : p->b + (size_t)(k + depth) * p->ldb;
-    t.next_b = t.end_b = next_b ? next_b : t.b;
-    if (next_b) t.end_b += (size_t)depth * p->ldb;
-    t.share = (size_t)((depth + tiles - 1) / tiles) * p->ldb;
+    t.next_b = next_b ? next_b : t.b;
+    t.left_b = next_b ? (size_t)depth : 0;
+    t.share = (size_t)((depth + tiles - 1) / tiles);
     t.beside = panels == 1 || left == 16 ? 0 : p->panel;
     t.next_c = left ? p->c + end : last ? p->next_c : p->c;
     if (taller) SWIN__FN(tiles)[panels - 1][rows](&t, taller);
