@@ -1353,19 +1353,30 @@ SWIN__INLINE swin__ahead SWIN__FN(next_sums)(const swin__tile *t, int rows, int 
         c##i = swin__vload(t->from + i * t->ldf); \
         if (panels > 1) d##i = swin__vload(t->from + i * t->ldf + 16); \
     }
+/* A value times both registers of weights. */
 #if SWIN__PASS == SWIN__AVX512 && defined(__clang__)
 /* From intrinsics clang makes loads of all rows first, finds no registers left for the sums and
    takes twice the time. */
-#define SWIN__MADD(sum, x, w) \
-    __asm__("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(w), "m"(x));
+#define SWIN__TIMES(c, d, value) \
+    { \
+        swin__v16 x; \
+        if (panels > 1) \
+            __asm__("vbroadcastss %3, %2\n\tvfmadd231ps %4, %2, %0\n\tvfmadd231ps %5, %2, %1" \
+                    : "+v"(c), "+v"(d), "=&v"(x) : "m"(value), "v"(w0), "v"(w1)); \
+        else \
+            __asm__("vbroadcastss %2, %1\n\tvfmadd231ps %3, %1, %0" \
+                    : "+v"(c), "=&v"(x) : "m"(value), "v"(w0)); \
+    }
 #else
-#define SWIN__MADD(sum, x, w) sum = swin__vfma(swin__vset1(x), w, sum);
+#define SWIN__TIMES(c, d, value) \
+    { \
+        const swin__v16 x = swin__vset1(value); \
+        c = swin__vfma(x, w0, c); \
+        if (panels > 1) d = swin__vfma(x, w1, d); \
+    }
 #endif
 #define SWIN__TERM(i, p, s, j) \
-    if (rows > i) { \
-        SWIN__MADD(c##i, p[s * lda + j], w0) \
-        if (panels > 1) SWIN__MADD(d##i, p[s * lda + j], w1) \
-    }
+    if (rows > i) SWIN__TIMES(c##i, d##i, p[s * lda + j])
 #define SWIN__STEP(j) \
     { \
         const swin__v16 w0 = swin__vload(b), w1 = panels > 1 ? swin__vload(b + panel) : zero; \
@@ -1400,7 +1411,7 @@ SWIN__INLINE void SWIN__FN(tile)(swin__tile *t, int rows, int panels)
 }
 #undef SWIN__ROWS
 #undef SWIN__START
-#undef SWIN__MADD
+#undef SWIN__TIMES
 #undef SWIN__TERM
 #undef SWIN__STEP
 #undef SWIN__FINISH
