@@ -1257,18 +1257,18 @@ typedef struct swin__kernels {
 } swin__kernels;
 #undef SWIN__MEMBER
 
-/* Lines to ask the cache for, two at a time: at and at + beside, then step further, `left` times in
-   all. */
+/* Lines to ask the cache for, `left` of them: the next lies `hop` floats on, the one after it
+   `pair`. */
 typedef struct swin__ahead {
     const float *at;
-    size_t step, beside;
-    size_t left;
+    ptrdiff_t hop, pair;
+    int left;
 } swin__ahead;
 
 /* One tile of a product: up to SWIN__TILE_ROWS x SWIN__TILE_PANELS * 16 of C over k terms.
-   It also asks for a share of the weights that follow and for the next tile's part of C, or for
-   what its own is added onto; a tall tile does so two lines each every other term, as a burst would
-   wait for its own misses. */
+   It also asks for the next tile's part of C, or for what its own is added onto, and for a share of
+   the weights that follow; a tall tile does so a line every other term, as a burst would wait for
+   its own misses. */
 typedef struct swin__tile {
     int k, act, tiles;    /* so many in the strip from this one down */
     const float *a;
@@ -1282,8 +1282,8 @@ typedef struct swin__tile {
     float *onto;
     size_t ldo;
     const float *next_b;  /* the weights that follow, but for those already asked for: */
-    size_t left_b, share; /* so many rows, a tile asks for `share` of them */
-    size_t beside;        /* and for those so many floats further */
+    int left_b, share;    /* so many rows, a tile asks for `share` of them, */
+    size_t beside;        /* and for those so many floats further, if not 0 */
     const float *next_c;  /* the next strip's first rows, or NULL */
 } swin__tile;
 
@@ -1304,40 +1304,51 @@ static const float swin__zeros[32] = {0}; /* as wide as the widest tile */
 
 /* --- the product ---------------------------------------------------------------------------- */
 
-/* Asks for the next two lines, those of `then` after the last of `now`, and after these again and
-   again for the same ones. */
-SWIN__INLINE void SWIN__FN(ask)(swin__ahead *now, swin__ahead *then)
+/* Asks for the next line; those of `next` follow when none are left. */
+SWIN__INLINE void SWIN__FN(ask)(swin__ahead *now, const swin__ahead **next)
 {
-    if (now->left == 0) {
-        *now = *then;
-        then->step = 0;
-        then->left = (size_t)-1;
-    }
+    while (now->left == 0) *now = *(*next)++;
     SWIN__PREFETCH(now->at);
-    SWIN__PREFETCH(now->at + now->beside);
-    now->at += now->step;
+    now->at += now->hop;
+    now->hop = now->pair - now->hop;
     now->left--;
+}
+
+/* The lines of so many rows: two in each, `beside` floats apart, or one if that is 0. */
+SWIN__INLINE swin__ahead SWIN__FN(lines)(const float *at, size_t step, size_t beside, int rows)
+{
+    swin__ahead a;
+    a.at = at;
+    a.hop = (ptrdiff_t)(beside ? beside : step);
+    a.pair = (ptrdiff_t)(beside ? step : 2 * step);
+    a.left = beside ? 2 * rows : rows;
+    return a;
 }
 
 /* The tile's share of the weights that follow; the tile below takes the next. */
 SWIN__INLINE swin__ahead SWIN__FN(next_weights)(swin__tile *t)
 {
-    const size_t count = t->left_b < t->share ? t->left_b : t->share;
-    const swin__ahead next = { t->next_b, count ? t->ldb : 0, t->beside, count };
-    t->next_b += count * t->ldb;
-    t->left_b -= count;
-    return next;
+    const int rows = t->left_b < t->share ? t->left_b : t->share;
+    const float *from = t->next_b;
+    t->next_b += (size_t)rows * t->ldb;
+    t->left_b -= rows;
+    return SWIN__FN(lines)(from, t->ldb, t->beside, rows);
 }
 
 /* What the tile is added onto, or where the sums of the one that follows will be. */
 SWIN__INLINE swin__ahead SWIN__FN(next_sums)(const swin__tile *t, int rows, int panels)
 {
     const float *below = t->tiles > 1 ? t->c + (size_t)rows * t->ldc : t->next_c;
-    swin__ahead next = { t->c, t->onto ? t->ldo : t->ldc, 16 * ((size_t)panels - 1), 0 };
-    if (t->onto) below = t->onto;
-    if (below) next.at = below, next.left = (size_t)rows;
-    return next;
+    const size_t beside = 16 * ((size_t)panels - 1);
+    if (t->onto) return SWIN__FN(lines)(t->onto, t->ldo, beside, rows);
+    return SWIN__FN(lines)(below ? below : t->c, t->ldc, beside, below ? rows : 0);
 }
+
+/* All that a tile asks for: sums, weights, then again and again the same line. */
+#define SWIN__AHEAD(t, rows, panels) \
+    const swin__ahead lines[] = { SWIN__FN(next_weights)(t), {(t)->b, 0, 0, INT_MAX} }; \
+    const swin__ahead *next = lines; \
+    swin__ahead ahead = SWIN__FN(next_sums)(t, rows, panels)
 
 #if SWIN__PASS != SWIN__NEON
 
@@ -1397,14 +1408,13 @@ SWIN__INLINE void SWIN__FN(tile)(swin__tile *t, int rows, int panels)
     const float *a0 = t->a, *b = t->b;
     const float *a3 = rows > 3 ? a0 + 3 * lda : a0, *a6 = rows > 6 ? a0 + 6 * lda : a0;
     const float *a9 = rows > 9 ? a0 + 9 * lda : a0, *a12 = rows > 12 ? a0 + 12 * lda : a0;
-    swin__ahead weights = SWIN__FN(next_weights)(t);
-    swin__ahead ahead = SWIN__FN(next_sums)(t, rows, panels);
+    SWIN__AHEAD(t, rows, panels);
     int k = t->k;
     SWIN__ROWS(SWIN__START, 0)
     for (; k >= 2; k -= 2, a0 += 2, a3 += 2, a6 += 2, a9 += 2, a12 += 2) {
         SWIN__STEP(0)
         SWIN__STEP(1)
-        SWIN__FN(ask)(&ahead, &weights);
+        SWIN__FN(ask)(&ahead, &next);
     }
     if (k > 0) SWIN__STEP(0)
     SWIN__ROWS(SWIN__FINISH, 0)
@@ -1459,10 +1469,7 @@ SWIN__INLINE void SWIN__FN(pair)(swin__tile *t, int rows, size_t ldb)
     const float *x = t->a, *w0 = t->b;
     swin__ahead weights = SWIN__FN(next_weights)(t);
     int k = t->k;
-    for (; weights.left; weights.left--, weights.at += ldb) {
-        SWIN__PREFETCH(weights.at);
-        SWIN__PREFETCH(weights.at + weights.beside);
-    }
+    while (weights.left) SWIN__FN(ask)(&weights, NULL);
     SWIN__START(0) SWIN__START(1) SWIN__START(2)
     for (; k >= 2; k -= 2, x += 2, w0 += 2 * ldb) {
         SWIN__STEP(0)
@@ -1519,19 +1526,18 @@ SWIN__INLINE void SWIN__FN(elements)(swin__tile *t, int rows)
     const float32x4_t zero = vdupq_n_f32(0.0f);
     const size_t lda = t->lda, ldb = t->ldb;
     const float *x = t->a, *w = t->b;
-    swin__ahead weights = SWIN__FN(next_weights)(t);
-    swin__ahead ahead = SWIN__FN(next_sums)(t, rows, 1);
+    SWIN__AHEAD(t, rows, 1);
     int k = t->k;
     SWIN__EACH_ROW(SWIN__START)
     for (; k >= 4; k -= 4, x += 4) {
         SWIN__EACH_ROW(SWIN__FOUR)
         SWIN__STEP(0)
         SWIN__STEP(1)
-        SWIN__FN(ask)(&ahead, &weights);
+        SWIN__FN(ask)(&ahead, &next);
         SWIN__STEP(2)
         SWIN__STEP(3)
-        SWIN__FN(ask)(&ahead, &weights);
-        SWIN__FN(ask)(&ahead, &weights);
+        SWIN__FN(ask)(&ahead, &next);
+        SWIN__FN(ask)(&ahead, &next);
     }
     for (; k > 0; k--, x++) {
         SWIN__EACH_ROW(SWIN__ONE)
@@ -1667,8 +1673,8 @@ static int SWIN__FN(strip)(const swin__product *p, int n, int k, int depth)
     next_b = left ? t.b + (size_t)panels * p->panel
            : last ? p->next_b : p->b + (size_t)(k + depth) * p->ldb;
     t.next_b = next_b ? next_b : t.b;
-    t.left_b = next_b ? (size_t)depth : 0;
-    t.share = (size_t)((depth + tiles - 1) / tiles);
+    t.left_b = next_b ? depth : 0;
+    t.share = (depth + tiles - 1) / tiles;
     t.beside = panels == 1 || left == 16 ? 0 : p->panel;
     t.next_c = left ? p->c + end : last ? p->next_c : p->c;
     if (taller) SWIN__FN(tiles)[panels - 1][rows](&t, taller);
