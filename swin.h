@@ -1346,7 +1346,7 @@ SWIN__INLINE swin__ahead SWIN__FN(next_sums)(const swin__tile *t, int rows, int 
 
 /* All that a tile asks for: sums, weights, then again and again the same line. */
 #define SWIN__AHEAD(t, rows, panels) \
-    const swin__ahead lines[] = { SWIN__FN(next_weights)(t), {(t)->b, 0, 0, INT_MAX} }; \
+    const swin__ahead lines[] = { SWIN__FN(next_weights)(t), {(t)->b, 0, 0, INT32_MAX} }; \
     const swin__ahead *next = lines; \
     swin__ahead ahead = SWIN__FN(next_sums)(t, rows, panels)
 
@@ -1635,6 +1635,7 @@ static void (*const SWIN__FN(tiles)[SWIN__TILE_PANELS][SWIN__TILE_ROWS])(swin__t
     {SWIN__HEIGHTS2(SWIN__ENTRY2)},
 #endif
 };
+#undef SWIN__AHEAD
 #undef SWIN__PAIR
 #undef SWIN__SINGLE
 #undef SWIN__SHAPE
@@ -3261,7 +3262,12 @@ struct swin__step {
             swin__linear linear;
             swin__look look;
         } global;
-        struct { swin__map in, out; swin__affine norm; swin__linear linear; int post_norm; } merge;
+        struct {
+            swin__map in, rows, out;    /* rows: the product's, where that is a step of its own */
+            swin__affine norm;
+            swin__linear linear;
+            int post_norm;
+        } merge;
         struct { swin__map in, out; swin__affine norm; swin__linear linear; } expand;
         struct {
             swin__map x, skip, out;
@@ -4847,13 +4853,14 @@ static void swin__plan_mlp(swin__plan *p, int stage, const swin__block *weights,
 
 /* ---- patch merging: a 2x2 cell's channels side by side, norm, reduction */
 
-static void swin__merge(const swin_context *c, const swin__step *s, int unit, float *scratch)
+/* What pixels from .. to - 1 of the merged map are products of. */
+static void swin__gather_merge(const swin_context *c, const swin__step *s, int from, int to,
+                               float *rows, int ld)
 {
     const swin__map *in = &s->u.merge.in, *out = &s->u.merge.out;
-    int wide = 4 * in->c, ld = swin__padded(wide), from, to;
-    swin__share(swin__pixels(out), s->units, unit, &from, &to);
+    int wide = 4 * in->c;
     for (int i = from; i < to; i++) {
-        float *row = scratch + (size_t)(i - from) * (size_t)ld;
+        float *row = rows + (size_t)(i - from) * (size_t)ld;
         swin__clear(row, ld);
         for (int k = 0; k < 4; k++) {
             int y = 2 * (i / out->w) + k % 2, x = 2 * (i % out->w) + k / 2;
@@ -4862,7 +4869,24 @@ static void swin__merge(const swin_context *c, const swin__step *s, int unit, fl
         }
     }
     if (s->u.merge.norm.weight && !s->u.merge.post_norm)
-        swin__norm_rows(c, &s->u.merge.norm, SWIN__EPS, to - from, wide, scratch, scratch, ld);
+        swin__norm_rows(c, &s->u.merge.norm, SWIN__EPS, to - from, wide, rows, rows, ld);
+}
+
+static void swin__merge_rows(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__map *rows = &s->u.merge.rows;
+    int from, to;
+    (void)scratch;
+    swin__share(swin__pixels(rows), s->units, unit, &from, &to);
+    swin__gather_merge(c, s, from, to, swin__pixel(rows, from), rows->ld);
+}
+
+static void swin__merge(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__map *out = &s->u.merge.out;
+    int wide = 4 * s->u.merge.in.c, ld = swin__padded(wide), from, to;
+    swin__share(swin__pixels(out), s->units, unit, &from, &to);
+    swin__gather_merge(c, s, from, to, scratch, ld);
     swin__apply(c, &s->u.merge.linear, to - from, wide, out->c, scratch, ld, swin__pixel(out, from),
                 out->ld, SWIN__LINEAR);
     if (s->u.merge.norm.weight && s->u.merge.post_norm)
@@ -4870,21 +4894,38 @@ static void swin__merge(const swin_context *c, const swin__step *s, int unit, fl
                         swin__pixel(out, from), out->ld);
 }
 
+/* In one step, or where that would offer few units in steps of rows, products and norms. */
 static swin__map swin__plan_merge(swin__plan *p, int stage, swin__map in)
 {
+    swin__affine norm = p->weights->stage[stage].merge_norm;
+    swin__linear linear = p->weights->stage[stage].merge;
     swin__map out = swin__alloc_map(p, swin__divide_up(in.h, 2), swin__divide_up(in.w, 2),
-                                    2 * in.c);
+                                    2 * in.c), rows;
     double madds = 8.0 * in.c * in.c;
-    int units = swin__units(swin__pixels(&out), 4 * madds, SWIN__MANY);
-    int rows = swin__divide_up(swin__pixels(&out), units);
-    swin__step *s = swin__add(p, "merge", stage, swin__merge, units,
-                              (uint64_t)(rows + 1) * (uint64_t)swin__padded(4 * in.c),
-                              madds * swin__pixels(&out));
+    int pixels = swin__pixels(&out), units = swin__units(pixels, 4 * madds, SWIN__MANY);
+    int post_norm = p->config->version == 2, few = units < SWIN__MANY / 4;
+    swin__step *s;
+    memset(&rows, 0, sizeof rows);
+    if (few) {
+        rows = swin__alloc_factor(p, out.h, out.w, 4 * in.c);
+        s = swin__add(p, "merge", stage, swin__merge_rows, swin__divide_up(pixels, 16), 0, 0);
+    } else {
+        s = swin__add(p, "merge", stage, swin__merge, units,
+                      (uint64_t)(swin__divide_up(pixels, units) + 1) *
+                          (uint64_t)swin__padded(4 * in.c), madds * pixels);
+    }
     s->u.merge.in = in;
+    s->u.merge.rows = rows;
     s->u.merge.out = out;
-    s->u.merge.norm = p->weights->stage[stage].merge_norm;
-    s->u.merge.linear = p->weights->stage[stage].merge;
-    s->u.merge.post_norm = p->config->version == 2;
+    s->u.merge.norm = norm;
+    s->u.merge.linear = linear;
+    s->u.merge.post_norm = post_norm;
+    if (few) {
+        swin__plan_dense(p, "merge", stage, rows.data, rows.ld, linear, SWIN__LINEAR, out, 0);
+        if (norm.weight && post_norm)
+            swin__add_norm(p, stage, out, out, norm, SWIN__EPS, 0);
+        swin__release(p, rows.data);
+    }
     return out;
 }
 
