@@ -1816,14 +1816,16 @@ static void SWIN__FN(online)(float *s, size_t ld, int rows, int n16, float *top,
                              float *out, size_t ldo, int w16)
 {
     for (int i = 0; i < rows; i++, s += ld, out += ldo) {
-        const float here = SWIN__FN(highest)(s, n16), now = here > top[i] ? here : top[i];
-        const swin__v16 shrink = SWIN__FN(exp)(swin__vset1(top[i] - now));
-        float lanes[16];
-        swin__vstore(lanes, shrink);
-        sum[i] = fmaf(sum[i], lanes[0], SWIN__FN(exps)(s, n16, now));
-        for (int c = 0; c < w16; c += 16)
-            swin__vstore(out + c, swin__vmul(swin__vload(out + c), shrink));
-        top[i] = now;
+        const float here = SWIN__FN(highest)(s, n16);
+        float shrink[16] = {1};
+        if (here > top[i]) {
+            const swin__v16 factor = SWIN__FN(exp)(swin__vset1(top[i] - here));
+            swin__vstore(shrink, factor);
+            for (int c = 0; c < w16; c += 16)
+                swin__vstore(out + c, swin__vmul(swin__vload(out + c), factor));
+            top[i] = here;
+        }
+        sum[i] = fmaf(sum[i], shrink[0], SWIN__FN(exps)(s, n16, top[i]));
     }
 }
 
