@@ -1341,7 +1341,7 @@ SWIN__INLINE swin__ahead SWIN__FN(next_sums)(const swin__tile *t, int rows, int 
     const float *below = t->tiles > 1 ? t->c + (size_t)rows * t->ldc : t->next_c;
     const size_t beside = 16 * ((size_t)panels - 1);
     if (t->onto) return SWIN__FN(lines)(t->onto, t->ldo, beside, rows);
-    return SWIN__FN(lines)(below ? below : t->c, t->ldc, beside, below ? rows : 0);
+    return SWIN__FN(lines)(below, t->ldc, beside, below ? rows : 0);
 }
 
 /* All that a tile asks for: sums, weights, then again and again the same line. */
@@ -1808,6 +1808,16 @@ static void SWIN__FN(unit)(float *x, size_t ld, int rows, int w16, float scale)
     }
 }
 
+/* x[i][:] *= factor[i] */
+static void SWIN__FN(scale)(float *x, size_t ld, int rows, int n16, const float *factor)
+{
+    for (int i = 0; i < rows; i++, x += ld) {
+        const swin__v16 f = swin__vset1(factor[i]);
+        for (int c = 0; c < n16; c += 16)
+            swin__vstore(x + c, swin__vmul(swin__vload(x + c), f));
+    }
+}
+
 /* The softmax over keys that come in blocks: each row carries the highest score so far (top, at
    first -1e30), the sum of exps relative to it and out [rows][w16], the sum of values so weighted
    (both at first 0). Turns s into weights for this block's values and brings sum and out to the new
@@ -1819,10 +1829,8 @@ static void SWIN__FN(online)(float *s, size_t ld, int rows, int n16, float *top,
         const float here = SWIN__FN(highest)(s, n16);
         float shrink[16] = {1};
         if (here > top[i]) {
-            const swin__v16 factor = SWIN__FN(exp)(swin__vset1(top[i] - here));
-            swin__vstore(shrink, factor);
-            for (int c = 0; c < w16; c += 16)
-                swin__vstore(out + c, swin__vmul(swin__vload(out + c), factor));
+            swin__vstore(shrink, SWIN__FN(exp)(swin__vset1(top[i] - here)));
+            SWIN__FN(scale)(out, ldo, 1, w16, shrink);
             top[i] = here;
         }
         sum[i] = fmaf(sum[i], shrink[0], SWIN__FN(exps)(s, n16, top[i]));
@@ -1856,16 +1864,6 @@ static void SWIN__FN(bias)(float *rows, int lanes, const float *bands, int token
                 swin__vstore(rows + tokens + c, swin__vload(band + c));
             swin__vstore(rows + tokens + area, none);
         }
-    }
-}
-
-/* x[i][:] *= factor[i] */
-static void SWIN__FN(scale)(float *x, size_t ld, int rows, int n16, const float *factor)
-{
-    for (int i = 0; i < rows; i++, x += ld) {
-        const swin__v16 f = swin__vset1(factor[i]);
-        for (int c = 0; c < n16; c += 16)
-            swin__vstore(x + c, swin__vmul(swin__vload(x + c), f));
     }
 }
 
@@ -4159,51 +4157,65 @@ static void swin__bands(const swin_context *c, const swin__grid *g, const float 
                          down, swin__padded(w));
 }
 
-static void swin__gather_window(const swin_context *c, const swin__step *s, int window, float *rows,
-                                int ld)
+/* The rows of a window of a map, zero in the padding; norm: NULL, or what they go through. */
+static void swin__window_rows(const swin_context *c, const swin__map *map, const swin__grid *g,
+                              int window, const swin__affine *norm, float eps, float *rows, int ld)
 {
-    const swin__grid *g = &s->u.attention.grid;
     int wr = window / g->cols, wc = window % g->cols;
-    const swin__map *x = &s->u.attention.x;
-    const swin__affine *norm = &s->u.attention.block->norm1;
-    int tokens = s->u.attention.tokens, first = s->u.attention.shared ? 0 : window * tokens;
-    for (int t = 0; t < tokens; t++, rows += ld)
-        swin__copy(rows, s->u.attention.tokens_in + (size_t)(first + t) * (size_t)x->ld, x->ld);
     for (int r = 0; r < g->window_h; r++) {
         for (int q = 0, run; q < g->window_w; q += run, rows += run * ld) {
             int pixel = swin__window_run(g, wr, wc, r, q, &run);
             if (pixel < 0) swin__clear(rows, run * ld);
-            else if (!s->u.attention.post_norm)
-                c->kernels->norm(rows, (size_t)ld, swin__pixel(x, pixel), (size_t)x->ld, run, x->c,
-                                 norm->weight, norm->bias, c->model->config.eps);
+            else if (norm)
+                c->kernels->norm(rows, (size_t)ld, swin__pixel(map, pixel), (size_t)map->ld, run,
+                                 map->c, norm->weight, norm->bias, eps);
             else
-                c->kernels->copy(rows, (size_t)ld, swin__pixel(x, pixel), (size_t)x->ld, run,
-                                 x->ld);
+                c->kernels->copy(rows, (size_t)ld, swin__pixel(map, pixel), (size_t)map->ld, run,
+                                 map->ld);
         }
     }
+}
+
+/* The way back, map += rows or norm(rows); they are map->ld apart and change with the norm. */
+static void swin__add_window(const swin_context *c, const swin__map *map, const swin__grid *g,
+                             int window, const swin__affine *norm, float *rows)
+{
+    int wr = window / g->cols, wc = window % g->cols, ld = map->ld;
+    for (int r = 0; r < g->window_h; r++) {
+        for (int q = 0, run; q < g->window_w; q += run, rows += run * ld) {
+            int pixel = swin__window_run(g, wr, wc, r, q, &run);
+            if (pixel < 0) continue;
+            if (norm) swin__norm_rows(c, norm, c->model->config.eps, run, map->c, rows, rows, ld);
+            c->kernels->add(swin__pixel(map, pixel), (size_t)ld, rows, (size_t)ld, run, ld);
+        }
+    }
+}
+
+static void swin__gather_window(const swin_context *c, const swin__step *s, int window, float *rows,
+                                int ld)
+{
+    const swin__map *x = &s->u.attention.x;
+    int tokens = s->u.attention.tokens, first = s->u.attention.shared ? 0 : window * tokens;
+    if (tokens)
+        c->kernels->copy(rows, (size_t)ld,
+                         s->u.attention.tokens_in + (size_t)first * (size_t)x->ld, (size_t)x->ld,
+                         tokens, x->ld);
+    swin__window_rows(c, x, &s->u.attention.grid, window,
+                      s->u.attention.post_norm ? NULL : &s->u.attention.block->norm1,
+                      c->model->config.eps, rows + tokens * ld, ld);
 }
 
 static void swin__scatter_window(const swin_context *c, const swin__step *s, int window,
                                  float *rows)
 {
-    const swin__grid *g = &s->u.attention.grid;
-    int wr = window / g->cols, wc = window % g->cols;
     const swin__map *x = &s->u.attention.x;
-    const swin__affine *norm = &s->u.attention.block->norm1;
     int tokens = s->u.attention.tokens;
     if (s->u.attention.tokens_out)
         swin__copy(s->u.attention.tokens_out + (size_t)(window * tokens) * (size_t)x->ld, rows,
                    tokens * x->ld);
-    rows += tokens * x->ld;
-    for (int r = 0; r < g->window_h; r++) {
-        for (int q = 0, run; q < g->window_w; q += run, rows += run * x->ld) {
-            int pixel = swin__window_run(g, wr, wc, r, q, &run);
-            if (pixel < 0) continue;
-            if (s->u.attention.post_norm)
-                swin__norm_rows(c, norm, c->model->config.eps, run, x->c, rows, rows, x->ld);
-            c->kernels->add(swin__pixel(x, pixel), (size_t)x->ld, rows, (size_t)x->ld, run, x->ld);
-        }
-    }
+    swin__add_window(c, x, &s->u.attention.grid, window,
+                     s->u.attention.post_norm ? &s->u.attention.block->norm1 : NULL,
+                     rows + tokens * x->ld);
 }
 
 /* One head of one window: out[queries][dp] = softmax(q k + bias + mask) v. scores [queries][lanes],
@@ -5052,22 +5064,6 @@ static void swin__cross_bias(const swin__grid *keys, const float *table, float *
     }
 }
 
-/* The rows of window (wr, wc) of a map, zero beyond it. */
-static void swin__window_rows(const swin_context *c, const swin__map *map, const swin__grid *g,
-                              int window, float *rows, int ld)
-{
-    int wr = window / g->cols, wc = window % g->cols;
-    for (int r = 0; r < g->window_h; r++) {
-        for (int q = 0, run; q < g->window_w; q += run, rows += run * ld) {
-            int pixel = swin__window_run(g, wr, wc, r, q, &run);
-            if (pixel < 0) swin__clear(rows, run * ld);
-            else
-                c->kernels->copy(rows, (size_t)ld, swin__pixel(map, pixel), (size_t)map->ld, run,
-                                 map->ld);
-        }
-    }
-}
-
 static void swin__cross(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__map *x = &s->u.cross.x, *skip = &s->u.cross.skip, *out = &s->u.cross.out;
@@ -5079,15 +5075,9 @@ static void swin__cross(const swin_context *c, const swin__step *s, int unit, fl
     swin__cross_room r = swin__cross_layout(scratch, area, x->ld, out->ld, wide, heads);
     swin__head head;
 
-    swin__window_rows(c, x, keys, unit, r.keys_in, x->ld);
-    for (int i = 0; i < area; i++) {
-        float *row = r.keys_in + (size_t)i * (size_t)x->ld;
-        int y = i / keys->window_w, q = i % keys->window_w;
-        if (swin__window_pixel(keys, unit / keys->cols, unit % keys->cols, y, q) >= 0)
-            swin__norm_rows(c, &up->cross.norm1, SWIN__EPS, 1, x->c, row, row, x->ld);
-    }
+    swin__window_rows(c, x, keys, unit, &up->cross.norm1, SWIN__EPS, r.keys_in, x->ld);
     swin__apply(c, &up->kv, area, x->c, 2 * wide, r.keys_in, x->ld, r.kv, 2 * wide, SWIN__LINEAR);
-    swin__window_rows(c, skip, queries, unit, r.queries_in, ld);
+    swin__window_rows(c, skip, queries, unit, NULL, 0, r.queries_in, ld);
     swin__apply(c, &up->q, 4 * area, skip->c, wide, r.queries_in, ld, r.q, wide, SWIN__LINEAR);
 
     memset(&head, 0, sizeof head);
@@ -5108,13 +5098,7 @@ static void swin__cross(const swin_context *c, const swin__step *s, int unit, fl
     }
     swin__apply(c, &up->cross.proj, 4 * area, wide, out->c, r.queries_in, ld, r.q, out->ld,
                 SWIN__LINEAR);
-    for (int i = 0; i < 4 * area; i++) {
-        int pixel = swin__window_pixel(queries, unit / keys->cols, unit % keys->cols,
-                                       i / queries->window_w, i % queries->window_w);
-        if (pixel >= 0)
-            c->kernels->add(swin__pixel(out, pixel), 0, r.q + (size_t)i * (size_t)out->ld, 0, 1,
-                            out->ld);
-    }
+    swin__add_window(c, out, queries, unit, NULL, r.q);
 }
 
 /* Adds to `out` what its level's skip finds in the coarser map x. */
