@@ -358,8 +358,8 @@ typedef enum swin_format {
                                    input size */
 } swin_format;
 
-/* A picture in the caller's memory; origin top left. A negative stride walks upwards from `data`.
-   */
+/* A picture in the caller's memory; origin top left. A negative stride walks upwards from `data`. A
+   stride counts bytes, not pixels; one that is shorter than a row is SWIN_ARGUMENT. */
 typedef struct swin_image {
     const void *data;           /* first pixel of the top row */
     int width, height;          /* must be the desc's picture size (or its input size for
@@ -367,7 +367,7 @@ typedef struct swin_image {
     ptrdiff_t stride;           /* bytes from row to row; 0: rows follow each other */
     swin_format format;
     ptrdiff_t plane_stride;     /* SWIN_PLANES: bytes from plane to plane; 0: planes follow each
-                                   other */
+                                   other in memory */
 } swin_image;
 
 /* Runs the whole network on a picture. SWIN_OK, SWIN_ARGUMENT, SWIN_SIZE or SWIN_CANCELLED. */
@@ -379,12 +379,15 @@ SWIN_API swin_status swin_run(swin_context *c, const swin_image *in);
 SWIN_API swin_status swin_begin(swin_context *c, const swin_image *in);
 SWIN_API swin_status swin_step(swin_context *c, int tasks);
 SWIN_API float swin_progress(const swin_context *c);    /* 0..1 of the multiply-adds */
-SWIN_API void swin_cancel(swin_context *c);     /* from any thread: ends the run, SWIN_CANCELLED */
+/* From any thread: ends the run, SWIN_CANCELLED. swin_begin forgets a cancel that came before it. */
+SWIN_API void swin_cancel(swin_context *c);
 /* The sentence of the last begin, run or step that failed. */
 SWIN_API const char *swin_error_text(const swin_context *c);
 
 /* -------------------------------------------------------------------------- */
-/* >>public: results - views into the workspace, valid until the next begin   */
+/* >>public: results - views into the workspace, valid from the end of a run  */
+/* to the next begin: before, and of a run that was cancelled or failed, their */
+/* data is NULL                                                               */
 
 /* One id a pixel: uint8 where the model has at most 256 classes, else uint16. data NULL: not there.
    */
@@ -503,13 +506,18 @@ SWIN_API void swin_free(swin_model *m);         /* NULL is fine */
 extern "C" {
 #endif
 
-/* The largest side of a picture or input, and the most pixels: bounds that keep every index an int.
-   */
+/* The largest side of a picture or input, and the most pixels. A row of any map, a side times its
+   channels, and the pixels of any map, up to twice those of a picture and four of them compared at
+   once, are counted in an int. */
 #ifndef SWIN_MAX_SIDE
 #define SWIN_MAX_SIDE 16384
 #endif
 #ifndef SWIN_MAX_PIXELS
 #define SWIN_MAX_PIXELS (1 << 26)
+#endif
+#if SWIN_MAX_SIDE < 1 || SWIN_MAX_SIDE > 32767 || SWIN_MAX_PIXELS < 1 || \
+    SWIN_MAX_PIXELS > 1 << 27
+#error "swin.h counts in int: SWIN_MAX_SIDE is 32767 at most, SWIN_MAX_PIXELS 1 << 27"
 #endif
 
 static int swin__min(int a, int b) { return a < b ? a : b; }
@@ -2536,10 +2544,22 @@ SWIN_API uint32_t swin_class_color(const swin_model *m, int k)
 
 SWIN_API const char *swin_note(const swin_model *m, const char *key)
 {
-    const char *s;
-    for (size_t i = m->config.classes; (s = swin__pair(m, i)) != NULL; i++)
+    const char *s = swin__pair(m, m->config.classes), *end = m->strings + m->strings_size;
+    for (; s && s < end; s = swin__partner(swin__partner(s)))
         if (!strcmp(s, key)) return swin__partner(s);
     return NULL;
+}
+
+/* Whoever opens a blob may run its self-test: the picture of it is bounded like any other field. */
+enum { SWIN__REFERENCE_SIDE = 1024 };
+
+static swin_status swin__check_reference(const swin_reference *r, swin_error *err)
+{
+    if (r->present > 1 || (r->present && (r->width - 1 >= SWIN__REFERENCE_SIDE ||
+                                          r->height - 1 >= SWIN__REFERENCE_SIDE)))
+        return swin__fail(err, SWIN_FORMAT, "config: the self-test's picture is not 1..%d a side",
+                          SWIN__REFERENCE_SIDE);
+    return SWIN_OK;
 }
 
 SWIN_API swin_status swin_set_reference(void *blob, size_t size, const swin_reference *r,
@@ -2549,7 +2569,8 @@ SWIN_API swin_status swin_set_reference(void *blob, size_t size, const swin_refe
     uint32_t sums[2];
     swin_model m;
     swin_status status = swin_open(&m, blob, size, SWIN_VERIFY, err);
-    if (status) return status;
+    if (status == SWIN_OK) status = swin__check_reference(r, err);
+    if (status != SWIN_OK) return status;
     memcpy(bytes + sizeof(swin__header) + offsetof(swin_config, reference), r, sizeof *r);
     swin_checksum(bytes + SWIN__CHECKED_FROM, size - SWIN__CHECKED_FROM, sums);
     memcpy(bytes + offsetof(swin__header, checksum), sums, sizeof sums);
@@ -2574,7 +2595,7 @@ SWIN_API void swin_reference_picture(unsigned char *rgb, int w, int h, uint32_t 
                     value += (cell >> 24) * (uint32_t)(right ? x % CELL : CELL - x % CELL)
                                           * (uint32_t)(below ? y % CELL : CELL - y % CELL);
                 }
-                value = value / (CELL * CELL) + (uint32_t)((x * 5 + y * 3) % 16);
+                value = value / (CELL * CELL) + ((uint32_t)x * 5 + (uint32_t)y * 3) % 16;
                 rgb[((size_t)y * (size_t)w + (size_t)x) * 3 + (size_t)c] =
                     (unsigned char)(value > 255 ? 255 : value);
             }
@@ -2948,7 +2969,24 @@ static swin_status swin__bind(const swin_model *m, swin__weights *w, swin__block
     return b.status;
 }
 
-/* Every field of a config in its range, and nothing in it that this version does not compute. */
+/* Every field of a config in its range, and nothing in it that this version does not compute. This
+   is what the rest relies on:
+       patch, width, stages, hidden, head_channels, neck_channels, classes: a row of any map, its
+           side times its channels, and the columns of any layer are counted in an int
+       heads: divide the channels of their stage; none is without a channel
+       window: a window's tokens, 64 * 64 + 256 at most, squared are an int; square for
+           cross-attention upsampling and for Hugging Face's shift rule, which know one side
+       shift: less than the window, so that what wraps does so once
+       depth, pool_count, convs, neck_convs: bound the plan's and the weights' arrays
+       token_rows, token_middle: the rows that N tokens take are looked up in 24 bits; whether they
+           are there is asked when N is known
+       feature_norms, head_inputs: name stages that there are
+       patch 4, the final norm, no feature norms: what a Unet's way up is written for
+       conv_kernel: odd, so that it has a middle
+       resize_a, resize_b, input_h, input_w, crop, stride: sides of pictures; a centre crop lies
+           inside its picture, a stride is no longer than its crop; none divides by zero
+       eps, mask, mean, scale: finite numbers; eps is above zero
+   What depends on the input's size, too, is asked when the plan is made: swin__product_fits. */
 static swin_status swin__check_config(const swin_config *g, swin_error *err)
 {
 #define SWIN__DEMAND(holds, status, text) \
@@ -3008,12 +3046,18 @@ static swin_status swin__check_config(const swin_config *g, swin_error *err)
                      "config: the MLP's width is not 1..65536");
         SWIN__DEMAND(g->shift_rule != SWIN__SHIFT_HF || g->window_h[i] == g->window_w[i],
                      SWIN_FORMAT, "config: windows that are not square under this shift rule");
+        SWIN__DEMAND(g->body != SWIN__CROSS_UNET || g->window_h[i] == g->window_w[i], SWIN_FORMAT,
+                     "config: windows that are not square with cross-attention upsampling");
         SWIN__DEMAND(!g->tokens || g->depth[i] == 1 ||
                          (g->token_rows[i] - 1 < 1u << 24 && g->token_middle[i] <= 1u << 24),
                      SWIN_FORMAT, "config: rows of the tokens' positional table");
     }
     SWIN__DEMAND(g->ignore_label <= 65535 && g->bgr <= 1 && g->resize_round <= 1, SWIN_FORMAT,
                  "config: a field of preprocessing");
+    for (int i = 0; i < 3; i++)
+        SWIN__DEMAND(g->mean[i] > -1e6f && g->mean[i] < 1e6f && g->scale[i] > -1e6f &&
+                         g->scale[i] < 1e6f,
+                     SWIN_FORMAT, "config: mean or scale of a colour is no number within 1e6");
     SWIN__DEMAND(g->resize_a <= SWIN_MAX_SIDE && g->resize_b <= SWIN_MAX_SIDE &&
                      (g->resize_rule == 0 || g->resize_a) &&
                      ((g->resize_rule != 1 && g->resize_rule != 4) || g->resize_b),
@@ -3125,6 +3169,7 @@ SWIN_API swin_status swin_open(swin_model *m, const void *blob, size_t size, uns
     m->strings = (const char *)(bytes + h.strings[0]);
     m->strings_size = (size_t)h.strings[1];
     status = swin__check_config(&m->config, err);
+    if (status == SWIN_OK) status = swin__check_reference(&m->config.reference, err);
     if (status == SWIN_OK && !swin__zero(m->config.reserved, sizeof m->config.reserved))
         status = swin__fail(err, SWIN_UNSUPPORTED, "config: words this version does not know");
     if (status == SWIN_OK &&
@@ -3331,7 +3376,7 @@ struct swin_context {
     int crop, at, unit;         /* the next step, and the next unit of it */
     float *sums;                /* of a sliding window: logits [rows of the ring][input_w][ld] */
     int ring;                   /* rows kept: row y is at y modulo ring */
-    int cancel, running;
+    int cancel, running, finished;      /* finished: the results are those of the last run */
     double total, done;         /* multiply-adds */
     swin_image image;
     swin_map classes, confidence;
@@ -3461,9 +3506,22 @@ static void swin__release(swin__plan *p, const void *buffer)
     memmove(p->live + i, p->live + i + 1, (size_t)(p->live_count - i) * sizeof *p->live);
 }
 
+/* a * b, things that an int counts: the pixels of a map, the tokens of a stage. Twice a picture's
+   pixels leave room for what is padded. More fails the plan, which goes on with 1: it is being
+   measured then, and nothing that follows from the count can overflow. */
+static int swin__product_fits(swin__plan *p, const char *what, int64_t a, int64_t b)
+{
+    if (a * b <= 2 * (int64_t)SWIN_MAX_PIXELS) return (int)(a * b);
+    if (p->status == SWIN_OK)
+        p->status = swin__fail(p->err, SWIN_SIZE, "an input of this size would need %d x %d %s: "
+                               "take a smaller one", (int)a, (int)b, what);
+    return 1;
+}
+
 static swin__map swin__alloc_rows(swin__plan *p, int h, int w, int c, int ld)
 {
     swin__map map;
+    if (swin__product_fits(p, "pixels of a map", h, w) != h * (int64_t)w) h = w = 1;
     map.h = h;
     map.w = w;
     map.c = c;
@@ -3485,12 +3543,21 @@ static swin__map swin__alloc_factor(swin__plan *p, int h, int w, int c)
     return swin__alloc_rows(p, h, w, c, ld % 1024 ? ld : ld + 16);
 }
 
+/* A plan longer than this is not worth its memory: the largest sensible ones have some thousand. */
+enum { SWIN__STEPS = 1 << 20 };
+
 /* Adds a step; the caller fills in `u`. Scratch lives as long as the step: `room` floats a task. */
 static swin__step *swin__add(swin__plan *p, const char *name, int stage, swin__work work,
                              int units, uint64_t room, double madds)
 {
     swin__step *s = p->context ? p->context->steps + p->step_count : &p->no_step;
     int tasks = swin__min(p->desc.tasks, units);
+    if (p->status == SWIN_OK && p->step_count == SWIN__STEPS)
+        p->status = swin__fail(p->err, SWIN_SIZE, "an input of this size would take more than %d "
+                               "steps: take a smaller one", SWIN__STEPS);
+    if (p->status == SWIN_OK && room > SIZE_MAX / 64)
+        p->status = swin__fail(p->err, SWIN_MEMORY, "the workspace would not fit this machine's "
+                               "address space");
     memset(s, 0, sizeof *s);
     s->name = name;
     s->stage = stage;
@@ -4581,10 +4648,11 @@ static void swin__look_mixed(const swin_context *c, const swin__step *s, int uni
     const swin__look *look = &s->u.global.look;
     int n = s->u.global.n, lanes = swin__padded(n), wide = s->u.global.wide,
         heads = s->u.global.heads, dp = wide / heads, tokens = look->mixed.w;
-    float *beyond = scratch, *scores = beyond + lanes, *inverse = scores + tokens * lanes;
+    float *beyond = scratch, *scores = beyond + lanes,
+          *inverse = scores + (size_t)tokens * (size_t)lanes;
     (void)unit;
     for (int i = 0; i < lanes; i++) beyond[i] = i < n ? 0 : -1e30f;
-    swin__clear(look->mixed.data, tokens * look->mixed.ld);
+    for (int i = 0; i < tokens; i++) swin__clear(swin__pixel(&look->mixed, i), look->mixed.ld);
     for (int h = 0; h < heads; h++) {
         swin__product p;
         memset(&p, 0, sizeof p);
@@ -5053,7 +5121,7 @@ static swin__cross_room swin__cross_layout(float *scratch, int area, int coarse_
    reference: segmentation 7 */
 static void swin__cross_bias(const swin__grid *keys, const float *table, float *bias)
 {
-    int w = keys->window_h, lanes = swin__padded(w * w);
+    int w = keys->window_h, lanes = swin__padded(w * w); /* windows are square here */
     for (int q = 0; q < 4 * w * w; q++) {
         int qr = q / (2 * w) / 2, qc = q % (2 * w) / 2;
         for (int t = 0; t < lanes; t++) {
@@ -5675,7 +5743,7 @@ static void swin__plan_tiles(swin__plan *p, const char *name, int level, const s
         swin__alloc(p, (uint64_t)planes * swin__weight_plane(strip, conv->out.ld));
     common.u.conv.sums = swin__alloc(p, (uint64_t)block * swin__tile_floats(planes, group));
     common.u.conv.input = swin__alloc(p, (uint64_t)block * swin__tile_floats(planes, strip));
-    for (int start = 0; start < depth; start += strip) {
+    for (int start = 0; start < depth && p->status == SWIN_OK; start += strip) {
         int count = swin__min(strip, depth - start), last = start + count == depth;
         common.u.conv.start = start;
         common.u.conv.depth = count;
@@ -5686,7 +5754,7 @@ static void swin__plan_tiles(swin__plan *p, const char *name, int level, const s
         s = swin__add(p, name, level, swin__tile_weights,
                       conv->out.ld / 16 * swin__divide_up(count, SWIN__DEEP), 0, 0);
         s->u = common.u;
-        for (int first = 0; first < tiles; first += block) {
+        for (int first = 0; first < tiles && p->status == SWIN_OK; first += block) {
             int rows = swin__min(block, tiles - first), products = 0;
             for (int plane = 0, from, to; plane < planes; plane++) {
                 swin__plane_tiles(&tiling, plane, first, rows, &from, &to);
@@ -5901,11 +5969,13 @@ static void swin__plan_direct(swin__plan *p, const char *name, int level, const 
 static swin__map swin__plan_conv(swin__plan *p, const char *name, int level, swin__conv conv)
 {
     swin__conv *kept = p->context ? &p->convs[p->conv_count] : &p->no_conv;
-    int pixels = conv.out.h * conv.out.w, direct = (p->desc.flags & SWIN_DIRECT) != 0;
+    int pixels = swin__product_fits(p, "pixels of a map", conv.out.h, conv.out.w);
+    int direct = (p->desc.flags & SWIN_DIRECT) != 0;
     int tiled = !direct && conv.kernel == 3 && pixels >= 256 && conv.out.c >= 32;
     int doubled = -1, aligned = (int)p->config->align_corners;
     unsigned taps = 0, rest = 0;
     swin__map room;
+    if (p->status != SWIN_OK) conv.out.h = conv.out.w = pixels = 1;
     p->conv_count++;
     for (int i = 0; i < conv.sources; i++) {
         swin__source *s = &conv.source[i];
@@ -6044,7 +6114,8 @@ static void swin__soft_row(const swin_context *c, const swin__step *s, int y, co
         c->kernels->softmax(block, (size_t)in->ld, count, in->ld, NULL, 0, inverse);
         for (int i = 0; i < count; i++) {
             size_t at = (size_t)y * (size_t)cols->count + (size_t)(first + i);
-            float sure = inverse[i] > 0 ? inverse[i] : 0;
+            /* the best class adds 1 to the sum, so that only NaNs bring anything else */
+            float sure = inverse[i] > 0 && inverse[i] <= 1 ? inverse[i] : 0;
             if (sure < c->desc.threshold) {
                 if (bytes == 1) ((uint8_t *)s->u.labels.classes)[at] = SWIN_IGNORE;
                 else ((uint16_t *)s->u.labels.classes)[at] = SWIN_IGNORE_16;
@@ -6201,7 +6272,7 @@ static void swin__plan_stage(swin__plan *p, int stage, const swin__stage *weight
 {
     const swin_config *g = p->config;
     swin__grid grid = swin__make_grid(g, stage, 0, x.h, x.w);
-    int n = grid.rows * grid.cols * (int)g->tokens;
+    int n = swin__product_fits(p, "global tokens", grid.rows * grid.cols, g->tokens);
     float *tokens = n && g->depth[stage] > 1 ? swin__alloc(p, (uint64_t)n * (uint64_t)x.ld) : NULL;
     int depth = (int)g->depth[stage];
     int looks = p->desc.outputs & SWIN_ATTENTION && p->desc.attend_stage == stage &&
@@ -6252,8 +6323,10 @@ static void swin__plan_backbone(swin__plan *p, swin__map feature[SWIN__STAGES + 
     int last = g->flags & SWIN__FINAL_NORM && (all || g->head == SWIN__CLASSIFIER);
     uint32_t given = g->feature_norms ? g->feature_norms | g->head_inputs : (1u << stages) - 1;
     uint32_t wanted = all ? given : g->head_inputs;
+    uint32_t reached = p->desc.outputs & SWIN_ATTENTION ? wanted | 1u << p->desc.attend_stage
+                                                        : wanted;
     swin__map x = swin__plan_embed(p);
-    for (int i = 0; i < stages && wanted >> i && p->status == SWIN_OK; i++) {
+    for (int i = 0; i < stages && reached >> i && p->status == SWIN_OK; i++) {
         int kept = 0;
         swin__map merged = x;
         swin__plan_stage(p, i, &p->weights->stage[i], x);
@@ -6262,7 +6335,7 @@ static void swin__plan_backbone(swin__plan *p, swin__map feature[SWIN__STAGES + 
             feature[i] = kept ? x : swin__plan_norm(p, i, x, p->weights->stage[i].norm, SWIN__EPS);
             swin__show_feature(p, i, feature[i]);
         }
-        if (wanted >> (i + 1)) merged = swin__plan_merge(p, i, x);
+        if (reached >> (i + 1)) merged = swin__plan_merge(p, i, x);
         if (i + 1 == stages && last) {
             feature[stages] = swin__plan_norm(p, i, x, p->weights->norm, g->eps);
             swin__show_feature(p, stages, feature[stages]);
@@ -6695,8 +6768,11 @@ static swin_status swin__check_outputs(const swin_config *g, const swin_desc *d,
 static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, swin_desc *d,
                                  swin__crops *crops, swin_error *err)
 {
-    const swin_config *g = &m->config;
+    const swin_config *g;
     swin_status status;
+    if (!m || !m->blob || !asked)
+        return swin__fail(err, SWIN_ARGUMENT, "a model that swin_open opened and a desc are wanted");
+    g = &m->config;
     *d = *asked;
     if (d->picture_width == 0 && d->picture_height == 0) {
         d->picture_width = d->width;
@@ -6715,8 +6791,10 @@ static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, sw
         d->outputs = g->head == SWIN__NO_HEAD ? SWIN_FEATURES
                      : g->head == SWIN__CLASSIFIER ? SWIN_SCORES : SWIN_CLASSES;
     if ((status = swin__check_outputs(g, d, err)) != SWIN_OK) return status;
-    if (d->crop_width < 0 || d->crop_height < 0 || d->stride_width < 0 || d->stride_height < 0)
-        return swin__fail(err, SWIN_ARGUMENT, "desc: a crop or stride below 0");
+    if ((unsigned)d->crop_width > SWIN_MAX_SIDE || (unsigned)d->crop_height > SWIN_MAX_SIDE ||
+        (unsigned)d->stride_width > SWIN_MAX_SIDE || (unsigned)d->stride_height > SWIN_MAX_SIDE)
+        return swin__fail(err, SWIN_ARGUMENT, "desc: a crop or stride that is not 0..%d",
+                          SWIN_MAX_SIDE);
     *crops = swin__make_crops(g, d);
     if (crops->rows * crops->cols > 1) {
         if (d->outputs & (SWIN_FEATURES | SWIN_ATTENTION) || g->head == SWIN__CLASSIFIER)
@@ -6888,13 +6966,39 @@ static void swin__piece(void *arg, int index)
                       b->step->scratch + (size_t)index * b->step->room);
 }
 
+/* Is a stride, forwards or backwards, at least `least` bytes, and are `count` of them in reach of a
+   pointer? */
+static int swin__stride_holds(ptrdiff_t stride, size_t least, int count)
+{
+    size_t apart = stride < 0 ? 0 - (size_t)stride : (size_t)stride;
+    return apart >= least && apart <= (size_t)PTRDIFF_MAX / 4 / (size_t)count;
+}
+
+/* The strides of the context's picture, with the defaults filled in. */
+static swin_status swin__check_strides(swin_context *c, size_t row_bytes)
+{
+    swin_image *in = &c->image;
+    int planes = in->format == SWIN_PLANES;
+    if (in->stride == 0) in->stride = (ptrdiff_t)row_bytes;
+    if (!swin__stride_holds(in->stride, row_bytes, in->height))
+        return swin__fail(&c->error, SWIN_ARGUMENT, "a stride of %s%z bytes from row to row, and a "
+                          "row of this picture has %z", in->stride < 0 ? "-" : "",
+                          in->stride < 0 ? 0 - (size_t)in->stride : (size_t)in->stride, row_bytes);
+    if (in->plane_stride == 0)
+        in->plane_stride = (in->stride < 0 ? -in->stride : in->stride) * in->height;
+    if (planes && !swin__stride_holds(in->plane_stride, row_bytes, 3))
+        return swin__fail(&c->error, SWIN_ARGUMENT, "the stride from plane to plane is less than "
+                          "a row of %z bytes, or out of reach", row_bytes);
+    return SWIN_OK;
+}
+
 SWIN_API swin_status swin_begin(swin_context *c, const swin_image *in)
 {
     static const int bytes[] = { 3, 3, 4, 4, 1, 4 };
     const swin_desc *d = &c->desc;
     int planes = in && in->format == SWIN_PLANES;
     int w = planes ? d->width : d->picture_width, h = planes ? d->height : d->picture_height;
-    c->running = 0;
+    c->running = c->finished = 0;
     if (!in || !in->data || (unsigned)in->format > SWIN_PLANES)
         return swin__fail(&c->error, SWIN_ARGUMENT,
                           "swin_begin wants a picture with data and a known format");
@@ -6910,8 +7014,7 @@ SWIN_API swin_status swin_begin(swin_context *c, const swin_image *in)
                           "the model's blob was freed or changed under the context");
 #endif
     c->image = *in;
-    if (c->image.stride == 0) c->image.stride = (ptrdiff_t)bytes[in->format] * w;
-    if (c->image.plane_stride == 0) c->image.plane_stride = c->image.stride * h;
+    if (swin__check_strides(c, (size_t)bytes[in->format] * (size_t)w)) return c->error.status;
     c->crop = c->at = c->unit = 0;
     c->done = 0;
     c->running = 1;
@@ -6977,6 +7080,7 @@ SWIN_API swin_status swin_step(swin_context *c, int tasks)
     }
     if (c->at < c->step_count) return SWIN_MORE;
     c->running = 0;
+    c->finished = 1;
     return SWIN_OK;
 }
 
@@ -6995,28 +7099,48 @@ SWIN_API float swin_progress(const swin_context *c)
 
 SWIN_API void swin_cancel(swin_context *c) { swin__poke(&c->cancel, 1); }
 SWIN_API const char *swin_error_text(const swin_context *c) { return c->error.text; }
-SWIN_API swin_map swin_classes(const swin_context *c) { return c->classes; }
-SWIN_API swin_map swin_confidence(const swin_context *c) { return c->confidence; }
-SWIN_API swin_tensor swin_scores(const swin_context *c) { return c->scores; }
-SWIN_API swin_tensor swin_attention(const swin_context *c) { return c->attention; }
 SWIN_API const char *swin_cpu_name(const swin_context *c) { return c->kernels->name; }
 SWIN_API int swin_cpu_available(swin_cpu cpu) { return swin__choose((int)cpu) != NULL; }
 
-static swin_tensor swin__no_tensor(void)
+/* Results are there from the end of a run to the next begin, if the desc asked for them. */
+static swin_map swin__map_result(const swin_context *c, const swin_map *map)
 {
-    swin_tensor none;
-    memset(&none, 0, sizeof none);
-    return none;
+    static const swin_map none = { NULL, 0, 0, 0 };
+    return c->finished ? *map : none;
+}
+
+static swin_tensor swin__tensor_result(const swin_context *c, const swin_tensor *tensor, int there)
+{
+    static const swin_tensor none = { NULL, 0, 0, 0, 0, 0, 0 };
+    return c->finished && there ? *tensor : none;
+}
+
+SWIN_API swin_map swin_classes(const swin_context *c) { return swin__map_result(c, &c->classes); }
+
+SWIN_API swin_map swin_confidence(const swin_context *c)
+{
+    return swin__map_result(c, &c->confidence);
 }
 
 SWIN_API swin_tensor swin_logits(const swin_context *c)
 {
-    return c->desc.outputs & SWIN_LOGITS ? c->logits : swin__no_tensor();
+    return swin__tensor_result(c, &c->logits, (c->desc.outputs & SWIN_LOGITS) != 0);
 }
 
 SWIN_API swin_tensor swin_feature(const swin_context *c, int stage)
 {
-    return stage >= 0 && stage <= SWIN__STAGES ? c->feature[stage] : swin__no_tensor();
+    int there = stage >= 0 && stage <= SWIN__STAGES;
+    return swin__tensor_result(c, &c->feature[there ? stage : 0], there);
+}
+
+SWIN_API swin_tensor swin_scores(const swin_context *c)
+{
+    return swin__tensor_result(c, &c->scores, 1);
+}
+
+SWIN_API swin_tensor swin_attention(const swin_context *c)
+{
+    return swin__tensor_result(c, &c->attention, 1);
 }
 
 SWIN_API int swin_plan_step(const swin_context *c, int index, swin_step_info *info)
@@ -7121,7 +7245,7 @@ SWIN_API swin_status swin_segment(swin_model *m, const unsigned char *rgb, int w
         if (err) *err = easy->context->error;
         return status;
     }
-    memcpy(classes, easy->context->classes.data, (size_t)w * (size_t)h);
+    memcpy(classes, swin_classes(easy->context).data, (size_t)w * (size_t)h);
     return SWIN_OK;
 }
 

@@ -897,6 +897,10 @@ static void test_descs(void)
     d = desc_of(5, 5), d.crop_width = -1, ok &= refuses(m, d, SWIN_ARGUMENT);
     d = desc_of(9, 9), d.crop_width = d.crop_height = 4;
     d.stride_width = 5, ok &= refuses(m, d, SWIN_ARGUMENT);
+    d.stride_width = d.stride_height = INT_MAX, ok &= refuses(m, d, SWIN_ARGUMENT);
+    d.stride_width = d.stride_height = SWIN_MAX_SIDE, ok &= refuses(m, d, SWIN_ARGUMENT);
+    d = desc_of(5, 5), d.crop_width = INT_MAX, ok &= refuses(m, d, SWIN_ARGUMENT);
+    d = desc_of(5, 5), d.stride_height = INT_MIN, ok &= refuses(m, d, SWIN_ARGUMENT);
     d.stride_width = 2, d.outputs = SWIN_FEATURES, ok &= refuses(m, d, SWIN_ARGUMENT);
     d = desc_of(5, 5), d.tasks = -1, ok &= refuses(m, d, SWIN_ARGUMENT);
     d = desc_of(5, 5), d.outputs = SWIN_LOGITS, ok &= refuses(&models[PLAIN], d, SWIN_ARGUMENT);
@@ -915,6 +919,41 @@ static void test_descs(void)
     ok &= !swin_cpu_available((swin_cpu)99) && swin_cpu_available(SWIN_CPU_BEST);
     report("no memory, no such instruction set", ok);
     free(memory);
+
+    swin_model closed;
+    unsigned char damaged[64] = {0};
+    ok = swin_open(&closed, damaged, sizeof damaged, 0, NULL) == SWIN_FORMAT;
+    d = desc_of(5, 5);
+    ok &= refuses(&closed, d, SWIN_ARGUMENT) && refuses(NULL, d, SWIN_ARGUMENT);
+    ok &= swin_workspace_size(m, NULL, &e) == 0 && e.status == SWIN_ARGUMENT;
+    report("a model that did not open, no desc", ok);
+}
+
+/* Configs that are sound and sizes that are allowed, but what the network would count then is more
+   than an int holds: refused by its name before anything is multiplied. */
+static void test_counts(void)
+{
+    swin_config g = model_config(GLAM_UPER);
+    swin_model m;
+    g.patch = g.stages = g.heads[0] = 1;
+    g.depth[0] = 2;
+    g.window_h[0] = g.window_w[0] = 1;
+    g.shift_h[0] = g.shift_w[0] = 0;
+    g.tokens = 256;
+    g.feature_norms = g.head_inputs = 1;
+    blob b = make_blob(&g);
+    int ok = swin_open(&m, b.bytes, b.size, 0, NULL) == SWIN_OK;
+    report("windows times tokens", ok && refuses(&m, desc_of(10831, 1549), SWIN_SIZE)
+                                   && refuses(&m, desc_of(8192, 8192), SWIN_SIZE));
+    free(b.bytes);
+
+    g = model_config(SEMANTIC_FPN);
+    g.patch = 1;
+    g.neck_convs[1] = g.neck_convs[2] = 8;
+    b = make_blob(&g);
+    ok = swin_open(&m, b.bytes, b.size, 0, NULL) == SWIN_OK;
+    report("a level doubled again and again", ok && refuses(&m, desc_of(8192, 8192), SWIN_SIZE));
+    free(b.bytes);
 }
 
 static int begin_fails(swin_context *c, const swin_image *in, swin_status status)
@@ -937,6 +976,22 @@ static void test_pictures(void)
     ok &= swin_begin(s.c, &good) == SWIN_OK && swin_step(s.c, 0) == SWIN_ARGUMENT;
     ok &= swin_step(s.c, 1 << 30) == SWIN_OK;
     report("pictures that do not fit", ok);
+
+    static const ptrdiff_t strides[] = {1, 20, 59, -59, -1, PTRDIFF_MAX, PTRDIFF_MIN,
+                                        PTRDIFF_MAX / 8};
+    ok = 1;
+    for (size_t i = 0; i < sizeof strides / sizeof *strides; i++)
+        in = good, in.stride = strides[i], ok &= begin_fails(s.c, &in, SWIN_ARGUMENT);
+    in = good, in.stride = 60, ok &= swin_begin(s.c, &in) == SWIN_OK;
+    report("strides shorter than a row, or out of reach", ok);
+
+    in.format = SWIN_PLANES;
+    ok = 1;
+    for (size_t i = 0; i < sizeof strides / sizeof *strides; i++) {
+        in.stride = 0, in.plane_stride = strides[i], ok &= begin_fails(s.c, &in, SWIN_ARGUMENT);
+        in.stride = strides[i], in.plane_stride = 0, ok &= begin_fails(s.c, &in, SWIN_ARGUMENT);
+    }
+    report("the same of planes", ok);
     free(s.memory);
     free(rgb);
 }
@@ -982,6 +1037,73 @@ static void test_results(void)
     }
     report("only the outputs asked for", ok);
     free(rgb);
+}
+
+static int no_results(const swin_context *c)
+{
+    int ok = !swin_classes(c).data && !swin_confidence(c).data && !swin_logits(c).data &&
+             !swin_scores(c).data && !swin_attention(c).data;
+    for (int i = -1; i < 6; i++) ok &= !swin_feature(c, i).data;
+    return ok;
+}
+
+/* Before a run, while it goes on, after one that was cancelled or refused. */
+static void test_results_in_time(void)
+{
+    static const int which[] = {GLAM_UPER, SWIN_V2, UNET, PSP_HEAD};
+    unsigned char *rgb = make_rgb(70, 50);
+    int ok = 1;
+    for (size_t i = 0; i < sizeof which / sizeof *which; i++) {
+        const session s = start(&models[which[i]], desc_of(70, 50));
+        const swin_image in = picture(rgb, 70, 50);
+        ok &= no_results(s.c) && swin_run(s.c, &in) == SWIN_OK && !no_results(s.c);
+        ok &= swin_begin(s.c, &in) == SWIN_OK && no_results(s.c);
+        ok &= swin_step(s.c, 1) == SWIN_MORE && no_results(s.c);
+        swin_cancel(s.c);
+        ok &= swin_step(s.c, 1) == SWIN_CANCELLED && no_results(s.c);
+        swin_cancel(s.c);       /* before the begin: forgotten */
+        ok &= swin_run(s.c, &in) == SWIN_OK && !no_results(s.c);
+        ok &= swin_begin(s.c, NULL) == SWIN_ARGUMENT && no_results(s.c);
+        free(s.memory);
+    }
+    report("results are there from the end of a run to the next begin", ok);
+    free(rgb);
+}
+
+/* Also at a stage that no head reads. */
+static void test_attention(void)
+{
+    swin_config g = model_config(GLAM_UPER);
+    g.head_inputs = 1;
+    const blob b = make_blob(&g);
+    swin_model m;
+    unsigned char *rgb = make_rgb(70, 50);
+    const swin_image in = picture(rgb, 70, 50);
+    int ok = swin_open(&m, b.bytes, b.size, 0, NULL) == SWIN_OK;
+    for (int stage = 0; stage < 3; stage += 2) {
+        swin_desc d = desc_of(70, 50);
+        d.outputs = SWIN_ATTENTION;
+        d.attend_stage = stage;
+        d.attend_x = 69;
+        d.attend_y = 49;
+        const session s = start_as(&m, d);
+        double sum = 0;
+        ok &= swin_run(s.c, &in) == SWIN_OK;
+        const swin_tensor map = swin_attention(s.c);
+        ok &= map.data && map.channels == 1;
+        ok &= map.width == (70 + (4 << stage) - 1) / (4 << stage);
+        ok &= map.height == (50 + (4 << stage) - 1) / (4 << stage);
+        for (int y = 0; map.data && y < map.height; y++)
+            for (int x = 0; x < map.width; x++) {
+                ok &= element(map, 0, y, x) >= 0;
+                sum += (double)element(map, 0, y, x);
+            }
+        ok &= sum > 0 && sum <= 1.0001;     /* shares of shares */
+        free(s.memory);
+    }
+    report("attention through tokens, at any stage", ok);
+    free(rgb);
+    free(b.bytes);
 }
 
 static void test_plan(void)
@@ -1098,9 +1220,12 @@ int main(int argc, char **argv)
     test_status_texts();
     test_names();
     test_descs();
+    test_counts();
     test_input_sizes();
     test_pictures();
     test_results();
+    test_results_in_time();
+    test_attention();
     test_plan();
     test_workspace();
     test_memory_limit();

@@ -10,6 +10,7 @@
 #define SWIN_IMPLEMENTATION
 #include "../swin.h"
 #include "model.h"
+#include <time.h>
 
 static int passed, failed;
 
@@ -94,6 +95,79 @@ static int harmless(const blob b)
                                                                       : refused(c, 0);
     free(c.bytes);
     return ok;
+}
+
+/* --- configs that no checkpoint has ----------------------------------------------------------- */
+
+/* Every field that the code relies on is asked for: each of these once wrote, divided or waited where
+   it should not. */
+static void test_config_promises(void)
+{
+    swin_config g = model_config(CROSS_UNET);
+    g.window_h[0] = 16, g.window_w[0] = 2;
+    g.shift_h[0] = g.shift_w[0] = 1;
+    blob b = make_blob(&g);
+    report("cross unet", "windows that are not square", refused(b, SWIN_VERIFY));
+    free(b.bytes);
+
+    static const float bad[] = {NAN, INFINITY, -INFINITY, 1e30f};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        g = model_config(PLAIN);
+        if (i % 2) g.mean[i % 3] = bad[i];
+        else g.scale[i % 3] = bad[i];
+        b = make_blob(&g);
+        report("plain", "a colour's mean or scale", refused(b, SWIN_VERIFY));
+        free(b.bytes);
+    }
+    static const uint32_t sides[] = {0, 1025, 40000, 0xffffffff};
+    for (size_t i = 0; i < 2 * sizeof sides / sizeof *sides; i++) {
+        g = model_config(PLAIN);
+        const swin_reference r = {1, 1, i % 2 ? 64 : sides[i / 2], i % 2 ? sides[i / 2] : 64,
+                                  {0, 0}, {0, 0}};
+        g.reference = r;
+        b = make_blob(&g);
+        report("plain", "the self-test's picture", refused(b, SWIN_VERIFY));
+        g.reference.present = 0;
+        blob fine = make_blob(&g);
+        report("plain", "no such picture can be recorded",
+               swin_set_reference(fine.bytes, fine.size, &r, NULL) == SWIN_FORMAT);
+        free(fine.bytes);
+        free(b.bytes);
+    }
+}
+
+/* A million empty notes before the one asked for: a walk over all for each would take minutes. */
+static void test_many_notes(void)
+{
+    enum { NOTES = 1000000, STRINGS = 64, DATA = 80, PLACE = 88 };
+    const blob a = model_blob(PLAIN);
+    uint64_t strings[2], data[2], count, offset;
+    memcpy(strings, a.bytes + STRINGS, sizeof strings);
+    memcpy(data, a.bytes + DATA, sizeof data);
+    memcpy(&count, a.bytes + 56, 8);
+    const size_t text = 2 * NOTES + (size_t)strings[1], start = (size_t)strings[0];
+    const size_t moved = up64(start + text) - (size_t)data[0];
+    blob b = {(unsigned char *)calloc(1, a.size + moved), a.size + moved};
+    if (!b.bytes) exit(2);
+    memcpy(b.bytes, a.bytes, start);
+    memcpy(b.bytes + start + 2 * NOTES, a.bytes + start, (size_t)strings[1]);
+    memcpy(b.bytes + data[0] + moved, a.bytes + data[0], (size_t)data[1]);
+    put64(b.bytes + 16, b.size);
+    put64(b.bytes + STRINGS + 8, text);
+    put64(b.bytes + DATA, data[0] + moved);
+    for (uint64_t i = 0; i < count; i++) {
+        unsigned char *entry = b.bytes + HEADER + CONFIG + ENTRY * i;
+        memcpy(&offset, entry + PLACE, 8);
+        put64(entry + PLACE, offset + moved);
+    }
+    seal(b);
+    swin_model m;
+    const clock_t before = clock();
+    const int ok = swin_open(&m, b.bytes, b.size, SWIN_VERIFY, NULL) == SWIN_OK
+                   && !strcmp(swin_note(&m, "name"), "Übung") && !swin_note(&m, "licence");
+    report("plain", "a million notes", ok && clock() - before < 20 * CLOCKS_PER_SEC);
+    free(a.bytes);
+    free(b.bytes);
 }
 
 /* --- whole parts ------------------------------------------------------------------------------ */
@@ -281,6 +355,8 @@ static void test_reference(const char *name, const blob b)
 
 int main(void)
 {
+    test_config_promises();
+    test_many_notes();
     for (int which = 0; which < WIDE_UPER; which++) {
         const char *name = model_names[which];
         const blob b = model_blob(which);
