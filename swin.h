@@ -99,7 +99,8 @@ COMPILE-TIME OPTIONS, all for the file with SWIN_IMPLEMENTATION unless marked *
    SWIN_NO_SIMD, SWIN_NO_AVX2, SWIN_NO_AVX512, SWIN_NO_NEON    leave passes out
    SWIN_MAX_SIDE, SWIN_MAX_PIXELS    the largest picture or input, 16384 and 2^26
    SWIN_DEBUG             red zones around every buffer, poisoned memory, a watch over the model's
-                          blob: what goes wrong is reported as SWIN_CORRUPT
+                          blob, a context that was moved, a parallel_for that skips or repeats
+                          tasks: what goes wrong is reported as SWIN_CORRUPT
    SWIN_HEADER_NAME       the name this file is included by, "swin.h": the kernels include it again
 
 MAP OF THIS FILE - search for the anchors
@@ -148,7 +149,7 @@ extern "C" {
     X(SWIN_FILE,        "a file could not be read")                                  \
     X(SWIN_FORMAT,      "not a model blob, or a damaged one")                        \
     X(SWIN_UNSUPPORTED, "a model this version does not know")                        \
-    X(SWIN_CORRUPT,     "memory was overwritten from outside (SWIN_DEBUG)")
+    X(SWIN_CORRUPT,     "memory or tasks were tampered with from outside (SWIN_DEBUG)")
 
 typedef enum swin_status {
 #define SWIN__ENUM(name, text) name,
@@ -307,8 +308,8 @@ enum {
                                    confidence and votes are turned back */
 };
 
-/* Runs task(arg, 0) ... task(arg, count - 1), in any order, on any threads, and returns when all
-   are done. Fastest with a run of consecutive indices a thread, see THREADS above. */
+/* Runs each of task(arg, 0) ... task(arg, count - 1) exactly once, in any order, on any threads, and
+   returns when all are done. Fastest with a run of consecutive indices a thread, see THREADS above. */
 typedef void (*swin_task)(void *arg, int index);
 typedef void (*swin_parallel_for)(void *user, swin_task task, void *arg, int count);
 
@@ -348,7 +349,8 @@ enum { SWIN_IGNORE = 255, SWIN_IGNORE_16 = 65535 };
 SWIN_API size_t swin_workspace_size(const swin_model *m, const swin_desc *d, swin_error *err);
 
 /* Makes a context in `mem` (`size` bytes, any alignment, owned by the caller; there is nothing to
-   free). Nothing outside `mem` is ever written. Keep `m` and its blob while the context is used. */
+   free). Nothing outside `mem` is ever written. Keep `m` and its blob while the context is used, and
+   the context where it is: a copy elsewhere is none. */
 SWIN_API swin_status swin_init(swin_context **c, const swin_model *m, const swin_desc *d,
                                void *mem, size_t size, swin_error *err);
 
@@ -379,7 +381,7 @@ SWIN_API swin_status swin_run(swin_context *c, const swin_image *in);
 SWIN_API swin_status swin_begin(swin_context *c, const swin_image *in);
 SWIN_API swin_status swin_step(swin_context *c, int tasks);
 SWIN_API float swin_progress(const swin_context *c);    /* 0..1 of the multiply-adds */
-/* From any thread: ends the run, SWIN_CANCELLED. swin_begin forgets a cancel that came before it. */
+/* From any thread: ends the run, SWIN_CANCELLED. swin_begin forgets a cancel from before it. */
 SWIN_API void swin_cancel(swin_context *c);
 /* The sentence of the last begin, run or step that failed. */
 SWIN_API const char *swin_error_text(const swin_context *c);
@@ -3363,6 +3365,8 @@ struct swin__step {
     } u;
 };
 
+enum { SWIN__TASKS = 4096 };    /* pieces of a step at most */
+
 struct swin_context {
     const swin_model *model;
     const swin__kernels *kernels;
@@ -3383,6 +3387,8 @@ struct swin_context {
     swin_tensor logits, feature[SWIN__STAGES + 1], scores, attention;
     swin_error error;
 #ifdef SWIN_DEBUG
+    const swin_context *self;   /* where swin_init made it */
+    unsigned char ran[SWIN__TASKS];     /* how often each piece of the current batch ran */
     struct swin__guard *guards;
     int guard_count;
     /* of the blob's header, config and directory, as they were at init */
@@ -6771,7 +6777,7 @@ static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, sw
     const swin_config *g;
     swin_status status;
     if (!m || !m->blob || !asked)
-        return swin__fail(err, SWIN_ARGUMENT, "a model that swin_open opened and a desc are wanted");
+        return swin__fail(err, SWIN_ARGUMENT, "wanted: a model that swin_open opened, and a desc");
     g = &m->config;
     *d = *asked;
     if (d->picture_width == 0 && d->picture_height == 0) {
@@ -6807,7 +6813,7 @@ static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, sw
     if ((status = swin__check_input(g, crops->w, crops->h, err)) != SWIN_OK) return status;
     if (d->tasks == 0) d->tasks = 1;
     if (!d->parallel_for) d->tasks = 1;
-    d->tasks = swin__min(d->tasks, 4096);
+    d->tasks = swin__min(d->tasks, SWIN__TASKS);
     return SWIN_OK;
 }
 
@@ -6932,6 +6938,7 @@ SWIN_API swin_status swin_init(swin_context **c, const swin_model *m, const swin
     p.tables = base + (uintptr_t)places.tables;
     p.arena = base + (uintptr_t)places.arena;
 #ifdef SWIN_DEBUG
+    context->self = context;
     context->guards = (swin__guard *)(base + (uintptr_t)places.guards);
     swin__model_sums(m, context->model_sums);
 #endif
@@ -6960,11 +6967,33 @@ static void swin__piece(void *arg, int index)
 {
     const swin__batch *b = (const swin__batch *)arg;
     int from, to;
+#ifdef SWIN_DEBUG
+    if (index < 0 || index >= b->pieces) index = 0;     /* and so once too often */
+    if (b->c->ran[index] < 2) b->c->ran[index]++;
+#endif
     swin__share(b->count, b->pieces, index, &from, &to);
     for (int i = from; i < to && !swin__peek(&b->c->cancel); i++)
         b->step->work(b->c, b->step, b->first + i,
                       b->step->scratch + (size_t)index * b->step->room);
 }
+
+#ifdef SWIN_DEBUG
+/* Did every piece run once? */
+static int swin__all_ran(const swin_context *c, int pieces)
+{
+    for (int i = 0; i < pieces; i++)
+        if (c->ran[i] != 1) return 0;
+    return 1;
+}
+
+static swin_status swin__check_place(swin_context *c)
+{
+    return c->self == c ? SWIN_OK
+                        : swin__fail(&c->error, SWIN_CORRUPT,
+                                     "the context was copied or moved: it works only where "
+                                     "swin_init made it");
+}
+#endif
 
 /* Is a stride, forwards or backwards, at least `least` bytes, and are `count` of them in reach of a
    pointer? */
@@ -6999,6 +7028,9 @@ SWIN_API swin_status swin_begin(swin_context *c, const swin_image *in)
     int planes = in && in->format == SWIN_PLANES;
     int w = planes ? d->width : d->picture_width, h = planes ? d->height : d->picture_height;
     c->running = c->finished = 0;
+#ifdef SWIN_DEBUG
+    if (swin__check_place(c) != SWIN_OK) return SWIN_CORRUPT;
+#endif
     if (!in || !in->data || (unsigned)in->format > SWIN_PLANES)
         return swin__fail(&c->error, SWIN_ARGUMENT,
                           "swin_begin wants a picture with data and a known format");
@@ -7044,6 +7076,9 @@ SWIN_API swin_status swin_step(swin_context *c, int tasks)
     if (!c->running || tasks < 1)
         return swin__fail(&c->error, SWIN_ARGUMENT,
                           "swin_step wants a run that swin_begin started, and tasks above 0");
+#ifdef SWIN_DEBUG
+    if (swin__check_place(c) != SWIN_OK) return SWIN_CORRUPT;
+#endif
     while (tasks > 0 && c->at < c->step_count) {
         const swin__step *s = &c->steps[c->at];
         swin__batch b;
@@ -7054,6 +7089,7 @@ SWIN_API swin_status swin_step(swin_context *c, int tasks)
         b.pieces = swin__min(b.count, c->desc.tasks);
 #ifdef SWIN_DEBUG
         if (c->unit == 0) swin__guards_paint(c, c->at);
+        memset(c->ran, 0, sizeof c->ran);
 #endif
         if (c->desc.parallel_for && b.pieces > 1) {
             c->desc.parallel_for(c->desc.user, swin__piece, &b, b.pieces);
@@ -7066,6 +7102,12 @@ SWIN_API swin_status swin_step(swin_context *c, int tasks)
             return swin__fail(&c->error, SWIN_CANCELLED, "cancelled by swin_cancel");
         }
 #ifdef SWIN_DEBUG
+        if (!swin__all_ran(c, b.pieces)) {
+            c->running = 0;
+            return swin__fail(&c->error, SWIN_CORRUPT,
+                              "parallel_for did not run each of %d tasks of step %d, %s, once",
+                              b.pieces, c->at, s->name);
+        }
         if (!swin__guards_hold(c, c->at)) {
             c->running = 0;
             return swin__fail(&c->error, SWIN_CORRUPT,

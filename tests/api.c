@@ -642,6 +642,60 @@ static void test_debug(void)
     free(s.memory);
     free(rgb);
 }
+
+static void twice(void *user, swin_task task, void *arg, int count)
+{
+    (void)user;
+    for (int i = 0; i < count; i++) task(arg, i);
+    task(arg, count / 2);
+}
+
+static void never(void *user, swin_task task, void *arg, int count)
+{
+    (void)user;
+    for (int i = 1; i < count; i++) task(arg, i);
+}
+
+static void past_the_end(void *user, swin_task task, void *arg, int count)
+{
+    (void)user;
+    for (int i = 1; i <= count; i++) task(arg, i);
+    task(arg, -1);
+}
+
+/* A host that does not keep to the contract: of tasks, and of where a context is. */
+static void test_host(void)
+{
+    static const swin_parallel_for wrong[] = {twice, never, past_the_end};
+    const swin_model *m = &models[FCN_HEAD];
+    unsigned char *rgb = make_rgb(40, 30);
+    const swin_image in = picture(rgb, 40, 30);
+    swin_desc d = desc_of(40, 30);
+    int ok = 1;
+    d.tasks = 5;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        d.parallel_for = wrong[i];
+        const session s = start(m, d);
+        ok &= swin_run(s.c, &in) == SWIN_CORRUPT && strstr(swin_error_text(s.c), "tasks");
+        ok &= !swin_classes(s.c).data;
+        free(s.memory);
+    }
+    report("tasks that run twice, never or past the end are reported", ok);
+
+    d.parallel_for = NULL;
+    const session s = start(m, d);
+    unsigned char *elsewhere = (unsigned char *)need(s.size);
+    const size_t at = (size_t)((unsigned char *)(void *)s.c - (unsigned char *)s.memory) + 64;
+    ok = swin_begin(s.c, &in) == SWIN_OK;
+    memcpy(elsewhere + at % 64, s.c, s.size - at);
+    swin_context *copy = (swin_context *)(void *)(elsewhere + at % 64);
+    ok &= swin_step(copy, 1) == SWIN_CORRUPT && strstr(swin_error_text(copy), "moved");
+    ok &= swin_begin(copy, &in) == SWIN_CORRUPT;
+    report("a context that was moved is reported", ok);
+    free(elsewhere);
+    free(s.memory);
+    free(rgb);
+}
 #endif
 
 /* --- cancelling ------------------------------------------------------------------------------- */
@@ -1245,6 +1299,7 @@ int main(int argc, char **argv)
     test_same_bits();
 #ifdef SWIN_DEBUG
     test_debug();
+    test_host();
 #endif
     report("the core never allocates", allocations == 0);
     test_easy(argv[0]);

@@ -99,8 +99,7 @@ static int harmless(const blob b)
 
 /* --- configs that no checkpoint has ----------------------------------------------------------- */
 
-/* Every field that the code relies on is asked for: each of these once wrote, divided or waited where
-   it should not. */
+/* Fields that swin.h relies on beyond their own range. */
 static void test_config_promises(void)
 {
     swin_config g = model_config(CROSS_UNET);
