@@ -86,9 +86,14 @@ ERRORS
    tensor, field or size at fault. Nothing is printed, no call exits or asserts.
 
 SECURITY
-   A model file from a stranger is data: every field is checked before use, and no blob makes the
-   library read or write out of bounds, hang or overflow. It may ask for a large workspace: set
-   desc.memory_limit where that matters.
+   A model file from a stranger is data: swin_open checks every field before it is used, and no blob
+   makes the library read outside the blob or the picture, write outside the workspace, overflow,
+   divide by zero or wait for ever. What it may do is ask for much: the network's input, which its
+   resize rule sets, grows to SWIN_MAX_PIXELS, and memory and time grow with that and with its
+   layers, whose weights lie in the blob. swin_workspace_size and swin_plan_step tell both before
+   anything runs: set desc.memory_limit, and width and height yourself, where that matters. Trusted
+   are the pointers, strides and memory the program hands over, and that the blob's bytes stay as
+   they are while the model is used. NaNs in weights give wrong classes, nothing else.
 
 COMPILE-TIME OPTIONS, all for the file with SWIN_IMPLEMENTATION unless marked *
    SWIN_STATIC *          all functions are static: private to this file
