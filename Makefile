@@ -34,7 +34,7 @@ all: build/minimal build/segment build/tensor
 build:
 	@mkdir -p build
 
-build/segment: examples/segment.c examples/common.h swin.h | build
+build/segment: examples/segment.c examples/common.h examples/picture.h swin.h | build
 	$(have_stb)
 	$(COMPILE) $< -o $@ $(LIBS)
 
