@@ -25,13 +25,16 @@ typedef struct picture {
     int width, height;
 } picture;
 
-/* Writes the sentence that says why a picture is refused; always 0. */
+/* Writes the sentence that says why a picture is refused; always 0. What it quotes of the file gets
+   to no terminal but as letters. */
 static inline int picture_fail(char why[256], const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(why, 256, format, arguments);
     va_end(arguments);
+    for (; *why; why++)
+        if (*why < ' ' || *why > '~') *why = '?';
     return 0;
 }
 
@@ -523,15 +526,14 @@ static inline int jpeg_code(jpeg_reader *j, const jpeg_codes *c)
 /* Adds a number of `n` bits to *value; 0 where the sum, scaled, is more than any picture has. */
 static inline int jpeg_add(jpeg_reader *j, int n, int scale, int *value)
 {
-    int bits = n > 15 ? 0 : jpeg_bits(j, n);
+    j->fault = "damaged: its data has a coefficient that is too large";
+    int bits = n > 15 ? -1 : jpeg_bits(j, n);
     if (bits < 0) return 0;
     *value += n && bits < 1 << (n - 1) ? bits - (1 << n) + 1 : bits;
-    if (n <= 15 && (long long)abs(*value) * scale <= 32767) return 1;
-    j->fault = "damaged: its data has a coefficient that is too large";
-    return 0;
+    return (long long)abs(*value) * (scale ? scale : 1) <= 32767;
 }
 
-/* The blocks after this one whose coefficients of this scan end here too, or -1. */
+/* The code for the end of a block's coefficients; progressive, of more blocks after it. */
 static inline int jpeg_end_of_band(jpeg_reader *j, int run)
 {
     int more = jpeg_bits(j, run);
@@ -770,9 +772,10 @@ static inline int jpeg_layout(jpeg_reader *j, const picture *p, char why[256])
 static inline const char *jpeg_foreign(int marker)
 {
     if (marker >= JPEG_SOF0 && marker <= JPEG_SOF2) return NULL;
-    return marker == JPEG_SOF3 || marker == JPEG_SOF55 ? "a lossless JPEG: save it as PNG"
-         : marker >= JPEG_SOF9 && marker <= JPEG_SOF11 ? "a JPEG with arithmetic coding: save it again"
-         : "a hierarchical JPEG: save it again";
+    if (marker == JPEG_SOF3 || marker == JPEG_SOF55) return "a lossless JPEG: save it as PNG";
+    int arithmetic = marker >= JPEG_SOF9 && marker <= JPEG_SOF11;
+    return arithmetic ? "a JPEG with arithmetic coding: save it again"
+                      : "a hierarchical JPEG: save it again";
 }
 
 /* Segment SOF. stb tells RGB by the components' numbers, too: they become 1, 2, ... in the copy,
@@ -1007,8 +1010,7 @@ static inline int pnm_number(pnm_reader *s, uint32_t *value, char why[256])
     for (*value = 0; c >= '0' && c <= '9' && *value < 10000000; c = pnm_char(s))
         *value = *value * 10 + (uint32_t)(c - '0');
     if (c < 0 || pnm_white(c)) return 1;
-    return picture_fail(why, "damaged: '%c' where a number should be",
-                        c >= ' ' && c <= '~' ? c : '?');
+    return picture_fail(why, "damaged: '%c' where a number should be", c ? c : ' ');
 }
 
 /* One line of a PAM header; 0 at its end or with a sentence. */

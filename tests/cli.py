@@ -235,9 +235,9 @@ def test_photos_stand_upright(segment, tmp_path, orientation):
 
 
 @pytest.mark.parametrize("damage, words", [
-    ("missing", "No such file"), ("directory", "Is a directory"), ("empty", "empty file"),
-    ("text", "no PNG, JPEG or PNM picture"), ("cut", "no PNG, JPEG or PNM picture"),
-    ("huge", "no PNG, JPEG or PNM picture")])
+    ("missing", "No such file"), ("directory", "Is a directory"), ("empty", "file is empty"),
+    ("text", "no PNG, JPEG or PNM picture"), ("cut", "the file is cut short"),
+    ("changed", "the checksum of its IHDR chunk differs")])
 def test_bad_pictures_fail_and_the_others_are_done(segment, picture, tmp_path, damage, words):
     bad = tmp_path / "bad.png"
     whole = picture.read_bytes()
@@ -245,7 +245,7 @@ def test_bad_pictures_fail_and_the_others_are_done(segment, picture, tmp_path, d
         bad.mkdir()
     elif damage != "missing":
         bad.write_bytes({"empty": b"", "text": b"hello\n", "cut": whole[:len(whole) // 2],
-                         "huge": whole[:16] + b"\x7f\xff\xff\xff" * 2 + whole[24:]}[damage])
+                         "changed": whole[:16] + b"\x7f\xff\xff\xff" * 2 + whole[24:]}[damage])
     refused(segment(bad), 1, "bad.png", words)
     other = picture.with_name("other.png")
     shutil.copy(picture, other)
