@@ -258,6 +258,8 @@ def test_colours_of_jpeg(read):
     files = [jfif, bare, rgb, plain, four, made.with_segments(bare, adobe(0)),
              made.with_segments(bare, adobe(1)), made.with_segments(jfif, adobe(0)),
              made.with_segments(plain, adobe(1)), made.with_segments(plain, jfif[2:20])]
+    flat = flat_jpeg(37, 29, [(1, 1)] * 4)
+    files += [flat, made.with_segments(flat, adobe(0)), made.with_segments(flat, adobe(2))]
     assert bare != jfif and plain != rgb
     for i, (data, answer) in enumerate(zip(files, read(files))):
         assert abs(answer.astype(int) - pillow(data)).max() <= 16, i
