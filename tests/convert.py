@@ -15,11 +15,12 @@ from hypothesis import given, settings, strategies as st
 
 from checkpoints import (FCN, GLAM, SMALL, File, backbone_state, fcn_state, safetensors, uper_state,
                          upstream_names)
-from checkpoints.convert import (blob, canonical, checkpoint, convert_state, load_tool, run, tool,
-                                 write_small)
+from checkpoints.convert import (blob, canonical, checkpoint, convert_state, load_tool, options,
+                                 run, tool, write_small)
 from conftest import GOLDEN, ROOT
 from swinblob.canonical import Refused
-from swinblob.families import foreign, mmseg_config
+from swinblob.families import foreign, mmseg_config, mmseg_pictures
+from swinblob.families.literals import UNKNOWN, parse
 
 
 # Recognising and mapping --------------------------------------------------------------------------
@@ -242,7 +243,7 @@ def test_refusals_name_the_tensor():
     refuse(changed(decode_head__conv_seg__weight=np.full((3, 5, 1, 1), 1e300)), "float32's range")
     refuse(changed(decode_head__lateral_convs__0__conv__weight=np.ones((5, 7, 1, 1), "f4")),
            "reads 7 channels")
-    refuse({**backbone_state(), **uper_state(K=1)}, "one class")
+    refuse({**backbone_state(), **uper_state(K=1)}, "one output")
     refuse({**backbone_state(), **fcn_state(ch=8, convs=0, concat=True)}, "conv_cat")
     refuse({**backbone_state(), **uper_state(features=(1, 0))}, "in the order")
     without = {n: a for n, a in backbone_state().items() if ".norm0" not in n and ".norm1." not in n
@@ -314,13 +315,13 @@ def test_literals_are_read_as_python_reads_them(value):
     text = (f"# comment\nx = {value!r}\n"
             f"y = dict(\n    inner=x,  # 'quote\n    other=({value!r}, ),\n)\n")
     if ast.literal_eval(repr(value)) == value:
-        assert mmseg_config.parse(text) == {"x": value, "y": {"inner": value, "other": (value,)}}
+        assert parse(text) == {"x": value, "y": {"inner": value, "other": (value,)}}
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="x=()[]{}'\",:1.e-+ndict*_\n\\#r ", max_size=80))
 def test_no_text_upsets_the_parser(text):
-    mmseg_config.parse("x = " + text)
+    parse("x = " + text)
     mmseg_config.Told({"config": "model = dict(" + text + ")\nimg_norm_cfg = " + text})
 
 
@@ -343,14 +344,13 @@ l == 3
 m = [1 2]
 n = torch.float
 """
-    told = mmseg_config.parse(text)
-    unknown = mmseg_config.UNKNOWN
+    told = parse(text)
     assert not mark.exists()
     assert told["e"] == "onetwothree\n\\d" and told["g"] == -3 and told["h"] == {"a": 1, "b": 2}
     assert told["j"] == {"k": (1,), 2: [None]} and "l" not in told
-    assert all(told[name] is unknown for name in "abcdikmn")
-    assert mmseg_config.parse("x = " + "[" * 100000)["x"] is unknown
-    assert mmseg_config.parse("x = " + "-" * 100000 + "1")["x"] is unknown
+    assert all(told[name] is UNKNOWN for name in "abcdikmn")
+    assert parse("x = " + "[" * 100000)["x"] is UNKNOWN
+    assert parse("x = " + "-" * 100000 + "1")["x"] is UNKNOWN
 
 
 @pytest.mark.parametrize("text", ["#" * 60 + "@", "# " * 40 + "\n" * 60 + "@", "\\\n" * 60 + "@",
@@ -359,7 +359,7 @@ n = torch.float
 def test_no_text_takes_the_parser_long(text):
     start = time.process_time()
     for repeat in (1, 100):
-        mmseg_config.parse("x = " + text * repeat)
+        parse("x = " + text * repeat)
     assert time.process_time() - start < 2
 
 
@@ -443,6 +443,7 @@ def test_config_texts_that_contradict_the_names():
     refuse("head is a UPerHead", head="type='UPerHead'", state=FCN)
     refuse("dilation", head="type='FCNHead', dilation=2", state=FCN)
     refuse("activation to Mish", head="act_cfg=dict(type='Mish')")
+    refuse("interpolate_mode to nearest", head="interpolate_mode='nearest'")
     refuse("3 pool scales", head="pool_scales=(1, 2, 3)")
     usual = "model = dict(backbone=dict(type='SwinTransformer', strides=(4, 2, 2, 2)))"
     assert convert_state(SMALL, config=usual).description["shift_h"][:2] == [1, 1]
@@ -457,28 +458,38 @@ WORDS = ("model backbone decode_head type test_cfg mode slide crop_size pipeline
          "std to_rgb img_norm_cfg test_pipeline data test img_scale scale keep_ratio img_ratios "
          "flip norm_cfg eps act_cfg pool_scales align_corners ignore_index dilation strides "
          "qk_scale data_preprocessor test_dataloader dataset Normalize Resize UPerHead "
-         "dataset_meta classes palette CLASSES PALETTE config cfg").split()
+         "dataset_meta classes palette CLASSES PALETTE config cfg transforms scale_factor min_size "
+         "interpolation backend to_float32 color_type size size_divisor bgr_to_rgb prob pad_val "
+         "loss_decode use_sigmoid LoadImageFromFile Pad ResizeShortestEdge max_size RandomFlip "
+         "PackSegInputs TestTimeAug MultiScaleFlipAug ImgDataPreprocessor").split()
 odd_values = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 600) | st.floats(width=32) | st.sampled_from(WORDS),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(WORDS), inner),
     max_leaves=25)
 
 
+odd_steps = odd_values | st.lists(st.builds(
+    lambda kind, entries: {**entries, "type": kind}, st.sampled_from(sorted(mmseg_pictures.STEPS)),
+    st.dictionaries(st.sampled_from([*mmseg_pictures.TELLING, "mean", "std", "transforms"]),
+                    odd_values, max_size=4)), max_size=4)
+
+
 DESCRIPTION = convert_state(SMALL).description
 
 
 @settings(quick, max_examples=100)
-@given(odd_values, odd_values, odd_values, odd_values)
-def test_no_meta_upsets_the_converter(classes, backbone, head, pipeline):
+@given(odd_values, odd_values, odd_values, odd_steps, st.none() | odd_values)
+def test_no_meta_upsets_the_converter(classes, backbone, head, pipeline, preprocessor):
     text = (f"model = dict(backbone={backbone!r}, decode_head={head!r}, test_cfg={pipeline!r})\n"
-            f"test_pipeline = [{pipeline!r}, {head!r}]\nimg_norm_cfg = {backbone!r}")
+            f"test_pipeline = [{pipeline!r}, {head!r}]\nimg_norm_cfg = {backbone!r}\n"
+            + f"data_preprocessor = {preprocessor!r}\n" * (preprocessor is not None))
     for meta in ({"CLASSES": classes, "PALETTE": head, "config": text}, {"dataset_meta": classes}):
         told, model = mmseg_config.Told(meta), canonical.Model(dict(DESCRIPTION), "a test")
         try:
             told.check_backbone(model, mmseg_config.SWIN)
             told.check_cross_attention()
             told.check_head("UPerHead")
-            told.apply(model)
+            told.apply(model, options())
         except Refused:
             continue
         assert 0 < told.batch_norm_eps < 1 and all(n > 0 for n in told.pool_scales or [])
@@ -533,7 +544,7 @@ def test_trimming_the_tokens_positions():
     d = convert_state(deep, "--max-size", "64x61").description
     assert d["token_rows"][:2] == [2 * 36, 2 * 9] and d["token_middle"][:2] == [36, 9]
     assert convert_state(deep).description["token_rows"][:2] == [90 ** 2, 45 ** 2]
-    assert "no effect" in convert_state(SMALL, "--max-size", "64x64").remarks[0]
+    assert "no effect" in " ".join(convert_state(SMALL, "--max-size", "64x64").remarks)
 
 
 def test_default_size_trims_long_tables():
@@ -556,7 +567,7 @@ def test_classes_and_palettes(tmp_path):
     model = convert_state(SMALL, "--palette", full, CLASSES=["x", "y", "z"])
     assert model.class_names == ["x", "y", "z"]
     model = convert_state(SMALL, PALETTE=[[1, 2, 3]])
-    assert len(model.class_colors) == 3 and "1 colours for 3 classes" in model.remarks[0]
+    assert len(model.class_colors) == 3 and "1 colours for 3" in " ".join(model.remarks)
     for bad in ("#ff0000\nname\n", "#ff0000 a\nb\n"):
         full.write_text(bad)
         with pytest.raises(Refused, match="lines have"):

@@ -59,6 +59,12 @@ def parse_arguments(arguments):
             raise ValueError
         return values
 
+    def share(text):
+        value = float(text)
+        if not 0.001 <= value <= 0.999:
+            raise ValueError
+        return value
+
     def note(text):
         key, text = re.fullmatch(r"([A-Za-z0-9_.-]+)=(.*)", text, re.DOTALL).groups()
         return key, text
@@ -90,6 +96,9 @@ def parse_arguments(arguments):
                       metavar="N[,...]", help="the configured windows (Swin V2)")
     tell.add_argument("--pretrained-windows", type=typed(windows, "a list such as 12,12,12,6"),
                       metavar="N,...", help="windows of the pretraining, 0: none (Swin V2)")
+    tell.add_argument("--threshold", type=typed(share, "a number between 0 and 1"), metavar="P",
+                      help="a head of one output: two classes, the second where its sigmoid "
+                           "exceeds P")
     rules = tell.add_mutually_exclusive_group()
     rules.add_argument("--backbone", dest="rules", action="store_const", const="backbone",
                        help="Hugging Face Swin: windows shift as in SwinBackbone, always")

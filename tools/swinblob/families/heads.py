@@ -62,11 +62,9 @@ class Head:
         """Describes the head and takes its weights."""
         d, options = self.d, self.reader.options
         classify = self.name("head.classify.weight")
-        classes, channels, _, _ = self.source.shape(classify, 4)
-        if classes == 1:
-            raise Refused(f"{classify} has one class: a thresholded output, which is no choice "
-                          "between classes")
-        d.update(head=self.head, classes=classes, head_channels=channels)
+        outputs, channels, _, _ = self.source.shape(classify, 4)
+        d.update(head=self.head, classes=self.reader.classes(outputs, classify),
+                 head_channels=channels)
         self.told.check_head(self.kind, self)
         if "neck" in self.source.groups and self.head != FPNHEAD:
             raise Refused(f"this is a segmentation model with a neck before its {self.kind}, which "

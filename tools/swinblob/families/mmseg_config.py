@@ -1,231 +1,30 @@
-"""What the meta of an mmseg checkpoint tells: classes, colours, and the config's text.
+"""What the meta of an mmseg checkpoint tells: classes, colours, and the config's text."""
 
-The text is a Python program; only its literals are read, by a parser of our own, and nothing is
-ever evaluated.
-"""
-
-import ast
-import re
-import warnings
-
+from .literals import UNKNOWN, numbers, parse, part, sides, type_of
+from .mmseg_pictures import Pictures
 from ..checkpoint import CheckpointError, parse_json
-from ..canonical import (BATCH_NORM_EPS, EXACT_SIZE, FIT_SIDES, FPNHEAD, MAX_SIDE, SLIDE, Refused)
-
-MAX_TEXT = 1 << 20
-MAX_DEPTH = 40
-MAX_MERGED = 256                # entries of a dict that `**` copies
-
-
-class NoLiteral(Exception):
-    pass
-
-
-class Unknown:
-    """A value that is no literal."""
-
-
-UNKNOWN = Unknown()
-TOKEN = re.compile(r"""(?:\s|\\\n|\#[^\n]*(?:\n|\Z))*(?:
-    (?P<text>[rRbBuU]{0,2}(?:'{3}[^\\]*?(?:\\.[^\\]*?)*'{3}|"{3}[^\\]*?(?:\\.[^\\]*?)*"{3}
-             |'[^'\\\n]*(?:\\.[^'\\\n]*)*'|"[^"\\\n]*(?:\\.[^"\\\n]*)*"))
-    |(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
-    |(?P<word>[A-Za-z_][\w.]*)
-    |(?P<sign>\*\*|[-+=(){}\[\],:]))""", re.VERBOSE | re.DOTALL)
-END = re.compile(r"[ \t]*(?:\#[^\n]*)?(?:\n|\Z)")
-CONSTANTS = {"True": True, "False": False, "None": None}
-
-
-def parse(text):
-    """The variables that a config text assigns literals to, as far as they can be read."""
-    variables = {}
-    for match in re.finditer(r"^([A-Za-z_]\w*)[ \t]*=(?!=)", text[:MAX_TEXT], re.MULTILINE):
-        try:
-            variables[match[1]] = Literal(text, match.end(), variables).value
-        except NoLiteral:
-            variables[match[1]] = UNKNOWN
-    return variables
-
-
-class Literal:
-    """Parses one value: constants, lists, tuples, dicts, dict(...), names known before."""
-
-    def __init__(self, text, place, variables):
-        self.text, self.place, self.variables, self.depth = text, place, variables, 0
-        self.value = self.parse_value()
-        if not END.match(text, self.place):
-            raise NoLiteral
-
-    def next(self):
-        match = TOKEN.match(self.text, self.place)
-        if not match:
-            raise NoLiteral
-        return match
-
-    def at(self, sign):
-        """Steps over a sign if it comes next."""
-        match = self.next()
-        if match["sign"] == sign:
-            self.place = match.end()
-            return True
-        return False
-
-    def parse_value(self):
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise NoLiteral
-        match = self.next()
-        self.place = match.end()
-        if match["text"] is not None:
-            value = self.parse_text(match["text"])
-        elif match["number"] is not None:
-            value = self.parse_number(match["number"])
-        elif match["word"] is not None:
-            value = self.parse_word(match["word"])
-        elif match["sign"] == "-":
-            value = self.parse_value()
-            if not isinstance(value, (int, float)):
-                raise NoLiteral
-            value = -value
-        elif match["sign"] == "[":
-            value = self.parse_items("]")[0]
-        elif match["sign"] == "(":
-            items, comma = self.parse_items(")")
-            value = tuple(items) if comma or len(items) != 1 else items[0]
-        elif match["sign"] == "{":
-            value = self.parse_pairs()
-        else:
-            raise NoLiteral
-        self.depth -= 1
-        return value
-
-    def parse_text(self, token):
-        value = ""
-        while token is not None:        # texts side by side are one
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")         # of odd escapes such as \d
-                    piece = ast.literal_eval(token)
-            except (ValueError, SyntaxError):
-                raise NoLiteral from None
-            value += piece if isinstance(piece, str) else ""
-            match = TOKEN.match(self.text, self.place)
-            token = match["text"] if match else None
-            if token is not None:
-                self.place = match.end()
-        return value
-
-    def parse_number(self, token):
-        if len(token) > 30:
-            raise NoLiteral
-        return int(token) if token.isdigit() else float(token)
-
-    def parse_word(self, word):
-        if word in CONSTANTS:
-            return CONSTANTS[word]
-        match = TOKEN.match(self.text, self.place)
-        if match and match["sign"] == "(":
-            self.place = match.end()
-            arguments = self.parse_arguments()
-            return arguments if word == "dict" else UNKNOWN
-        return self.variables.get(word, UNKNOWN)
-
-    def parse_items(self, end):
-        items, comma = [], False
-        while not self.at(end):
-            if items and not comma:
-                raise NoLiteral
-            items.append(self.parse_value())
-            comma = self.at(",")
-        return items, comma
-
-    def parse_pairs(self):
-        pairs = {}
-        while not self.at("}"):
-            key = self.parse_value()
-            if not isinstance(key, (str, int, float)) or not self.at(":"):
-                raise NoLiteral
-            pairs[key] = self.parse_value()
-            if not self.at(","):
-                if not self.at("}"):
-                    raise NoLiteral
-                break
-        return pairs
-
-    def parse_arguments(self):
-        arguments = {}
-        while not self.at(")"):
-            if self.at("**"):
-                merged = self.parse_value()
-                if not isinstance(merged, dict) or len(merged) > MAX_MERGED:
-                    raise NoLiteral
-                arguments.update(merged)
-            else:
-                match = self.next()
-                self.place = match.end()
-                if match["word"] is None or not self.at("="):
-                    raise NoLiteral
-                arguments[match["word"]] = self.parse_value()
-            if not self.at(","):
-                if not self.at(")"):
-                    raise NoLiteral
-                break
-        return arguments
-
-
-# What a config means ------------------------------------------------------------------------------
+from ..canonical import BATCH_NORM_EPS, FPNHEAD, SLIDE, Refused
 
 # Backbones by family; the same after "No" have no shift
 SWIN = ("SwinTransformer", "SwinTransformerGTV8", "SwinTransformerGTV8Opti")
 UNETS = ("SwinUNetEncoder", "SwinUNetV2", "SwinUNetV2GTV8", "SwinUNetV2GTV8Opti",
          "SwinUNetV2GTV8CrossAttentionUpsample")
-LOADING = ("LoadImageFromFile", "LoadAnnotations", "MultiScaleFlipAug", "RandomFlip", "Resize",
-           "Normalize", "ImageToTensor", "DefaultFormatBundle", "Collect", "PackSegInputs",
-           "TestTimeAug")
 
 
-def part(mapping, *path):
-    """mapping[path[0]][path[1]]..., or an empty dict where something is no dict."""
-    for key in path:
-        mapping = mapping.get(key) if isinstance(mapping, dict) else None
-    return mapping if isinstance(mapping, dict) else {}
-
-
-def type_of(mapping):
-    """The registered name of a module without the scope before it."""
-    kind = mapping.get("type")
-    return kind.rpartition(".")[2] if isinstance(kind, str) else None
-
-
-def numbers(value, count, low=float("-inf")):
-    """`value` as a list of so many numbers above low, or None."""
-    if not isinstance(value, (list, tuple)) or len(value) != count:
-        return None
-    good = all(isinstance(n, (int, float)) and not isinstance(n, bool) and low < n < 1e9
-               for n in value)
-    return list(value) if good else None
-
-
-def sides(value):
-    """`value` as the two sides of a picture, or None."""
-    pair = numbers(value, 2, 0)
-    return pair if pair and all(type(n) is int and n <= MAX_SIDE for n in pair) else None
-
-
-def transforms(pipeline):
-    """All transforms of a pipeline, those inside others too."""
-    found, waiting = [], [pipeline]
-    while waiting and len(found) < 1000:
-        item = waiting.pop()
-        if isinstance(item, (list, tuple)):
-            waiting.extend(reversed(item))
-        elif isinstance(item, dict):
-            found.append(item)
-            waiting.append(item.get("transforms"))
-    return found
+def config_of(told):
+    """The variables of a config: a text, a text of tools/train.py, or a dict of them."""
+    if isinstance(told, dict):
+        return told
+    if told[:1] == "{":
+        return training_config(told)
+    config = parse(told)
+    if "read_base()" in told:
+        config["_base_"] = UNKNOWN
+    return config
 
 
 def training_config(text):
-    """The same for checkpoints of tools/train.py, which keep their settings as JSON."""
+    """What parse gives, for checkpoints of tools/train.py, which keep their settings as JSON."""
     try:
         settings = parse_json(text, "the config text")
     except CheckpointError:
@@ -241,17 +40,12 @@ class Told:
         dataset = part(meta, "dataset_meta")
         self.classes = texts(meta.get("CLASSES") or dataset.get("classes"))
         self.palette = colors(meta.get("PALETTE") or dataset.get("palette"))
-        text = next((meta[key] for key in ("config", "cfg") if isinstance(meta.get(key), str)), "")
-        self.config = training_config(text) if text[:1] == "{" else parse(text)
+        self.config = config_of(next((meta[key] for key in ("config", "cfg")
+                                      if isinstance(meta.get(key), (str, dict))), ""))
         model = part(self.config, "model")
         self.backbone = part(model, "backbone")
         self.head = part(model, "decode_head")
         self.test = part(model, "test_cfg") or part(self.config, "test_cfg")
-        self.pipeline = transforms(
-            next((found for found in (
-                part(self.config, "test_dataloader", "dataset").get("pipeline"),
-                part(self.config, "data", "test").get("pipeline"),
-                self.config.get("test_pipeline")) if isinstance(found, (list, tuple))), []))
 
     @property
     def align_corners(self):
@@ -298,6 +92,9 @@ class Told:
                           f"that the decode head is a {told}, which this version does not take")
         if self.head.get("dilation", 1) != 1:
             raise Refused("the config text sets the decode head's dilation, which is not known")
+        if self.head.get("interpolate_mode", "bilinear") != "bilinear":
+            raise Refused("the config text sets the decode head's interpolate_mode to "
+                          f"{str(self.head['interpolate_mode'])[:40]}, not bilinear")
         refuse_activation("decode head", self.head, "ReLU")
         if head and head.head == FPNHEAD:
             self.check_neck(head)
@@ -332,7 +129,7 @@ class Told:
             raise Refused(f"the config text's feature_strides {self.head['feature_strides']} do "
                           f"not fit the {convs} convolutions of FPNHead's levels")
 
-    def apply(self, model):
+    def apply(self, model, options):
         """Gives a model the classes, preprocessing and test settings that are told."""
         d = model.description
         self.apply_classes(model)
@@ -341,22 +138,27 @@ class Told:
             d["ignore_label"] = ignore
         elif d["classes"] > d["ignore_label"]:
             d["ignore_label"] = 0xFFFF
-        self.apply_normalisation(d)
-        self.apply_resize(model)
-        foreign = sorted({str(kind) for kind in map(type_of, self.pipeline)
-                          if kind and kind not in LOADING})
-        if foreign:
-            model.remarks.append("the config's test pipeline also has " + ", ".join(foreign)
-                                 + ", which a blob cannot say")
-        ratios = [t.get("img_ratios") for t in self.pipeline]
-        if any(t.get("flip") is True for t in self.pipeline) or any(
-                isinstance(r, (list, tuple)) and len(r) > 1 for r in ratios):
-            model.remarks.append("the authors test with flips or several sizes; here each picture "
-                                 "runs once")
+        self.note_unread(model)
+        Pictures(self.config).apply(model, options)
+        self.note_sigmoids(model)
         self.apply_mode(model)
+
+    def note_unread(self, model):
+        """Remarks parts of the config that decide about results and are no literals."""
+        whole = part(self.config, "model")
+        unread = [name for mapping, names in (
+            (self.config, ("model",)), (whole, ("backbone", "decode_head", "test_cfg")),
+            (self.head, ("align_corners", "norm_cfg", "loss_decode")))
+            for name in names if mapping.get(name) is UNKNOWN]
+        if unread:
+            model.remarks.append("not known, as it is no literal: what the config says of "
+                                 + ", ".join(unread))
 
     def apply_mode(self, model):
         """Sliding windows, where the authors test by them."""
+        if self.test.get("mode", "whole") not in ("whole", "slide"):
+            model.remarks.append("the config's test mode is not known: the whole picture is one "
+                                 "input (--mode)")
         if self.test.get("mode") != "slide":
             return
         crop, stride = (sides(self.test.get(key)) for key in ("crop_size", "stride"))
@@ -374,38 +176,15 @@ class Told:
         if self.palette and K:
             model.class_colors = self.palette
 
-    def apply_normalisation(self, d):
-        for norm in [t for t in self.pipeline if type_of(t) == "Normalize"] + [
-                part(self.config, "img_norm_cfg"), part(self.config, "model", "data_preprocessor"),
-                part(self.config, "data_preprocessor")]:
-            mean, std = numbers(norm.get("mean"), 3), numbers(norm.get("std"), 3, 1e-6)
-            if not mean or not std:
-                continue
-            rgb = norm.get("to_rgb", norm.get("bgr_to_rgb", True)) is not False
-            step = 1 if rgb else -1     # the config's order is that of the network's planes
-            d.update(mean=mean[::step], scale=[1 / s for s in std[::step]], bgr=int(not rgb))
-            return
-
-    def apply_resize(self, model):
-        """The size that test pictures get: of mmseg 0.x (img_scale) or 1.x (Resize's scale)."""
-        keep, scale = True, None
-        for transform in self.pipeline:
-            scale = transform.get("img_scale", scale)
-            if type_of(transform) == "Resize":
-                scale = transform.get("scale", transform.get("img_scale", scale))
-                keep = transform.get("keep_ratio", keep)
-        pair = sides(scale)
-        if not pair:
-            if scale is not None:
-                model.remarks.append("the config's test size is no pair of numbers: pictures keep "
-                                     "their own size")
-            return
-        if keep is False:
-            width, height = pair
-            model.description.update(resize_rule=EXACT_SIZE, resize_a=height, resize_b=width)
-        else:
-            model.description.update(resize_rule=FIT_SIDES, resize_a=max(pair),
-                                     resize_b=min(pair))
+    def note_sigmoids(self, model):
+        """Remarks losses that made each class a sigmoid of its own: mmseg, too, then takes the
+        largest output."""
+        losses = self.head.get("loss_decode")
+        losses = losses if isinstance(losses, (list, tuple)) else [losses]
+        if any(part({"loss": loss}, "loss").get("use_sigmoid") is True for loss in losses):
+            model.remarks.append("the head learned a sigmoid a class (use_sigmoid): classes are "
+                                 "the largest outputs, as in mmseg, but the confidences here are "
+                                 "a softmax over them")
 
 
 def refuse_activation(where, mapping, usual):

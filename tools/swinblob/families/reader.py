@@ -30,6 +30,7 @@ class Reader:
         self.d = self.model.description
         self.pretrained = [(0, 0)] * 4      # windows that Swin V2's positions are relative to
         self.heard = set()                  # options that made a difference
+        self.threshold = None               # of the one output that two classes are made of
 
     def option(self, name):
         """The value of an option that tells what weights cannot, or None."""
@@ -113,10 +114,43 @@ class Reader:
     def describe_classifier(self):
         """Describes the linear layer after the last stage's mean, if there is one."""
         if self.has("head.classify.weight"):
-            classes, _ = self.shape("head.classify.weight", 2)
+            outputs, _ = self.shape("head.classify.weight", 2)
+            classes = self.classes(outputs, self.name("head.classify.weight"))
             self.d.update(head=CLASSIFIER, classes=classes,
                           head_inputs=1 << self.d["stages"] - 1,
                           ignore_label=255 if classes <= 255 else 0xFFFF)
+
+    def classes(self, outputs, origin):
+        """The classes that a head of so many outputs tells apart; origin: the name of its weight.
+
+        One output is no choice between classes: its sigmoid is compared with a threshold, which
+        an option must give."""
+        if outputs > 1:
+            return outputs
+        self.threshold = self.option("threshold")
+        if self.threshold is None:
+            raise Refused(f"{origin} has one output: a number, or one that is compared with a "
+                          "threshold, but no choice between classes; --threshold 0.5 makes two "
+                          "classes of it, the second where the output's sigmoid exceeds 0.5 "
+                          "(mmsegmentation's own default is 0.3)")
+        return 2
+
+    def add_background(self):
+        """Makes two classes of one output: the first has the threshold for its logit, always."""
+        logit = log(self.threshold / (1 - self.threshold))
+        bias = self.model.weights.get("head.classify.bias")
+        if logit and not bias:
+            raise Refused(f"--threshold {self.threshold:g}: the classes of {self.model.family} "
+                          "have no bias, which allows 0.5 only")
+        for name, constant in (("head.classify.weight", 0), ("head.classify.bias", logit)):
+            one = self.model.weights.get(name)
+            if one:
+                self.model.weights[name] = one.map(
+                    (2, *one.shape[1:]),
+                    lambda x, c=constant: np.concatenate([np.full_like(x, c), x]))
+        if logit:
+            self.model.remarks.append(f"confidences are those of the sigmoid, moved so that the "
+                                      f"threshold {self.threshold:g} is one half")
 
     def take_fixed_position(self, grid=None):
         """The absolute position embedding [1, rows * columns, E], which fits one grid only."""
@@ -203,9 +237,11 @@ class Reader:
         for spec in tensors(self.d):
             if spec.name not in self.model.weights:
                 self.model.weights[spec.name] = self.weight(spec.name)
+        if self.threshold is not None:
+            self.add_background()
         self.source.finish()
         self.model.dropped += self.source.dropped
-        for option in ("image_size", "window", "pretrained_windows", "rules"):
+        for option in ("image_size", "window", "pretrained_windows", "rules", "threshold"):
             if getattr(self.options, option) is not None and option not in self.heard:
                 flag = self.options.rules if option == "rules" else option.replace("_", "-")
                 self.model.remarks.append(f"--{flag} has no effect on this model")

@@ -31,5 +31,5 @@ def read(checkpoint, options, family, rename, prepare):
     if "decode_head" in reader.source.groups:
         heads.read(reader, told)
     reader.finish(DROPPED)
-    told.apply(reader.model)
+    told.apply(reader.model, options)
     return reader.model

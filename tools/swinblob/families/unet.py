@@ -81,8 +81,9 @@ def read(checkpoint, options):
     reader = Reader(checkpoint, options, recognised(names), name)
     d = reader.d
     reader.describe_layers()
+    outputs, _, _, _ = reader.shape("head.classify.weight", 4)
     d.update(body=CROSS_UNET if cross else UNET, head=UNET_HEAD, flags=d["flags"] | FINAL_NORM,
-             classes=reader.shape("head.classify.weight", 4)[0])
+             classes=reader.classes(outputs, reader.name("head.classify.weight")))
     if d["stages"] != stages:
         raise Refused(f"{d['stages']} stages down and {stages} up")
     if any("global_token" in name for name in names):
@@ -125,7 +126,7 @@ def read_glam(reader, told):
                           f"them {expected} (--image-size)")
         reader.set_window(i, (window,) * 2,
                           (window // 2 if shifting and grid > window else 0,) * 2)
-    told.apply(reader.model)
+    told.apply(reader.model, reader.options)
 
 
 def nominal_side(reader, told):
