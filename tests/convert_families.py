@@ -622,11 +622,11 @@ def test_hugging_faces_preprocessors():
     model = told(size={"shortest_edge": 60}, do_center_crop=True, crop_size=48, resample=3)
     assert words(model, *names) == (canonical.SHORTEST_SIDE, 60, 0, canonical.CROP, 48, 48, 3)
     model = told(size=48, do_center_crop=True, crop_size={"height": 40, "width": 48})
-    assert words(model, *names) == (canonical.EXACT_SIZE, 48, 48, canonical.CROP, 40, 48, 3)
+    assert words(model, *names) == (canonical.EXACT_SIZE, 48, 48, canonical.CROP, 40, 48, 1)
     model = told(size=48, resample=1)
     assert any("way of resizing (1)" in text for text in model.remarks)
     model = told(size=[1, 2, 3], do_normalize=False)
-    assert model.description["mean"] == [0] * 3 and "size is not known" in model.remarks[0]
+    assert model.description["mean"] == [0] * 3 and "no size that is known" in model.remarks[0]
     assert np.allclose(model.description["scale"], 1 / 255)
     assert words(told(do_resize=False, size=48), "resize_rule") == (canonical.KEEP_SIZE,)
     model = told(size=48, do_rescale=False, do_normalize=False)
@@ -639,14 +639,15 @@ def test_hugging_faces_preprocessors():
 odd = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 600) | st.floats(width=32) | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(
-        ["height", "width", "shortest_edge", "0", "1"]), inner), max_leaves=6)
+        ["height", "width", "shortest_edge", "longest_edge", "0", "1"]), inner), max_leaves=6)
 HF_WORDS = ("model_type image_size window_size embed_dim depths num_heads patch_size hidden_act "
             "layer_norm_eps pretrained_window_sizes id2label architectures backbone_config "
-            "pool_scales loss_ignore_index").split()
+            "pool_scales loss_ignore_index problem_type").split()
 PICTURE_WORDS = ("do_resize size resample do_rescale rescale_factor do_normalize image_mean "
-                 "image_std do_center_crop crop_size").split()
+                 "image_std do_center_crop crop_size crop_pct image_processor_type do_pad "
+                 "size_divisor").split()
 TIMM_WORDS = ("img_size window_size pretrained_window_sizes embed_dim input_size crop_pct "
-              "crop_mode interpolation mean std label_names").split()
+              "crop_mode interpolation mean std label_names num_classes global_pool").split()
 
 
 @settings(max_examples=50, deadline=None)
@@ -721,7 +722,7 @@ def test_folders_of_hubs(tmp_path, capsys):
     assert run(folder / "model.safetensors", "-o", out) == 0
     assert run("--info", out) == 0 and run("--info", folder) == 0
     text = capsys.readouterr().out
-    for said in ("rules      mask -200", "classifier, 5 classes", "bicubic, antialiased",
+    for said in ("rules      mask -200", "classifier, 5 classes", "bilinear, antialiased",
                  "config     image_size: 48", "pictures   size: 48"):
         assert said in text, said
     (folder / "model.safetensors").rename(folder / "other.safetensors")

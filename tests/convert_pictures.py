@@ -368,6 +368,26 @@ def test_thresholds_are_for_one_output():
             convert_state(SMALL, "--threshold", bad)
 
 
+@pytest.mark.parametrize("task, message", [
+    ("multi_label_classification", "multi_label_classification.*sigmoid"),
+    ("regression", "regression"), ("other", "other"), (3, "3"),
+    ("single_label_classification", None), (None, None)])
+def test_tasks_of_hugging_face(task, message):
+    state = hugging_face_state(official_state())
+    if not message:
+        assert convert_state(state, config={"problem_type": task}).description["classes"] == 5
+        return
+    with pytest.raises(Refused, match=message):
+        convert_state(state, config={"problem_type": task})
+    one = hugging_face_state(V1)
+    if task == "multi_label_classification":        # one label: its sigmoid and a threshold
+        model = convert_state(one, "--threshold", "0.5", config={"problem_type": task})
+        assert model.description["classes"] == 2
+    else:
+        with pytest.raises(Refused, match=message):
+            convert_state(one, "--threshold", "0.5", config={"problem_type": task})
+
+
 @pytest.mark.parametrize("loss, sigmoid", [
     ("dict(type='CrossEntropyLoss', use_sigmoid=True)", True),
     ("[dict(type='DiceLoss'), dict(type='CrossEntropyLoss', use_sigmoid=True)]", True),
@@ -378,6 +398,165 @@ def test_sigmoids_of_several_classes_are_said(name, loss, sigmoid):
     state = {"SMALL": SMALL, "FCN": FCN, "unet": glam_unet_state()}[name]
     model = convert_state(state, config=f"model = dict(decode_head=dict(loss_decode={loss}))")
     assert ("use_sigmoid" in said(model)) == sigmoid
+
+
+# Hugging Face -------------------------------------------------------------------------------------
+
+HF = hugging_face_state(official_state())
+HF_UPERNET = {**ONE_OUTPUT["hf-upernet"], **uper_names(uper_state(features=(0, 1, 2)))}
+
+
+def processor(state=HF, **told):
+    return convert_state(state, preprocessor=told, config={"id2label": {}})
+
+
+@pytest.mark.parametrize("told, wanted", [
+    (dict(size={"height": 48, "width": 64}, resample=2), (EXACT, 48, 64, 1, 1)),
+    (dict(size={"shortest_edge": 60}, resample=3), (SHORTEST, 60, 0, 3, 1)),
+    (dict(size={"shortest_edge": 60, "longest_edge": 90}, resample=3), (FIT, 90, 60, 3, 1)),
+    (dict(size={"longest_edge": 90}, resample=3), (LONGEST, 90, 0, 3, 1)),
+    (dict(size=[48, 64], resample=2), (EXACT, 48, 64, 1, 1)),
+    (dict(size=48), (EXACT, 48, 48, 1, 1)),
+    (dict(size=48, resample=None), (EXACT, 48, 48, 1, 1)),
+    (dict(do_rescale=True), (EXACT, 224, 224, 1, 1)),
+    (dict(image_processor_type="ViTImageProcessorFast"), (EXACT, 224, 224, 1, 1)),
+    (dict(feature_extractor_type="ViTFeatureExtractor", size=48), (EXACT, 48, 48, 1, 1)),
+    (dict(image_processor_type="SegformerImageProcessor"), (EXACT, 512, 512, 1, 1)),
+    (dict(image_processor_type="BeitImageProcessor"), (EXACT, 224, 224, 3, 1)),
+    (dict(image_processor_type="CLIPImageProcessor", size=48, do_center_crop=False),
+     (SHORTEST, 48, 0, 3, 1)),
+    (dict(do_resize=False, size=48), (KEEP, 0, 0, 0, 1)),
+])
+def test_sizes_of_hugging_face(told, wanted):
+    model = processor(**told, **({} if "Seg" in str(told) else {
+        "image_mean": [0.5] * 3, "image_std": [0.5] * 3}))
+    assert sizes(model) == wanted and model.description["mode"] == canonical.WHOLE
+    assert not [text for text in model.remarks if "preprocessor" in text]
+
+
+@pytest.mark.parametrize("kind, wanted", [
+    ("DeiT", (EXACT, 256, 2, 224, 224)), ("CLIP", (SHORTEST, 224, 2, 224, 224)),
+    ("Bit", (SHORTEST, 224, 2, 224, 224))])
+def test_classes_that_take_the_centre(kind, wanted):
+    model = processor(image_processor_type=kind + "ImageProcessor")
+    assert words(model, "resize_rule", "resize_a", "mode", "crop_h", "crop_w") == wanted
+    assert "preprocessor" not in said(model)
+    assert (planes(model)[0][0] == 127.5) == (kind == "DeiT")
+
+
+def test_convnexts_processor():
+    def told(**entries):
+        model = processor(image_processor_type="ConvNextImageProcessor", **entries)
+        return words(model, "resize_rule", "resize_a", "mode", "crop_h", "crop_w", "resize_filter")
+
+    assert told(size={"shortest_edge": 224}, crop_pct=0.9) == (SHORTEST, 248, 2, 224, 224, 3)
+    assert told(size=48) == (SHORTEST, 54, 2, 48, 48, 3)
+    assert told(size=48, resample=2)[5] == 1
+    assert told() == (EXACT, 384, 0, 0, 0, 3)
+    model = processor(size=48, crop_pct=0.9)
+    assert "also says crop_pct" in said(model)
+
+
+def test_normalisation_of_hugging_face():
+    def told(**entries):
+        return np.round(planes(processor(size=48, **entries))[:2], 6).tolist()
+
+    assert told() == [[127.5] * 3, [127.5] * 3]         # ViT's own
+    assert told(image_mean=[0.1, 0.2, 0.3]) == [[25.5, 51, 76.5], [127.5] * 3]
+    assert told(image_mean=0.4, image_std=0.2) == [[102] * 3, [51] * 3]
+    assert told(do_normalize=False, image_mean=[0.1] * 3) == [[0] * 3, [255] * 3]
+    assert told(do_rescale=False) == [[0.5] * 3, [0.5] * 3]
+    assert told(do_rescale=False, do_normalize=False) == [[0] * 3, [1] * 3]
+    assert told(rescale_factor=0.1, image_mean=[1, 2, 3]) == [[10, 20, 30], [5] * 3]
+    assert told(image_processor_type="SegformerImageProcessor") == [
+        [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]]
+
+
+@pytest.mark.parametrize("told, message", [
+    (dict(size=48, resample=1), r"way of resizing \(1\)"),
+    (dict(size={"max_height": 9, "max_width": 9}), "no size that is known"),
+    (dict(image_processor_type="MineImageProcessor"), "no size that is known"),
+    (dict(image_processor_type="MineImageProcessor"), "image_mean and image_std"),
+    (dict(image_processor_type="MineImageProcessor", size=48), "that of a Mine.*do_center_crop"),
+    (dict(size=48, image_mean=[0.5]), "image_mean and image_std"),
+    (dict(size=48, rescale_factor="x"), "rescale_factor"),
+    (dict(size=48, do_pad=True), "do_pad"),
+    (dict(size=48, do_flip_channel_order=True), "do_flip_channel_order"),
+    (dict(size=48, size_divisor=32), "size_divisor"),
+    (dict(size=48, ensure_multiple_of=32, keep_aspect_ratio=True),
+     "ensure_multiple_of, keep_aspect_ratio"),
+    (dict(do_resize=False, do_center_crop=True, crop_size=48), "do_center_crop"),
+    (dict(size={"longest_edge": 60}, do_center_crop=True, crop_size=48), "do_center_crop"),
+    (dict(size=48, do_center_crop=True), "do_center_crop"),
+])
+def test_what_processors_do_and_is_not_done_is_said(told, message):
+    assert re.search("preprocessor_config.json.*" + message, said(processor(**told)))
+    usual = said(processor(size=48, do_convert_rgb=True, do_reduce_labels=True, do_pad=False))
+    assert "preprocessor" not in usual
+
+
+def test_maps_of_classes_have_no_centre_crop():
+    model = processor(HF_UPERNET, size=48, do_center_crop=True, crop_size=40)
+    assert "do_center_crop" in said(model) and model.description["mode"] == canonical.WHOLE
+    assert planes(processor(HF_UPERNET, size=48))[0][0] == pytest.approx(123.675)
+
+
+# timm ---------------------------------------------------------------------------------------------
+
+TIMM = timm_state(official_state())
+
+
+def hub(arguments=(), **told):
+    return convert_state(TIMM, config={"model_args": dict(arguments), "pretrained_cfg": {
+        "input_size": [3, 48, 48], **told}})
+
+
+def crop(model):
+    return words(model, "resize_rule", "resize_a", "resize_b", "crop_h", "crop_w", "resize_filter")
+
+
+@pytest.mark.parametrize("told, wanted", [
+    (dict(crop_pct=0.9), (SHORTEST, 53, 0, 48, 48, 3)),
+    (dict(crop_pct=None), (SHORTEST, 54, 0, 48, 48, 3)),
+    ({}, (SHORTEST, 54, 0, 48, 48, 3)),                 # 0.875
+    (dict(crop_pct=1.0, interpolation="bilinear"), (SHORTEST, 48, 0, 48, 48, 1)),
+    (dict(crop_pct=1.0, crop_mode="squash"), (EXACT, 48, 48, 48, 48, 3)),
+    (dict(crop_pct=0.8, crop_mode="squash"), (EXACT, 60, 60, 48, 48, 3)),
+])
+def test_pictures_of_timm(told, wanted):
+    model = hub(**told)
+    assert crop(model) == wanted and "config.json" not in said(model)
+
+
+@pytest.mark.parametrize("told, message", [
+    (dict(crop_pct="x"), "crop_pct x"), (dict(crop_pct=2.0), "crop_pct 2.0"),
+    (dict(interpolation="lanczos"), "interpolation lanczos"),
+    (dict(crop_mode="border"), "crop_mode border"),
+    (dict(mean=[0.5]), "mean is no three"), (dict(std=[0, 0, 0]), "std is no three")])
+def test_what_timm_does_and_is_not_done_is_said(told, message):
+    assert message in said(hub(**told))
+
+
+def test_timms_mean_and_std():
+    assert planes(hub(mean=[0.2] * 3))[0] == [51] * 3
+    assert planes(hub(std=[0.2] * 3))[0] == list(canonical.IMAGENET_MEAN)
+    assert np.allclose(planes(hub(std=[0.2] * 3))[1], 51)
+
+
+@pytest.mark.parametrize("arguments, told, message", [
+    (dict(global_pool="max"), {}, "global_pool to max"),
+    ({}, dict(global_pool="catavgmax"), "global_pool to catavgmax"),
+    (dict(act_layer="relu"), {}, "act_layer to relu"),
+    (dict(always_partition=True), {}, "always_partition to True"),
+    (dict(num_classes=7), {}, "num_classes is 7"),
+    ({}, dict(num_classes=1000), "num_classes is 1000")])
+def test_arguments_of_timm_that_change_the_answer(arguments, told, message):
+    with pytest.raises(Refused, match=message):
+        hub(arguments, **told)
+    usual = dict(global_pool="avg", act_layer="gelu", always_partition=False, num_classes=5)
+    assert hub(usual, num_classes=1000).description["classes"] == 5
+    one = convert_state(timm_state(V1), "--threshold", "0.5", config={"num_classes": 1})
+    assert one.description["classes"] == 2
 
 
 # All of it ----------------------------------------------------------------------------------------

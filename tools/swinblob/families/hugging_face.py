@@ -2,16 +2,14 @@
 
 Names are those of version 4, which version 5 writes too, or those of version 5's modules."""
 
-from . import heads, pictures, swin_v2
-from .hub_config import entries, number, pair, real, triple
+from . import heads, hugging_face_pictures, swin_v2
+from .hub_config import entries, number, pair, real
 from .names import model_prefix, prefixes, renamer
 from .reader import Reader
-from ..canonical import (BATCH_NORM_EPS, BICUBIC_ANTIALIASED, BILINEAR_ANTIALIASED, CLASSIFIER,
-                         FINAL_NORM, HF_MODEL, SHORTEST_SIDE, Refused)
+from ..canonical import BATCH_NORM_EPS, CLASSIFIER, FINAL_NORM, HF_MODEL, Refused
 
 FAMILY = "Hugging Face's Swin"
 PATCH = "embeddings.patch_embeddings.projection"
-FILTERS = {2: BILINEAR_ANTIALIASED, 3: BICUBIC_ANTIALIASED}            # by PIL's codes
 DROPPED = (
     ("auxiliary_head.*", "serves training only"),
     ("*embeddings.mask_token", "serves training only"),
@@ -89,6 +87,8 @@ def read(checkpoint, options):
     if not backbone:
         d["flags"] |= FINAL_NORM
         reader.describe_classifier()
+    if d["head"] == CLASSIFIER:
+        config.check_task(reader.threshold)
     d["eps"] = config.eps
     if d["version"] == 1:
         describe_v1(reader, config, backbone)
@@ -206,6 +206,18 @@ class Config:
             raise Refused(f"config.json sets hidden_act to {str(self.body['hidden_act'])[:40]}, "
                           "not gelu")
 
+    def check_task(self, threshold):
+        """Refuses a classifier that does not choose one class.
+
+        threshold: of a single output's sigmoid, or None."""
+        task = self.whole.get("problem_type")
+        sigmoids = task == "multi_label_classification"
+        if task in (None, "single_label_classification") or sigmoids and threshold is not None:
+            return
+        raise Refused(f"config.json says that the problem_type is {str(task)[:40]}, but a "
+                      "classifier here chooses one class by a softmax"
+                      + "; each class of this one has a sigmoid of its own" * sigmoids)
+
     def apply(self, model, preprocessor):
         """Classes, and the way from pictures to input."""
         d = model.description
@@ -219,46 +231,8 @@ class Config:
         elif d["classes"] > 255:
             d["ignore_label"] = 0xFFFF
         if preprocessor:
-            apply_preprocessor(model, preprocessor)
+            hugging_face_pictures.apply(model, preprocessor)
         elif d["head"]:
-            model.remarks.append("no preprocessor_config.json tells how pictures are resized: they "
-                                 "keep their own size")
-
-
-def apply_preprocessor(model, told):
-    d = model.description
-    factor = 1.0
-    if told.get("do_rescale", True):
-        factor = real(told.get("rescale_factor", 1 / 255), 1e-9, 1e9) or 1 / 255
-    mean, std = triple(told.get("image_mean")), triple(told.get("image_std"), 1e-6)
-    if told.get("do_normalize", True) is False or not mean or not std:
-        mean, std = [0.0] * 3, [1.0] * 3
-    d.update(mean=[n / factor for n in mean], scale=[factor / n for n in std])
-    if not d["head"] or told.get("do_resize", True) is False:
-        return
-    code = number(told.get("resample", 3), 0)
-    if code not in FILTERS:
-        model.remarks.append(f"preprocessor_config.json's way of resizing ({code}) is not "
-                             "known: it is bicubic here")
-    resize_filter = FILTERS.get(code, BICUBIC_ANTIALIASED)
-    crop = crop_of(told)
-    size = told.get("size")
-    shortest = number(entries(size).get("shortest_edge"))
-    exact = pair([size.get("height"), size.get("width")]) if isinstance(size, dict) else pair(size)
-    if shortest:
-        d.update(resize_rule=SHORTEST_SIDE, resize_a=shortest, resize_filter=resize_filter)
-    elif exact:
-        pictures.resize_exactly(d, exact, resize_filter)
-    else:
-        model.remarks.append("preprocessor_config.json's size is not known: pictures keep their "
-                             "own size")
-    if crop and d["head"] == CLASSIFIER and (shortest or exact):
-        pictures.crop_centre(d, shortest or exact, crop, resize_filter)
-
-
-def crop_of(told):
-    """The centre (height, width) that is taken, or None."""
-    if told.get("do_center_crop") is not True:
-        return None
-    size = told.get("crop_size")
-    return pair([size.get("height"), size.get("width")]) if isinstance(size, dict) else pair(size)
+            model.remarks.append("no preprocessor_config.json tells how pictures become input: "
+                                 "they keep their own size and are normalised as ImageNet's "
+                                 "(--size, --mean, --std)")

@@ -47,7 +47,7 @@ def read(checkpoint, options):
     if not features:
         d["flags"] |= FINAL_NORM
     reader.describe_classifier()
-    config.check(d)
+    config.check(d, d["classes"] if reader.threshold is None else 1)
     size = reader.option("image_size") or config.image_size
     if d["version"] == 2:
         grid = describe_v2(reader, config)
@@ -171,6 +171,8 @@ class Config:
         self.architecture = str(config.get("architecture", ""))
         self.arguments = entries(config.get("model_args"))
         self.told = entries(config.get("pretrained_cfg"))
+        self.classes = next((number(told.get("num_classes"), 0, 1 << 16) for told in (
+            self.arguments, config, self.told) if "num_classes" in told), None)
         name = re.search(r"window(?:(\d+)to)?(\d+)_(?:\d+to)?(\d+)", self.architecture)
         s3 = re.search(r"swin_s3_\w+_(\d+)", self.architecture)
         self.named_size = int((name and name[3]) or (s3 and s3[1]) or 0)
@@ -202,8 +204,16 @@ class Config:
         w = self.named_pretrained
         return None if w is None else [w, w, w, w // 2]
 
-    def check(self, d):
-        """Refuses a config.json that speaks of another model."""
+    def check(self, d, outputs):
+        """Refuses a config.json that speaks of another model; outputs: of its classifier."""
+        for key, usual in (("global_pool", "avg"), ("act_layer", "gelu"),
+                           ("always_partition", False)):
+            told = self.arguments.get(key, self.told.get(key, usual))
+            if told not in (None, usual) and (d["head"] or key != "global_pool"):
+                raise Refused(f"config.json sets {key} to {str(told)[:40]}, not {usual}")
+        if d["head"] and self.classes not in (None, outputs):
+            raise Refused(f"config.json says that num_classes is {self.classes}, but the weights "
+                          f"have {outputs}")
         for key, words in (("embed_dim", "width"), ("depths", "depth"), ("num_heads", "heads"),
                            ("patch_size", "patch")):
             told = self.arguments.get(key)
@@ -218,20 +228,37 @@ class Config:
         names = told.get("label_names")
         if d["classes"] and isinstance(names, list) and all(isinstance(n, str) for n in names):
             model.class_names = names
-        mean, std = triple(told.get("mean")), triple(told.get("std"), 1e-6)
-        if mean and std:
-            d.update(mean=[255 * n for n in mean], scale=[1 / (255 * n) for n in std])
-        crop_pct = (real(told.get("crop_pct"), 0.1, 1.000001)
-                    or (0.9 if max(size) < 384 else 1.0))
-        resized = [floor(side / crop_pct) for side in size]
-        if max(resized) > MAX_SIDE:
+        self.apply_normalisation(model)
+        usual = 0.875 if told else 0.9 if max(size) < 384 else 1.0
+        share = usual if told.get("crop_pct") is None else told["crop_pct"]
+        crop_pct = real(share, 0.1, 1.000001)
+        resized = [floor(side / (crop_pct or usual)) for side in size]
+        if max(resized) > MAX_SIDE or not d["head"]:
             return
-        interpolation = str(told.get("interpolation", "bicubic"))
-        squash = told.get("crop_mode") == "squash" or size[0] != size[1]
-        if d["head"] and (interpolation not in FILTERS
-                          or told.get("crop_mode", "center") not in ("center", "squash")
-                          or size[0] != size[1]):
-            model.remarks.append("timm's way of resizing pictures to this input is not known in "
-                                 "full: they are resized to its shape, and cropped")
+        mode = told.get("crop_mode") or "center"
+        interpolation = str(told.get("interpolation") or "bicubic")
+        for known, key, value, instead in (
+                (crop_pct, "crop_pct", share, usual),
+                (interpolation in FILTERS, "interpolation", interpolation, "bicubic"),
+                (mode in ("center", "squash"), "crop_mode", mode, "center")):
+            if not known:
+                model.remarks.append(f"config.json's {key} {str(value)[:40]} is not known: it is "
+                                     f"{instead} here")
+        if size[0] != size[1] and mode != "squash":
+            model.remarks.append("timm keeps the shape of pictures for this input, which is no "
+                                 "square; here they are resized to its shape, and cropped")
+        squash = mode == "squash" or size[0] != size[1]
         pictures.crop_centre(d, tuple(resized) if squash else resized[0], size,
                              FILTERS.get(interpolation, BICUBIC_ANTIALIASED))
+
+    def apply_normalisation(self, model):
+        told = [self.told.get(key) for key in ("mean", "std")]
+        mean, std = triple(told[0]), triple(told[1], 1e-6)
+        for key, value, numbers in zip(("mean", "std"), told, (mean, std)):
+            if value is not None and not numbers:
+                model.remarks.append(f"config.json's {key} is no three numbers: ImageNet's is "
+                                     f"taken (--{key})")
+        if mean:
+            model.description["mean"] = [255 * n for n in mean]
+        if std:
+            model.description["scale"] = [1 / (255 * n) for n in std]
