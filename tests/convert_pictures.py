@@ -156,6 +156,12 @@ def test_normalising_twice_is_composed():
     assert np.allclose((pixel - mean) / std, twice)
 
 
+def test_normalisation_beyond_what_a_blob_holds_is_refused():
+    step = "dict(type='Normalize', mean=[1, 2, 3], std=[1e-5, 1e-5, 1e-5]),"
+    with pytest.raises(Refused, match="within 1e6"):
+        newer(step, "mean=[1, 2, 3], std=[1e-2, 1e-2, 1e-2]")
+
+
 def test_floats_are_not_rounded_by_resizing():
     resize = "dict(type='Resize', scale=(64, 48)),"
     assert sizes(newer(resize))[4] == 1

@@ -10,6 +10,7 @@ import numpy as np
 
 LANES = 16                  # outputs of a panel; rows and head widths are rounded up to it
 MAX_SIDE = 16384            # of a picture that preprocessing makes
+MAX_REFERENCE_SIDE = 1024   # of the self-test's picture
 PLAIN, ROWS, PANELS = 0, 1, 2
 PATCH_NORM, QKV_BIAS, POSITION, MERGE_NORM, FINAL_NORM = 1, 2, 4, 8, 16
 BACKBONE, UNET, CROSS_UNET = range(3)
@@ -135,6 +136,8 @@ def check(d):
                  f"shift_{axis}[{i}] is not smaller than the window")
         need(d["shift_rule"] != HF_MODEL or d["window_h"][i] == d["window_w"][i],
              f"stage {i}: a window that is not square under Hugging Face's shift rule")
+        need(d["body"] != CROSS_UNET or d["window_h"][i] == d["window_w"][i],
+             f"stage {i}: a window that is not square with cross-attention upsampling")
         if d["tokens"] and d["depth"][i] > 1:
             need(1 <= d["token_rows"][i] <= 1 << 24 and d["token_middle"][i] <= 1 << 24,
                  f"token_rows[{i}] or token_middle[{i}] is out of range")
@@ -172,6 +175,12 @@ def check_pictures(d, need, within):
     within("ignore_label", 0, 65535)
     within("bgr", 0, 1)
     within("resize_round", 0, 1)
+    present, _, width, height = d["reference"][:4]
+    need(present == 0 or present == 1 and 1 <= width <= MAX_REFERENCE_SIDE
+         and 1 <= height <= MAX_REFERENCE_SIDE,
+         f"the self-test's picture is not 1..{MAX_REFERENCE_SIDE} a side")
+    need(all(abs(number) < 1e6 for name in ("mean", "scale") for number in d[name]),
+         "mean or scale of a colour is no number within 1e6 (--mean, --std)")
     sides = {KEEP_SIZE: 0, LONGEST_SIDE: 1, SHORTEST_SIDE: 1}.get(d["resize_rule"], 2)
     for n, name in enumerate(("resize_a", "resize_b")):
         within(name, int(n < sides), MAX_SIDE)
