@@ -12,8 +12,13 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageDraw
+import require
+
+require.python("miou.py", 3, 9)
+require.package("miou.py", "numpy", "NumPy", "python3-numpy")
+require.package("miou.py", "PIL", "Pillow", "python3-pil", pip="pillow")
+import numpy as np                                                              # noqa: E402
+from PIL import Image, ImageDraw                                                # noqa: E402
 
 IGNORE = 255
 

@@ -30,15 +30,21 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from PIL import Image
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
+import require
 
-from miou import IGNORE, class_iou, confusion_matrix, table
-from models import Segmentor, from_state_dict
+require.python("train.py", 3, 9)
+for module, name, debian in (("numpy", "NumPy", "python3-numpy"), ("PIL", "Pillow", "python3-pil"),
+                             ("torch", "PyTorch", None), ("tqdm", "tqdm", "python3-tqdm")):
+    require.package("train.py", module, name, debian, pip="pillow" if module == "PIL" else module)
+import numpy as np                                                              # noqa: E402
+import torch                                                                    # noqa: E402
+import torch.nn.functional as F                                                 # noqa: E402
+from PIL import Image                                                           # noqa: E402
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn           # noqa: E402
+from tqdm import tqdm                                                           # noqa: E402
+
+from miou import IGNORE, class_iou, confusion_matrix, table                     # noqa: E402
+from models import Segmentor, from_state_dict                                   # noqa: E402
 
 
 # Data ---------------------------------------------------------------------------------------------
