@@ -17,6 +17,7 @@ from checkpoints import (REBUILD, Call, File, Global, Persistent, Raw, dumps, ra
                          safetensors, storage)
 from checkpoints.convert import checkpoint, tool
 from conftest import ROOT
+from swinblob import entries
 from swinblob.checkpoint import CheckpointError
 
 quick = settings(max_examples=60, deadline=None,
@@ -110,11 +111,15 @@ def test_wrappers_prefixes_and_beside(tmp_path):
     read = checkpoint.read(str(file.zip(root, tmp_path / "c.pth")))
     assert read.wrappers == ["state_dict", "module."] and set(read.tensors) == {"a", "b.c"}
     assert read.meta["CLASSES"] == ("x",) and read.others == ["optimizer"]
-    for wrapper in checkpoint.Checkpoint.WRAPPERS:
+    for wrapper in (*entries.WRAPPERS, "net", "weights"):
         read = checkpoint.read(str(file.zip({wrapper: tensors}, tmp_path / "c.pth")))
         assert read.wrappers == [wrapper, "module."]
     mixed = {**tensors, "d": file.tensor(np.ones(1, "f4"))}
-    assert "module.a" in checkpoint.read(str(file.zip(mixed, tmp_path / "c.pth"))).tensors
+    read = checkpoint.read(str(file.zip(mixed, tmp_path / "c.pth")))
+    assert set(read.tensors) == {"a", "b.c", "d"} and read.wrappers == ["module."]
+    twice = {**tensors, "a": tensors["module.a"]}           # two names must not become one
+    read = checkpoint.read(str(file.zip(twice, tmp_path / "c.pth")))
+    assert set(read.tensors) == set(twice) and read.wrappers == []
     nested = {"model": {"state_dict": {"_orig_mod.module.a": tensors["module.a"]}}}
     assert set(checkpoint.read(str(file.zip(nested, tmp_path / "c.pth"))).tensors) == {"a"}
 
@@ -324,7 +329,7 @@ def test_hostile_tensors_and_opcodes_are_refused(tmp_path, bad):
 
 def test_recursive_and_explosive_structures(tmp_path):
     itself = b"\x80\x02}q\x00X\x05\x00\x00\x00modelh\x00s."
-    with pytest.raises(CheckpointError, match="too deeply"):
+    with pytest.raises(CheckpointError, match="no tensors; it has model"):
         read_root(tmp_path, itself)
     deep = b"\x80\x02" + b"]" * 200000 + b"a" * 199999 + b"."
     with pytest.raises(CheckpointError, match="holds a list"):
@@ -438,7 +443,7 @@ def test_safetensors_headers_are_checked_in_full(tmp_path):
     refuse({"a": good, "b": {**good, "data_offsets": [12, 20]}}, bytes(20), "begins at 12")
     refuse({"a": second}, bytes(16), "begins at 8")
     refuse({"a": good}, bytes(12), "follow the last")
-    refuse({"a": good}, bytes(4), "do not hold")
+    refuse({"a": good}, bytes(4), "cut short: 'a' ends at byte 8 of 4")
     refuse({"a": {**good, "shape": [3]}}, message="do not hold")
     refuse({"a": {**good, "shape": [-2]}}, message="counts")
     refuse({"a": {**good, "shape": [2.0]}}, message="counts")

@@ -6,17 +6,23 @@
 
 CHECKPOINT: a PyTorch file (zip or legacy), safetensors, an index of shards, or a folder of one,
 with the config.json and preprocessor_config.json of Hugging Face or timm.
-Needs Python 3.9 and numpy. Nothing in a checkpoint is executed, and what is not known is refused.
+Needs Python 3.9 and NumPy 1.19. Nothing in a checkpoint is executed, and what is not known is
+refused.
 Exit codes: 0 done, 1 refused or unreadable, 2 wrong usage.
 """
 
 import argparse
+import math
 import os
 import re
 import sys
 
-from swinblob import blob, canonical, checkpoint, classes, families
-from swinblob.canonical import Refused
+import require
+
+require.python("convert.py", 3, 9)
+require.package("convert.py", "numpy", "NumPy", debian="python3-numpy", oldest=(1, 19))
+from swinblob import blob, canonical, checkpoint, classes, families             # noqa: E402
+from swinblob.canonical import Refused                                          # noqa: E402
 
 
 MODES = ("whole", "slide", "crop")      # as the config's numbers
@@ -83,6 +89,10 @@ def parse_arguments(arguments):
     parser.add_argument("checkpoint", metavar="CHECKPOINT")
     parser.add_argument("-o", "--output", metavar="MODEL.swin")
     parser.add_argument("--info", action="store_true", help="print what a file holds")
+    parser.add_argument("--entry", metavar="NAME",
+                        help="what holds the model, where a checkpoint has several: the name of "
+                             "an entry, such as state_dict or net.weights, or what its tensors' "
+                             "names begin with")
     tell = parser.add_argument_group("what weights cannot tell")
     tell.add_argument("--pool-scales", type=typed(counts, "a list such as 1,2,3,6"),
                       metavar="1,2,3,6", help="bins of UPerHead's pools")
@@ -146,9 +156,8 @@ def parse_arguments(arguments):
 # Converting ---------------------------------------------------------------------------------------
 
 def convert(options):
-    if os.path.exists(options.output) and os.path.samefile(options.checkpoint, options.output):
-        raise Refused("the model would replace the checkpoint")
-    source = checkpoint.read(options.checkpoint)
+    source = checkpoint.read(options.checkpoint, options.entry)
+    check_output(options.output, [*source.files, options.classes, options.palette])
     model = families.read(source, options)
     model.trim_tokens(options.max_size or (2048, 2048), required=options.max_size is not None)
     apply_preprocessing(model.description, options)
@@ -156,6 +165,18 @@ def convert(options):
     apply_notes(model, options)
     size = blob.write(options.output, model, progress)
     print_summary(source, model, options.output, size)
+
+
+def check_output(output, inputs):
+    """Refuses an output that is one of the inputs, by whatever name, or no file."""
+    folder = os.path.dirname(os.path.realpath(output))
+    if not os.path.isdir(folder):
+        raise Refused(f"-o {output}: there is no folder {folder}")
+    if os.path.exists(output) and not os.path.isfile(output):
+        raise Refused(f"-o {output} is there and no regular file: give the name of one")
+    for path in filter(None, inputs):
+        if os.path.exists(output) and os.path.exists(path) and os.path.samefile(path, output):
+            raise Refused(f"-o {output} would replace {path}, which the model is made from")
 
 
 def apply_preprocessing(d, options):
@@ -277,7 +298,7 @@ def describe_head(d):
 def describe_input(d):
     order = "BGR" if d["bgr"] else "RGB"
     numbers = "mean {:.6g} {:.6g} {:.6g}, std {:.6g} {:.6g} {:.6g} (R, G, B)".format(
-        *d["mean"], *(1 / s for s in d["scale"]))
+        *d["mean"], *(1 / s if s else math.inf for s in d["scale"]))
     resize = {
         canonical.KEEP_SIZE: "pictures keep their size",
         canonical.FIT_SIDES: f"long side up to {d['resize_a']}, short side up to {d['resize_b']}",
@@ -308,12 +329,12 @@ def print_summary(source, model, path, size):
         row("dropped", f"{what}{f' ({len(names)} tensors)' if len(names) > 1 else ''}: {reason}")
     if source.others:
         row("not taken", checkpoint.enumerate_names(source.others))
-    for remark in model.remarks:
+    for remark in source.remarks + model.remarks:
         row("note", remark)
     row("wrote", f"{path}: {model.parameters:,} parameters, {size / 2 ** 20:.1f} MiB")
 
 
-def print_info(path):
+def print_info(path, entry=None):
     magic = b""
     if os.path.isfile(path):
         with open(path, "rb") as file:
@@ -321,7 +342,7 @@ def print_info(path):
     if magic == blob.MAGIC:
         print_blob(path)
     else:
-        print_checkpoint(path)
+        print_checkpoint(path, entry)
 
 
 def print_blob(path):
@@ -349,12 +370,14 @@ def print_blob(path):
         print(f"  {model.offsets[spec.name]:>10}  f32 {layout:<6}  {shape:<14} {spec.name}")
 
 
-def print_checkpoint(path):
-    source = checkpoint.read(path)
+def print_checkpoint(path, entry=None):
+    source = checkpoint.read(path, entry)
     row("container", source.container)
     row("wrappers", " ".join(source.wrappers) or "none")
     row("others", checkpoint.enumerate_names(source.others, 20) or "none")
     row("model", families.recognised(source.tensors))
+    for remark in source.remarks:
+        row("note", remark)
     for name, told in (("config", source.config), ("pictures", source.preprocessor)):
         for key, value in told.items():
             row(name, f"{key}: {preview(value)}")
@@ -393,7 +416,7 @@ def main(arguments=None):
     options = parse_arguments(arguments)
     try:
         if options.info:
-            print_info(options.checkpoint)
+            print_info(options.checkpoint, options.entry)
         else:
             convert(options)
     except BrokenPipeError:             # whoever reads our output has had enough

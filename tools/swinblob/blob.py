@@ -7,6 +7,7 @@ The format is written down in swin.h (>>blob). `write` packs a canonical model t
 import os
 import struct
 import tempfile
+from math import prod
 
 import numpy as np
 
@@ -76,7 +77,7 @@ def stored_shape(shape, layout):
 
 
 def stored_bytes(spec):
-    return 4 * int(np.prod(stored_shape(spec.form.shape, spec.form.layout), dtype=object))
+    return 4 * prod(stored_shape(spec.form.shape, spec.form.layout))
 
 
 def pack(matrix, layout):
@@ -167,7 +168,8 @@ def strings_from_bytes(data, classes):
 def write(path, model, progress=lambda specs: specs):
     """Writes a model: under a temporary name first, so that `path` is a whole blob or untouched.
 
-    progress: wraps the list of specs that is walked. Returns the size in bytes."""
+    A link is followed: what it leads to is replaced. progress: wraps the list of specs that is
+    walked. Returns the size in bytes."""
     model.check()
     specs = list(canonical.tensors(model.description))
     strings = string_bytes(model.class_names, model.class_colors, model.notes)
@@ -186,8 +188,9 @@ def write(path, model, progress=lambda specs: specs):
                            len(strings), data_offset, end - data_offset)
 
     checksum = Checksum()
-    folder, base = os.path.split(os.path.abspath(path))
-    handle, temporary = tempfile.mkstemp(prefix=f".{base}.", suffix=".part", dir=folder)
+    path = os.path.realpath(path)
+    folder, base = os.path.split(path)
+    handle, temporary = tempfile.mkstemp(prefix=f".{base[:40]}.", suffix=".part", dir=folder)
     try:
         with os.fdopen(handle, "wb") as file:
             def put(data):
@@ -205,6 +208,8 @@ def write(path, model, progress=lambda specs: specs):
                 put(pack(model.matrix(spec), spec.form.layout).tobytes())
             file.seek(0)
             file.write(header(checksum.sums)[:CHECKED_FROM])
+            file.flush()
+            os.fsync(file.fileno())
         mask = os.umask(0)
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)
@@ -226,7 +231,7 @@ class Blob:
 
     def matrix(self, spec):
         shape = stored_shape(spec.form.shape, spec.form.layout)
-        stored = np.frombuffer(self.data, "<f4", int(np.prod(shape)), self.offsets[spec.name])
+        stored = np.frombuffer(self.data, "<f4", prod(shape), self.offsets[spec.name])
         return unpack(stored.reshape(shape), spec.form.shape, spec.form.layout)
 
     def natural(self, name):

@@ -6,6 +6,8 @@ description implies, in the order of the blob; each spec knows how its natural f
 matrix that a blob holds.
 """
 
+from math import prod
+
 import numpy as np
 
 LANES = 16                  # outputs of a panel; rows and head widths are rounded up to it
@@ -179,8 +181,8 @@ def check_pictures(d, need, within):
     need(present == 0 or present == 1 and 1 <= width <= MAX_REFERENCE_SIDE
          and 1 <= height <= MAX_REFERENCE_SIDE,
          f"the self-test's picture is not 1..{MAX_REFERENCE_SIDE} a side")
-    need(all(abs(number) < 1e6 for name in ("mean", "scale") for number in d[name]),
-         "mean or scale of a colour is no number within 1e6 (--mean, --std)")
+    need(all(abs(np.float32(n)) < 1e6 for n in (*d["mean"], *d["scale"])),
+         "mean or 1 / std of a colour is no number within 1e6 (--mean, --std)")
     sides = {KEEP_SIZE: 0, LONGEST_SIDE: 1, SHORTEST_SIDE: 1}.get(d["resize_rule"], 2)
     for n, name in enumerate(("resize_a", "resize_b")):
         within(name, int(n < sides), MAX_SIDE)
@@ -536,4 +538,4 @@ class Model:
 
     @property
     def parameters(self):
-        return sum(int(np.prod(spec.form.natural)) for spec in tensors(self.description))
+        return sum(prod(spec.form.natural) for spec in tensors(self.description))

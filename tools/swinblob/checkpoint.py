@@ -11,11 +11,15 @@ import json
 import mmap
 import os
 import pickletools
+import re
 import struct
 import zipfile
 import zlib
 
 import numpy as np
+
+from . import entries, other_files
+from .values import CheckpointError, Inert, Symbol, Tensor, describe, enumerate_names
 
 # PyTorch's names of number types, and how the bytes are read (bfloat16: as its 16 bits)
 NUMBER_TYPES = {"float32": "f4", "float64": "f8", "float16": "f2", "bfloat16": "u2",
@@ -35,107 +39,24 @@ MAX_HEADER = 100_000_000        # bytes of a safetensors header, the format's ow
 MAX_CONFIG = 1 << 24            # bytes of a config.json; those of 22,000 classes have a million
 MAX_DIMENSIONS = 8
 MAX_EXPANSION = 1 << 20         # numbers that a view may show beyond those of its storage
-MAX_NESTING = 4                 # of wrappers around the tensors
-
-
-class CheckpointError(Exception):
-    """A file that cannot be read; the message names what is wrong with it."""
-
-
-class Tensor:
-    """A tensor in a file: shape, PyTorch's name of its number type, and how to read it."""
-
-    def __init__(self, shape, dtype, load):
-        self.shape, self.dtype, self.load = tuple(shape), dtype, load
-
-    def read(self):
-        """The numbers; 16-bit ones as float32."""
-        numbers = self.load()
-        if self.dtype == "bfloat16":
-            return (numbers.astype("<u4") << 16).view("<f4")
-        return numbers.astype("<f4") if self.dtype == "float16" else numbers
 
 
 class Checkpoint:
-    """What was found in a file: its tensors by name and the description beside them."""
+    """What was found in a file: its tensors by name and the description beside them.
 
-    def __init__(self, container, root):
+    entry: the name of the entry that is taken, or None where the file decides."""
+
+    def __init__(self, container, root, entry=None):
         self.container = container
-        self.wrappers = []              # what was peeled off, outermost first
-        self.meta = {}                  # the meta entry of mmseg's files
-        self.others = []                # names of entries that hold no tensors, or were not taken
         self.config = {}                # config.json of the folder it lies in
         self.preprocessor = {}          # and preprocessor_config.json
-        self.tensors = self.peel(root)
-
-    WRAPPERS = ("state_dict", "model", "model_state_dict", "model_ema", "state_dict_ema",
-                "teacher", "student")
-    PREFIXES = ("module.", "_orig_mod.")
-
-    def peel(self, root):
-        """The mapping of tensors inside wrappers, without the prefixes that all its names have."""
-        for _ in range(MAX_NESTING):
-            if not isinstance(root, dict):
-                raise CheckpointError(f"holds {describe(root)} where a mapping of names to tensors "
-                                      "should be (save a model's state_dict())")
-            if isinstance(root.get("meta"), dict):
-                self.meta = root["meta"]
-            wrapper = next((name for name in self.WRAPPERS if isinstance(root.get(name), dict)),
-                           None)
-            if wrapper is None:
-                break
-            self.others += [str(name) for name in root if name not in (wrapper, "meta")]
-            self.wrappers.append(wrapper)
-            root = root[wrapper]
-        else:
-            raise CheckpointError("its tensors are wrapped too deeply: " + ".".join(self.wrappers))
-        tensors = {name: value for name, value in root.items()
-                   if isinstance(name, str) and isinstance(value, Tensor)}
-        self.others += [str(name) for name in root if name not in tensors]
-        if not tensors:
-            raise CheckpointError("holds no tensors" + (
-                "; it has " + enumerate_names(self.others) if self.others else ""))
-        for prefix in self.PREFIXES * MAX_NESTING:
-            if all(name.startswith(prefix) for name in tensors):
-                tensors = {name[len(prefix):]: value for name, value in tensors.items()}
-                self.wrappers.append(prefix)
-        return tensors
-
-
-def describe(value):
-    """A few words on any object of a pickle, however large or recursive."""
-    if isinstance(value, str):
-        return repr(value[:40])
-    return str(value) if isinstance(value, (Symbol, Inert)) else "a " + type(value).__name__
-
-
-def enumerate_names(names, limit=4):
-    names = [str(name)[:80] for name in names]
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
+        self.files = []                 # paths of all files that were read
+        chosen = entries.Entry(root, entry)
+        self.tensors, self.meta, self.wrappers = chosen.tensors, chosen.meta, chosen.wrappers
+        self.others, self.remarks = chosen.others, chosen.remarks
 
 
 # Pickles ------------------------------------------------------------------------------------------
-
-class Symbol:
-    """The name of a class or function that a pickle mentions: never looked up."""
-
-    def __init__(self, module, name):
-        self.module, self.name = module, name
-
-    def __str__(self):
-        return f"{self.module}.{self.name}"[:120]
-
-
-class Inert:
-    """Stands for an object that a pickle would have made by calling something."""
-
-    def __init__(self, made_by):
-        self.made_by = made_by
-
-    def __str__(self):
-        return f"an object of {describe(self.made_by)}"[:160]
-
 
 class Storage:
     """A run of numbers in the file that tensors are views of. Legacy files place it afterwards."""
@@ -232,6 +153,8 @@ def call(function, args):
         if len(args) < 3 or not describe(args[0]).startswith("torch._utils._rebuild_tensor"):
             return Inert(function)
         return call(args[0], args[2])
+    if name in ("copyreg._reconstructor", "copy_reg._reconstructor"):
+        return Inert(args[0]) if args else Inert(function)
     if name == "torch.Size":
         return tuple(args[0]) if args and isinstance(args[0], (list, tuple)) else ()
     return Inert(function)
@@ -241,7 +164,7 @@ class Pickle:
     """A pickle machine. `persistent(id)` gives the object for a persistent id."""
 
     def __init__(self, file, persistent):
-        self.stack, self.marks, self.memo = [], [], {}
+        self.stack, self.marks, self.memo, self.copied = [], [], {}, 0
         self.persistent = persistent
         self.value = self.run(file)
 
@@ -298,15 +221,15 @@ class Pickle:
 
     def reduce(self, _):
         args = self.stack.pop()
-        self.push(call(self.stack.pop(), args))
-
-    def new_object(self, _):
-        args = self.stack.pop()
+        if isinstance(args, tuple) and args and isinstance(args[0], (list, tuple)):
+            self.copied += len(args[0])         # one list may be handed over again and again
+            if self.copied > MAX_OPERATIONS:
+                raise CheckpointError(f"its pickle copies over {MAX_OPERATIONS} entries of lists")
         self.push(call(self.stack.pop(), args))
 
     def new_object_with_keywords(self, _):
         self.stack.pop()
-        self.new_object(None)
+        self.reduce(None)
 
     def old_object(self, _):
         self.push(Inert(self.pop_to_mark()[0]))
@@ -353,8 +276,7 @@ class Pickle:
         ("BINGET LONG_BINGET", lambda self, n: self.push(self.memo[n])),
         ("GLOBAL", global_),
         ("STACK_GLOBAL", stack_global),
-        ("REDUCE", reduce),
-        ("NEWOBJ", new_object),
+        ("REDUCE NEWOBJ", reduce),
         ("NEWOBJ_EX", new_object_with_keywords),
         ("OBJ", old_object),
         ("BUILD", lambda self, _: self.stack.pop()),
@@ -383,11 +305,12 @@ def read_zip(data):
     try:
         archive = zipfile.ZipFile(data)
     except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
-        raise CheckpointError(f"damaged or incomplete zip archive: {error}") from None
+        raise CheckpointError("it begins as a zip archive but is cut short or damaged "
+                              f"({error}): download or save it again") from None
     records = {info.filename: info for info in archive.infolist()}
     pickles = [name for name in records if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(pickles) != 1:
-        raise CheckpointError("a zip archive, but not of PyTorch: no folder in it has a data.pkl")
+        raise CheckpointError(": ".join(other_files.identify_zip(list(records))))
     folder = pickles[0][:-len("data.pkl")]
     if folder + "constants.pkl" in records:
         raise CheckpointError("a TorchScript archive, which holds a program; "
@@ -467,7 +390,8 @@ def read_legacy(data):
         return Pickle(data, lambda id_: FOREIGN).value
 
     if plain() != LEGACY_MAGIC:
-        raise CheckpointError("a pickle, but not a checkpoint of PyTorch")
+        raise CheckpointError("a pickle, but not a checkpoint of PyTorch, which "
+                              "torch.save(model.state_dict(), PATH) writes")
     if plain() != 1001:
         raise CheckpointError("a legacy checkpoint of an unknown protocol")
     system = plain()
@@ -547,7 +471,10 @@ def read_safetensors(data):
         for n in shape:
             bytes_ *= n
         begin, end = offsets
-        if end - begin != bytes_ or end > len(body):
+        if end > len(body):
+            raise CheckpointError(f"cut short: {name[:80]!r} ends at byte {end} of {len(body)} "
+                                  "bytes of numbers; download or save the file again")
+        if end - begin != bytes_:
             raise bad(f"data_offsets {offsets} do not hold shape {shape}")
         places.append((begin, end, name))
         tensors[name] = Tensor(shape, dtype, lambda part=body[begin:end], shape=shape, dtype=dtype:
@@ -563,15 +490,18 @@ def read_safetensors(data):
     return "safetensors", tensors
 
 
-def read_index(path):
-    """A sharded checkpoint: `weight_map` says which file beside the index holds a tensor."""
-    with open(path, "rb") as file:
+def read_index(path, files):
+    """A sharded checkpoint: `weight_map` says which file beside the index holds a tensor.
+
+    files: a list that gets the shards' paths."""
+    with open_regular(path) as file:
         text = file.read(MAX_HEADER + 1)
     if len(text) > MAX_HEADER:
         raise CheckpointError("the index is too large")
     weight_map = parse_json(text, "the index").get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError("the index has no weight_map")
+        raise CheckpointError("this JSON file is no index of shards (it has no weight_map): give "
+                              "the file with the weights, or the folder that holds both")
     shards, tensors, kind = {}, {}, None
     for name, shard in weight_map.items():
         if not isinstance(shard, str) or shard in ("", "..") or shard != os.path.basename(shard):
@@ -581,33 +511,50 @@ def read_index(path):
             place = os.path.join(os.path.dirname(path), shard)
             if not os.path.isfile(place):
                 raise CheckpointError(f"shard {shard} is missing")
-            kind, shards[shard] = read_file(place)
+            files.append(place)
+            kind, shards[shard] = read_shard(place, shard)
         if not isinstance(shards[shard], dict) or name not in shards[shard]:
             raise CheckpointError(f"shard {shard} does not hold {name[:80]!r}")
         tensors[name] = shards[shard][name]
     return f"{len(shards)} shards ({kind})", tensors
 
 
+def open_regular(path):
+    """Opens a file that can be read at any place: no pipe, which would block, and no device."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise CheckpointError("no regular file: save the checkpoint under a name first")
+    return open(path, "rb")
+
+
+def read_shard(place, shard):
+    """read_file, whose errors name the shard."""
+    try:
+        return read_file(place)
+    except CheckpointError as error:
+        raise CheckpointError(f"shard {shard}: {error}") from None
+
+
 def read_file(path):
     """The container's kind, and the object it holds."""
-    if os.path.getsize(path) == 0:
-        raise CheckpointError("the file is empty")
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            raise CheckpointError("the file is empty: download or save it again")
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    if data[:4] == b"PK\3\4":
+    if data[:4] in (b"PK\3\4", b"PK\5\6"):
         return read_zip(data)
-    if data[8:9] == b"{":
+    other = other_files.identify(data, os.path.basename(path))
+    if not other and data[8:9] == b"{":
         return read_safetensors(data)
-    if data[:1] == b"\x80":
+    if not other and data[:1] == b"\x80":
         return read_legacy(data)
-    if data[257:262] == b"ustar":
-        raise CheckpointError("a tar archive, the form of PyTorch before 0.2 (or no checkpoint)")
-    raise CheckpointError("neither a PyTorch checkpoint (zip or legacy pickle) nor safetensors")
+    raise CheckpointError("neither a PyTorch checkpoint (zip or legacy pickle) nor safetensors"
+                          + (", but {}: {}".format(*other) if other else ""))
 
 
 FOLDER_FILES = (("model.safetensors.index.json",), ("pytorch_model.bin.index.json",),
                 ("*.index.json",), ("model.safetensors",), ("pytorch_model.bin",),
-                ("*.safetensors", "*.bin", "*.pth", "*.pt"))      # the first kind that is there
+                ("*.safetensors", "*.bin", "*.pth", "*.pt", "*.ckpt", "*.pth.tar"))
+# the first kind that is there counts
 
 
 def file_in(folder):
@@ -620,32 +567,40 @@ def file_in(folder):
                                   + enumerate_names(found))
         if found:
             return os.path.join(folder, found[0])
-    raise CheckpointError("the folder holds no checkpoint")
+    raise CheckpointError(": ".join(other_files.identify_folder(folder, names)))
 
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin", "*.index.json")
 
 
-def read(path):
+def read(path, entry=None):
     """The checkpoint in a file, in an index of shards, or in a folder that holds one of them.
 
-    A folder, and a file of a hub's name, brings the config.json beside it."""
+    entry: the entry that holds the model, as Checkpoint takes it. A folder, and a file of a hub's
+    name, brings the config.json beside it."""
     folder = os.path.isdir(path)
     if folder:
         path = file_in(path)
-    read_any = read_index if path.endswith(".json") else read_file
-    checkpoint = Checkpoint(*read_any(path))
+    shard = re.search(r"-\d{5}-of-(\d{5})\.[a-z]+$", path)
+    if shard and int(shard[1]) > 1:
+        raise CheckpointError(f"one of {int(shard[1])} files that hold the model together: give "
+                              "the index of them (.index.json) or the folder")
+    files = [path]
+    root = read_index(path, files) if path.endswith(".json") else read_file(path)
+    checkpoint = Checkpoint(*root, entry)
     if folder or any(fnmatch.fnmatch(os.path.basename(path), name) for name in HUB_FILES):
-        checkpoint.config = read_beside(path, "config.json")
-        checkpoint.preprocessor = read_beside(path, "preprocessor_config.json")
+        checkpoint.config = read_beside(path, "config.json", files)
+        checkpoint.preprocessor = read_beside(path, "preprocessor_config.json", files)
+    checkpoint.files = files
     return checkpoint
 
 
-def read_beside(path, name):
-    """The JSON object in a file beside another, or an empty one."""
+def read_beside(path, name, files):
+    """The JSON object in a file beside another, or an empty one; `files` gets its path."""
     place = os.path.join(os.path.dirname(path), name)
     if not os.path.isfile(place):
         return {}
+    files.append(place)
     with open(place, "rb") as file:
         text = file.read(MAX_CONFIG + 1)
     if len(text) > MAX_CONFIG:

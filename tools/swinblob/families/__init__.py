@@ -5,7 +5,8 @@
     recognised(names)           what it is, for the user (else FAMILY says it)
 """
 
-from . import (foreign, glam, hugging_face, official, swin_seg, timm, torchvision, unet, upstream)
+from . import (foreign, glam, hugging_face, modified, official, root, swin_seg, timm, torchvision,
+               unet, upstream)
 from ..canonical import Refused
 
 FAMILIES = (torchvision, hugging_face, upstream, unet, glam, swin_seg, timm, official)
@@ -13,10 +14,23 @@ FAMILIES = (torchvision, hugging_face, upstream, unet, glam, swin_seg, timm, off
 
 def read(checkpoint, options):
     """Recognises a checkpoint by its names and maps it onto the canonical model."""
+    modified.refuse(checkpoint.tensors)
+    refuse_foreign(checkpoint.tensors)
+    prefix, dropped = root.enter(checkpoint)
+    try:
+        model = read_model(checkpoint, options)
+    except Refused as refused:
+        if not prefix:
+            raise
+        raise Refused(f"{refused} (all names of the model begin with {prefix})") from None
+    model.dropped += dropped
+    return model
+
+
+def read_model(checkpoint, options):
+    """The canonical model of a checkpoint that holds nothing else."""
     names = list(checkpoint.tensors)
-    what = foreign.recognise(names)
-    if what:
-        raise Refused(f"this is {what}, which this version does not take")
+    refuse_foreign(names)
     for family in FAMILIES:
         if family.recognise(names):
             return family.read(checkpoint, options)
@@ -24,10 +38,17 @@ def read(checkpoint, options):
                   + ", ".join(sorted(names)[:3]))
 
 
+def refuse_foreign(names):
+    what = foreign.recognise(names)
+    if what:
+        raise Refused(f"this is {what}, which this version does not take")
+
+
 def recognised(names):
     """What a checkpoint is, in words."""
-    names = list(names)
     what = foreign.recognise(names)
+    names = root.strip(names)
+    what = what or foreign.recognise(names)
     family = next((family for family in FAMILIES if family.recognise(names)), None)
     if what or not family:
         return what or "unknown"

@@ -1,7 +1,8 @@
 """Models built for one image size: the authors' code and HuCao's Swin-Unet.
 
-A stage whose grid is not larger than the window has that grid for a window and no shift. Buffers in
-the files prove it: blocks that shift store their mask."""
+A stage whose grid is not larger than the window has that grid for a window and no shift. Blocks
+that shift store their mask, unless all masks were taken out, as the authors advise for another
+size."""
 
 from math import isqrt
 
@@ -34,14 +35,23 @@ def describe(reader):
             raise Refused(f"stage {i} has windows of {windows[i]}, but an image of "
                           f"{rows * d['patch'] << i}x{columns * d['patch'] << i} makes them "
                           f"{window} (--image-size)")
-        shifting = shifts(reader, i)
-        if shifting not in (None, shift > 0):
-            raise Refused(f"{reader.name(f'stage{i}.block1.mask')} is "
-                          f"{'there' if shifting else 'missing'}, but a grid of {rows}x{columns} "
-                          f"and windows of {window} tell otherwise")
+        check_mask(reader, i, shift, f"a grid of {rows}x{columns} and windows of {window}")
         reader.set_window(i, (window,) * 2, (shift,) * 2)
     d.update(input_rule=EXACT, input_h=grid[0] * d["patch"], input_w=grid[1] * d["patch"])
     return grid
+
+
+def check_mask(reader, i, shift, reason):
+    """Compares a stage's shift with the mask that is stored or not. One that is missing beside
+    others may have been taken out: a size that is told decides."""
+    shifting, mask = shifts(reader, i), reader.name(f"stage{i}.block1.mask")
+    if shifting and not shift:
+        raise Refused(f"{mask} is there, but {reason} shift nothing (--image-size)")
+    if shifting is False and shift:
+        if not reader.options.image_size:
+            raise Refused(f"{mask} is missing, but {reason} shift: if masks were taken out, give "
+                          "--image-size HxW")
+        reader.model.remarks.append(f"{mask} is missing, but {reason} shift: --image-size decides")
 
 
 def told_grid(reader):
@@ -67,14 +77,10 @@ def stored_window(reader, i):
     return isqrt(reader.shape(mask, 3)[1]) if reader.has(mask) else None
 
 
-def has_buffers(reader):
-    return any(name.endswith(("relative_position_index", "attn_mask"))
-               for name in reader.source.left)
-
-
 def shifts(reader, i):
-    """Does stage i shift? None where nothing tells."""
-    if reader.d["depth"][i] < 2 or not has_buffers(reader):
+    """Does stage i shift? None where nothing tells: where no mask is stored at all, too."""
+    if reader.d["depth"][i] < 2 or not any(name.endswith("attn_mask")
+                                           for name in reader.source.left):
         return None
     return reader.has(f"stage{i}.block1.mask")
 

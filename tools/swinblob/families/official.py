@@ -12,6 +12,8 @@ DROPPED = (MASKS, COORDINATES)
 PRETRAINING = tuple((what, "serves training only") for what in (
     "encoder.mask_token", "decoder.*", "encoder_k.*", "projector.*", "projector_k.*",
     "predictor.*", "queue1", "queue2", "queue_ptr"))
+DINO = tuple((what, "serves training only") for what in (
+    "head.mlp.*", "head.last_layer.*", "head_dense.*"))
 
 
 def recognise(names):
@@ -47,4 +49,5 @@ def read(checkpoint, options):
         swin_v2.describe_stored(reader)
     height, width = d["input_h"], d["input_w"]
     pictures.crop_centre(d, 256 * max(height, width) // 224, (height, width))
-    return reader.finish(DROPPED + PRETRAINING * (prefix == "encoder."))
+    return reader.finish(DROPPED + PRETRAINING * (prefix == "encoder.")
+                         + DINO * (prefix == "backbone."))

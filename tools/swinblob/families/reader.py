@@ -7,7 +7,7 @@ import numpy as np
 from .source import Source
 from .swin_v2 import relative_positions
 from ..canonical import (CLASSIFIER, MERGE_NORM, PATCH_NORM, POSITION, QKV_BIAS, Model, Refused,
-                         Weight, new_description, tensors)
+                         Weight, new_description, stage_width, tensors)
 
 DROPPED = (
     ("*.relative_position_index", "follows from the window"),
@@ -15,6 +15,7 @@ DROPPED = (
 )
 COORDINATES = ("*.relative_coords_table", "follows from the window")
 MASKS = ("*.attn_mask", "follows from the shift")
+MAX_HIDDEN = 4096               # of Swin V2's MLP of positions, whose inputs are 16,129 at most
 
 
 class Reader:
@@ -73,6 +74,9 @@ class Reader:
             first = f"stage{i}.block0"
             d["heads"][i] = (self.shape(first + ".attn.bias", 2)[1] if d["version"] == 1
                              else self.shape(first + ".attn.scale", 3)[0])
+            if stage_width(d, i) % d["heads"][i]:
+                raise Refused(f"stage {i}: {d['heads'][i]} heads do not divide "
+                              f"{stage_width(d, i)} channels")
             d["hidden"][i] = self.shape(first + ".mlp.fc1.weight", 2)[0]
             if self.has_group(f"stage{i}.merge.norm"):
                 d["flags"] |= MERGE_NORM
@@ -211,6 +215,8 @@ class Reader:
         first, bias, second = (self.take(f"{attention}.cpb.{part}")
                                for part in ("0.weight", "0.bias", "2.weight"))
         hidden = bias.shape[0] if bias.shape else 0
+        if hidden > MAX_HIDDEN:
+            raise Refused(f"{bias.origin} has {hidden} numbers, more than {MAX_HIDDEN}")
         self.expect_shape(bias, (hidden,))
         self.expect_shape(first, (hidden, 2))
         self.expect_shape(second, (self.d["heads"][i], hidden))
