@@ -199,7 +199,7 @@ def test_unets_by_level():
         assert (model.weights[up + "cross.bias"].load() == table[:(2 * w - 1) ** 2]).all()
         u += 1
     state = unet_state()
-    model = convert_state({"backbone.swin_unet." + n: a for n, a in state.items()})
+    model = convert_state(glam_unet_state())
     for ours, theirs in (("up1.expand.weight", "layers_up.0.expand.weight"),
                          ("up0.expand.norm.bias", "layers_up.1.upsample.norm.bias"),
                          ("up1.concat.bias", "concat_back_dim.1.bias"),
