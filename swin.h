@@ -251,6 +251,8 @@ typedef struct swin_model {
     const unsigned char *blob, *directory;
     const char *strings;        /* class names and notes, in the blob */
     size_t size, strings_size;
+    uint32_t marks[64];         /* offsets in strings of classes evenly spaced, */
+    uint32_t notes;             /* and of the notes */
     uint64_t tensors, data;     /* entries of the directory, offset of the data */
     void *easy;                 /* what swin_load and swin_segment own; NULL otherwise */
 } swin_model;
@@ -2392,7 +2394,7 @@ static const swin__kernels *swin__choose(int cpu)
       96  u64      bytes
      104  24 bytes zero
    strings    UTF-8, each ended by a zero byte, in pairs: first one pair a class, its colour
-              "#rrggbb" and its name, in class order; then notes, key and text ("licence", ...)
+              "#rrggbb" and its name of 255 bytes at most, in class order; then notes, key and text ("licence", ...)
 
    Layouts
        plain   [s0][s1][s2][s3] as it is
@@ -2493,6 +2495,8 @@ static int swin__zero(const void *p, size_t size)
     return 1;
 }
 
+enum { SWIN__NAME_BYTES = 255 };        /* of a class's name at most */
+
 /* Are the strings pairs of printable UTF-8, the first `classes` of them "#rrggbb" and a name? */
 static int swin__strings_hold(const unsigned char *s, size_t size, uint32_t classes)
 {
@@ -2504,6 +2508,7 @@ static int swin__strings_hold(const unsigned char *s, size_t size, uint32_t clas
                 for (size_t j = start + 1; j < i; j++)
                     if (!strchr("0123456789abcdef", s[j])) return 0;
             }
+            if (count / 2 < classes && i - start > SWIN__NAME_BYTES) return 0;
             count++;
             start = i + 1;
         } else if ((s[i] < 32 && s[i] != '\n' && s[i] != '\t') || s[i] == 127) {
@@ -2521,38 +2526,59 @@ static int swin__strings_hold(const unsigned char *s, size_t size, uint32_t clas
     return start == size && count % 2 == 0 && count / 2 >= classes;
 }
 
-/* The first string of the pair `index`, or NULL; its partner follows. */
-static const char *swin__pair(const swin_model *m, size_t index)
-{
-    const char *s = m->strings, *end = s + m->strings_size;
-    for (size_t skip = 2 * index; skip && s < end; skip--) s += strlen(s) + 1;
-    return s < end ? s : NULL;
-}
-
 static const char *swin__partner(const char *s)
 {
     return s + strlen(s) + 1;
 }
 
+static const char *swin__next_pair(const char *s)
+{
+    return swin__partner(swin__partner(s));
+}
+
+/* A mark lies before every so many classes: a look-up walks from the one before it. */
+static int swin__mark_distance(const swin_model *m)
+{
+    return (int)m->config.classes / (int)(sizeof m->marks / sizeof *m->marks) + 1;
+}
+
+static void swin__set_marks(swin_model *m)
+{
+    const char *s = m->strings;
+    int distance = swin__mark_distance(m);
+    for (int k = 0; k < (int)m->config.classes; k++, s = swin__next_pair(s))
+        if (k % distance == 0) m->marks[k / distance] = (uint32_t)(s - m->strings);
+    m->notes = (uint32_t)(s - m->strings);
+}
+
+/* The colour of class k; its name follows. */
+static const char *swin__class_pair(const swin_model *m, int k)
+{
+    int distance = swin__mark_distance(m);
+    const char *s = m->strings + m->marks[k / distance];
+    for (int skip = k % distance; skip; skip--) s = swin__next_pair(s);
+    return s;
+}
+
 SWIN_API const char *swin_class_name(const swin_model *m, int k)
 {
     if (k < 0 || (uint32_t)k >= m->config.classes) return NULL;
-    return swin__partner(swin__pair(m, (size_t)k));
+    return swin__partner(swin__class_pair(m, k));
 }
 
 SWIN_API uint32_t swin_class_color(const swin_model *m, int k)
 {
     uint32_t color = 0;
     if (k < 0 || (uint32_t)k >= m->config.classes) return 0;
-    for (const char *s = swin__pair(m, (size_t)k) + 1; *s; s++)
+    for (const char *s = swin__class_pair(m, k) + 1; *s; s++)
         color = color * 16 + (uint32_t)(*s <= '9' ? *s - '0' : *s - 'a' + 10);
     return color;
 }
 
 SWIN_API const char *swin_note(const swin_model *m, const char *key)
 {
-    const char *s = swin__pair(m, m->config.classes), *end = m->strings + m->strings_size;
-    for (; s && s < end; s = swin__partner(swin__partner(s)))
+    const char *s = m->strings + m->notes, *end = m->strings + m->strings_size;
+    for (; s < end; s = swin__next_pair(s))
         if (!strcmp(s, key)) return swin__partner(s);
     return NULL;
 }
@@ -3182,6 +3208,7 @@ SWIN_API swin_status swin_open(swin_model *m, const void *blob, size_t size, uns
     if (status == SWIN_OK &&
         !swin__strings_hold((const unsigned char *)m->strings, m->strings_size, m->config.classes))
         status = swin__fail(err, SWIN_FORMAT, "strings: class names, colours or notes");
+    if (status == SWIN_OK) swin__set_marks(m);
     if (status == SWIN_OK) status = swin__bind(m, &unused, NULL, err);
     if (status != SWIN_OK) memset(m, 0, sizeof *m);
     return status;

@@ -169,6 +169,64 @@ static void test_many_notes(void)
     free(b.bytes);
 }
 
+/* As many classes as there can be: a program asks for each name and colour in turn. */
+static void test_many_classes(void)
+{
+    swin_config g = model_config(SWIN_V2);
+    g.classes = 65535;
+    const blob b = make_blob(&g);
+    swin_model m;
+    const clock_t before = clock();
+    int ok = swin_open(&m, b.bytes, b.size, SWIN_VERIFY, NULL) == SWIN_OK;
+    for (int k = 0; ok && k < 65535; k++) {
+        char name[32];
+        snprintf(name, sizeof name, "class %d", k);
+        ok &= !strcmp(swin_class_name(&m, k), name) && swin_class_color(&m, k) == 16u * (unsigned)k;
+    }
+    ok &= !strcmp(swin_note(&m, "name"), "Übung");
+    report("v2", "65535 names and colours", ok && clock() - before < 20 * CLOCKS_PER_SEC);
+    free(b.bytes);
+}
+
+/* A name may be 255 bytes long, and no longer. */
+static void test_long_name(void)
+{
+    const blob b = model_blob(PSP_HEAD);
+    uint64_t strings[2];
+    memcpy(strings, b.bytes + 64, sizeof strings);
+    char *text = (char *)b.bytes + strings[0];
+    for (int length = 255; length <= 256; length++) {
+        enum { PAIR = 8 };                      /* "#000000" and its zero */
+        const size_t gone = strlen(text + PAIR), more = 256;
+        blob c = {(unsigned char *)need(b.size + more), b.size + more};
+        uint64_t data, offset, count;
+        memcpy(&data, b.bytes + 80, 8);
+        memcpy(&count, b.bytes + 56, 8);
+        memcpy(c.bytes, b.bytes, (size_t)strings[0] + PAIR);
+        char *to = (char *)c.bytes + strings[0];
+        memset(to + PAIR, 'a', (size_t)length);
+        memcpy(to + PAIR + length, text + PAIR + gone, (size_t)strings[1] - PAIR - gone);
+        const size_t size = (size_t)strings[1] + (size_t)length - gone;
+        memset(to + size, 0, (size_t)data + more - (size_t)strings[0] - size);
+        const size_t start = up64((size_t)strings[0] + size), moved = start - (size_t)data;
+        c.size = b.size + moved;
+        memcpy(c.bytes + start, b.bytes + data, b.size - (size_t)data);
+        put64(c.bytes + 16, c.size);
+        put64(c.bytes + 72, size);
+        put64(c.bytes + 80, start);
+        for (uint64_t i = 0; i < count; i++) {
+            unsigned char *entry = c.bytes + HEADER + CONFIG + ENTRY * i;
+            memcpy(&offset, entry + 88, 8);
+            put64(entry + 88, offset + moved);
+        }
+        seal(c);
+        report("psp", length > 255 ? "a name of 256 bytes" : "a name of 255 bytes",
+               length > 255 ? refused(c, SWIN_VERIFY) : opens(c, SWIN_VERIFY));
+        free(c.bytes);
+    }
+    free(b.bytes);
+}
+
 /* --- whole parts ------------------------------------------------------------------------------ */
 
 static void test_valid(const char *name, const blob b)
@@ -356,6 +414,8 @@ int main(void)
 {
     test_config_promises();
     test_many_notes();
+    test_many_classes();
+    test_long_name();
     for (int which = 0; which < WIDE_UPER; which++) {
         const char *name = model_names[which];
         const blob b = model_blob(which);
