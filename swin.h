@@ -312,7 +312,7 @@ enum {
     SWIN_DIRECT = 1,            /* plain convolutions everywhere (slow; for comparison) */
     SWIN_WHOLE = 2,             /* the whole picture at once, also where the model says otherwise */
     SWIN_FLIP = 4               /* the network sees the picture mirrored left to right; class map,
-                                   confidence and votes are turned back */
+                                   confidence and kept logits are turned back */
 };
 
 /* Runs each of task(arg, 0) ... task(arg, count - 1) exactly once, in any order, on any threads, and
@@ -341,10 +341,15 @@ typedef struct swin_desc {
     int stride_width, stride_height;    /* input are averaged (mmseg's slide mode); 0: as the model
                                            says, a stride then two thirds of its crop */
     float threshold;            /* pixels of less confidence (0..1) get SWIN_IGNORE */
-    float *votes;               /* NULL, or [picture_height][picture_width][classes]: every run adds
-                                   its softmax, for averages over scales and flips */
+    void *kept;                 /* NULL, or swin_kept_size bytes, aligned to 4 and the caller's: each
+                                   run leaves its logits there, and makes only the outputs asked for
+                                   (0: none) */
     int attend_x, attend_y;     /* SWIN_ATTENTION: the pixel of the picture that looks, */
     int attend_stage;           /* and the stage at which it does */
+    const void *const *average; /* NULL, or such blocks of finished runs, over scales and flips of
+                                   one picture: the context gives the class map and confidence of
+                                   their mean softmax. It runs without a picture: swin_run(c, NULL) */
+    int average_count;          /* how many; each must stay, where it is, until the run is over */
 } swin_desc;
 
 /* The id of a pixel below the threshold; SWIN_IGNORE_16 in a map of 2 bytes a pixel. */
@@ -355,9 +360,13 @@ enum { SWIN_IGNORE = 255, SWIN_IGNORE_16 = 65535 };
    memory_limit). */
 SWIN_API size_t swin_workspace_size(const swin_model *m, const swin_desc *d, swin_error *err);
 
+/* Bytes of desc.kept: a run's logits as the head gives them, of every crop of a sliding window. They
+   grow with the network's input and the classes, not with the picture. 0: see err. */
+SWIN_API size_t swin_kept_size(const swin_model *m, const swin_desc *d, swin_error *err);
+
 /* Makes a context in `mem` (`size` bytes, any alignment, owned by the caller; there is nothing to
-   free). Nothing outside `mem` is ever written. Keep `m` and its blob while the context is used, and
-   the context where it is: a copy elsewhere is none. */
+   free). Nothing outside `mem` and desc.kept is ever written. Keep `m` and its blob while the
+   context is used, and the context where it is: a copy elsewhere is none. */
 SWIN_API swin_status swin_init(swin_context **c, const swin_model *m, const swin_desc *d,
                                void *mem, size_t size, swin_error *err);
 
@@ -426,12 +435,6 @@ SWIN_API swin_tensor swin_scores(const swin_context *c);
    Its attention to its window's tokens in the stage's last block, times these tokens' attention to
    all tokens (G-MSA), times what those took from the pixels of their windows; heads averaged. */
 SWIN_API swin_tensor swin_attention(const swin_context *c);
-
-/* The class of most votes (the lowest of equals) for each of n pixels: votes [n][classes] as
-   desc.votes gathers them, ids of 1 byte, or 2 where there are more than 256 classes. runs: how
-   many were added; a pixel whose mean vote is below threshold gets SWIN_IGNORE. */
-SWIN_API void swin_decide(const float *votes, size_t n, int classes, int runs, float threshold,
-                          void *ids);
 
 /* -------------------------------------------------------------------------- */
 /* >>public: looking inside                                                   */
@@ -3244,6 +3247,9 @@ typedef struct swin__crops {
     int input_h, input_w;       /* what they cover */
 } swin__crops;
 
+/* Does any window slide over the input? */
+static int swin__slides(const swin__crops *g) { return g->h < g->input_h || g->w < g->input_w; }
+
 static int swin__crop_top(const swin__crops *g, int crop)
 {
     return swin__min(crop / g->cols * g->stride_h, g->input_h - g->h);
@@ -3258,6 +3264,24 @@ static int swin__crop_done(const swin__crops *g, int crop)
     int next = (crop / g->cols + 1) * g->cols;
     return next < g->rows * g->cols ? swin__crop_top(g, next) : g->input_h;
 }
+
+/* What a run leaves in desc.kept: this, and behind it from SWIN__KEPT bytes on the head's logits
+   [crops][h][w][ld]. */
+typedef struct swin__kept {
+    int picture_w, picture_h, classes;
+    int h, w, ld;               /* of one crop's logits */
+    int aligned, flip;
+    swin__crops crops;
+} swin__kept;
+enum { SWIN__KEPT = 128 };
+
+/* A finished run, as an average reads it. */
+typedef struct swin__run {
+    const swin__kept *kept;
+    swin__axis rows, cols;      /* to the picture: from a whole input's logits; of a sliding window
+                                   from the input's size, to which a crop's are resized first: */
+    swin__axis crop_rows, crop_cols;
+} swin__run;
 
 /* The windows of one block: the map padded to whole windows, read with a cyclic shift. */
 typedef struct swin__grid {
@@ -3392,8 +3416,16 @@ struct swin__step {
             swin__map in;
             swin__axis rows, cols;
             void *classes, *confidence;
-            int soft;           /* a softmax for confidence, threshold or votes */
+            int soft;           /* a softmax for confidence or threshold */
         } labels;
+        struct { swin__map in; } keep;
+        struct {
+            swin__run *runs;    /* [count] */
+            int count, ld;
+            int span;           /* columns of logits under a chunk of the picture, at most */
+            void *classes, *confidence;
+            int soft;
+        } average;
     } u;
 };
 
@@ -3443,6 +3475,7 @@ typedef struct swin__plan {
     int lasting;                /* buffers made now outlive a crop */
     swin__map sums;             /* of a sliding window */
     int ring;                   /* rows of it that are kept */
+    uint64_t kept;              /* floats of a run's kept logits */
     void *classes, *confidence;
     swin__look look;
     uintptr_t arena, tables;    /* buffers by lifetime; what is computed once, at init */
@@ -6086,6 +6119,21 @@ static void swin__slide(const swin_context *c, const swin__step *s, int unit, fl
     }
 }
 
+/* One over the number of crops that cover pixel (y, x) of the input. */
+static float swin__crop_share(const swin__crops *g, int y, int x)
+{
+    int down = 0, across = 0;
+    for (int i = 0; i < g->rows; i++) {
+        int top = swin__crop_top(g, i * g->cols);
+        down += top <= y && y < top + g->h;
+    }
+    for (int i = 0; i < g->cols; i++) {
+        int left = swin__crop_left(g, i);
+        across += left <= x && x < left + g->w;
+    }
+    return 1 / (float)(down * across);
+}
+
 /* Sums become averages in the rows that are complete after this row of crops. */
 static void swin__slide_mean(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
@@ -6094,19 +6142,7 @@ static void swin__slide_mean(const swin_context *c, const swin__step *s, int uni
     int from = swin__max(unit * SWIN__BAND, swin__crop_top(crops, c->crop));
     int to = swin__min((unit + 1) * SWIN__BAND, swin__crop_done(crops, c->crop));
     for (int y = from; y < to; y++) {
-        int down = 0;
-        for (int i = 0; i < crops->rows; i++) {
-            int top = swin__crop_top(crops, i * crops->cols);
-            down += top <= y && y < top + crops->h;
-        }
-        for (int x = 0; x < sums->w; x++) {
-            int across = 0;
-            for (int i = 0; i < crops->cols; i++) {
-                int left = swin__crop_left(crops, i);
-                across += left <= x && x < left + crops->w;
-            }
-            scratch[x] = 1 / (float)(down * across);
-        }
+        for (int x = 0; x < sums->w; x++) scratch[x] = swin__crop_share(crops, y, x);
         c->kernels->scale(swin__sums_row(c, sums, y), (size_t)sums->ld, sums->w, sums->ld, scratch);
     }
 }
@@ -6130,44 +6166,52 @@ static void swin__plan_slide(swin__plan *p, swin__map logits)
     s->u.slide.sums = p->sums;
 }
 
-/* Softmax of the pixels of row y: confidence, threshold and votes. row: the classes of each column
-   of logits. */
+/* The logits of output x of `cols`, for a softmax over rows of ld. row: the columns from `left` on. */
+static void swin__column(const swin_context *c, float *pixel, const float *row, int classes, int ld,
+                         const swin__axis *cols, int x, int left)
+{
+    const float *from[4];
+    x *= cols->taps;
+    for (int t = 0; t < cols->taps; t++) from[t] = row + (cols->at[x + t] - left) * ld;
+    c->kernels->combine(pixel, ld, from, cols->coef + x, cols->taps, 0);
+    for (int k = classes; k < ld; k++) pixel[k] = -1e30f;
+}
+
+/* SWIN_IGNORE_16 becomes SWIN_IGNORE in a map of 1 byte a pixel. */
+static void swin__put_class(const swin_context *c, void *classes, size_t at, int id)
+{
+    if (c->classes.bytes == 1) ((uint8_t *)classes)[at] = (uint8_t)id;
+    else ((uint16_t *)classes)[at] = (uint16_t)id;
+}
+
+static void swin__put_confidence(const swin_context *c, void *confidence, size_t at, float sure)
+{
+    if (c->confidence.bytes == 1) ((uint8_t *)confidence)[at] = (uint8_t)(sure * 255 + 0.5f);
+    if (c->confidence.bytes == 4) ((float *)confidence)[at] = sure;
+}
+
+/* Softmax of the pixels of row y: confidence and threshold. row: the classes of each column of
+   logits. */
 static void swin__soft_row(const swin_context *c, const swin__step *s, int y, const float *row,
                            float *block)
 {
     const swin__map *in = &s->u.labels.in;
     const swin__axis *cols = &s->u.labels.cols;
-    int classes = in->c, bytes = c->classes.bytes;
-    float inverse[SWIN__SOFT], *votes = c->desc.votes;
+    float inverse[SWIN__SOFT];
     for (int first = 0; first < cols->count; first += SWIN__SOFT) {
         int count = swin__min(SWIN__SOFT, cols->count - first);
         for (int i = 0; i < count; i++) {
-            const float *from[4];
             float *pixel = block + (size_t)i * (size_t)in->ld;
-            int x = (first + i) * cols->taps;
-            for (int t = 0; t < cols->taps; t++) from[t] = row + cols->at[x + t] * in->ld;
-            c->kernels->combine(pixel, in->ld, from, cols->coef + x, cols->taps, 0);
-            for (int k = classes; k < in->ld; k++) pixel[k] = -1e30f;
+            swin__column(c, pixel, row, in->c, in->ld, cols, first + i, 0);
         }
         c->kernels->softmax(block, (size_t)in->ld, count, in->ld, NULL, 0, inverse);
         for (int i = 0; i < count; i++) {
             size_t at = (size_t)y * (size_t)cols->count + (size_t)(first + i);
             /* the best class adds 1 to the sum, so that only NaNs bring anything else */
             float sure = inverse[i] > 0 && inverse[i] <= 1 ? inverse[i] : 0;
-            if (sure < c->desc.threshold) {
-                if (bytes == 1) ((uint8_t *)s->u.labels.classes)[at] = SWIN_IGNORE;
-                else ((uint16_t *)s->u.labels.classes)[at] = SWIN_IGNORE_16;
-            }
-            if (c->confidence.bytes == 1)
-                ((uint8_t *)s->u.labels.confidence)[at] = (uint8_t)(sure * 255 + 0.5f);
-            if (c->confidence.bytes == 4) ((float *)s->u.labels.confidence)[at] = sure;
-        }
-        if (!votes) continue;
-        c->kernels->scale(block, (size_t)in->ld, count, in->ld, inverse);
-        for (int i = 0; i < count; i++) {
-            float *sum = votes + ((size_t)y * (size_t)cols->count + (size_t)(first + i)) *
-                                     (size_t)classes;
-            for (int k = 0; k < classes; k++) sum[k] += block[i * in->ld + k];
+            if (sure < c->desc.threshold)
+                swin__put_class(c, s->u.labels.classes, at, SWIN_IGNORE_16);
+            swin__put_confidence(c, s->u.labels.confidence, at, sure);
         }
     }
 }
@@ -6198,7 +6242,7 @@ static void swin__labels(const swin_context *c, const swin__step *s, int unit, f
 
 static int swin__soft(const swin_desc *d)
 {
-    return d->outputs & (SWIN_CONFIDENCE | SWIN_CONFIDENCE_F32) || d->threshold > 0 || d->votes;
+    return d->outputs & (SWIN_CONFIDENCE | SWIN_CONFIDENCE_F32) || d->threshold > 0;
 }
 
 /* Room for the maps of the picture's size and a sliding window's sums; those outlive a crop. */
@@ -6275,18 +6319,240 @@ static void swin__plan_labels(swin__plan *p, swin__map logits)
     s->u.labels.confidence = p->confidence;
 }
 
-SWIN_API void swin_decide(const float *votes, size_t n, int classes, int runs, float threshold,
-                          void *ids)
+/* ---- averages: runs keep their logits, and a step of its own resizes them all to the picture and
+   averages their softmaxes, a chunk of SWIN__BAND rows and SWIN__CHUNK columns a unit. Where all
+   runs have one class on top it is on top of their mean, too: a softmax is taken of the other
+   pixels, and of all where confidence is asked for. ---- */
+
+enum { SWIN__CHUNK = 64 };
+
+static float *swin__kept_logits(const swin__kept *k, int crop)
 {
-    for (size_t i = 0; i < n; i++, votes += classes) {
-        int best = 0;
-        for (int k = 1; k < classes; k++)
-            if (votes[k] > votes[best]) best = k;
-        if (votes[best] < threshold * (float)runs)
-            best = classes > 256 ? SWIN_IGNORE_16 : SWIN_IGNORE;
-        if (classes > 256) ((uint16_t *)ids)[i] = (uint16_t)best;
-        else ((uint8_t *)ids)[i] = (uint8_t)best;
+    size_t map = (size_t)k->h * (size_t)k->w * (size_t)k->ld;
+    return (float *)(void *)((char *)(uintptr_t)k + SWIN__KEPT) + (size_t)crop * map;
+}
+
+static void swin__keep(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__map *in = &s->u.keep.in;
+    float *to = swin__kept_logits((const swin__kept *)c->desc.kept, c->crop);
+    (void)scratch;
+    for (int y = unit * SWIN__BAND; y < swin__min(in->h, (unit + 1) * SWIN__BAND); y++)
+        memcpy(to + (size_t)y * (size_t)in->w * (size_t)in->ld, swin__pixel(in, y * in->w),
+               (size_t)in->w * (size_t)in->ld * sizeof(float));
+}
+
+static void swin__plan_keep(swin__plan *p, swin__map logits)
+{
+    swin__step *s = swin__add(p, "keep", -1, swin__keep, swin__divide_up(logits.h, SWIN__BAND), 0,
+                              (double)logits.h * logits.w * logits.ld);
+    s->u.keep.in = logits;
+    p->kept = (uint64_t)logits.h * (uint64_t)logits.w * (uint64_t)logits.ld;
+    if (!p->context) return;
+    swin__kept *k = (swin__kept *)p->desc.kept;
+    k->picture_w = p->desc.picture_width;
+    k->picture_h = p->desc.picture_height;
+    k->classes = logits.c;
+    k->h = logits.h;
+    k->w = logits.w;
+    k->ld = logits.ld;
+    k->aligned = (int)p->config->align_corners;
+    k->flip = (p->desc.flags & SWIN_FLIP) != 0;
+    k->crops = p->crops;
+}
+
+/* The columns lo ... hi - 1 that outputs first ... first + count - 1 of an axis read. */
+static void swin__reach(const swin__axis *axis, int first, int count, int *lo, int *hi)
+{
+    const int *a = axis->at + first * axis->taps, *b = a + (count - 1) * axis->taps;
+    *lo = swin__min(a[0], b[0]);
+    *hi = swin__max(a[axis->taps - 1], b[axis->taps - 1]) + 1;
+}
+
+/* Columns lo ... hi - 1 of row y of a sliding window's averages. spare: as much again. */
+static void swin__kept_row(const swin_context *c, const swin__run *run, int y, int lo, int hi,
+                           float *row, float *spare)
+{
+    const swin__kept *k = run->kept;
+    const swin__crops *crops = &k->crops;
+    const swin__axis *rows = &run->crop_rows, *cols = &run->crop_cols;
+    const float *from[2];
+    swin__clear(row, (hi - lo) * k->ld);
+    for (int crop = 0; crop < crops->rows * crops->cols; crop++) {
+        int down = y - swin__crop_top(crops, crop), left = swin__crop_left(crops, crop);
+        int x = swin__max(lo, left), end = swin__min(hi, left + crops->w), first, last;
+        if (down < 0 || down >= crops->h || x >= end) continue;
+        swin__reach(cols, x - left, end - x, &first, &last);
+        for (int t = 0; t < 2; t++)
+            from[t] = swin__kept_logits(k, crop) +
+                      ((size_t)rows->at[2 * down + t] * (size_t)k->w + (size_t)first) *
+                          (size_t)k->ld;
+        c->kernels->combine(spare, (last - first) * k->ld, from, rows->coef + 2 * down, 2, 0);
+        for (; x < end; x++) {
+            const int *at = cols->at + 2 * (x - left);
+            for (int t = 0; t < 2; t++) from[t] = spare + (at[t] - first) * k->ld;
+            c->kernels->combine(row + (x - lo) * k->ld, k->ld, from, cols->coef + 2 * (x - left), 2,
+                                1);
+        }
     }
+    for (int x = lo; x < hi; x++) {
+        float share = swin__crop_share(crops, y, x);
+        c->kernels->scale(row + (x - lo) * k->ld, (size_t)k->ld, 1, k->ld, &share);
+    }
+}
+
+/* Columns lo ... hi - 1 of a run's logits, resized to row y of the picture. spare: three times as
+   much. */
+static void swin__run_row(const swin_context *c, const swin__run *run, int y, int lo, int hi,
+                          float *row, float *spare)
+{
+    const swin__kept *k = run->kept;
+    const swin__axis *rows = &run->rows;
+    int slides = swin__slides(&k->crops);
+    size_t wide = (size_t)(hi - lo) * (size_t)k->ld;
+    const float *from[4];
+    for (int t = 0; t < rows->taps; t++) {
+        int at = rows->at[y * rows->taps + t];
+        from[t] = swin__kept_logits(k, 0) + ((size_t)at * (size_t)k->w + (size_t)lo) * (size_t)k->ld;
+        if (!slides) continue;
+        from[t] = spare + (size_t)t * wide;
+        swin__kept_row(c, run, at, lo, hi, spare + (size_t)t * wide, spare + 2 * wide);
+    }
+    c->kernels->combine(row, (int)wide, from, rows->coef + y * rows->taps, rows->taps, 0);
+}
+
+/* Softmaxes of up to SWIN__SOFT columns x[i] of the picture, summed over the runs into `sums`; where
+   id[i] is -1 the class on top becomes it. rows: of each run, span columns. */
+static void swin__run_sums(const swin_context *c, const swin__step *s, const float *rows, int chunk,
+                           int wide, const int *x, int *id, int count, float *sums)
+{
+    int ld = s->u.average.ld, classes = (int)c->model->config.classes;
+    float *block = sums + SWIN__SOFT * ld, inverse[SWIN__SOFT], one = 1;
+    for (int r = 0; r < s->u.average.count; r++, rows += (size_t)s->u.average.span * (size_t)ld) {
+        const swin__axis *cols = &s->u.average.runs[r].cols;
+        int lo, hi;
+        swin__reach(cols, chunk, wide, &lo, &hi);
+        for (int i = 0; i < count; i++)
+            swin__column(c, block + i * ld, rows, classes, ld, cols, x[i], lo);
+        c->kernels->softmax(block, (size_t)ld, count, ld, NULL, 0, inverse);
+        for (int i = 0; i < count; i++) {
+            const float *from = block + i * ld;
+            c->kernels->combine(sums + i * ld, ld, &from, &inverse[i], 1, r > 0);
+        }
+    }
+    for (int i = 0; i < count; i++) {
+        int first = 0;
+        uint16_t top;
+        if (id[i] >= 0) continue;
+        c->kernels->labels(&top, 2, 1, sums + i * ld, (size_t)ld, &first, &one, 1, classes);
+        id[i] = top;
+    }
+}
+
+/* Classes and confidence of the columns x[i] of row y. */
+static void swin__run_labels(const swin_context *c, const swin__step *s, const float *sums, int y,
+                             const int *x, const int *id, int count)
+{
+    for (int i = 0; i < count; i++) {
+        size_t at = (size_t)y * (size_t)c->desc.picture_width + (size_t)x[i];
+        float sum = sums[i * s->u.average.ld + id[i]], runs = (float)s->u.average.count;
+        int sure = !(sum < c->desc.threshold * runs);
+        swin__put_class(c, s->u.average.classes, at, sure ? id[i] : SWIN_IGNORE_16);
+        swin__put_confidence(c, s->u.average.confidence, at, sum > 0 ? sum / runs : 0);
+    }
+}
+
+/* ids: of each column of a chunk the class that every run has on top, -1 where they differ. rows:
+   filled with row y of each run. */
+static void swin__run_winners(const swin_context *c, const swin__step *s, int y, int chunk, int wide,
+                              int *ids, float *rows, float *spare)
+{
+    int at[4 * SWIN__CHUNK], ld = s->u.average.ld;
+    uint16_t tops[SWIN__CHUNK];
+    for (int r = 0; r < s->u.average.count; r++, rows += (size_t)s->u.average.span * (size_t)ld) {
+        const swin__run *run = &s->u.average.runs[r];
+        const swin__axis *cols = &run->cols;
+        int first = chunk * cols->taps, lo, hi;
+        swin__reach(cols, chunk, wide, &lo, &hi);
+        swin__run_row(c, run, y, lo, hi, rows, spare);
+        for (int i = 0; i < wide * cols->taps; i++) at[i] = cols->at[first + i] - lo;
+        c->kernels->labels(tops, 2, wide, rows, (size_t)ld, at, cols->coef + first, cols->taps,
+                           run->kept->classes);
+        for (int i = 0; i < wide; i++) ids[i] = !r || ids[i] == tops[i] ? tops[i] : -1;
+    }
+}
+
+static void swin__average(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    int chunks = swin__divide_up(c->desc.picture_width, SWIN__CHUNK);
+    int chunk = unit % chunks * SWIN__CHUNK, y = unit / chunks * SWIN__BAND;
+    int wide = swin__min(SWIN__CHUNK, c->desc.picture_width - chunk);
+    size_t span = (size_t)s->u.average.span * (size_t)s->u.average.ld;
+    float *spare = scratch + (size_t)s->u.average.count * span, *sums = spare + 3 * span;
+    for (int end = swin__min(c->desc.picture_height, y + SWIN__BAND); y < end; y++) {
+        int ids[SWIN__CHUNK], x[SWIN__SOFT], id[SWIN__SOFT], count = 0;
+        swin__run_winners(c, s, y, chunk, wide, ids, scratch, spare);
+        for (int i = 0; i < wide; i++) {
+            size_t at = (size_t)y * (size_t)c->desc.picture_width + (size_t)(chunk + i);
+            if (ids[i] >= 0 && !s->u.average.soft) {
+                swin__put_class(c, s->u.average.classes, at, ids[i]);
+            } else {
+                x[count] = chunk + i;
+                id[count++] = ids[i];
+            }
+            if (count < SWIN__SOFT && (i + 1 < wide || !count)) continue;
+            swin__run_sums(c, s, scratch, chunk, wide, x, id, count, sums);
+            swin__run_labels(c, s, sums, y, x, id, count);
+            count = 0;
+        }
+    }
+}
+
+/* How a kept run's logits lie under the picture; returns a bound of the columns under a chunk. */
+static int swin__plan_run(swin__plan *p, const swin__kept *k, swin__run *run)
+{
+    const swin__crops *crops = &k->crops;
+    int slides = swin__slides(crops), n = slides ? crops->input_w : k->w;
+    swin__run made;
+    memset(&made, 0, sizeof made);
+    made.kept = k;
+    if (slides) {
+        made.rows = swin__axis_bilinear(p, crops->input_h, k->picture_h, 0, k->picture_h, 0);
+        made.cols = swin__axis_bilinear(p, n, k->picture_w, 0, k->picture_w, 0);
+        made.crop_rows = swin__axis_bilinear(p, k->h, crops->h, 0, crops->h, k->aligned);
+        made.crop_cols = swin__axis_bilinear(p, k->w, crops->w, 0, crops->w, k->aligned);
+    } else {
+        made.rows = swin__axis_twice(p, k->h, crops->input_h, k->picture_h, k->aligned, 0);
+        made.cols = swin__axis_twice(p, n, crops->input_w, k->picture_w, k->aligned, 0);
+    }
+    if (k->flip) swin__mirror(p, &made.cols);
+    if (p->context) *run = made;
+    /* an axis takes steps of at most twice n / m (aligned corners), and some taps at the ends */
+    return swin__min(n, 2 * SWIN__CHUNK * n / k->picture_w + 16);
+}
+
+static void swin__plan_average(swin__plan *p)
+{
+    const swin_desc *d = &p->desc;
+    const swin__kept *const *kept = (const swin__kept *const *)(const void *)d->average;
+    swin__run *runs = (swin__run *)(p->tables + (uintptr_t)p->table_bytes);
+    int span = 0, ld = kept[0]->ld, w = d->picture_width, h = d->picture_height;
+    double madds = (double)w * h * ld * d->average_count;
+    p->table_bytes += swin__align64((uint64_t)d->average_count * sizeof *runs);
+    for (int i = 0; i < d->average_count; i++)
+        span = swin__max(span, swin__plan_run(p, kept[i], p->context ? runs + i : NULL));
+    swin__plan_outputs(p, kept[0]->classes);
+    uint64_t room = (uint64_t)(d->average_count + 3) * (uint64_t)span + 2 * SWIN__SOFT;
+    int units = swin__divide_up(h, SWIN__BAND) * swin__divide_up(w, SWIN__CHUNK);
+    swin__step *s = swin__add(p, "average", -1, swin__average, units, room * (uint64_t)ld, madds);
+    s->u.average.runs = runs;
+    s->u.average.count = d->average_count;
+    s->u.average.ld = ld;
+    s->u.average.span = span;
+    s->u.average.classes = p->classes;
+    s->u.average.confidence = p->confidence;
+    s->u.average.soft = swin__soft(d);
+    p->repeated = p->step_count;
 }
 
 /* -------------------------------------------------------------------------- */
@@ -6654,11 +6920,12 @@ static swin_status swin__plan_network(swin__plan *p)
     const swin_config *g = p->config;
     const swin_desc *d = &p->desc;
     int dense = g->head != SWIN__NO_HEAD && g->head != SWIN__CLASSIFIER, labels, classes;
-    int slides = p->crops.h < p->crops.input_h || p->crops.w < p->crops.input_w;
+    int slides = swin__slides(&p->crops);
     swin__map feature[SWIN__STAGES + 1], logits;
     memset(feature, 0, sizeof feature);
     classes = (int)g->classes;
     labels = dense && (d->outputs & SWIN_CLASSES || swin__soft(d));
+    slides &= labels || d->outputs & SWIN_LOGITS;
     p->lasting = slides;
     if (slides && labels) swin__plan_outputs(p, classes);
     if (slides) swin__plan_sums(p, classes);
@@ -6670,12 +6937,13 @@ static swin_status swin__plan_network(swin__plan *p)
         if (p->status != SWIN_OK) return p->status;
         if (g->head == SWIN__CLASSIFIER && d->outputs & SWIN_SCORES)
             swin__plan_classifier(p, feature);
-        if (!dense || !(labels || d->outputs & SWIN_LOGITS)) {
+        if (!dense || !(labels || d->outputs & SWIN_LOGITS || d->kept)) {
             p->repeated = p->step_count;
             return p->status;
         }
         logits = swin__plan_head(p, feature);
     }
+    if (d->kept) swin__plan_keep(p, logits);
     p->repeated = p->step_count;
     if (slides) swin__plan_slide(p, logits);
     if (slides) logits = p->sums;
@@ -6781,7 +7049,7 @@ static swin_status swin__check_outputs(const swin_config *g, const swin_desc *d,
     if (d->outputs & ~known || d->flags & ~(unsigned)(SWIN_DIRECT | SWIN_WHOLE | SWIN_FLIP) ||
         d->tasks < 0)
         return swin__fail(err, SWIN_ARGUMENT, "desc: unknown outputs or flags, or tasks below 0");
-    if (!dense && (d->outputs & pixels || d->votes || d->threshold > 0))
+    if (!dense && (d->outputs & pixels || d->kept || d->average || d->threshold > 0))
         return swin__fail(err, SWIN_ARGUMENT, "desc: classes or logits of pixels, of a model that "
                           "gives none (a classifier, or features only)");
     if (g->head != SWIN__CLASSIFIER && d->outputs & SWIN_SCORES)
@@ -6802,6 +7070,38 @@ static swin_status swin__check_outputs(const swin_config *g, const swin_desc *d,
     return SWIN_OK;
 }
 
+/* The tasks that can be had. */
+static void swin__resolve_tasks(swin_desc *d)
+{
+    if (d->tasks == 0 || !d->parallel_for) d->tasks = 1;
+    d->tasks = swin__min(d->tasks, SWIN__TASKS);
+}
+
+/* The desc of an average: there is no network's input. */
+static swin_status swin__resolve_average(const swin_model *m, swin_desc *d, swin__crops *crops,
+                                         swin_error *err)
+{
+    const swin__kept *first = (const swin__kept *)d->average[0];
+    swin_status status;
+    memset(crops, 0, sizeof *crops);
+    crops->rows = crops->cols = 1;
+    d->picture_width = d->width = crops->w = crops->input_w = first->picture_w;
+    d->picture_height = d->height = crops->h = crops->input_h = first->picture_h;
+    if (d->outputs == 0) d->outputs = SWIN_CLASSES;
+    if ((status = swin__check_outputs(&m->config, d, err)) != SWIN_OK) return status;
+    if (d->kept || d->outputs & ~(unsigned)(SWIN_CLASSES | SWIN_CONFIDENCE | SWIN_CONFIDENCE_F32))
+        return swin__fail(err, SWIN_ARGUMENT, "desc: an average gives classes and confidence only");
+    for (int i = 0; i < d->average_count; i++) {
+        const swin__kept *k = (const swin__kept *)d->average[i];
+        if (k->picture_w != first->picture_w || k->picture_h != first->picture_h ||
+            k->classes != (int)m->config.classes)
+            return swin__fail(err, SWIN_ARGUMENT, "desc: run %d of an average has another picture "
+                              "size or other classes", i);
+    }
+    swin__resolve_tasks(d);
+    return SWIN_OK;
+}
+
 /* The desc with every default filled in. */
 static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, swin_desc *d,
                                  swin__crops *crops, swin_error *err)
@@ -6812,6 +7112,9 @@ static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, sw
         return swin__fail(err, SWIN_ARGUMENT, "wanted: a model that swin_open opened, and a desc");
     g = &m->config;
     *d = *asked;
+    if (d->average && d->average_count > 0) return swin__resolve_average(m, d, crops, err);
+    if (d->average || d->average_count)
+        return swin__fail(err, SWIN_ARGUMENT, "desc: an average of no runs");
     if (d->picture_width == 0 && d->picture_height == 0) {
         d->picture_width = d->width;
         d->picture_height = d->height;
@@ -6825,7 +7128,7 @@ static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, sw
     else
         status = swin__check_size("a network input", d->width, d->height, err);
     if (status != SWIN_OK) return status;
-    if (d->outputs == 0)
+    if (d->outputs == 0 && !d->kept)
         d->outputs = g->head == SWIN__NO_HEAD ? SWIN_FEATURES
                      : g->head == SWIN__CLASSIFIER ? SWIN_SCORES : SWIN_CLASSES;
     if ((status = swin__check_outputs(g, d, err)) != SWIN_OK) return status;
@@ -6843,9 +7146,7 @@ static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, sw
             return swin__fail(err, SWIN_ARGUMENT, "desc: a stride larger than its crop");
     }
     if ((status = swin__check_input(g, crops->w, crops->h, err)) != SWIN_OK) return status;
-    if (d->tasks == 0) d->tasks = 1;
-    if (!d->parallel_for) d->tasks = 1;
-    d->tasks = swin__min(d->tasks, SWIN__TASKS);
+    swin__resolve_tasks(d);
     return SWIN_OK;
 }
 
@@ -6865,7 +7166,10 @@ static swin_status swin__walk(swin__plan *p, const swin_model *m, const swin_des
     p->weights = w;
     p->err = err;
     p->status = swin__bind(m, w, p->blocks, err);
-    return p->status == SWIN_OK ? swin__plan_network(p) : p->status;
+    if (p->status != SWIN_OK) return p->status;
+    if (!d->average) return swin__plan_network(p);
+    swin__plan_average(p);
+    return p->status;
 }
 
 /* Walks the network once to measure it. d: resolved. */
@@ -6927,6 +7231,27 @@ SWIN_API size_t swin_workspace_size(const swin_model *m, const swin_desc *d, swi
     swin__places places;
     if (swin__resolve(m, d, &resolved, &crops, err) != SWIN_OK) return 0;
     return swin__measure(m, &resolved, &crops, &places, err) == SWIN_OK ? (size_t)places.size : 0;
+}
+
+SWIN_API size_t swin_kept_size(const swin_model *m, const swin_desc *d, swin_error *err)
+{
+    swin_desc asked, resolved;
+    swin__crops crops;
+    swin__plan p;
+    swin__weights w;
+    memset(&p, 0, sizeof p);
+    memset(&w, 0, sizeof w);
+    p.arena = p.tables = 64;
+    p.tiles = SWIN__BLOCK;
+    asked.kept = &p;
+    if (swin__resolve(m, &asked, &resolved, &crops, err) != SWIN_OK) return 0;
+    if (swin__walk(&p, m, &resolved, &crops, &w, err) != SWIN_OK) return 0;
+    if ((double)p.kept * crops.rows * crops.cols > (double)(SIZE_MAX / 16)) {
+        swin__fail(err, SWIN_MEMORY, "the logits of %d crops would not fit this machine's address "
+                   "space", crops.rows * crops.cols);
+        return 0;
+    }
+    return SWIN__KEPT + (size_t)p.kept * (size_t)(crops.rows * crops.cols) * sizeof(float);
 }
 
 #ifdef SWIN_DEBUG
@@ -7053,16 +7378,13 @@ static swin_status swin__check_strides(swin_context *c, size_t row_bytes)
     return SWIN_OK;
 }
 
-SWIN_API swin_status swin_begin(swin_context *c, const swin_image *in)
+/* Takes the picture of a run. */
+static swin_status swin__take_picture(swin_context *c, const swin_image *in)
 {
     static const int bytes[] = { 3, 3, 4, 4, 1, 4 };
     const swin_desc *d = &c->desc;
     int planes = in && in->format == SWIN_PLANES;
     int w = planes ? d->width : d->picture_width, h = planes ? d->height : d->picture_height;
-    c->running = c->finished = 0;
-#ifdef SWIN_DEBUG
-    if (swin__check_place(c) != SWIN_OK) return SWIN_CORRUPT;
-#endif
     if (!in || !in->data || (unsigned)in->format > SWIN_PLANES)
         return swin__fail(&c->error, SWIN_ARGUMENT,
                           "swin_begin wants a picture with data and a known format");
@@ -7070,6 +7392,19 @@ SWIN_API swin_status swin_begin(swin_context *c, const swin_image *in)
         return swin__fail(&c->error, SWIN_SIZE,
                           "the picture is %d x %d pixels, the context was made for %d x %d",
                           in->width, in->height, w, h);
+    c->image = *in;
+    return swin__check_strides(c, (size_t)bytes[in->format] * (size_t)w);
+}
+
+SWIN_API swin_status swin_begin(swin_context *c, const swin_image *in)
+{
+    swin_status status = SWIN_OK;
+    c->running = c->finished = 0;
+#ifdef SWIN_DEBUG
+    if (swin__check_place(c) != SWIN_OK) return SWIN_CORRUPT;
+#endif
+    if (!c->desc.average) status = swin__take_picture(c, in);
+    if (status != SWIN_OK) return status;
 #ifdef SWIN_DEBUG
     uint32_t sums[2];
     swin__model_sums(c->model, sums);
@@ -7077,8 +7412,6 @@ SWIN_API swin_status swin_begin(swin_context *c, const swin_image *in)
         return swin__fail(&c->error, SWIN_CORRUPT,
                           "the model's blob was freed or changed under the context");
 #endif
-    c->image = *in;
-    if (swin__check_strides(c, (size_t)bytes[in->format] * (size_t)w)) return c->error.status;
     c->crop = c->at = c->unit = 0;
     c->done = 0;
     c->running = 1;

@@ -421,8 +421,6 @@ typedef struct runner {
     size_t memory_size;
     double scale;               /* of the context's input */
     swin_map classes, confidence;       /* of the last picture; confidence: 4 bytes a pixel */
-    float *votes;               /* of several runs */
-    void *decided;              /* their classes, then their confidence */
 } runner;
 
 /* The input size by the model's rule or --size, times the scale. */
@@ -440,95 +438,109 @@ static swin_status input_size(const runner *r, int w, int h, int *input_w, int *
     return SWIN_OK;
 }
 
+static swin_status no_memory(swin_error *error, const char *what, size_t size)
+{
+    snprintf(error->text, sizeof error->text, "no memory for %s of %zu MiB", what, size >> 20);
+    return error->status = SWIN_MEMORY;
+}
+
+/* A context for the desc as it is. */
+static swin_status start(runner *r, swin_error *error)
+{
+    size_t size = swin_workspace_size(r->model, &r->desc, error);
+    r->context = NULL;
+    if (!size) return error->status;
+    if (size > r->memory_size) {
+        free(r->memory);
+        r->memory = workspace_new(size);
+        r->memory_size = r->memory ? size : 0;
+    }
+    if (!r->memory) return no_memory(error, "a workspace", size);
+    if (size > r->workspace) r->workspace = size;
+    return swin_init(&r->context, r->model, &r->desc, r->memory, r->memory_size, error);
+}
+
 static swin_status prepare(runner *r, int w, int h, swin_error *error)
 {
     swin_desc *d = &r->desc;
     if (r->context && d->picture_width == w && d->picture_height == h) return SWIN_OK;
     r->context = NULL;
+    r->workspace = 0;
     d->picture_width = w;
     d->picture_height = h;
     swin_status status = input_size(r, w, h, &d->width, &d->height, error);
-    if (status) return status;
-    r->workspace = swin_workspace_size(r->model, d, error);
-    if (!r->workspace) return error->status;
-    if (r->workspace > r->memory_size) {
-        free(r->memory);
-        r->memory = workspace_new(r->workspace);
-        r->memory_size = r->memory ? r->workspace : 0;
-    }
-    if (r->memory) return swin_init(&r->context, r->model, d, r->memory, r->memory_size, error);
-    snprintf(error->text, sizeof error->text, "no memory for a workspace of %zu MiB",
-             r->workspace >> 20);
-    return error->status = SWIN_MEMORY;
+    return status ? status : start(r, error);
 }
 
-static swin_status run_once(runner *r, const unsigned char *rgb, int w, int h, swin_error *error)
+/* rgb: NULL where the context is an average. */
+static swin_status run_context(runner *r, const unsigned char *rgb, int w, int h, swin_error *error)
 {
-    swin_status status = prepare(r, w, h, error);
-    if (status) return status;
     swin_image image = {0};
     image.data = rgb;
     image.width = w;
     image.height = h;
     image.format = SWIN_RGB8;
-    status = swin_run(r->context, &image);
+    swin_status status = swin_run(r->context, rgb ? &image : NULL);
     if (status) snprintf(error->text, sizeof error->text, "%s", swin_error_text(r->context));
     return status;
 }
 
-/* The classes and confidence that `runs` votes make. */
-static void decide(runner *r, int w, int h, int runs)
+static swin_status run_once(runner *r, const unsigned char *rgb, int w, int h, swin_error *error)
 {
-    size_t pixels = (size_t)w * (size_t)h, classes = r->model->config.classes;
-    float *sure = (float *)r->decided;
-    swin_map map = { sure + pixels, w, h, classes > 256 ? 2 : 1 };
-    swin_decide(r->votes, pixels, (int)classes, runs, r->desc.threshold, sure + pixels);
-    for (size_t i = 0; i < pixels; i++) {
-        const float *votes = r->votes + i * classes;
-        sure[i] = 0;
-        for (size_t k = 0; k < classes; k++)
-            if (votes[k] > sure[i]) sure[i] = votes[k];
-        sure[i] /= (float)runs;
-    }
-    r->classes = map;
-    map.data = sure;
-    map.bytes = 4;
-    r->confidence = map;
+    swin_status status = prepare(r, w, h, error);
+    return status ? status : run_context(r, rgb, w, h, error);
 }
 
-/* Every scale, as it is and mirrored, each adding its softmax to the votes. */
+/* One of the runs that are averaged: its logits go to a block of its own, *kept; free() it. */
+static swin_status run_kept(runner *r, const unsigned char *rgb, int w, int h, void **kept,
+                            swin_error *error)
+{
+    swin_desc *d = &r->desc;
+    d->outputs = 0;
+    d->picture_width = w;
+    d->picture_height = h;
+    swin_status status = input_size(r, w, h, &d->width, &d->height, error);
+    size_t size = status ? 0 : swin_kept_size(r->model, d, error);
+    if (!size) return error->status;
+    d->kept = *kept = malloc(size);
+    if (!*kept) return no_memory(error, "a run's logits", size);
+    status = start(r, error);
+    return status ? status : run_context(r, rgb, w, h, error);
+}
+
+/* Averages every scale, as it is and mirrored. */
 static swin_status run_all(runner *r, const unsigned char *rgb, int w, int h, swin_error *error)
 {
     const options *o = r->options;
-    size_t pixels = (size_t)w * (size_t)h;
+    const swin_desc asked = r->desc;
+    void *kept[2 * SCALES_MAX] = { NULL };
     int runs = 0, scales = o->scale_count ? o->scale_count : 1;
     swin_status status = SWIN_OK;
-    free(r->votes);
-    free(r->decided);
-    r->votes = (float *)calloc(pixels, r->model->config.classes * sizeof *r->votes);
-    r->decided = malloc(pixels * (sizeof(float) + 2));
-    if (!r->votes || !r->decided) {
-        snprintf(error->text, sizeof error->text, "no memory to average %d classes in",
-                 (int)r->model->config.classes);
-        return SWIN_MEMORY;
-    }
-    r->desc.votes = r->votes;
+    r->workspace = 0;
     for (int i = 0; i < scales && !status; i++) {
         for (int flip = 0; flip <= o->flip && !status; flip++, runs++) {
             r->scale = o->scale_count ? o->scales[i] : 1;
             r->desc.flags = o->desc.flags | (flip ? (unsigned)SWIN_FLIP : 0);
-            r->context = NULL;
-            status = run_once(r, rgb, w, h, error);
+            status = run_kept(r, rgb, w, h, &kept[runs], error);
         }
     }
-    if (!status) decide(r, w, h, runs);
+    swin_desc last = r->desc;
+    r->desc = asked;
+    r->desc.average = (const void *const *)kept;
+    r->desc.average_count = runs;
+    if (!status) status = start(r, error);
+    if (!status) status = run_context(r, NULL, w, h, error);
+    r->desc = asked;
+    r->desc.width = last.width;
+    r->desc.height = last.height;
+    while (runs) free(kept[--runs]);
     return status;
 }
 
 static swin_status run(runner *r, const unsigned char *rgb, int w, int h, swin_error *error)
 {
-    if (r->options->scale_count || r->options->flip) return run_all(r, rgb, w, h, error);
-    swin_status status = run_once(r, rgb, w, h, error);
+    int several = r->options->scale_count || r->options->flip;
+    swin_status status = several ? run_all(r, rgb, w, h, error) : run_once(r, rgb, w, h, error);
     if (status) return status;
     r->classes = swin_classes(r->context);
     r->confidence = swin_confidence(r->context);
@@ -1043,8 +1055,6 @@ int main(int argc, char **argv)
     else if ((status = check_outputs(&o)) < 0) status = segment_all(&o, &r, model_path);
     pool_stop(&workers);
     free(r.memory);
-    free(r.votes);
-    free(r.decided);
     free(model_path);
     file_free(&blob);
     return status;

@@ -413,49 +413,39 @@ static void test_flip(void)
     free(mirrored);
 }
 
-/* Confidence, floats and votes against each other; classes do not change with them. */
+/* Confidence in bytes and floats, and the threshold; classes do not change with them. */
 static void test_confidence(void)
 {
     enum { W = 37, H = 29 };
     static const float LIMIT = 0.3f;
     const swin_model *m = &models[GLAM_UPER];
-    const int classes = (int)m->config.classes;
     unsigned char *rgb = make_rgb(W, H);
-    float *votes = (float *)need((size_t)(W * H * classes) * sizeof *votes);
-    uint8_t decided[W * H];
     const swin_image in = picture(rgb, W, H);
     swin_desc d = desc_of(W, H);
-    memset(votes, 0, (size_t)(W * H * classes) * sizeof *votes);
     d.outputs = SWIN_CLASSES;
     const session plain = start_as(m, d);
     d.outputs = SWIN_CLASSES | SWIN_CONFIDENCE_F32;
-    d.votes = votes;
     const session floats = start_as(m, d);
     d.outputs = SWIN_CONFIDENCE;
-    d.votes = NULL;
     d.threshold = LIMIT;
     const session bytes = start_as(m, d);
-    int ok = !swin_run(plain.c, &in) && !swin_run(floats.c, &in) && !swin_run(floats.c, &in)
-             && !swin_run(bytes.c, &in), doubtful = 0;
+    int ok = !swin_run(plain.c, &in) && !swin_run(floats.c, &in) && !swin_run(bytes.c, &in);
+    int doubtful = 0;
     const uint8_t *ids = (const uint8_t *)swin_classes(plain.c).data,
                   *kept = (const uint8_t *)swin_classes(bytes.c).data,
                   *sure = (const uint8_t *)swin_confidence(bytes.c).data;
     const float *exact = (const float *)swin_confidence(floats.c).data;
     ok &= swin_confidence(floats.c).bytes == 4 && swin_confidence(bytes.c).bytes == 1;
-    swin_decide(votes, W * H, classes, 2, LIMIT, decided);
+    ok &= !memcmp(ids, swin_classes(floats.c).data, W * H);
     for (int i = 0; i < W * H; i++) {
-        float sum = 0;
-        for (int k = 0; k < classes; k++) sum += votes[i * classes + k];
-        ok &= fabsf(sum - 2) < 1e-5f && votes[i * classes + ids[i]] == 2 * exact[i];
         ok &= sure[i] == (uint8_t)(exact[i] * 255 + 0.5f);
-        ok &= kept[i] == (exact[i] < LIMIT ? SWIN_IGNORE : ids[i]) && decided[i] == kept[i];
+        ok &= kept[i] == (exact[i] < LIMIT ? SWIN_IGNORE : ids[i]);
         doubtful += exact[i] < LIMIT;
     }
-    report("confidence, threshold and votes", ok && doubtful > 0 && doubtful < W * H);
+    report("confidence and threshold", ok && doubtful > 0 && doubtful < W * H);
     free(plain.memory);
     free(floats.memory);
     free(bytes.memory);
-    free(votes);
     free(rgb);
 }
 
@@ -933,6 +923,173 @@ static int refuses(const swin_model *m, swin_desc d, swin_status status)
     return sized_no && swin_init(&c, m, &d, blobs, 1 << 30, NULL) == status && !c;
 }
 
+/* --- averages --------------------------------------------------------------------------------- */
+
+/* What a run as `d` says leaves for an average. */
+static void *kept_run(const swin_model *m, swin_desc d, const swin_image *in)
+{
+    d.outputs = 0;
+    d.kept = need(swin_kept_size(m, &d, NULL));
+    const session s = start_as(m, d);
+    if (swin_run(s.c, in) || swin_classes(s.c).data) report("a run that is kept", 0);
+    free(s.memory);
+    return d.kept;
+}
+
+static session average_of(const swin_model *m, const void *const *kept, int count,
+                          unsigned outputs, int tasks)
+{
+    swin_desc d;
+    memset(&d, 0, sizeof d);
+    d.average = kept;
+    d.average_count = count;
+    d.outputs = outputs;
+    d.tasks = tasks;
+    d.parallel_for = reversed;
+    const session s = start_as(m, d);
+    if (swin_run(s.c, NULL)) report("an average runs without a picture", 0);
+    return s;
+}
+
+static int same_map(swin_map a, swin_map b)
+{
+    return a.width == b.width && a.height == b.height && a.bytes == b.bytes
+           && !memcmp(a.data, b.data, (size_t)(a.width * a.height * a.bytes));
+}
+
+/* Runs that are all the same are their own average, to the bit: whole, mirrored and sliding, for
+   pictures smaller and larger than the input, of fewer and more than 256 classes; and the classes
+   are the same whether or not confidence is asked for. */
+static void test_average_of_one(void)
+{
+    static const struct { int model, w, h, picture_w, picture_h; unsigned flags; } cases[] = {
+        {PSP_HEAD, 90, 97, 90, 97, 0}, {PSP_HEAD, 97, 50, 203, 31, 0},
+        {PSP_HEAD, 120, 60, 33, 140, SWIN_FLIP}, {PSP_HEAD, 64, 64, 130, 5, SWIN_WHOLE},
+        {GLAM_UPER, 37, 29, 150, 90, 0}, {WIDE_UPER, 60, 44, 70, 21, SWIN_FLIP},
+        {UNET, 64, 64, 10, 200, 0}, {MLP_HEAD, 64, 32, 1, 1, 0}
+    };
+    int ok = 1;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const swin_model *m = &models[cases[i].model];
+        const int w = cases[i].picture_w, h = cases[i].picture_h;
+        unsigned char *rgb = make_rgb(w, h);
+        const swin_image in = picture(rgb, w, h);
+        swin_desc d = desc_of(cases[i].w, cases[i].h);
+        d.picture_width = w;
+        d.picture_height = h;
+        d.flags = cases[i].flags;
+        const void *const kept = kept_run(m, d, &in);
+        const void *const twice[] = {kept, kept};
+        d.outputs = SWIN_CLASSES | SWIN_CONFIDENCE_F32;
+        const session plain = start_as(m, d), one = average_of(m, &kept, 1, d.outputs, 1);
+        const session two = average_of(m, twice, 2, d.outputs, 7);
+        const session bare = average_of(m, twice, 2, 0, 3);
+        ok &= !swin_run(plain.c, &in);
+        ok &= same_map(swin_classes(plain.c), swin_classes(one.c));
+        ok &= same_map(swin_classes(plain.c), swin_classes(two.c));
+        ok &= same_map(swin_classes(plain.c), swin_classes(bare.c));
+        ok &= same_map(swin_confidence(plain.c), swin_confidence(one.c));
+        ok &= same_map(swin_confidence(plain.c), swin_confidence(two.c));
+        free(plain.memory);
+        free(one.memory);
+        free(two.memory);
+        free(bare.memory);
+        free((void *)(uintptr_t)kept);
+        free(rgb);
+    }
+    report("a run is its own average", ok);
+}
+
+/* softmax[k] of pixel (y, x), in double */
+static void softmax_at(swin_tensor logits, int y, int x, double *softmax)
+{
+    double top = -1e300, sum = 0;
+    for (int k = 0; k < logits.channels; k++)
+        if (element(logits, k, y, x) > top) top = element(logits, k, y, x);
+    for (int k = 0; k < logits.channels; k++)
+        sum += softmax[k] = exp(element(logits, k, y, x) - top);
+    for (int k = 0; k < logits.channels; k++) softmax[k] /= sum;
+}
+
+/* A picture and its mirror image, under a sliding window, against the mean by hand. */
+static void test_average_of_two(void)
+{
+    enum { W = 97, H = 70 };
+    const swin_model *m = &models[PSP_HEAD];
+    const int classes = (int)m->config.classes;
+    unsigned char *rgb = make_rgb(W, H);
+    const swin_image in = picture(rgb, W, H);
+    swin_desc d = desc_of(W, H);
+    d.outputs = SWIN_LOGITS;
+    const session plain = start_as(m, d);
+    const void *kept[2] = {kept_run(m, d, &in), NULL};
+    d.flags = SWIN_FLIP;
+    const session flipped = start_as(m, d);
+    kept[1] = kept_run(m, d, &in);
+    const session mean = average_of(m, kept, 2, SWIN_CONFIDENCE_F32, 5);
+    const session bare = average_of(m, kept, 2, 0, 2);
+    const uint8_t *ids = (const uint8_t *)swin_classes(mean.c).data;
+    const float *sure = (const float *)swin_confidence(mean.c).data;
+    int ok = !swin_run(plain.c, &in) && !swin_run(flipped.c, &in), clear = 0, differ = 0;
+    ok &= same_map(swin_classes(mean.c), swin_classes(bare.c));
+    for (int i = 0; i < W * H; i++) {
+        double a[256], b[256];
+        int top = 0, second = -1, top_a = 0;
+        softmax_at(swin_logits(plain.c), i / W, i % W, a);
+        softmax_at(swin_logits(flipped.c), i / W, W - 1 - i % W, b);
+        for (int k = 0; k < classes; k++) {
+            if (a[k] > a[top_a]) top_a = k;
+            b[k] = (a[k] + b[k]) / 2;
+            if (b[k] > b[top]) second = top, top = k;
+            else if (k != top && (second < 0 || b[k] > b[second])) second = k;
+        }
+        ok &= fabs(b[top] - (double)sure[i]) < 1e-5;
+        if (b[top] - b[second] < 1e-5) continue;
+        ok &= ids[i] == top;
+        clear++;
+        differ += top != top_a;
+    }
+    report("the mean softmax of two runs", ok && clear > W * H / 2 && differ > 0);
+    free(plain.memory);
+    free(flipped.memory);
+    free(mean.memory);
+    free(bare.memory);
+    free((void *)(uintptr_t)kept[0]);
+    free((void *)(uintptr_t)kept[1]);
+    free(rgb);
+}
+
+/* What does not fit together is refused; what is kept grows with the input, not the picture. */
+static void test_average_errors(void)
+{
+    const swin_model *m = &models[PSP_HEAD];
+    unsigned char *rgb = make_rgb(40, 40);
+    const swin_image in = picture(rgb, 30, 40), other = picture(rgb, 40, 30);
+    const void *kept[2] = {kept_run(m, desc_of(30, 40), &in),
+                           kept_run(m, desc_of(40, 30), &other)};
+    swin_desc d = desc_of(30, 40), large = d;
+    large.picture_width = large.picture_height = 4000;
+    int ok = swin_kept_size(m, &d, NULL) == swin_kept_size(m, &large, NULL);
+    memset(&d, 0, sizeof d);
+    d.average = kept;
+    ok &= refuses(m, d, SWIN_ARGUMENT);
+    d.average_count = 2;
+    ok &= refuses(m, d, SWIN_ARGUMENT);
+    d.average_count = 1;
+    ok &= refuses(&models[GLAM_UPER], d, SWIN_ARGUMENT);
+    ok &= refuses(&models[PLAIN], d, SWIN_ARGUMENT);
+    d.outputs = SWIN_LOGITS;
+    ok &= refuses(m, d, SWIN_ARGUMENT);
+    d = desc_of(30, 40), d.average_count = 1;
+    ok &= refuses(m, d, SWIN_ARGUMENT);
+    d = desc_of(30, 40);
+    ok &= !swin_kept_size(&models[PLAIN], &d, NULL);
+    report("averages that cannot be", ok);
+    free((void *)(uintptr_t)kept[0]);
+    free((void *)(uintptr_t)kept[1]);
+    free(rgb);
+}
+
 static void test_descs(void)
 {
     const swin_model *m = &models[GLAM_UPER];
@@ -1292,6 +1449,9 @@ int main(int argc, char **argv)
     test_sliding_window();
     test_flip();
     test_confidence();
+    test_average_of_one();
+    test_average_of_two();
+    test_average_errors();
     test_centre_crop();
     test_cancel();
     test_two_contexts();

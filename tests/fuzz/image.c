@@ -1,7 +1,7 @@
 /* clang -g -O1 -fsanitize=fuzzer,address,undefined tests/fuzz/image.c -o fuzz -lm && ./fuzz
 
    A desc and a picture: sizes, outputs, tasks, flags, format, stride, sliding window, threshold,
-   votes and attention from the first 24 bytes, pixels from the rest, in memory of exactly their
+   kept logits and attention from the first 24 bytes, pixels from the rest, in memory of exactly their
    size. What can be started must run. */
 #define SWIN_NO_SIMD
 #define SWIN_DEBUG
@@ -44,9 +44,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
     swin_context *c;
     if (!b->size) *b = model_blob(data[11] % MODELS);
     if (swin_open(&m, b->bytes, b->size, 0, NULL)) abort();
-    const size_t votes = (size_t)(picture_w ? picture_w * picture_h : w * h) * m.config.classes;
-    if (data[22] % 2) d.votes = (float *)need(votes * sizeof *d.votes);
-    for (size_t i = 0; d.votes && i < votes; i++) d.votes[i] = 0;
+    const size_t kept = data[22] % 2 ? swin_kept_size(&m, &d, NULL) : 0;
+    if (kept) d.kept = need(kept);
     const size_t room = swin_workspace_size(&m, &d, NULL);
     void *memory = need(room);
     if (room && !swin_init(&c, &m, &d, memory, room, NULL) && !swin_begin(c, &in)) {
@@ -55,7 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
         if (status) abort();
     }
     free(memory);
-    free(d.votes);
+    free(d.kept);
     free(pixels);
     return 0;
 }
