@@ -341,14 +341,14 @@ typedef struct swin_desc {
     int stride_width, stride_height;    /* input are averaged (mmseg's slide mode); 0: as the model
                                            says, a stride then two thirds of its crop */
     float threshold;            /* pixels of less confidence (0..1) get SWIN_IGNORE */
-    void *kept;                 /* NULL, or swin_kept_size bytes, aligned to 4 and the caller's: each
-                                   run leaves its logits there, and makes only the outputs asked for
-                                   (0: none) */
+    void *kept;                 /* NULL, or swin_kept_size bytes of the caller's, aligned to 4: each
+                                   run leaves its logits there, for an average, and makes only the
+                                   outputs asked for (0: none) */
     int attend_x, attend_y;     /* SWIN_ATTENTION: the pixel of the picture that looks, */
     int attend_stage;           /* and the stage at which it does */
     const void *const *average; /* NULL, or such blocks of finished runs, over scales and flips of
                                    one picture: the context gives the class map and confidence of
-                                   their mean softmax. It runs without a picture: swin_run(c, NULL) */
+                                   their mean softmax, and runs without a picture: NULL */
     int average_count;          /* how many; each must stay, where it is, until the run is over */
 } swin_desc;
 
@@ -360,8 +360,8 @@ enum { SWIN_IGNORE = 255, SWIN_IGNORE_16 = 65535 };
    memory_limit). */
 SWIN_API size_t swin_workspace_size(const swin_model *m, const swin_desc *d, swin_error *err);
 
-/* Bytes of desc.kept: a run's logits as the head gives them, of every crop of a sliding window. They
-   grow with the network's input and the classes, not with the picture. 0: see err. */
+/* Bytes of desc.kept: a run's logits as the head gives them, of every crop of a sliding window.
+   They grow with the network's input and the classes, not with the picture. 0: see err. */
 SWIN_API size_t swin_kept_size(const swin_model *m, const swin_desc *d, swin_error *err);
 
 /* Makes a context in `mem` (`size` bytes, any alignment, owned by the caller; there is nothing to
@@ -6166,7 +6166,7 @@ static void swin__plan_slide(swin__plan *p, swin__map logits)
     s->u.slide.sums = p->sums;
 }
 
-/* The logits of output x of `cols`, for a softmax over rows of ld. row: the columns from `left` on. */
+/* The logits of output x of `cols`, for a softmax over rows of ld. row: the columns from `left`. */
 static void swin__column(const swin_context *c, float *pixel, const float *row, int classes, int ld,
                          const swin__axis *cols, int x, int left)
 {
@@ -6413,7 +6413,7 @@ static void swin__run_row(const swin_context *c, const swin__run *run, int y, in
     const float *from[4];
     for (int t = 0; t < rows->taps; t++) {
         int at = rows->at[y * rows->taps + t];
-        from[t] = swin__kept_logits(k, 0) + ((size_t)at * (size_t)k->w + (size_t)lo) * (size_t)k->ld;
+        from[t] = swin__kept_logits(k, 0) + (size_t)(at * k->w + lo) * (size_t)k->ld;
         if (!slides) continue;
         from[t] = spare + (size_t)t * wide;
         swin__kept_row(c, run, at, lo, hi, spare + (size_t)t * wide, spare + 2 * wide);
@@ -6421,8 +6421,8 @@ static void swin__run_row(const swin_context *c, const swin__run *run, int y, in
     c->kernels->combine(row, (int)wide, from, rows->coef + y * rows->taps, rows->taps, 0);
 }
 
-/* Softmaxes of up to SWIN__SOFT columns x[i] of the picture, summed over the runs into `sums`; where
-   id[i] is -1 the class on top becomes it. rows: of each run, span columns. */
+/* Softmaxes of up to SWIN__SOFT columns x[i] of the picture, summed over the runs into `sums`;
+   where id[i] is -1 the class on top becomes it. rows: of each run, span columns. */
 static void swin__run_sums(const swin_context *c, const swin__step *s, const float *rows, int chunk,
                            int wide, const int *x, int *id, int count, float *sums)
 {
@@ -6464,8 +6464,8 @@ static void swin__run_labels(const swin_context *c, const swin__step *s, const f
 
 /* ids: of each column of a chunk the class that every run has on top, -1 where they differ. rows:
    filled with row y of each run. */
-static void swin__run_winners(const swin_context *c, const swin__step *s, int y, int chunk, int wide,
-                              int *ids, float *rows, float *spare)
+static void swin__run_winners(const swin_context *c, const swin__step *s, int y, int chunk,
+                              int wide, int *ids, float *rows, float *spare)
 {
     int at[4 * SWIN__CHUNK], ld = s->u.average.ld;
     uint16_t tops[SWIN__CHUNK];

@@ -5,8 +5,11 @@
 #ifndef COMMON_H
 #define COMMON_H
 
-#define _POSIX_C_SOURCE 200809L     /* pthread, mmap, clock_gettime, isatty behind -std=c99 */
+#define _POSIX_C_SOURCE 200809L     /* pthread, clock_gettime, isatty behind -std=c99 */
 #define _DEFAULT_SOURCE             /* madvise */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE                 /* sched_getaffinity */
+#endif
 
 #include <errno.h>
 #include <limits.h>
@@ -15,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #ifdef _WIN32
 #define WIN32_LEAN_AND_MEAN
@@ -27,8 +31,9 @@
 #else
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 #endif
 
@@ -37,11 +42,17 @@
 /* -------------------------------------------------------------------------- */
 /* files: whole files in memory; functions return 0 or an errno               */
 
+/* Files are read, not mapped: whatever another program does to them later, cuts or overwrites them
+   in place, a model whose checksum was right stays right. */
 typedef struct file_bytes {
-    unsigned char *data;        /* never NULL after a successful load */
+    unsigned char *data;        /* aligned to 64, never NULL after a successful load */
     size_t size;
-    int mapped;
 } file_bytes;
+
+/* What is read of a pipe or a device at most; more is EFBIG. Regular files know their size. */
+#define STREAM_MAX ((size_t)512 << 20)
+#define STREAM_TOO_LARGE \
+    "more than the 512 MiB that are read of a pipe or device: make a file of it"
 
 static inline void binary_stream(FILE *f)
 {
@@ -52,63 +63,88 @@ static inline void binary_stream(FILE *f)
 #endif
 }
 
-static inline int read_stream(FILE *f, file_bytes *b)
+/* To be called first in main: a standard stream that is closed must not become the next file that
+   is opened, and writing into a broken pipe is an error like any other. */
+static inline void prepare_streams(void)
 {
-    size_t room = 1 << 16;
-    b->size = 0;
-    b->data = (unsigned char *)malloc(room);
-    while (b->data) {
-        b->size += fread(b->data + b->size, 1, room - b->size, f);
-        if (b->size < room) break;
-        room *= 2;
-        unsigned char *larger = room ? (unsigned char *)realloc(b->data, room) : NULL;
-        if (!larger) free(b->data);
-        b->data = larger;
-    }
-    if (!b->data) return ENOMEM;
-    if (!ferror(f)) return 0;
-    int why = errno ? errno : EIO;
+#ifndef _WIN32
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_RDONLY : O_WRONLY) != fd) _exit(2);
+    signal(SIGPIPE, SIG_IGN);
+#endif
+}
+
+/* `size` bytes aligned to 64, to be freed with free; NULL: none could be had. */
+static inline void *bytes_new(size_t size)
+{
+#ifdef _WIN32
+    return malloc(size);
+#else
+    void *memory;
+    return posix_memalign(&memory, 64, size) ? NULL : memory;
+#endif
+}
+
+/* Makes room for twice as many bytes. */
+static inline int bytes_grow(file_bytes *b, size_t *room)
+{
+    unsigned char *larger = *room > SIZE_MAX / 2 ? NULL : (unsigned char *)bytes_new(2 * *room);
+    if (larger) memcpy(larger, b->data, b->size);
     free(b->data);
+    b->data = larger;
+    *room *= 2;
+    return larger ? 0 : ENOMEM;
+}
+
+/* Reads to the end, at most `most` bytes. expected: about how many they are. */
+static inline int read_stream(FILE *f, file_bytes *b, size_t expected, size_t most)
+{
+    size_t room = expected + 1, more;       /* one: to see the end without growing */
+    int why = 0;
+    b->size = 0;
+    b->data = (unsigned char *)bytes_new(room);
+    if (!b->data) return ENOMEM;
+    while (!why && (more = fread(b->data + b->size, 1, room - b->size, f)) > 0) {
+        b->size += more;
+        if (b->size > most) why = EFBIG;
+        else if (b->size == room) why = bytes_grow(b, &room);
+    }
+    if (!why && ferror(f)) why = errno ? errno : EIO;
+    if (!why) return 0;
+    free(b->data);
+    b->data = NULL;
     return why;
 }
 
-/* Maps a file privately, so that its bytes may be changed here and the file stays as it is. What
-   cannot be mapped (a pipe, Windows) is read. "-" is standard input. */
+static inline int read_open_file(FILE *f, file_bytes *b)
+{
+    struct stat s;
+    if (fstat(fileno(f), &s)) return errno;
+    if ((s.st_mode & S_IFMT) == S_IFDIR) return EISDIR;
+    int regular = (s.st_mode & S_IFMT) == S_IFREG && s.st_size > 0;
+    if (regular && (unsigned long long)s.st_size > SIZE_MAX / 4) return EFBIG;
+    size_t size = regular ? (size_t)s.st_size : 0;
+    return read_stream(f, b, size ? size : 1 << 16, size > STREAM_MAX ? size : STREAM_MAX);
+}
+
+/* Reads a whole file, which is opened once: it may be a pipe. "-" is standard input. */
 static inline int file_load(const char *path, file_bytes *b)
 {
     memset(b, 0, sizeof *b);
     errno = 0;
     if (!strcmp(path, "-")) {
         binary_stream(stdin);
-        return read_stream(stdin, b);
+        return read_open_file(stdin, b);
     }
-#ifndef _WIN32
-    struct stat s;
-    int fd = open(path, O_RDONLY);
-    if (fd < 0) return errno;
-    if (!fstat(fd, &s) && S_ISREG(s.st_mode) && s.st_size > 0) {
-        b->size = (size_t)s.st_size;
-        b->data = (unsigned char *)mmap(NULL, b->size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
-        b->mapped = b->data != MAP_FAILED;
-    }
-    close(fd);
-    if (b->mapped) return 0;
-#endif
     FILE *f = fopen(path, "rb");
     if (!f) return errno;
-    int why = read_stream(f, b);
+    int why = read_open_file(f, b);
     fclose(f);
     return why;
 }
 
 static inline void file_free(file_bytes *b)
 {
-#ifndef _WIN32
-    if (b->mapped) {
-        munmap(b->data, b->size);
-        return;
-    }
-#endif
     free(b->data);
 }
 
@@ -118,29 +154,202 @@ static inline int write_stream(FILE *f, const void *data, size_t size)
     return fwrite(data, 1, size, f) == size && !fflush(f) ? 0 : errno ? errno : EIO;
 }
 
-/* Writes a file whole or not at all: under a temporary name that becomes `path` at the end. "-" is
-   standard output; a device or a pipe is written in place. */
+static inline int is_separator(char c)
+{
+#ifdef _WIN32
+    if (c == '\\' || c == ':') return 1;
+#endif
+    return c == '/';
+}
+
+/* What follows the last separator. */
+static inline const char *base_name(const char *path)
+{
+    const char *base = path;
+    for (const char *p = path; *p; p++)
+        if (is_separator(*p)) base = p + 1;
+    return base;
+}
+
+/* The temporary file that is being written, "" where none is: a signal that ends the program
+   removes it. */
+static char file_temporary[4096];
+
+#ifdef _WIN32
+static inline FILE *temporary_open(const char *path)
+{
+    (void)path;
+    int fd = _open(file_temporary, _O_CREAT | _O_EXCL | _O_WRONLY | _O_BINARY, 0666);
+    return fd < 0 ? NULL : _fdopen(fd, "wb");
+}
+
+static inline int temporary_rename(const char *path)
+{
+    return MoveFileExA(file_temporary, path, MOVEFILE_REPLACE_EXISTING) ? 0 : EACCES;
+}
+
+static inline void temporary_guard(int on) { (void)on; }
+#else
+/* With the permissions of `path`, where there is such a file. */
+static inline FILE *temporary_open(const char *path)
+{
+    struct stat s;
+    int fd = open(file_temporary, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
+    if (fd < 0) return NULL;
+    if (!stat(path, &s)) (void)!fchmod(fd, s.st_mode & 07777);
+    return fdopen(fd, "wb");
+}
+
+static inline int temporary_rename(const char *path)
+{
+    return rename(file_temporary, path) ? errno : 0;
+}
+
+static inline void temporary_interrupted(int number)
+{
+    unlink(file_temporary);
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+/* Whoever ignores a signal (nohup) goes on ignoring it. */
+static inline void temporary_guard(int on)
+{
+    static const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        struct sigaction before;
+        if (sigaction(numbers[i], NULL, &before) || before.sa_handler == SIG_IGN) continue;
+        signal(numbers[i], on ? temporary_interrupted : SIG_DFL);
+    }
+}
+#endif
+
+/* A new file in the directory of `path`, under a name that no other program and no earlier attempt
+   has; NULL: see errno. */
+static inline FILE *temporary_new(const char *path)
+{
+    static unsigned attempts;
+    int directory = (int)(base_name(path) - path);
+    FILE *f = NULL;
+    for (int i = 0; i < 100 && !f; i++) {
+        unsigned long long mix = ((unsigned long long)time(NULL) << 20) + attempts++;
+#ifdef _WIN32
+        mix += (unsigned long long)GetCurrentProcessId() << 40;
+#else
+        mix += (unsigned long long)getpid() << 40;
+#endif
+        errno = ENAMETOOLONG;
+        if (snprintf(file_temporary, sizeof file_temporary, "%.*s.%llx.part", directory, path, mix)
+            >= (int)sizeof file_temporary)
+            break;
+        temporary_guard(1);
+        f = temporary_open(path);
+        if (!f && errno != EEXIST) break;
+    }
+    if (!f) temporary_guard(0);
+    return f;
+}
+
+/* Writes a regular file whole or not at all: under a temporary name that becomes `path`. */
+static inline int file_replace(const char *path, const void *data, size_t size)
+{
+    FILE *f = temporary_new(path);
+    if (!f) return errno;
+    int why = write_stream(f, data, size);
+    if (fclose(f) && !why) why = errno;
+    if (!why) why = temporary_rename(path);
+    if (why) remove(file_temporary);
+    temporary_guard(0);
+    return why;
+}
+
+static inline int write_in_place(const char *path, const void *data, size_t size)
+{
+    FILE *f = fopen(path, "wb");
+    if (!f) return errno;
+    int why = write_stream(f, data, size);
+    if (fclose(f) && !why) why = errno;
+    return why;
+}
+
+/* Writes a file: a regular one whole or not at all, where a link leads; a device or a pipe in
+   place. "-" is standard output. */
 static inline int file_save(const char *path, const void *data, size_t size)
 {
+    struct stat s;
     if (!strcmp(path, "-")) {
         binary_stream(stdout);
         return write_stream(stdout, data, size);
     }
-    struct stat s;
-    int in_place = !stat(path, &s) && (s.st_mode & S_IFMT) != S_IFREG;
-    char *name = (char *)malloc(strlen(path) + 6);
-    if (!name) return ENOMEM;
-    sprintf(name, "%s%s", path, in_place ? "" : ".part");
-    FILE *f = fopen(name, "wb");
-    int why = f ? write_stream(f, data, size) : errno;
-    if (f && fclose(f) && !why) why = errno;
+    if (stat(path, &s)) return file_replace(path, data, size);
+    if ((s.st_mode & S_IFMT) == S_IFDIR) return EISDIR;
+    if ((s.st_mode & S_IFMT) != S_IFREG) return write_in_place(path, data, size);
 #ifdef _WIN32
-    if (f && !why && !in_place) remove(path);
-#endif
-    if (f && !why && !in_place && rename(name, path)) why = errno;
-    if (f && why && !in_place) remove(name);
-    free(name);
+    return file_replace(path, data, size);
+#else
+    if (access(path, W_OK)) return errno;
+    char *real = realpath(path, NULL);
+    int why = real ? file_replace(real, data, size) : errno;
+    free(real);
     return why;
+#endif
+}
+
+/* Which file a path leads to, whatever it is called there: two are the same where all is equal. Of
+   a file that is still to be made: its directory, and its name there. */
+typedef struct file_id {
+    unsigned long long device, node;
+    const char *name;           /* in the path; "" of a file that is there */
+} file_id;
+
+#ifdef _WIN32
+static inline int file_numbers(const char *path, file_id *id, int *regular)
+{
+    BY_HANDLE_FILE_INFORMATION info;
+    HANDLE f = CreateFileA(path, 0, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
+                           OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, NULL);
+    if (f == INVALID_HANDLE_VALUE) return 0;
+    int ok = GetFileInformationByHandle(f, &info);
+    *regular = ok && !(info.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY);
+    id->device = info.dwVolumeSerialNumber;
+    id->node = (unsigned long long)info.nFileIndexHigh << 32 | info.nFileIndexLow;
+    CloseHandle(f);
+    return ok;
+}
+#else
+static inline int file_numbers(const char *path, file_id *id, int *regular)
+{
+    struct stat s;
+    if (strcmp(path, "-") ? stat(path, &s) : fstat(0, &s)) return 0;
+    *regular = S_ISREG(s.st_mode);
+    id->device = (unsigned long long)s.st_dev;
+    id->node = (unsigned long long)s.st_ino;
+    return 1;
+}
+#endif
+
+/* 0 where the path leads to no regular file and to none that could be made. "-" is what standard
+   input is read from. */
+static inline int file_identify(const char *path, file_id *id)
+{
+    int regular;
+    const char *base = base_name(path);
+    id->name = "";
+    if (file_numbers(path, id, &regular)) return regular;
+    char *directory = (char *)malloc((size_t)(base - path) + 3);
+    if (!directory) return 0;
+    sprintf(directory, "%.*s.", (int)(base - path), path);
+    int known = file_numbers(directory, id, &regular);
+    free(directory);
+    id->name = base;
+    return known;
+}
+
+static inline int compare_files(const file_id *a, const file_id *b)
+{
+    if (a->device != b->device) return a->device < b->device ? -1 : 1;
+    if (a->node != b->node) return a->node < b->node ? -1 : 1;
+    return strcmp(a->name, b->name);
 }
 
 static inline int is_directory(const char *path)
@@ -286,16 +495,106 @@ typedef struct pool {
     pool_member *members;
 } pool;
 
-static inline int processor_count(void)
+#ifdef __linux__
+/* The number of processors that a control group's quota is worth, rounded up; 0: no limit. v2 says
+   "quota period" or "max period" in one file, v1 has a file for each. */
+static inline int quota_of(const char *path, const char *period_path)
+{
+    long long quota = 0, period = 0;
+    FILE *f = fopen(path, "r");
+    if (!f) return 0;
+    int read = fscanf(f, "%lld %lld", &quota, &period);
+    fclose(f);
+    if (read == 1 && (f = fopen(period_path, "r")) != NULL) {
+        if (fscanf(f, "%lld", &period) != 1) period = 0;
+        fclose(f);
+    }
+    if (read < 1 || quota <= 0 || period <= 0) return 0;
+    long long count = quota / period + (quota % period > 0);
+    return count < INT_MAX ? (int)count : INT_MAX;
+}
+
+/* The least quota of a control group and those above it, 0: none. mount: where the hierarchy lies.
+   In a container the group's path may be that of the machine: then only its end is there. */
+static inline int group_quota(const char *mount, const char *group)
+{
+    static const char *const names[][2] = {
+        { "cpu.max", "" }, { "cpu.cfs_quota_us", "cpu.cfs_period_us" }
+    };
+    char path[4096], file[4200], period[4200];
+    int least = 0;
+    size_t top = strlen(mount);
+    if (snprintf(path, sizeof path, "%s%s", mount, group) >= (int)sizeof path) return 0;
+    for (char *end = path + strlen(path); end; end = strrchr(path + top, '/')) {
+        *end = 0;
+        for (int i = 0; i < 2; i++) {
+            snprintf(file, sizeof file, "%s/%s", path, names[i][0]);
+            snprintf(period, sizeof period, "%s/%s", path, names[i][1]);
+            int count = quota_of(file, period);
+            if (count && (!least || count < least)) least = count;
+        }
+    }
+    return least;
+}
+
+/* The same of the groups that a /proc/self/cgroup lists, in lines "number:controllers:group": v1's
+   hierarchies are mounted under their controllers' names, v2's, which has none, at `mounts` itself
+   or beside v1's. */
+static inline int groups_quota(const char *list, const char *mounts)
+{
+    char line[4096], mount[8192];
+    int least = 0;
+    FILE *f = fopen(list, "r");
+    while (f && fgets(line, sizeof line, f)) {
+        char *controllers = strchr(line, ':'), *group = NULL;
+        if (controllers) group = strchr(++controllers, ':');
+        if (!group) continue;
+        *group++ = 0;
+        group[strcspn(group, "\n")] = 0;
+        for (int i = 0; i < 2; i++) {
+            snprintf(mount, sizeof mount, "%s/%s", mounts, i ? "unified" : controllers);
+            int count = i && *controllers ? 0 : group_quota(mount, group);
+            if (count && (!least || count < least)) least = count;
+        }
+    }
+    if (f) fclose(f);
+    return least;
+}
+#endif
+
+/* The processors that this process is allowed to run on. */
+static inline int allowed_processors(void)
 {
 #ifdef _WIN32
+    DWORD_PTR mine, all;
     SYSTEM_INFO info;
+    int count = 0;
     GetSystemInfo(&info);
-    return (int)info.dwNumberOfProcessors;
+    if (!GetProcessAffinityMask(GetCurrentProcess(), &mine, &all)) mine = 0;
+    for (; mine; mine &= mine - 1) count++;
+    return count ? count : (int)info.dwNumberOfProcessors;
 #else
+#ifdef __linux__
+    static cpu_set_t sets[16];          /* 16384 processors */
+    if (!sched_getaffinity(0, sizeof sets, sets)) return CPU_COUNT_S(sizeof sets, sets);
+#endif
     long n = sysconf(_SC_NPROCESSORS_ONLN);
     return n > 0 ? (int)n : 1;
 #endif
+}
+
+enum { THREADS_MAX = 1024 };
+
+/* The threads that are worth starting: processors that this process may use, and no more than the
+   quota of a control group (a container's, a service's) is worth. */
+static inline int processor_count(void)
+{
+    int count = allowed_processors(), quota = 0;
+#ifdef __linux__
+    quota = groups_quota("/proc/self/cgroup", "/sys/fs/cgroup");
+#endif
+    if (quota && quota < count) count = quota;
+    return count < 1 ? 1 : count > THREADS_MAX ? THREADS_MAX : count;
 }
 
 /* A task for the member, or -1: the first of its share, then the last of the longest one. */
@@ -445,28 +744,48 @@ static inline void *workspace_new(size_t size)
 /* -------------------------------------------------------------------------- */
 /* command lines                                                              */
 
+/* Reads `count` whole numbers in [low, high] with `separator` between them; 0 where the text is
+   anything else. Digits only: no signs, no spaces. */
+static inline int numbers(const char *text, char separator, int count, int low, int high,
+                          int *values)
+{
+    for (int i = 0; i < count; i++) {
+        char *end;
+        if (*text < '0' || *text > '9') return 0;
+        errno = 0;
+        long n = strtol(text, &end, 10);
+        if (errno || n < low || n > high || *end != (i + 1 < count ? separator : 0)) return 0;
+        values[i] = (int)n;
+        text = end + 1;
+    }
+    return 1;
+}
+
 /* A whole number in [low, high], or low - 1. */
 static inline int number(const char *text, int low, int high)
 {
-    char *end;
-    errno = 0;
-    long n = strtol(text, &end, 10);
-    return errno || end == text || *end || n < low || n > high ? low - 1 : (int)n;
+    int n;
+    return numbers(text, 0, 1, low, high, &n) ? n : low - 1;
 }
 
 /* The two numbers of HxW, each from 1 to SWIN_MAX_SIDE; 0 where it is not that. */
 static inline int size_of(const char *text, int *height, int *width)
 {
-    char *end;
-    long h = strtol(text, &end, 10);
-    long w = *end == 'x' && end[1] >= '0' ? strtol(end + 1, &end, 10) : 0;
-    if (*end || h < 1 || w < 1 || h > SWIN_MAX_SIDE || w > SWIN_MAX_SIDE) return 0;
-    *height = (int)h;
-    *width = (int)w;
+    int sides[2];
+    if (!numbers(text, 'x', 2, 1, SWIN_MAX_SIDE, sides)) return 0;
+    *height = sides[0];
+    *width = sides[1];
     return 1;
 }
 
-enum { THREADS_MAX = 1024 };
+/* A decimal number in [low, high], such as 0.75 or 5e-1, that ends at *end; 0 where it is not that:
+   no sign, no space, not hexadecimal. */
+static inline int decimal(const char *text, double low, double high, double *value, char **end)
+{
+    *value = strtod(text, end);
+    if (!*text || !strchr("0123456789.", *text) || text[1] == 'x' || text[1] == 'X') return 0;
+    return *end != text && *value >= low && *value <= high;
+}
 
 static const char *const cpu_names[] = {
     [SWIN_CPU_BEST] = "best", [SWIN_CPU_SCALAR] = "scalar", [SWIN_CPU_NEON] = "neon",

@@ -15,9 +15,10 @@ static const char usage[] =
     "\n"
     "  -m, --model MODEL   a .swin file. Default: $SWIN_MODEL, or street.swin beside\n"
     "                      the program, in ../weights or in ../share/swin from there\n"
-    "  -o, --output OUT    the file to write, where one IMAGE gives one PNG. For\n"
-    "                      more, and where OUT is a directory or ends in /: the\n"
-    "                      directory for all of them. - is standard output\n"
+    "  -o, --output OUT    the PNG to write, where one IMAGE gives one. For more,\n"
+    "                      and where OUT is a directory or ends in /: the directory\n"
+    "                      for all of them. - is standard output. Nothing that is\n"
+    "                      read is ever written over\n"
     "what to write, several together if you like:\n"
     "      --overlay       the picture blended with the classes' colours, and a\n"
     "                      legend (the default)\n"
@@ -46,7 +47,7 @@ static const char usage[] =
     "      --attend-stage N\n"
     "                      the stage at which --attend looks, 0 the finest (the last\n"
     "                      one whose tokens mix)\n"
-    "      --threads N     (all processors)\n"
+    "      --threads N     (the processors that it may use)\n"
     "      --cpu NAME      scalar, avx2, avx512 or neon (the best there is); all\n"
     "                      give the same result\n"
     "  -q, --quiet         no progress bar and no summary, which only a terminal\n"
@@ -86,6 +87,15 @@ static int fail(int status, const char *what, const char *why)
     progress_clear();
     fprintf(stderr, "segment: %s: %s\n", what, why);
     return status;
+}
+
+/* Text that is not yet written: to a file, or standard output where path is NULL. */
+static int flush_output(FILE *f, const char *path)
+{
+    errno = 0;
+    if (!fflush(f) && !ferror(f)) return DONE;
+    const char *why = errno ? strerror(errno) : "could not be written";
+    return fail(IMAGE_FAILED, path ? path : "standard output", why);
 }
 
 /* -------------------------------------------------------------------------- */
@@ -133,17 +143,14 @@ static int find_option(const char *arg, const char **value)
 static int fraction(const char *text, double *value)
 {
     char *end;
-    *value = strtod(text, &end);
-    return end != text && !*end && *value >= 0 && *value <= 1;
+    return decimal(text, 0, 1, value, &end) && !*end;
 }
 
 static int scales_of(const char *text, options *o)
 {
     char *end = NULL;
     for (o->scale_count = 0; o->scale_count < SCALES_MAX; text = end + 1) {
-        double scale = strtod(text, &end);
-        if (end == text || !(scale >= 0.05 && scale <= 20)) return 0;
-        o->scales[o->scale_count++] = scale;
+        if (!decimal(text, 0.05, 20, &o->scales[o->scale_count++], &end)) return 0;
         if (*end != ',') return !*end;
     }
     return 0;
@@ -153,11 +160,16 @@ static int scales_of(const char *text, options *o)
 static const char *set_option(options *o, int option, const char *value)
 {
     static char why[256];
-    char *end;
-    int cpu;
+    int cpu, at[2];
     switch (option) {
-    case O_MODEL:     o->model = value; break;
-    case O_OUTPUT:    o->out = value; break;
+    case O_MODEL:
+        if (!*value) return "expected the name of a model file";
+        o->model = value;
+        break;
+    case O_OUTPUT:
+        if (!*value) return "expected the name of a file or directory";
+        o->out = value;
+        break;
     case O_OVERLAY:   o->kinds[OVERLAY] = 1; break;
     case O_MASK:      o->kinds[MASK] = 1; break;
     case O_IDS:       o->kinds[IDS] = 1; break;
@@ -176,7 +188,7 @@ static const char *set_option(options *o, int option, const char *value)
         break;
     case O_TOP:
         o->top = number(value, 1, 65535);
-        if (!o->top) return "expected a number of classes";
+        if (!o->top) return "expected a number of classes from 1 to 65535";
         break;
     case O_SLIDE:
         if (!size_of(value, &o->desc.crop_height, &o->desc.crop_width))
@@ -187,22 +199,22 @@ static const char *set_option(options *o, int option, const char *value)
             return "expected a size such as 341x341, height first";
         break;
     case O_SCALES:
-        if (!scales_of(value, o)) return "expected up to 16 factors such as 0.75,1,1.25";
+        if (!scales_of(value, o))
+            return "expected up to 16 factors from 0.05 to 20, such as 0.75,1,1.25";
         break;
     case O_ATTEND:
         o->kinds[ATTENTION] = 1;
-        o->attend_x = (int)strtol(value, &end, 10);
-        if (end == value || *end != ',') return "expected a pixel such as 240,180";
-        value = end + 1;
-        o->attend_y = (int)strtol(value, &end, 10);
-        if (end == value || *end) return "expected a pixel such as 240,180";
+        if (!numbers(value, ',', 2, 0, SWIN_MAX_SIDE - 1, at))
+            return "expected a pixel such as 240,180";
+        o->attend_x = at[0];
+        o->attend_y = at[1];
         break;
     case O_ATTEND_STAGE:
         o->attend_stage = number(value, 0, 3);
         if (o->attend_stage < 0) return "expected a stage from 0 to 3";
         break;
     case O_SIZE:
-        o->size = number(value, 1, 16384);
+        o->size = number(value, 1, SWIN_MAX_SIDE);
         if (!o->size) return "expected a number of pixels from 1 to 16384";
         break;
     case O_THREADS:
@@ -218,10 +230,27 @@ static const char *set_option(options *o, int option, const char *value)
     return NULL;
 }
 
-static int ends_with(const char *s, const char *end)
+/* Does a file name end in a dot and `ending`, in any case? */
+static int ends_in(const char *s, const char *ending)
 {
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && !strcmp(s + n - m, end);
+    const char *dot = strrchr(base_name(s), '.');
+    if (!dot) return 0;
+    for (dot++; *dot && (*dot | 32) == *ending; dot++) ending++;
+    return !*dot && !*ending;
+}
+
+/* What a file name promises that is not written: endings of pictures and of data. */
+static int promises_other(const char *s)
+{
+    static const char *const endings[] = {
+        "jpg", "jpeg", "jpe", "jfif", "jp2", "j2k", "jxl", "gif", "bmp", "dib", "tif", "tiff",
+        "webp", "ppm", "pgm", "pbm", "pnm", "pam", "pfm", "tga", "ico", "heic", "heif", "avif",
+        "exr", "hdr", "psd", "svg", "pdf", "dds", "qoi", "raw", "dng", "apng", "json", "txt", "csv",
+        "npy", "swin"
+    };
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
+        if (ends_in(s, endings[i])) return 1;
+    return 0;
 }
 
 /* How many kinds of PNG are asked for. */
@@ -235,16 +264,23 @@ static int kinds_of(const options *o)
 /* What follows from the options together; a sentence where they do not fit. */
 static const char *settle_options(options *o)
 {
+    static char why[256];
     if (o->self_test || o->record)
         return o->count ? "--self-test and --record take no IMAGE" :
+               o->out ? "--self-test and --record write no picture: no -o" :
                o->self_test && o->record ? "--self-test or --record, not both" : NULL;
     if (!o->count) return "no IMAGE given (segment --help tells more)";
-    if (o->json && o->out && ends_with(o->out, ".json")) {
+    if (o->json && o->out && ends_in(o->out, "json")) {
         o->json_path = o->out;
         o->out = NULL;
     }
     int kinds = kinds_of(o);
     if (!kinds && (!o->json || o->out)) o->kinds[OVERLAY] = kinds = 1;
+    if (o->out && promises_other(o->out) && !is_directory(o->out)) {
+        snprintf(why, sizeof why, "'%.150s' promises another format: results are PNG, and JSON "
+                 "with --json", o->out);
+        return why;
+    }
     if (o->kinds[ATTENTION] && (o->flip || o->scale_count || o->desc.crop_height))
         return "--attend takes one look at the whole picture: no --flip, --scales or --slide";
     if (o->desc.stride_height && !o->desc.crop_height) return "--stride needs --slide";
@@ -272,6 +308,7 @@ static int parse_options(options *o, int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         char *arg = argv[i];
         if (only_images || arg[0] != '-' || !arg[1]) {
+            if (!*arg) return fail(USAGE, "''", "the name of an IMAGE is empty");
             o->images[o->count++] = arg;
             continue;
         }
@@ -287,10 +324,10 @@ static int parse_options(options *o, int argc, char **argv)
             if (++i == argc) return fail(USAGE, arg, "a value must follow");
             value = argv[i];
         }
-        if (option == O_HELP) return fputs(usage, stdout), DONE;
+        if (option == O_HELP) return fputs(usage, stdout), flush_output(stdout, NULL);
         if (option == O_VERSION)
             return printf("segment %d.%d.%d\n", SWIN_VERSION_MAJOR, SWIN_VERSION_MINOR,
-                          SWIN_VERSION_PATCH), DONE;
+                          SWIN_VERSION_PATCH), flush_output(stdout, NULL);
         why = set_option(o, option, value);
         if (why) return fail(USAGE, arg, why);
     }
@@ -308,22 +345,6 @@ static char *text_of(const char *a, const char *b, const char *c)      /* joined
     if (!text) exit(fail(IMAGE_FAILED, "memory", "none left for a file name"));
     snprintf(text, size, "%s%s%s", a, b, c);
     return text;
-}
-
-static int is_separator(char c)
-{
-#ifdef _WIN32
-    if (c == '\\' || c == ':') return 1;
-#endif
-    return c == '/';
-}
-
-static const char *base_name(const char *path)
-{
-    const char *base = path;
-    for (const char *p = path; *p; p++)
-        if (is_separator(*p)) base = p + 1;
-    return base;
 }
 
 /* The directory of this program with a separator at its end. */
@@ -380,30 +401,140 @@ static char *output_path(const options *o, const char *image, int kind)
     return path;
 }
 
-static int compare_texts(const void *a, const void *b)
+/* A file that is read or will be written. */
+typedef struct file_use {
+    char *path;
+    file_id id;
+    enum { PICTURE, WEIGHTS, RESULT } role;
+} file_use;
+
+static int compare_uses(const void *a, const void *b)
 {
-    return strcmp(*(char *const *)a, *(char *const *)b);
+    const file_use *p = (const file_use *)a, *q = (const file_use *)b;
+    int order = compare_files(&p->id, &q->id);
+    return order ? order : (int)p->role - (int)q->role;
 }
 
-/* Makes the output directory, and finds two pictures that would be written over each other. */
-static int check_outputs(const options *o)
+/* Adds a file, unless it is a device, a pipe or cannot be made anyway; frees the path then. */
+static void add_use(file_use *uses, int *count, char *path, int role)
 {
-    int kind = 0, status = -1;
-    while (kind < KINDS && !o->kinds[kind]) kind++;
-    if (kind == KINDS) return -1;
-    char **paths = (char **)malloc((size_t)o->count * sizeof *paths);
-    if (!paths) return fail(IMAGE_FAILED, "memory", "none left for the file names");
-    for (int i = 0; i < o->count; i++) paths[i] = output_path(o, o->images[i], kind);
-    if (o->out && strcmp(o->out, "-") && strcmp(o->out, paths[0])) {
-        int why = make_directory(o->out);
-        if (why) status = fail(USAGE, o->out, strerror(why));
+    file_use *p = &uses[*count];
+    p->path = path;
+    p->role = role;
+    if (!(role == RESULT && !strcmp(path, "-")) && file_identify(path, &p->id)) ++*count;
+    else free(path);
+}
+
+/* Every file that is read or written; room for all of them is there. Returns how many. */
+static int find_uses(const options *o, const char *model_path, file_use *uses)
+{
+    int count = 0;
+    add_use(uses, &count, text_of(model_path, "", ""), WEIGHTS);
+    if (o->json_path) add_use(uses, &count, text_of(o->json_path, "", ""), RESULT);
+    for (int i = 0; i < o->count; i++) {
+        add_use(uses, &count, text_of(o->images[i], "", ""), PICTURE);
+        for (int kind = 0; kind < KINDS; kind++)
+            if (o->kinds[kind])
+                add_use(uses, &count, output_path(o, o->images[i], kind), RESULT);
     }
-    qsort(paths, (size_t)o->count, sizeof *paths, compare_texts);
-    for (int i = 1; i < o->count && status < 0; i++)
-        if (!strcmp(paths[i - 1], paths[i]))
-            status = fail(USAGE, paths[i], "two of the images would be written here");
-    for (int i = 0; i < o->count; i++) free(paths[i]);
-    free(paths);
+    return count;
+}
+
+/* A result that another result or something that is read would be lost to; USAGE then, else -1. */
+static int check_uses(file_use *uses, int count)
+{
+    qsort(uses, (size_t)count, sizeof *uses, compare_uses);
+    for (int i = 1; i < count; i++) {
+        const file_use *p = &uses[i - 1], *q = &uses[i];
+        if (q->role != RESULT || compare_files(&p->id, &q->id)) continue;
+        return fail(USAGE, q->path,
+                    p->role == RESULT ? "two results would be written here: -o DIRECTORY, or one "
+                                       "IMAGE at a time" :
+                    p->role == WEIGHTS ? "is the model: a result would replace it" :
+                    "is an IMAGE, too, and a result would replace it: leave it out, or name "
+                    "another place with -o");
+    }
+    return -1;
+}
+
+/* Length of the name without its ending, and without .overlay and so on before .png. */
+static size_t stem_length(const char *path, int *is_result)
+{
+    const char *base = base_name(path), *dot = strrchr(base, '.');
+    size_t length = dot && dot > base ? (size_t)(dot - path) : strlen(path);
+    *is_result = 0;
+    for (int kind = 0; kind < KINDS && ends_in(path, "png"); kind++) {
+        size_t n = strlen(kind_names[kind]) + 1, before = (size_t)(base - path) + n;
+        if (length <= before || path[length - n] != '.' ||
+            memcmp(path + length - n + 1, kind_names[kind], n - 1)) continue;
+        *is_result = 1;
+        return length - n;
+    }
+    return length;
+}
+
+typedef struct stem { const char *path; size_t length; int is_result; } stem;
+
+static int compare_stems(const void *a, const void *b)
+{
+    const stem *s = (const stem *)a, *t = (const stem *)b;
+    size_t shorter = s->length < t->length ? s->length : t->length;
+    int order = memcmp(s->path, t->path, shorter);
+    if (order) return order;
+    if (s->length != t->length) return s->length < t->length ? -1 : 1;
+    return s->is_result - t->is_result;
+}
+
+/* Results of an earlier run beside their pictures, as *.png finds them: nobody wants results of
+   results. USAGE, or -1 where there are none. */
+static int check_earlier(const options *o)
+{
+    stem *stems = (stem *)malloc((size_t)o->count * sizeof *stems);
+    int status = -1;
+    if (!stems) return fail(IMAGE_FAILED, "memory", "none left for the file names");
+    for (int i = 0; i < o->count; i++) {
+        stems[i].path = o->images[i];
+        stems[i].length = stem_length(o->images[i], &stems[i].is_result);
+    }
+    qsort(stems, (size_t)o->count, sizeof *stems, compare_stems);
+    for (int i = 1; i < o->count && status < 0; i++) {
+        const stem *s = &stems[i - 1], *t = &stems[i];
+        if (!t->is_result || s->is_result || s->length != t->length ||
+            memcmp(s->path, t->path, t->length))
+            continue;
+        status = fail(USAGE, t->path, "looks like a result for another IMAGE: leave it out, or "
+                      "name it alone to take it for a picture");
+    }
+    free(stems);
+    return status;
+}
+
+/* The directory for all results, where -o names one. */
+static int make_output_directory(const options *o)
+{
+    int kind = 0;
+    while (kind < KINDS && !o->kinds[kind]) kind++;
+    if (kind == KINDS || !o->out) return -1;
+    char *first = output_path(o, o->images[0], kind);
+    int why = strcmp(o->out, first) ? make_directory(o->out) : 0;
+    free(first);
+    return why ? fail(USAGE, o->out, strerror(why)) : -1;
+}
+
+/* Before the first picture is computed: nothing that is read may be written, nothing be written
+   twice. -1 to go on. */
+static int check_outputs(const options *o, const char *model_path)
+{
+    int status = check_earlier(o), made = o->out && !is_directory(o->out);
+    if (status < 0) status = make_output_directory(o);
+    if (status >= 0) return status;
+    file_use *uses = (file_use *)malloc(((size_t)o->count * (KINDS + 1) + 2) * sizeof *uses);
+    if (!uses) return fail(IMAGE_FAILED, "memory", "none left for the file names");
+    int count = find_uses(o, model_path, uses);
+    status = check_uses(uses, count);
+    if (status >= 0 && made && is_directory(o->out)) remove(o->out);
+    while (count) free(uses[--count].path);
+    free(uses);
     return status;
 }
 
@@ -593,8 +724,8 @@ static int count_classes(swin_map m, int classes, share *shares)
 static int compare_scores(const void *a, const void *b)       /* likeliest first */
 {
     const share *s = (const share *)a, *t = (const share *)b;
-    if (s->score != t->score) return s->score < t->score ? 1 : -1;
-    return s->id - t->id;
+    if (s->score < t->score || s->score > t->score) return s->score < t->score ? 1 : -1;
+    return s->id - t->id;       /* of equals; and of NaNs, which come together */
 }
 
 static void blend(unsigned char *rgb, uint32_t color, double opacity)
@@ -765,7 +896,7 @@ static int write_attention(const char *path, const picture *p, swin_tensor t, in
             unsigned char *pixel = lit.rgb + 3 * ((size_t)y * (size_t)p->width + (size_t)x);
             double glow = most > least ? (map_at(t, p, x, y) - least) / (most - least) : 0;
             blend(pixel, BLACK, 0.7);
-            blend(pixel, GLOW, 0.9 * glow);
+            if (glow > 0) blend(pixel, GLOW, 0.9 * glow);
         }
     }
     fill(&lit, at_x < ARM ? 0 : at_x - ARM, at_y, at_x + ARM + 1, at_y + 1, WHITE, 1);
@@ -807,7 +938,7 @@ static int write_pictures(job *j, const runner *r)
         if (!j->options->kinds[kind]) continue;
         char *path = output_path(j->options, j->image, kind);
         int why = write_kind(j, kind, path, r);
-        if (why) fail(IMAGE_FAILED, path, strerror(why));
+        if (why) fail(IMAGE_FAILED, strcmp(path, "-") ? path : "standard output", strerror(why));
         free(path);
         if (why) return IMAGE_FAILED;
     }
@@ -815,14 +946,16 @@ static int write_pictures(job *j, const runner *r)
     return DONE;
 }
 
-/* Length of the UTF-8 sequence at s, 0 where there is none. */
+/* Length of the UTF-8 sequence at s, 0 where there is none: neither longer than it must be, nor a
+   surrogate, nor beyond U+10FFFF. */
 static int utf8_length(const unsigned char *s)
 {
     int n = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 :
             s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
     for (int i = 1; i < n; i++)
         if ((s[i] & 0xc0) != 0x80) return 0;
-    return n;
+    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] >= 0xa0)) return 0;
+    return (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] >= 0x90) ? 0 : n;
 }
 
 static void json_text(FILE *f, const char *text)
@@ -856,14 +989,14 @@ static void write_json(FILE *f, const job *j, const runner *r, const char *model
         const share *s = &j->shares[i];
         fprintf(f, "%s{\"id\": %d, \"name\": ", i ? ", " : "", s->id);
         json_text(f, swin_class_name(r->model, s->id));
-        if (r->model->config.head == CLASSIFIER) fprintf(f, ", \"score\": %.6f}", s->score);
+        if (r->model->config.head == CLASSIFIER)
+            fprintf(f, isfinite(s->score) ? ", \"score\": %.6f}" : ", \"score\": null}", s->score);
         else
             fprintf(f, ", \"color\": \"#%06x\", \"pixels\": %zu, \"share\": %.6f}",
                     (unsigned)swin_class_color(r->model, s->id), s->pixels,
                     part_of(s, &j->picture));
     }
     fputs("]}\n", f);
-    fflush(f);
 }
 
 static int segment(job *j, runner *r)
@@ -883,12 +1016,15 @@ static int segment(job *j, runner *r)
 }
 
 /* A classifier's answer, where --json does not give it. */
-static void print_top(const job *j, const runner *r)
+static int print_top(const job *j, const runner *r)
 {
+    if (!isfinite(j->shares[0].score))
+        return fail(IMAGE_FAILED, j->image, "the network's scores are no numbers (NaN): its "
+                    "weights are damaged or overflow");
     for (int i = 0; i < j->present; i++)
         printf("%s: %5.1f%% %s\n", j->image, 100 * j->shares[i].score,
                swin_class_name(r->model, j->shares[i].id));
-    fflush(stdout);
+    return flush_output(stdout, NULL);
 }
 
 static void summarise(const job *j, const runner *r)
@@ -908,7 +1044,7 @@ static int segment_all(const options *o, runner *r, const char *model_path)
 {
     int status = DONE, talk = !o->quiet && on_terminal();
     FILE *json = !o->json_path ? stdout : fopen(o->json_path, "wb");
-    if (!json) return fail(USAGE, o->json_path, strerror(errno));
+    if (!json) return fail(IMAGE_FAILED, o->json_path, strerror(errno));
     share *shares = (share *)malloc(r->model->config.classes * sizeof *shares);
     if (!shares) return fail(IMAGE_FAILED, "memory", "none left to count the classes");
     for (int i = 0; i < o->count; i++) {
@@ -921,15 +1057,16 @@ static int segment_all(const options *o, runner *r, const char *model_path)
             status = IMAGE_FAILED;
         } else {
             if (o->json) write_json(json, &j, r, model_path);
-            else if (r->model->config.head == CLASSIFIER) print_top(&j, r);
-            if (talk) summarise(&j, r);
+            int written = o->json ? flush_output(json, o->json_path) :
+                          r->model->config.head == CLASSIFIER ? print_top(&j, r) : DONE;
+            if (written) status = written;
+            else if (talk) summarise(&j, r);
         }
         free(j.picture.rgb);
     }
     free(shares);
-    if (ferror(json) || (json != stdout && fclose(json)))
-        status = fail(IMAGE_FAILED, o->json_path ? o->json_path : "standard output",
-                      "could not be written");
+    if (json != stdout && fclose(json) && !status)
+        status = fail(IMAGE_FAILED, o->json_path, strerror(errno));
     return status;
 }
 
@@ -982,7 +1119,7 @@ static int self_test(const options *o, runner *r, const char *model_path)
         printf("%-6s the same bits, %ux%u in %.2f s\n", cpu_names[cpu],
                (unsigned)expected.width, (unsigned)expected.height, seconds() - start);
     }
-    return DONE;
+    return flush_output(stdout, NULL);
 }
 
 static int record(runner *r, const char *model_path, file_bytes *blob)
@@ -1028,6 +1165,7 @@ static int ask(options *o, runner *r, const char *model_path)
 int main(int argc, char **argv)
 {
     options o = {0};
+    prepare_streams();
     int status = parse_options(&o, argc, argv);
     if (status >= 0) return status;
 
@@ -1036,7 +1174,7 @@ int main(int argc, char **argv)
     swin_model model;
     swin_error error;
     int why = file_load(model_path, &blob);
-    if (why) return fail(MODEL, model_path, strerror(why));
+    if (why) return fail(MODEL, model_path, why == EFBIG ? STREAM_TOO_LARGE : strerror(why));
     if (swin_open(&model, blob.data, blob.size, SWIN_VERIFY, &error))
         return fail(MODEL, model_path, error.text);
     if (!model.config.classes) return fail(MODEL, model_path, "gives features only, no classes");
@@ -1052,7 +1190,7 @@ int main(int argc, char **argv)
     if ((status = ask(&o, &r, model_path)) != DONE) return status;
     if (o.self_test) status = self_test(&o, &r, model_path);
     else if (o.record) status = record(&r, model_path, &blob);
-    else if ((status = check_outputs(&o)) < 0) status = segment_all(&o, &r, model_path);
+    else if ((status = check_outputs(&o, model_path)) < 0) status = segment_all(&o, &r, model_path);
     pool_stop(&workers);
     free(r.memory);
     free(model_path);

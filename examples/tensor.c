@@ -29,19 +29,44 @@ static int fail(int status, const char *what, const char *why)
     return status;
 }
 
+/* PREFIX.name.npy; free() it. */
+static char *output_path(const char *prefix, const char *name)
+{
+    char *path = (char *)malloc(strlen(prefix) + strlen(name) + 6);
+    if (path) sprintf(path, "%s.%s.npy", prefix, name);
+    return path;
+}
+
 /* Writes the file made by npy_header, and frees it. */
 static int save(const char *prefix, const char *name, unsigned char *file, size_t size)
 {
-    char *path = (char *)malloc(strlen(prefix) + strlen(name) + 6);
-    int why = ENOMEM;
-    if (path && file) {
-        sprintf(path, "%s.%s.npy", prefix, name);
-        why = file_save(path, file, size);
-    }
+    char *path = output_path(prefix, name);
+    int why = path && file ? file_save(path, file, size) : ENOMEM;
     if (why) fail(FAILED, path ? path : prefix, strerror(why));
     free(path);
     free(file);
     return why ? FAILED : DONE;
+}
+
+/* Would an output replace the model or the input? Then says so. paths: MODEL, IN, PREFIX. */
+static int check_outputs(const char *const paths[3])
+{
+    static const char *const names[] = {
+        "logits", "classes", "scores", "attention", "norm", "feature0", "feature1", "feature2",
+        "feature3"
+    };
+    int status = DONE;
+    for (size_t i = 0; i < sizeof names / sizeof *names && !status; i++) {
+        file_id out, in;
+        char *path = output_path(paths[2], names[i]);
+        int known = path && file_identify(path, &out);
+        for (int k = 0; k < 2 && known && !status; k++)
+            if (file_identify(paths[k], &in) && !compare_files(&in, &out))
+                status = fail(USAGE, path, "is read here and must not be written: take another "
+                              "PREFIX");
+        free(path);
+    }
+    return status;
 }
 
 static int save_floats(const char *prefix, const char *name, swin_tensor t, const char *shape)
@@ -130,11 +155,14 @@ static int run(const swin_model *m, const npy *in, const char *in_path, const ch
 int main(int argc, char **argv)
 {
     const char *paths[3];
-    int given = 0, threads = processor_count();
+    int given = 0, threads = processor_count(), at[3];
     swin_desc d = {0};
     char why[256];
+    prepare_streams();
     for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "--help")) return fputs(usage, stdout), DONE;
+        if (!strcmp(argv[i], "--help"))
+            return fputs(usage, stdout) < 0 || fflush(stdout) ?
+                   fail(FAILED, "standard output", strerror(errno)) : DONE;
         if (!strcmp(argv[i], "--threads") && i + 1 < argc) {
             threads = number(argv[++i], 1, THREADS_MAX);
             if (!threads) return fail(USAGE, "--threads", "expected a number from 1 to 1024");
@@ -146,8 +174,11 @@ int main(int argc, char **argv)
             d.flags |= SWIN_WHOLE;
         } else if (!strcmp(argv[i], "--attend") && i + 1 < argc) {
             d.outputs |= SWIN_ATTENTION;
-            if (sscanf(argv[++i], "%d,%d,%d", &d.attend_x, &d.attend_y, &d.attend_stage) != 3)
+            if (!numbers(argv[++i], ',', 3, 0, SWIN_MAX_SIDE - 1, at))
                 return fail(USAGE, "--attend", "expected X,Y,STAGE");
+            d.attend_x = at[0];
+            d.attend_y = at[1];
+            d.attend_stage = at[2];
         } else if (!strcmp(argv[i], "--crop") && i + 1 < argc) {
             if (!size_of(argv[++i], &d.crop_height, &d.crop_width))
                 return fail(USAGE, "--crop", "expected HxW");
@@ -161,10 +192,11 @@ int main(int argc, char **argv)
         }
     }
     if (given < 3) return fputs(usage, stderr), USAGE;
+    if (check_outputs(paths)) return USAGE;
 
     file_bytes blob;
     int error = file_load(paths[0], &blob), status;
-    if (error) return fail(MODEL, paths[0], strerror(error));
+    if (error) return fail(MODEL, paths[0], error == EFBIG ? STREAM_TOO_LARGE : strerror(error));
     swin_model model;
     swin_error refusal;
     npy in = {0};

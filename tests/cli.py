@@ -4,8 +4,11 @@ import io
 import json
 import os
 import pty
+import resource
 import shutil
+import signal
 import subprocess
+import threading
 
 import numpy
 import pytest
@@ -313,7 +316,7 @@ def test_pictures_over_each_other_are_refused(segment, picture, tmp_path):
     shutil.copy(picture, tmp_path / "b/street.png")
     r = segment("--ids", "-o", tmp_path / "x", picture, tmp_path / "b/street.png")
     refused(r, 2, "street.ids.png")
-    assert names(tmp_path / "x") == []
+    assert names(tmp_path) == ["b", "in"]
 
 
 def test_outputs_that_cannot_be_written(segment, picture, tmp_path):
@@ -329,6 +332,253 @@ def test_nothing_is_left_of_a_temporary_file(segment, picture, tmp_path):
     (tmp_path / "x.png").write_bytes(b"old")
     assert segment("-o", tmp_path / "x.png", picture).returncode == 0
     assert names(tmp_path) == ["in", "x.png"] and load(tmp_path / "x.png").shape == (44, 60, 3)
+
+
+def contents(directory):
+    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("arguments", [
+    "-o a.png a.png", "--ids -o a.png a.png", "-o ./a.png a.png", "-o a.png x/../a.png",
+    "-o x/../a.png -- ./a.png", "-o hard.png a.png", "-o soft.png a.png", "-o a.png soft.png",
+    "a.png b.png ./a.overlay.png", "--ids a.png x/b.png x/../a.ids.png",
+    "-o x a.png x/a.overlay.png", "--json -o a.json a.png a.json", "--json -o w.json w.json", "--json -o W/../w.json w.json",
+    "--ids -o twin a.png x/a.png", "--ids -o x a.png b.png a.jpg", "-o model.png a.png",
+    "--json --ids -o linked.json a.png"])
+def test_nothing_that_is_read_is_written_over(model, tmp_path, arguments):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "W").mkdir()
+    for name in ("a.png", "b.png", "x/a.png", "x/b.png", "a.overlay.png", "a.ids.png",
+                 "x/a.overlay.png", "w.json", "a.json", "a.jpg"):
+        Image.fromarray(pixels(9, 7)).save(tmp_path / name, "PNG")
+    shutil.copy(model, tmp_path / "model.swin")
+    os.link(tmp_path / "a.png", tmp_path / "hard.png")
+    os.symlink("a.png", tmp_path / "soft.png")
+    os.symlink("model.swin", tmp_path / "model.png")
+    os.symlink("model.swin", tmp_path / "linked.json")
+    before = contents(tmp_path)
+    r = run(SEGMENT, "-m", "model.swin", *arguments.split(), cwd=tmp_path)
+    refused(r, 2)
+    assert contents(tmp_path) == before and not (tmp_path / "twin").exists()
+
+
+def test_standard_input_is_not_written_over(segment, picture):
+    whole = picture.read_bytes()
+    with open(picture, "rb") as f:
+        refused(segment("--ids", "-o", picture, "-", stdin=f), 2, "street.png")
+    assert picture.read_bytes() == whole
+
+
+def test_results_of_an_earlier_run_are_not_pictures(segment, picture, tmp_path):
+    """*.png finds them the second time: nobody wants results of results, yet one alone is fine."""
+    assert segment("--overlay", "--ids", picture).returncode == 0
+    before = contents(tmp_path)
+    everything = sorted(picture.parent.glob("*.png"))
+    assert len(everything) == 3
+    refused(segment("--mask", *everything), 2, "street.ids.png", "leave it out")
+    refused(segment("-o", tmp_path / "o", *everything[1:]), 2, "street.overlay.png")
+    assert contents(tmp_path) == before
+    assert segment("--mask", everything[1]).returncode == 0
+    assert (picture.parent / "street.overlay.mask.png").exists()
+
+
+@pytest.mark.parametrize("name", ["r.jpg", "r.JPG", "r.jpeg", "r.Tiff", "r.webp", "r.ppm", "r.json",
+                                  "r.npy", "dir.d/r.bmp"])
+def test_a_name_that_promises_another_format(segment, picture, tmp_path, name):
+    (tmp_path / "dir.d").mkdir()
+    refused(segment("-o", tmp_path / name, picture), 2, name, "PNG")
+    refused(segment("--ids", "-o", tmp_path / name, picture, picture), 2, name, "PNG")
+    assert names(tmp_path) == ["dir.d", "in"] and names(picture.parent) == ["street.png"]
+
+
+@pytest.mark.parametrize("name", ["r.PNG", "r", "r.jpg.png", "jpg", "dir.jpg", "r.v2"])
+def test_a_name_that_promises_nothing_else(segment, picture, tmp_path, name):
+    (tmp_path / "dir.jpg").mkdir()
+    assert segment("-o", tmp_path / name, picture).returncode == 0
+
+
+def test_a_file_keeps_its_permissions_and_links(segment, picture, tmp_path):
+    old, link = tmp_path / "old.png", tmp_path / "link.png"
+    old.write_bytes(b"")
+    old.chmod(0o640)
+    link.symlink_to("old.png")
+    before = os.umask(0o027)
+    try:
+        assert segment("-o", link, picture).returncode == 0
+        assert segment("-o", tmp_path / "new.png", picture).returncode == 0
+    finally:
+        os.umask(before)
+    assert link.is_symlink() and load(old).shape == (44, 60, 3)
+    assert old.stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "new.png").stat().st_mode & 0o777 == 0o640
+
+
+def test_long_names(segment, picture, tmp_path):
+    name = "x" * 247 + ".png"
+    assert segment("-o", tmp_path / name, picture).returncode == 0
+    assert names(tmp_path) == ["in", name]
+    refused(segment("-o", tmp_path / ("x" * 300), picture), 1, "name too long")
+    shutil.copy(picture, picture.with_name(name))
+    refused(segment(picture.with_name(name)), 1, "name too long")
+    assert names(tmp_path) == ["in", name]
+
+
+def test_programs_that_write_one_file(model, tmp_path):
+    """Each writes under a name of its own: one whole file is left, and no stray."""
+    Image.fromarray(pixels(300, 200)).save(tmp_path / "p.png")
+    command = [SEGMENT, "-m", model, "-q", "--size=16", "-o", tmp_path / "o.png",
+               *["--", tmp_path / "p.png"]]
+    for _ in range(4):
+        programs = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(4)]
+        for program in programs:
+            assert program.communicate(timeout=120)[1] == b"" and program.returncode == 0
+        assert load(tmp_path / "o.png").shape == (200, 300, 3)
+        assert names(tmp_path) == ["o.png", "p.png"]
+
+
+def test_streams_that_are_closed_full_or_broken(segment, model, picture):
+    closed = {"preexec_fn": lambda: os.close(1), "stdout": None}
+    said = b"segment: standard output: "
+    for options in (["--json"], ["--ids", "-o", "-"]):
+        r = segment(*options, picture, **closed)
+        assert r.returncode == 1 and said in r.stderr, r.stderr
+        with open("/dev/full", "wb") as full:
+            r = segment(*options, picture, stdout=full)
+        assert r.returncode == 1 and said in r.stderr and b"No space" in r.stderr
+        reader, writer = os.pipe()
+        os.close(reader)
+        r = segment(*options, picture, stdout=writer)
+        os.close(writer)
+        assert r.returncode == 1 and said in r.stderr and b"Broken pipe" in r.stderr
+    for option in ("--help", "--version"):
+        with open("/dev/full", "wb") as full:
+            assert run(SEGMENT, option, stdout=full).returncode == 1
+    nothing_open = {"preexec_fn": lambda: os.closerange(0, 3), "stdout": None, "stderr": None,
+                    "stdin": None}
+    assert segment("--ids", picture, **nothing_open).returncode == 0
+    assert load(picture.with_name("street.ids.png")).shape == (44, 60)
+    refused(segment("-o", "/dev/full", picture), 1, "/dev/full", "No space")
+    refused(segment("-o", "/proc/x.png", picture), 1, "/proc/x.png")
+
+
+def fed(path, data):
+    """A FIFO, and a thread that writes the data into it once it is opened."""
+    os.mkfifo(path)
+    thread = threading.Thread(target=path.write_bytes, args=(data,), daemon=True)
+    thread.start()
+    return path
+
+
+def test_pipes_are_read_once(model, picture, ids_of, tmp_path):
+    expected = ids_of(picture)
+    assert (ids_of(fed(tmp_path / "f.png", picture.read_bytes())) == expected).all()
+    pipe = fed(tmp_path / "f.swin", model.read_bytes())
+    assert run(SEGMENT, "-m", pipe, "--ids", picture).returncode == 0
+    assert (load(picture.with_name("street.ids.png")) == expected).all()
+    r = run(SEGMENT, "-m", "-", "--ids", picture, input=model.read_bytes())
+    assert r.returncode == 0, r.stderr
+
+
+def limit_memory():
+    resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+
+
+def test_endless_files(segment, model, picture, tmp_path):
+    zero, limit = "/dev/zero", {"preexec_fn": limit_memory}
+    refused(segment("--threads=1", zero, **limit), 1, zero, "too large")
+    refused(run(SEGMENT, "-m", zero, picture, **limit), 3, zero, "512 MiB")
+    refused(run(TENSOR, model, zero, tmp_path / "o", **limit), 1, zero, "too large")
+    refused(run(TENSOR, zero, zero, tmp_path / "o", **limit), 3, zero, "512 MiB")
+    refused(segment("/dev/null"), 1, "/dev/null", "empty file")
+    refused(run(SEGMENT, "-m", "/dev/null", picture), 3, "/dev/null")
+
+
+def test_a_model_that_is_cut_in_use(model, picture, tmp_path):
+    """The model is read, not mapped: what happens to the file later changes nothing."""
+    mine = tmp_path / "mine.swin"
+    shutil.copy(model, mine)
+    pictures = [picture.with_name(f"{i}.png") for i in range(3)]
+    for path in pictures[1:]:
+        shutil.copy(picture, path)
+    os.mkfifo(pictures[0])
+    program = subprocess.Popen([SEGMENT, "-m", mine, "--ids", *pictures], stderr=subprocess.PIPE)
+    with open(pictures[0], "wb") as f:      # opens when the program, its model read, does
+        os.truncate(mine, 0)
+        f.write(picture.read_bytes())
+    assert program.communicate(timeout=120)[1] == b"" and program.returncode == 0
+    assert len(list(picture.parent.glob("*.ids.png"))) == 3
+
+
+# What the programs share --------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """shared(body of main): a program that includes common.h, without the network."""
+    def build(body, compiler="gcc"):
+        directory = tmp_path_factory.mktemp("shared")
+        (directory / "main.c").write_text(
+            f'#include "{ROOT}/examples/common.h"\n'
+            f"int main(int argc, char **argv)\n{{\n(void)argc, (void)argv;\n{body}\n}}\n")
+        subprocess.run([compiler, "-std=c99", "-Wall", "-Wextra", "-Werror", "-DSWIN_MAX_SIDE=16384",
+                        directory / "main.c", "-o", directory / "main", "-lpthread"], check=True)
+        return directory / "main"
+    return build
+
+
+def test_threads_are_those_that_may_run(segment, picture):
+    one = min(os.sched_getaffinity(0))
+    r = segment("--json", picture, preexec_fn=lambda: os.sched_setaffinity(0, {one}))
+    assert json.loads(r.stdout)["threads"] == 1
+    r = segment("--json", "--threads=3", picture, preexec_fn=lambda: os.sched_setaffinity(0, {one}))
+    assert json.loads(r.stdout)["threads"] == 3
+
+
+@pytest.mark.parametrize("groups, files, expected", [
+    ("0::/a/b", {}, 0), ("0::/a/b", {"a/b/cpu.max": "max 100000"}, 0),
+    ("0::/a/b", {"a/b/cpu.max": "150000 100000"}, 2),
+    ("0::/a/b", {"a/b/cpu.max": "5000 100000"}, 1),
+    ("0::/a/b", {"a/cpu.max": "300000 100000", "a/b/cpu.max": "max 100000"}, 3),
+    ("0::/a/b", {"a/cpu.max": "200000 100000", "a/b/cpu.max": "700000 100000"}, 2),
+    ("0::/", {"cpu.max": "400000 100000"}, 4), ("0::/x/y", {"cpu.max": "250000 100000"}, 3),
+    ("0::/a:b", {"a:b/cpu.max": "100000 50000"}, 2), ("0::/a", {"a/cpu.max": "nonsense"}, 0),
+    ("1:name=systemd:/a\n0::/a", {"unified/a/cpu.max": "200000 100000"}, 2),
+    ("4:memory:/m\n3:cpu,cpuacct:/c", {"cpu,cpuacct/c/cpu.cfs_quota_us": "150000",
+                                       "cpu,cpuacct/c/cpu.cfs_period_us": "100000"}, 2),
+    ("4:cpuset:/m\n3:cpu:/docker/1", {"cpu/cpu.cfs_quota_us": "50000",
+                                      "cpu/cpu.cfs_period_us": "100000"}, 1),
+    ("3:cpu:/c", {"cpu/c/cpu.cfs_quota_us": "-1", "cpu/c/cpu.cfs_period_us": "100000"}, 0),
+    ("3:cpu:/c", {"cpu/c/cpu.cfs_quota_us": "100000"}, 0),
+    ("3:memory:/c", {"cpu/c/cpu.cfs_quota_us": "100000", "cpu/c/cpu.cfs_period_us": "100000"}, 0),
+    ("", {}, 0), ("nonsense\n\n:", {}, 0)])
+def test_quotas_of_control_groups(quota, tmp_path, groups, files, expected):
+    (tmp_path / "list").write_text(groups + "\n")
+    for name, text in files.items():
+        path = tmp_path / "mounts" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    r = run(quota, tmp_path / "list", tmp_path / "mounts")
+    assert int(r.stdout) == expected
+
+
+@pytest.fixture(scope="module")
+def quota(shared):
+    return shared('printf("%d\\n", groups_quota(argv[1], argv[2])); return 0;')
+
+
+def test_a_signal_leaves_no_temporary_file(shared, tmp_path):
+    program = shared("FILE *f = temporary_new(argv[1]);\n"
+                     'if (!f || argc < 3) return 1;\nfputs("x", f);\nfflush(f);\n'
+                     "raise(atoi(argv[2]));\nreturn 2;")
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        assert run(program, tmp_path / "o.png", str(int(number))).returncode == -number
+        assert names(tmp_path) == []
+    assert run(program, tmp_path / "o.png", str(int(signal.SIGKILL))).returncode < 0
+    assert len(names(tmp_path)) == 1
+
+
+@pytest.mark.skipif(not shutil.which("musl-gcc"), reason="needs musl-tools")
+def test_another_c_library(shared):
+    assert run(shared("return processor_count() < 1;", "musl-gcc")).returncode == 0
 
 
 # Options ------------------------------------------------------------------------------------------
@@ -442,6 +692,82 @@ def test_where_the_model_is_looked_for(model, picture, tmp_path):
     refused(run(program, picture, env={**clean, "SWIN_MODEL": "x.swin"}), 3, "x.swin")
 
 
+def tampered(model, path, change):
+    """The model after change(its bytes), with its checksum made right again, at path."""
+    data = bytearray(model.read_bytes())
+    change(data)
+    words = numpy.frombuffer(bytes(data), "<u4").copy()
+    sums = words[8:].cumsum(dtype=numpy.uint32)
+    words[6:8] = sums[-1], sums.sum(dtype=numpy.uint32)
+    path.write_bytes(words.tobytes())
+    return path
+
+
+def last_tensor(data):
+    """Where the last tensor's numbers start."""
+    words = numpy.frombuffer(bytes(data), "<u4")
+    directory, count = words[[12, 14]]
+    return int(words[(directory + 128 * (count - 1) + 88) // 4])
+
+
+def spoil(data, value):
+    """The last tensor's first four numbers become the value."""
+    start = last_tensor(data)
+    data[start:start + 16] = numpy.full(4, value, "<f4").tobytes()
+
+
+def strict_json(text):
+    def no(constant):
+        raise ValueError(constant)
+    return json.loads(text, parse_constant=no)
+
+
+@pytest.mark.parametrize("value", [numpy.nan, numpy.inf, -numpy.inf])
+def test_weights_that_are_no_numbers(model, convert, picture, tmp_path, value):
+    classifier = convert("fam-tv-swin-cls")
+    bad = tampered(classifier, tmp_path / "c.swin", lambda data: spoil(data, value))
+    r = run(SEGMENT, "-m", bad, "--json", picture)
+    assert r.returncode == 0
+    scores = [c["score"] for c in strict_json(r.stdout)["classes"]]
+    if value != -numpy.inf:                 # which is a bias of classes that never come
+        assert scores == [None] * 5
+        refused(run(SEGMENT, "-m", bad, picture), 1, "NaN")
+    bad = tampered(model, tmp_path / "s.swin", lambda data: spoil(data, value))
+    for options in ([], ["--confidence", "--flip"], ["--attend=3,3", "--attend-stage=0"]):
+        r = run(SEGMENT, "-m", bad, "--json", "-o", tmp_path / "o.png", *options, picture)
+        assert r.returncode == 0 and strict_json(r.stdout)["width"] == 60, r.stderr
+
+
+def test_json_survives_any_class_name(convert, picture, tmp_path):
+    strange = [b'q"\\', b"\x01\n", b"\xff\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80",
+               "\u20ac\U0001f600".encode()]
+    plain = [bytes([65 + i]) * 8 for i in range(6)]
+    (tmp_path / "names.txt").write_bytes(b"\n".join(plain))
+    classifier = convert("fam-tv-swin-cls", "--classes", str(tmp_path / "names.txt"))
+
+    def rename(data):
+        for old, new in zip(plain, strange):
+            assert data.count(old) == 1
+            at = data.index(old)
+            data[at:at + 8] = new.ljust(8, b".")
+
+    bad = tampered(classifier, tmp_path / "c.swin", rename)
+    r = run(SEGMENT, "-m", bad, "--json", "--top=6", picture)
+    if r.returncode == 3:
+        return refused(r, 3, "c.swin")      # a reader may refuse such names
+    found = {c["id"]: c["name"] for c in strict_json(r.stdout.decode())["classes"]}
+    assert [found[i] for i in range(6)] == [
+        'q"\\.....', "\x01\n......", "\ufffd" * 3 + ".....", "\ufffd" * 3 + ".....",
+        "\ufffd" * 4 + "....", "\u20ac\U0001f600."]
+
+
+def test_keys_of_json_keep_their_order(segment, picture):
+    line = json.loads(segment("--json", picture).stdout)
+    assert list(line) == ["schema", "file", "model", "width", "height", "input_width",
+                          "input_height", "cpu", "threads", "workspace", "ms", "classes"]
+    assert list(line["classes"][0]) == ["id", "name", "color", "pixels", "share"]
+
+
 def test_self_test(model, tmp_path, cpus):
     mine = tmp_path / "mine.swin"
     shutil.copy(model, mine)
@@ -461,17 +787,15 @@ def test_a_shipped_model_gives_the_bits_it_was_recorded_with(shipped, cpus):
 
 
 def test_self_test_finds_one_wrong_bit(model, tmp_path):
-    """The lowest bit of the last tensor's first number flips, and the checksum is renewed."""
+    """The lowest bit of the last tensor's first number flips."""
     path = tmp_path / "mine.swin"
     shutil.copy(model, path)
     assert run(SEGMENT, "-m", path, "--record").returncode == 0
-    words = numpy.frombuffer(path.read_bytes(), "<u4").copy()
-    directory, count = words[[12, 14]]
-    words[words[(directory + 128 * (count - 1) + 88) // 4] // 4] ^= 1
-    sums = words[8:].cumsum(dtype=numpy.uint32)
-    words[6:8] = sums[-1], sums.sum(dtype=numpy.uint32)
-    path.write_bytes(words.tobytes())
-    refused(run(SEGMENT, "-m", path, "--self-test"), 3, "other bits")
+
+    def flip(data):
+        data[last_tensor(data)] ^= 1
+
+    refused(run(SEGMENT, "-m", tampered(path, path, flip), "--self-test"), 3, "other bits")
 
 
 # make ---------------------------------------------------------------------------------------------
@@ -578,6 +902,39 @@ def test_other_npy_are_refused_by_name(model, array, tmp_path, convert_array, wo
     refused(run(TENSOR, model, tmp_path / "other.npy", tmp_path / "o"), 1, word)
 
 
+@pytest.mark.parametrize("name", ["logits", "classes", "feature2"])
+def test_tensor_does_not_write_over_what_it_reads(model, array, tmp_path, name):
+    path = tmp_path / f"o.{name}.npy"
+    os.rename(array[0], path)
+    refused(run(TENSOR, model, path, tmp_path / "o"), 2, path.name)
+    os.symlink(path, tmp_path / "link.npy")
+    refused(run(TENSOR, model, tmp_path / "link.npy", f"{tmp_path}/../{tmp_path.name}/o"), 2,
+            path.name)
+    shutil.copy(model, tmp_path / "m.swin")
+    os.link(tmp_path / "m.swin", tmp_path / f"p.{name}.npy")
+    refused(run(TENSOR, tmp_path / "m.swin", path, tmp_path / "p"), 2, f"p.{name}.npy")
+    assert (numpy.load(path) == array[1]).all() and len(names(tmp_path)) == 4
+
+
+def test_tensor_takes_any_float_and_pipes(model, array, tmp_path):
+    values = array[1].copy()
+    values[0, 3, 3:6] = numpy.nan, numpy.inf, -numpy.inf
+    numpy.save(tmp_path / "nan.npy", values)
+    assert run(TENSOR, model, tmp_path / "nan.npy", tmp_path / "n").returncode == 0
+    assert numpy.isnan(numpy.load(tmp_path / "n.feature0.npy")).any()
+    assert numpy.load(tmp_path / "n.classes.npy").max() < 5
+    assert run(TENSOR, model, array[0], tmp_path / "o").returncode == 0
+    pipe = fed(tmp_path / "f.npy", array[0].read_bytes())
+    assert run(TENSOR, model, pipe, tmp_path / "p").returncode == 0
+    assert outputs(tmp_path, "p") == outputs(tmp_path, "o")
+
+
+@pytest.mark.parametrize("value", ["4294967296,0,0", "0,0,4294967296", "1,1", "1,1,1,1", "-1,0,0",
+                                   "1,1,1x", " 1,1,1", ""])
+def test_tensor_attend(model, array, tmp_path, value):
+    refused(run(TENSOR, model, array[0], tmp_path / "o", "--attend", value), 2, "--attend")
+
+
 def test_tensor_exit_codes(model, array, tmp_path):
     path, out = array[0], tmp_path / "o"
     refused(run(TENSOR, tmp_path / "none.swin", path, out), 3, "none.swin")
@@ -635,6 +992,29 @@ def test_flip_and_scales_average_softmaxes(segment, model, picture, tmp_path):
     assert (maps["1,0.5"] <= (maps["1"] + maps["0.5"]) / 2 + 1).all()
 
 
+def peak_memory(*command):
+    """MiB of the process at its largest."""
+    child = os.posix_spawn(command[0], list(map(str, command)), os.environ)
+    _, status, usage = os.wait4(child, 0)
+    assert status == 0
+    return usage.ru_maxrss / 1024
+
+
+def test_averages_take_little_memory(changed, tmp_path):
+    """Softmaxes of 300 classes for every pixel would be 1.2 GB."""
+    def widen(state):
+        for key in ("decode_head.conv_seg.weight", "decode_head.conv_seg.bias"):
+            state[key] = torch.cat([state[key]] * 60)
+
+    many = changed(widen)
+    Image.fromarray(pixels(1200, 900)).save(tmp_path / "p.png")
+    command = (SEGMENT, "-m", many, "--size=64", "--threads=2", "--ids", "-o", tmp_path / "o.png",
+               tmp_path / "p.png")
+    plain = peak_memory(*command)
+    for options in (["--flip"], ["--flip", "--scales=0.5,1"], ["--flip", "--slide=32x32"]):
+        assert peak_memory(*command[:-3], *options, *command[-3:]) < plain + 32
+
+
 def test_sliding_window_of_a_picture(segment, model, ids_of, picture, tmp_path):
     softmax_of(model, load(picture), tmp_path, "--crop", "24x32", "--stride", "20x16")
     expected = numpy.load(tmp_path / "t.logits.npy").argmax(0)
@@ -672,6 +1052,42 @@ def test_classifier(convert, picture, tmp_path):
     for option in ("--mask", "--ids", "--flip", "--record", "--self-test"):
         arguments = [option] if option in ("--record", "--self-test") else [option, picture]
         refused(run(SEGMENT, "-m", model, *arguments), 3, "classifier")
+
+
+@pytest.mark.parametrize("option", ["--threads", "--size", "--top", "--attend-stage"])
+@pytest.mark.parametrize("value", ["", " 1", "1 ", "+1", "-1", "1.0", "1e0", "0x1", "1,", "one",
+                                   "nan", "4294967297", "18446744073709551617", "1" * 400, "\u0661"])
+def test_whole_numbers(segment, picture, option, value):
+    refused(segment(f"{option}={value}", picture), 2, option, "expected")
+
+
+@pytest.mark.parametrize("option", ["--opacity", "--threshold", "--scales"])
+@pytest.mark.parametrize("value", ["", " 0.5", "0.5 ", "+0.5", "-0", "0x1p-1", "0X1", "nan", "inf",
+                                   "infinity", "1e400", "0,5", "0.5.5", ".", "1e", "30", "1e1e1"])
+def test_fractions(segment, picture, option, value):
+    refused(segment(f"{option}={value}", picture), 2, option, "expected")
+
+
+@pytest.mark.parametrize("arguments", [["--opacity=.5"], ["--opacity=5e-1"], ["--opacity=1."],
+                                       ["--scales=1.5e0,.5"], ["--threads=007"]])
+def test_numbers_that_are_good(segment, picture, arguments):
+    assert segment(*arguments, picture).returncode == 0
+
+
+@pytest.mark.parametrize("option, values", [
+    ("--attend", ["4294967296,0", "0,4294967296", "-1,0", "0,-1", "1", "1,", ",1", "1,2,3", "1, 2",
+                  " 1,2", "1;2", "0x1,2", "16384,0"]),
+    ("--slide", ["4294967328x32", "32x4294967328", "32", "32x", "x32", "32x32x32", "32X32", "-3x3",
+                 " 32x32", "32 x 32", "16385x1", "0x20x20"])])
+def test_pairs_of_numbers(segment, picture, option, values):
+    for value in values:
+        refused(segment(f"{option}={value}", picture), 2, option, "expected")
+
+
+def test_empty_names(segment, picture):
+    refused(segment("-o", "", picture), 2, "-o", "expected")
+    refused(run(SEGMENT, "-m", "", picture), 2, "-m", "expected")
+    refused(segment(""), 2, "empty")
 
 
 @pytest.mark.parametrize("arguments, word", [
