@@ -68,12 +68,13 @@ enum { OVERLAY, MASK, IDS, CONFIDENCE, ATTENTION, KINDS };
 static const char *const kind_names[KINDS] = {
     "overlay", "mask", "ids", "confidence", "attention"
 };
-enum { SCALES_MAX = 16, CLASSIFIER = 7 };       /* a config's head */
+enum { SCALES_MAX = 16, TOP = 5, CLASSIFIER = 7 };      /* TOP: classes told; CLASSIFIER: a head */
 
 typedef struct options {
     const char *model, *out, *json_path;
     int kinds[KINDS], json, self_test, record, quiet;
-    int size, threads, top, flip;
+    int size, threads, flip;
+    int top;                    /* 0: not given */
     int attend_x, attend_y, attend_stage;       /* stage -1: chosen by the model */
     double opacity, threshold, scales[SCALES_MAX];
     int scale_count;            /* 0: the picture as it is */
@@ -134,7 +135,7 @@ static int find_option(const char *arg, const char **value)
         if (!same) continue;
         const char *rest = arg + (longer ? 2 + length : 2);
         *value = !*rest ? NULL : longer ? rest + 1 : rest;
-        return *value && !o->takes ? O_COUNT : i;
+        return !longer && *value && !o->takes ? O_COUNT : i;
     }
     return O_COUNT;
 }
@@ -301,7 +302,6 @@ static int parse_options(options *o, int argc, char **argv)
 {
     int only_images = 0;
     o->opacity = 0.5;
-    o->top = 5;
     o->attend_stage = -1;
     o->threads = processor_count();
     o->images = argv + 1;
@@ -320,6 +320,8 @@ static int parse_options(options *o, int argc, char **argv)
         int option = find_option(arg, &value);
         if (option == O_COUNT)
             return fail(USAGE, arg, "no such option (segment --help lists them)");
+        if (!option_list[option].takes && value)
+            return fail(USAGE, arg, "this option takes no value");
         if (option_list[option].takes && !value) {
             if (++i == argc) return fail(USAGE, arg, "a value must follow");
             value = argv[i];
@@ -518,7 +520,8 @@ static int make_output_directory(const options *o)
     char *first = output_path(o, o->images[0], kind);
     int why = strcmp(o->out, first) ? make_directory(o->out) : 0;
     free(first);
-    return why ? fail(USAGE, o->out, strerror(why)) : -1;
+    return !why ? -1 : fail(USAGE, o->out, why == EEXIST ? "is a file: several results need a "
+                            "directory" : strerror(why));
 }
 
 /* Before the first picture is computed: nothing that is read may be written, nothing be written
@@ -827,7 +830,8 @@ static void rank_classes(job *j, swin_tensor scores)
     }
     for (int k = 0; k < scores.channels; k++) j->shares[k].score /= sum;
     qsort(j->shares, (size_t)scores.channels, sizeof *j->shares, compare_scores);
-    j->present = scores.channels < j->options->top ? scores.channels : j->options->top;
+    int top = j->options->top ? j->options->top : TOP;
+    j->present = scores.channels < top ? scores.channels : top;
 }
 
 static int write_ids(const char *path, swin_map m)
@@ -1147,6 +1151,7 @@ static int ask(options *o, runner *r, const char *model_path)
         d->outputs = SWIN_SCORES;
         return DONE;
     }
+    if (o->top) return fail(MODEL, model_path, "is no classifier, which --top is for");
     d->outputs = SWIN_CLASSES;
     d->threshold = (float)o->threshold;
     if (o->kinds[CONFIDENCE]) d->outputs |= SWIN_CONFIDENCE_F32;

@@ -196,7 +196,8 @@ def test_json_survives_any_file_name(segment, picture):
 
 # Pictures -----------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 9), (13, 1), (3, 2), (31, 97), (65, 64), (223, 75)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (13, 1), (3, 2), (31, 97), (65, 64), (223, 75),
+                                  (16384, 1), (1, 16384)])
 def test_odd_sizes(ids_of, tmp_path, size):
     Image.fromarray(pixels(*size)).save(tmp_path / "p.png")
     assert ids_of(tmp_path / "p.png").shape == size[::-1]
@@ -321,7 +322,7 @@ def test_pictures_over_each_other_are_refused(segment, picture, tmp_path):
 
 def test_outputs_that_cannot_be_written(segment, picture, tmp_path):
     refused(segment("-o", tmp_path / "nowhere/x.png", picture), 1, "nowhere/x.png", "No such file")
-    refused(segment("-o", picture, "--ids", "--mask", picture), 2, "street.png", "File exists")
+    refused(segment("-o", picture, "--ids", "--mask", picture), 2, "street.png", "directory")
     for options in (["--json"], ["--ids", "-o", "-"]):
         with open("/dev/full", "wb") as full:
             r = segment(*options, picture, stdout=full)
@@ -342,7 +343,8 @@ def contents(directory):
     "-o a.png a.png", "--ids -o a.png a.png", "-o ./a.png a.png", "-o a.png x/../a.png",
     "-o x/../a.png -- ./a.png", "-o hard.png a.png", "-o soft.png a.png", "-o a.png soft.png",
     "a.png b.png ./a.overlay.png", "--ids a.png x/b.png x/../a.ids.png",
-    "-o x a.png x/a.overlay.png", "--json -o a.json a.png a.json", "--json -o w.json w.json", "--json -o W/../w.json w.json",
+    "-o x a.png x/a.overlay.png", "--json -o a.json a.png a.json", "--json -o w.json w.json",
+    "--json -o W/../w.json w.json",
     "--ids -o twin a.png x/a.png", "--ids -o x a.png b.png a.jpg", "-o model.png a.png",
     "--json --ids -o linked.json a.png"])
 def test_nothing_that_is_read_is_written_over(model, tmp_path, arguments):
@@ -519,8 +521,8 @@ def shared(tmp_path_factory):
         (directory / "main.c").write_text(
             f'#include "{ROOT}/examples/common.h"\n'
             f"int main(int argc, char **argv)\n{{\n(void)argc, (void)argv;\n{body}\n}}\n")
-        subprocess.run([compiler, "-std=c99", "-Wall", "-Wextra", "-Werror", "-DSWIN_MAX_SIDE=16384",
-                        directory / "main.c", "-o", directory / "main", "-lpthread"], check=True)
+        subprocess.run([compiler, "-std=c99", "-Wall", "-Wextra", "-Werror",
+                        "-DSWIN_MAX_SIDE=16384", directory / "main.c", "-o", directory / "main", "-lpthread"], check=True)
         return directory / "main"
     return build
 
@@ -1038,7 +1040,7 @@ def test_attention_picture(segment, picture, tmp_path):
     refused(segment("--attend=0,0", "--attend-stage=1", picture), 1, "stage")
 
 
-def test_classifier(convert, picture, tmp_path):
+def test_classifier(convert, segment, picture, tmp_path):
     model = convert("fam-tv-swin-cls")
     r = run(SEGMENT, "-m", model, "--json", "--top=6", picture)
     classes = json.loads(r.stdout)["classes"]
@@ -1052,11 +1054,13 @@ def test_classifier(convert, picture, tmp_path):
     for option in ("--mask", "--ids", "--flip", "--record", "--self-test"):
         arguments = [option] if option in ("--record", "--self-test") else [option, picture]
         refused(run(SEGMENT, "-m", model, *arguments), 3, "classifier")
+    refused(segment("--top=3", picture), 3, "no classifier")
 
 
 @pytest.mark.parametrize("option", ["--threads", "--size", "--top", "--attend-stage"])
 @pytest.mark.parametrize("value", ["", " 1", "1 ", "+1", "-1", "1.0", "1e0", "0x1", "1,", "one",
-                                   "nan", "4294967297", "18446744073709551617", "1" * 400, "\u0661"])
+                                   "nan", "4294967297", "18446744073709551617", "1" * 400,
+                                   "\u0661"])
 def test_whole_numbers(segment, picture, option, value):
     refused(segment(f"{option}={value}", picture), 2, option, "expected")
 
