@@ -188,10 +188,12 @@ def test_json_beside_pictures(segment, picture, tmp_path):
 
 
 def test_json_survives_any_file_name(segment, picture):
-    strange = os.fsencode(picture.parent) + b'/a "q" \\ \x01 \xff\xc3\xa4.png'
+    strange = os.fsencode(picture.parent) + b'/a "q" \\ \x01 \xff\xc3\xa4' \
+        + b"\xed\xa0\x80-\xe0\x80\x80-\xf4\x90\x80\x80-\xf0\x80\x80\x80-\xf0\x9f\x98\x80.png"
     os.rename(picture, strange)
     file = json.loads(segment("--json", strange).stdout)["file"]
-    assert file.endswith('/a "q" \\ \x01 \ufffd\u00e4.png')
+    bad = ["\ufffd" * 3, "\ufffd" * 3, "\ufffd" * 4, "\ufffd" * 4]
+    assert file.endswith('/a "q" \\ \x01 \ufffd\u00e4' + "-".join(bad) + "-\U0001f600.png")
 
 
 # Pictures -----------------------------------------------------------------------------------------
@@ -344,9 +346,8 @@ def contents(directory):
     "-o x/../a.png -- ./a.png", "-o hard.png a.png", "-o soft.png a.png", "-o a.png soft.png",
     "a.png b.png ./a.overlay.png", "--ids a.png x/b.png x/../a.ids.png",
     "-o x a.png x/a.overlay.png", "--json -o a.json a.png a.json", "--json -o w.json w.json",
-    "--json -o W/../w.json w.json",
-    "--ids -o twin a.png x/a.png", "--ids -o x a.png b.png a.jpg", "-o model.png a.png",
-    "--json --ids -o linked.json a.png"])
+    "--json -o W/../w.json w.json", "--ids -o twin a.png x/a.png", "--ids -o x a.png b.png a.jpg",
+    "-o model.png a.png", "--json --ids -o linked.json a.png"])
 def test_nothing_that_is_read_is_written_over(model, tmp_path, arguments):
     (tmp_path / "x").mkdir()
     (tmp_path / "W").mkdir()
@@ -522,7 +523,8 @@ def shared(tmp_path_factory):
             f'#include "{ROOT}/examples/common.h"\n'
             f"int main(int argc, char **argv)\n{{\n(void)argc, (void)argv;\n{body}\n}}\n")
         subprocess.run([compiler, "-std=c99", "-Wall", "-Wextra", "-Werror",
-                        "-DSWIN_MAX_SIDE=16384", directory / "main.c", "-o", directory / "main", "-lpthread"], check=True)
+                        "-DSWIN_MAX_SIDE=16384", directory / "main.c", "-o", directory / "main",
+                        "-lpthread"], check=True)
         return directory / "main"
     return build
 
