@@ -7083,6 +7083,9 @@ static swin_status swin__resolve_average(const swin_model *m, swin_desc *d, swin
 {
     const swin__kept *first = (const swin__kept *)d->average[0];
     swin_status status;
+    for (int i = 0; i < d->average_count; i++)
+        if (!d->average[i]) return swin__fail(err, SWIN_ARGUMENT, "desc: run %d of an average is "
+                                              "NULL", i);
     memset(crops, 0, sizeof *crops);
     crops->rows = crops->cols = 1;
     d->picture_width = d->width = crops->w = crops->input_w = first->picture_w;
@@ -7243,8 +7246,10 @@ SWIN_API size_t swin_kept_size(const swin_model *m, const swin_desc *d, swin_err
     memset(&w, 0, sizeof w);
     p.arena = p.tables = 64;
     p.tiles = SWIN__BLOCK;
+    memset(&asked, 0, sizeof asked);
+    if (d) asked = *d;
     asked.kept = &p;
-    if (swin__resolve(m, &asked, &resolved, &crops, err) != SWIN_OK) return 0;
+    if (swin__resolve(m, d ? &asked : NULL, &resolved, &crops, err) != SWIN_OK) return 0;
     if (swin__walk(&p, m, &resolved, &crops, &w, err) != SWIN_OK) return 0;
     if ((double)p.kept * crops.rows * crops.cols > (double)(SIZE_MAX / 16)) {
         swin__fail(err, SWIN_MEMORY, "the logits of %d crops would not fit this machine's address "
