@@ -26,7 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
     swin_desc d = {w, h, picture_w, picture_h, data[4] % 128u, data[5] % 9 - 1, backwards, NULL,
                    (swin_cpu)(data[6] % 6), data[7] % 8u, 1 << 19, data[14] % 80, data[15] % 80,
                    data[16] % 40, data[17] % 40, (float)data[18] / 255, NULL, data[19], data[20],
-                   data[21] % 4};
+                   data[21] % 4, NULL, 0};
     swin_image in = {NULL, 0, 0, 0, (swin_format)(data[8] % 7), 0};
     const int planes = in.format == SWIN_PLANES;
     in.width = planes || !picture_w ? w : picture_w;
