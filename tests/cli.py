@@ -292,7 +292,7 @@ def test_standard_input_and_output(segment, picture):
     r = segment("--ids", "-", input=picture.read_bytes())
     assert (r.returncode, r.stdout, r.stderr) == (0, expected.stdout, b"")
     assert json.loads(segment("--json", "-", input=picture.read_bytes()).stdout)["file"] == "-"
-    refused(segment("-", input=b""), 1, "-: ", "empty file")
+    refused(segment("-", input=b""), 1, "-: ", "empty")
 
 
 def test_standard_input_into_a_directory(segment, picture, tmp_path):
@@ -492,7 +492,7 @@ def test_endless_files(segment, model, picture, tmp_path):
     refused(run(SEGMENT, "-m", zero, picture, **limit), 3, zero, "512 MiB")
     refused(run(TENSOR, model, zero, tmp_path / "o", **limit), 1, zero, "too large")
     refused(run(TENSOR, zero, zero, tmp_path / "o", **limit), 3, zero, "512 MiB")
-    refused(segment("/dev/null"), 1, "/dev/null", "empty file")
+    refused(segment("/dev/null"), 1, "/dev/null", "empty")
     refused(run(SEGMENT, "-m", "/dev/null", picture), 3, "/dev/null")
 
 
