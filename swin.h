@@ -312,11 +312,12 @@ enum {
     SWIN_DIRECT = 1,            /* plain convolutions everywhere (slow; for comparison) */
     SWIN_WHOLE = 2,             /* the whole picture at once, also where the model says otherwise */
     SWIN_FLIP = 4               /* the network sees the picture mirrored left to right; class map,
-                                   confidence and kept logits are turned back */
+                                   confidence, votes and kept logits are turned back */
 };
 
-/* Runs each of task(arg, 0) ... task(arg, count - 1) exactly once, in any order, on any threads, and
-   returns when all are done. Fastest with a run of consecutive indices a thread, see THREADS above. */
+/* Runs each of task(arg, 0) ... task(arg, count - 1) exactly once, in any order, on any threads,
+   and returns when all are done. Fastest with a run of consecutive indices a thread, see THREADS
+   above. */
 typedef void (*swin_task)(void *arg, int index);
 typedef void (*swin_parallel_for)(void *user, swin_task task, void *arg, int count);
 
@@ -341,6 +342,9 @@ typedef struct swin_desc {
     int stride_width, stride_height;    /* input are averaged (mmseg's slide mode); 0: as the model
                                            says, a stride then two thirds of its crop */
     float threshold;            /* pixels of less confidence (0..1) get SWIN_IGNORE */
+    float *votes;               /* NULL, or [picture_height][picture_width][classes]: every run adds
+                                   its softmax; swin_decide makes classes of them. For sums over
+                                   frames; over sizes and flips of one picture `kept` takes less */
     void *kept;                 /* NULL, or swin_kept_size bytes of the caller's, aligned to 4: each
                                    run leaves its logits there, for an average, and makes only the
                                    outputs asked for (0: none) */
@@ -435,6 +439,12 @@ SWIN_API swin_tensor swin_scores(const swin_context *c);
    Its attention to its window's tokens in the stage's last block, times these tokens' attention to
    all tokens (G-MSA), times what those took from the pixels of their windows; heads averaged. */
 SWIN_API swin_tensor swin_attention(const swin_context *c);
+
+/* The class of most votes (the lowest of equals) for each of n pixels: votes [n][classes] as
+   desc.votes gathers them, ids of 1 byte, or 2 where there are more than 256 classes. runs: how
+   many were added; a pixel whose mean vote is below threshold gets SWIN_IGNORE. */
+SWIN_API void swin_decide(const float *votes, size_t n, int classes, int runs, float threshold,
+                          void *ids);
 
 /* -------------------------------------------------------------------------- */
 /* >>public: looking inside                                                   */
@@ -2397,7 +2407,8 @@ static const swin__kernels *swin__choose(int cpu)
       96  u64      bytes
      104  24 bytes zero
    strings    UTF-8, each ended by a zero byte, in pairs: first one pair a class, its colour
-              "#rrggbb" and its name of 255 bytes at most, in class order; then notes, key and text ("licence", ...)
+              "#rrggbb" and its name of 1023 bytes at most, in class order; then notes, key and
+              text ("licence", ...)
 
    Layouts
        plain   [s0][s1][s2][s3] as it is
@@ -2498,7 +2509,7 @@ static int swin__zero(const void *p, size_t size)
     return 1;
 }
 
-enum { SWIN__NAME_BYTES = 255 };        /* of a class's name at most */
+enum { SWIN__NAME_BYTES = 1023 };       /* of a class's name at most */
 
 /* Are the strings pairs of printable UTF-8, the first `classes` of them "#rrggbb" and a name? */
 static int swin__strings_hold(const unsigned char *s, size_t size, uint32_t classes)
@@ -3416,7 +3427,7 @@ struct swin__step {
             swin__map in;
             swin__axis rows, cols;
             void *classes, *confidence;
-            int soft;           /* a softmax for confidence or threshold */
+            int soft;           /* a softmax for confidence, threshold or votes */
         } labels;
         struct { swin__map in; } keep;
         struct {
@@ -6190,14 +6201,15 @@ static void swin__put_confidence(const swin_context *c, void *confidence, size_t
     if (c->confidence.bytes == 4) ((float *)confidence)[at] = sure;
 }
 
-/* Softmax of the pixels of row y: confidence and threshold. row: the classes of each column of
-   logits. */
+/* Softmax of the pixels of row y: confidence, threshold and votes. row: the classes of each column
+   of logits. */
 static void swin__soft_row(const swin_context *c, const swin__step *s, int y, const float *row,
                            float *block)
 {
     const swin__map *in = &s->u.labels.in;
     const swin__axis *cols = &s->u.labels.cols;
-    float inverse[SWIN__SOFT];
+    float inverse[SWIN__SOFT], *votes = c->desc.votes;
+    if (votes) votes += (size_t)y * (size_t)cols->count * (size_t)in->c;
     for (int first = 0; first < cols->count; first += SWIN__SOFT) {
         int count = swin__min(SWIN__SOFT, cols->count - first);
         for (int i = 0; i < count; i++) {
@@ -6213,6 +6225,10 @@ static void swin__soft_row(const swin_context *c, const swin__step *s, int y, co
                 swin__put_class(c, s->u.labels.classes, at, SWIN_IGNORE_16);
             swin__put_confidence(c, s->u.labels.confidence, at, sure);
         }
+        if (!votes) continue;
+        c->kernels->scale(block, (size_t)in->ld, count, in->ld, inverse);
+        for (int i = 0; i < count; i++)
+            for (int k = 0; k < in->c; k++) *votes++ += block[i * in->ld + k];
     }
 }
 
@@ -6242,7 +6258,7 @@ static void swin__labels(const swin_context *c, const swin__step *s, int unit, f
 
 static int swin__soft(const swin_desc *d)
 {
-    return d->outputs & (SWIN_CONFIDENCE | SWIN_CONFIDENCE_F32) || d->threshold > 0;
+    return d->outputs & (SWIN_CONFIDENCE | SWIN_CONFIDENCE_F32) || d->threshold > 0 || d->votes;
 }
 
 /* Room for the maps of the picture's size and a sliding window's sums; those outlive a crop. */
@@ -6317,6 +6333,20 @@ static void swin__plan_labels(swin__plan *p, swin__map logits)
     s->u.labels.soft = soft;
     s->u.labels.classes = p->classes;
     s->u.labels.confidence = p->confidence;
+}
+
+SWIN_API void swin_decide(const float *votes, size_t n, int classes, int runs, float threshold,
+                          void *ids)
+{
+    for (size_t i = 0; i < n; i++, votes += classes) {
+        int best = 0;
+        for (int k = 1; k < classes; k++)
+            if (votes[k] > votes[best]) best = k;
+        if (votes[best] < threshold * (float)runs)
+            best = classes > 256 ? SWIN_IGNORE_16 : SWIN_IGNORE;
+        if (classes > 256) ((uint16_t *)ids)[i] = (uint16_t)best;
+        else ((uint8_t *)ids)[i] = (uint8_t)best;
+    }
 }
 
 /* ---- averages: runs keep their logits, and a step of its own resizes them all to the picture and
@@ -7049,7 +7079,8 @@ static swin_status swin__check_outputs(const swin_config *g, const swin_desc *d,
     if (d->outputs & ~known || d->flags & ~(unsigned)(SWIN_DIRECT | SWIN_WHOLE | SWIN_FLIP) ||
         d->tasks < 0)
         return swin__fail(err, SWIN_ARGUMENT, "desc: unknown outputs or flags, or tasks below 0");
-    if (!dense && (d->outputs & pixels || d->kept || d->average || d->threshold > 0))
+    if (!dense &&
+        (d->outputs & pixels || d->votes || d->kept || d->average || d->threshold > 0))
         return swin__fail(err, SWIN_ARGUMENT, "desc: classes or logits of pixels, of a model that "
                           "gives none (a classifier, or features only)");
     if (g->head != SWIN__CLASSIFIER && d->outputs & SWIN_SCORES)
@@ -7092,7 +7123,8 @@ static swin_status swin__resolve_average(const swin_model *m, swin_desc *d, swin
     d->picture_height = d->height = crops->h = crops->input_h = first->picture_h;
     if (d->outputs == 0) d->outputs = SWIN_CLASSES;
     if ((status = swin__check_outputs(&m->config, d, err)) != SWIN_OK) return status;
-    if (d->kept || d->outputs & ~(unsigned)(SWIN_CLASSES | SWIN_CONFIDENCE | SWIN_CONFIDENCE_F32))
+    if (d->kept || d->votes ||
+        d->outputs & ~(unsigned)(SWIN_CLASSES | SWIN_CONFIDENCE | SWIN_CONFIDENCE_F32))
         return swin__fail(err, SWIN_ARGUMENT, "desc: an average gives classes and confidence only");
     for (int i = 0; i < d->average_count; i++) {
         const swin__kept *k = (const swin__kept *)d->average[i];

@@ -555,6 +555,7 @@ typedef struct runner {
     size_t memory_size;
     double scale;               /* of the context's input */
     swin_map classes, confidence;       /* of the last picture; confidence: 4 bytes a pixel */
+    uint32_t *palette;          /* 0xRRGGBB of each class */
 } runner;
 
 /* The input size by the model's rule or --size, times the scale. */
@@ -911,11 +912,13 @@ static int write_attention(const char *path, const picture *p, swin_tensor t, in
 }
 
 /* The classes' colours over what `p` shows, where there is a class. */
-static void paint(picture *p, const swin_model *model, swin_map m, double opacity)
+static void paint(picture *p, const runner *r, double opacity)
 {
-    for (size_t i = 0; i < (size_t)m.width * (size_t)m.height; i++)
-        if (class_at(m, i) < model->config.classes || opacity == 1)
-            blend(p->rgb + 3 * i, swin_class_color(model, (int)class_at(m, i)), opacity);
+    for (size_t i = 0; i < (size_t)p->width * (size_t)p->height; i++) {
+        unsigned id = class_at(r->classes, i);
+        int known = id < r->model->config.classes;
+        if (known || opacity == 1) blend(p->rgb + 3 * i, known ? r->palette[id] : 0, opacity);
+    }
 }
 
 static int write_kind(job *j, int kind, const char *path, const runner *r)
@@ -926,7 +929,7 @@ static int write_kind(job *j, int kind, const char *path, const runner *r)
     if (kind == CONFIDENCE) return write_confidence(path, r->confidence);
     if (kind == ATTENTION)
         return write_attention(path, p, swin_attention(r->context), o->attend_x, o->attend_y);
-    paint(p, r->model, r->classes, kind == MASK ? 1 : o->opacity);
+    paint(p, r, kind == MASK ? 1 : o->opacity);
     if (kind == OVERLAY) draw_legend(p, r->model, j->shares, j->present);
     return picture_write(path, p->rgb, p->width, p->height, 3);
 }
@@ -1049,8 +1052,12 @@ static int segment_all(const options *o, runner *r, const char *model_path)
     int status = DONE, talk = !o->quiet && on_terminal();
     FILE *json = !o->json_path ? stdout : fopen(o->json_path, "wb");
     if (!json) return fail(IMAGE_FAILED, o->json_path, strerror(errno));
-    share *shares = (share *)malloc(r->model->config.classes * sizeof *shares);
-    if (!shares) return fail(IMAGE_FAILED, "memory", "none left to count the classes");
+    uint32_t classes = r->model->config.classes;
+    share *shares = (share *)malloc(classes * sizeof *shares);
+    r->palette = (uint32_t *)malloc(classes * sizeof *r->palette);
+    if (!shares || !r->palette)
+        return fail(IMAGE_FAILED, "memory", "none left to count the classes");
+    for (uint32_t k = 0; k < classes; k++) r->palette[k] = swin_class_color(r->model, (int)k);
     for (int i = 0; i < o->count; i++) {
         if (talk && o->count > 1) progress_show(i, o->count);
         job j = {0};
@@ -1198,6 +1205,7 @@ int main(int argc, char **argv)
     else if ((status = check_outputs(&o, model_path)) < 0) status = segment_all(&o, &r, model_path);
     pool_stop(&workers);
     free(r.memory);
+    free(r.palette);
     free(model_path);
     file_free(&blob);
     return status;

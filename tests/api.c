@@ -413,39 +413,49 @@ static void test_flip(void)
     free(mirrored);
 }
 
-/* Confidence in bytes and floats, and the threshold; classes do not change with them. */
+/* Confidence, floats and votes against each other; classes do not change with them. */
 static void test_confidence(void)
 {
     enum { W = 37, H = 29 };
     static const float LIMIT = 0.3f;
     const swin_model *m = &models[GLAM_UPER];
+    const int classes = (int)m->config.classes;
     unsigned char *rgb = make_rgb(W, H);
+    float *votes = (float *)need((size_t)(W * H * classes) * sizeof *votes);
+    uint8_t decided[W * H];
     const swin_image in = picture(rgb, W, H);
     swin_desc d = desc_of(W, H);
+    memset(votes, 0, (size_t)(W * H * classes) * sizeof *votes);
     d.outputs = SWIN_CLASSES;
     const session plain = start_as(m, d);
     d.outputs = SWIN_CLASSES | SWIN_CONFIDENCE_F32;
+    d.votes = votes;
     const session floats = start_as(m, d);
     d.outputs = SWIN_CONFIDENCE;
+    d.votes = NULL;
     d.threshold = LIMIT;
     const session bytes = start_as(m, d);
-    int ok = !swin_run(plain.c, &in) && !swin_run(floats.c, &in) && !swin_run(bytes.c, &in);
-    int doubtful = 0;
+    int ok = !swin_run(plain.c, &in) && !swin_run(floats.c, &in) && !swin_run(floats.c, &in)
+             && !swin_run(bytes.c, &in), doubtful = 0;
     const uint8_t *ids = (const uint8_t *)swin_classes(plain.c).data,
                   *kept = (const uint8_t *)swin_classes(bytes.c).data,
                   *sure = (const uint8_t *)swin_confidence(bytes.c).data;
     const float *exact = (const float *)swin_confidence(floats.c).data;
     ok &= swin_confidence(floats.c).bytes == 4 && swin_confidence(bytes.c).bytes == 1;
-    ok &= !memcmp(ids, swin_classes(floats.c).data, W * H);
+    swin_decide(votes, W * H, classes, 2, LIMIT, decided);
     for (int i = 0; i < W * H; i++) {
+        float sum = 0;
+        for (int k = 0; k < classes; k++) sum += votes[i * classes + k];
+        ok &= fabsf(sum - 2) < 1e-5f && votes[i * classes + ids[i]] == 2 * exact[i];
         ok &= sure[i] == (uint8_t)(exact[i] * 255 + 0.5f);
-        ok &= kept[i] == (exact[i] < LIMIT ? SWIN_IGNORE : ids[i]);
+        ok &= kept[i] == (exact[i] < LIMIT ? SWIN_IGNORE : ids[i]) && decided[i] == kept[i];
         doubtful += exact[i] < LIMIT;
     }
-    report("confidence and threshold", ok && doubtful > 0 && doubtful < W * H);
+    report("confidence, threshold and votes", ok && doubtful > 0 && doubtful < W * H);
     free(plain.memory);
     free(floats.memory);
     free(bytes.memory);
+    free(votes);
     free(rgb);
 }
 

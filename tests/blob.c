@@ -188,16 +188,16 @@ static void test_many_classes(void)
     free(b.bytes);
 }
 
-/* A name may be 255 bytes long, and no longer. */
+/* A name may be 1023 bytes long, and no longer. */
 static void test_long_name(void)
 {
     const blob b = model_blob(PSP_HEAD);
     uint64_t strings[2];
     memcpy(strings, b.bytes + 64, sizeof strings);
     char *text = (char *)b.bytes + strings[0];
-    for (int length = 255; length <= 256; length++) {
+    for (int length = 1023; length <= 1024; length++) {
         enum { PAIR = 8 };                      /* "#000000" and its zero */
-        const size_t gone = strlen(text + PAIR), more = 256;
+        const size_t gone = strlen(text + PAIR), more = 1024;
         blob c = {(unsigned char *)need(b.size + more), b.size + more};
         uint64_t data, offset, count;
         memcpy(&data, b.bytes + 80, 8);
@@ -220,8 +220,8 @@ static void test_long_name(void)
             put64(entry + 88, offset + moved);
         }
         seal(c);
-        report("psp", length > 255 ? "a name of 256 bytes" : "a name of 255 bytes",
-               length > 255 ? refused(c, SWIN_VERIFY) : opens(c, SWIN_VERIFY));
+        report("psp", length > 1023 ? "a name of 1024 bytes" : "a name of 1023 bytes",
+               length > 1023 ? refused(c, SWIN_VERIFY) : opens(c, SWIN_VERIFY));
         free(c.bytes);
     }
     free(b.bytes);

@@ -122,12 +122,19 @@ def config_from_bytes(data):
     return description
 
 
+NAME_BYTES = 1023       # of a class's name at most
+
+
 def string_bytes(class_names, class_colors, notes):
     pairs = [("#%02x%02x%02x" % tuple(color), name)
              for color, name in zip(class_colors, class_names)] + list(notes.items())
     for text in (text for pair in pairs for text in pair):
         if not is_text(text):
             raise Refused(f"{text[:40]!r} is no printable text for a class or note")
+    for k, name in enumerate(class_names):
+        if len(name.encode("utf-8")) > NAME_BYTES:
+            raise Refused(f"the name of class {k}, {name[:40]!r}..., is longer than {NAME_BYTES} "
+                          "bytes (--classes gives others)")
     return b"".join(text.encode("utf-8") + b"\0" for pair in pairs for text in pair)
 
 
@@ -156,9 +163,11 @@ def strings_from_bytes(data, classes):
     pairs = list(zip(texts[::2], texts[1::2]))
     if len(pairs) < classes:
         raise BlobError(f"names of {len(pairs)} of {classes} classes")
-    for k, (color, _) in enumerate(pairs[:classes]):
+    for k, (color, name) in enumerate(pairs[:classes]):
         if not is_color(color):
             raise BlobError(f"the colour of class {k} is {color!r}, not #rrggbb")
+        if len(name.encode("utf-8")) > NAME_BYTES:
+            raise BlobError(f"the name of class {k} is longer than {NAME_BYTES} bytes")
     colors = [tuple(bytes.fromhex(color[1:])) for color, _ in pairs[:classes]]
     return colors, [name for _, name in pairs[:classes]], dict(pairs[classes:])
 
