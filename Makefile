@@ -3,104 +3,102 @@
 # make test       all tests
 # make bench      measures speed and memory, against other engines where they install
 # make install    header, pkg-config file, program and weights below PREFIX
+# make deps       what the other targets need, make test-setup: what the tests need
 # make clean
 #
-# What is missing is installed through apt-get, as root or through sudo; elsewhere make names it
-# and stops.
+# demo, test, deps and test-setup install what is missing through apt-get, as root or through sudo.
+# The others, and these where there is no apt-get, name it and stop.
+#
+# BUILD names another folder than build/; the checkout itself is never written to.
 
-CC      = gcc
-CFLAGS  = -O2
-PREFIX  = /usr/local
-DESTDIR =
-PYTHON  = python3
+ifeq ($(origin CC),default)
+CC       = gcc
+endif
+CFLAGS  ?= -O2
+PREFIX  ?= /usr/local
+PYTHON  ?= python3
+BUILD   ?= build
+export BUILD CC CFLAGS DESTDIR PREFIX PYTHON
 
-MAKEFLAGS += --jobs=$(shell nproc)
+# As many jobs as there are processors, where neither the command line nor the environment's
+# MAKEFLAGS speaks of jobs. Up to make 4.3 only a shell sees the latter; -- begins its variables.
+given := $(shell printf '%s' "$$MAKEFLAGS" | sed 's/ *-- .*//')
+ifeq ($(findstring j,$(given)),)
+MAKEFLAGS += --jobs=$(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+endif
 
 STRICT  = -std=c99 -Wall -Wextra -Wpedantic -Wconversion -Wshadow
 COMPILE = $(CC) $(STRICT) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS)
 LIBS    = -lm -lpthread
-VENV    = build/venv
-PARITY  = build/venv-parity
-ENGINES = build/venv-bench
 BENCH   =
-VERSION = $(shell sed -n '1s/.*swin.h - v\([0-9.]*\).*/\1/p' swin.h)
 
-# $(call need,CHECK,PACKAGES): installs Debian packages unless CHECK succeeds.
-need = @{ $(1); } >/dev/null 2>&1 || tools/need $(2)
-have_stb = $(call need,echo '\#include <stb/stb_image.h>' | $(CC) -E -,libstb-dev)
+# BUILD as part of a target's name, where a space wants a backslash.
+space  := $() $()
+OUT     = $(subst $(space),\ ,$(BUILD))
 
-all: build/minimal build/segment build/tensor
+# The sets of tools/need that the goals ask for, and whether what is missing is installed.
+GOALS   = $(or $(MAKECMDGOALS),all)
+NEED    = $(if $(filter demo test deps test-setup,$(GOALS)),--install) \
+          programs $(if $(filter test test-setup,$(GOALS)),tests) $(filter bench,$(GOALS)) \
+          $(if $(filter deps,$(GOALS)),bench)
 
-build:
-	@mkdir -p build
+all: $(OUT)/minimal $(OUT)/segment $(OUT)/tensor
 
-build/segment: examples/segment.c examples/common.h examples/picture.h swin.h | build
-	$(have_stb)
-	$(COMPILE) $< -o $@ $(LIBS)
+need:
+	@tools/need $(NEED)
 
-build/tensor: examples/tensor.c examples/common.h swin.h | build
-	$(COMPILE) $< -o $@ $(LIBS)
+$(OUT): | need
+	@mkdir -p "$@"
 
-build/bench: tools/bench/bench.c examples/common.h swin.h | build
-	$(COMPILE) $< -o $@ $(LIBS)
+$(OUT)/segment: examples/segment.c examples/common.h examples/picture.h swin.h | $(OUT)
+	$(COMPILE) $< -o "$@" $(LIBS)
 
-build/minimal: examples/minimal.c swin.h | build
-	$(COMPILE) $< -o $@ -lm
+$(OUT)/tensor: examples/tensor.c examples/common.h swin.h | $(OUT)
+	$(COMPILE) $< -o "$@" $(LIBS)
 
-demo: build/segment
-	@mkdir -p build/demo
-	build/segment -m weights/street.swin -o build/demo/ examples/photos/*.jpg
-	@echo; echo "The pictures are in build/demo:"; ls build/demo/*.png
+$(OUT)/bench: tools/bench/bench.c examples/common.h swin.h | $(OUT)
+	$(COMPILE) $< -o "$@" $(LIBS)
+
+$(OUT)/minimal: examples/minimal.c swin.h | $(OUT)
+	$(COMPILE) $< -o "$@" -lm
+
+demo: $(OUT)/segment
+	@mkdir -p "$(BUILD)/demo"
+	"$(BUILD)/segment" -m weights/street.swin -o "$(BUILD)/demo/" examples/photos/*.jpg
+	@echo; echo "The pictures are in $(BUILD)/demo:"; ls "$(BUILD)"/demo/*.png
 
 # The tests' own interpreter, with the packages that tests/requirements.txt pins.
-$(VENV)/.ready: tests/requirements.txt | build
-	$(call need,$(PYTHON) -c 'import ensurepip; import venv',python3-venv)
-	$(PYTHON) -m venv --clear $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
-	@touch $@
+$(OUT)/venv/.ready: tests/requirements.txt | $(OUT)
+	tools/venv "$(BUILD)/venv" $<
 
 # That of tests/parity.py: the libraries are added alone, as some would bring another torch along.
-$(PARITY)/.ready: tests/requirements.txt tests/parity-requirements.txt | build
-	$(call need,$(PYTHON) -c 'import ensurepip; import venv',python3-venv)
-	$(PYTHON) -m venv --clear $(PARITY)
-	$(PARITY)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
-	$(PARITY)/bin/pip install --quiet --disable-pip-version-check --no-deps \
-	    -r tests/parity-requirements.txt
-	@touch $@
+$(OUT)/venv-parity/.ready: tests/requirements.txt tests/parity-requirements.txt | $(OUT)
+	tools/venv "$(BUILD)/venv-parity" $< --alone tests/parity-requirements.txt
 
-test: all $(VENV)/.ready $(PARITY)/.ready
-	$(call need,command -v clang,clang)
-	$(call need,command -v clang++ && command -v g++,clang g++)
-	$(call need,command -v aarch64-linux-gnu-gcc,gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
-	$(call need,command -v qemu-aarch64,qemu-user)
-	$(call need,echo '\#include <simde/x86/avx512.h>' | $(CC) -E -,libsimde-dev)
-	$(VENV)/bin/python tests/run
+# The benchmark's own; an engine that does not install is not compared.
+$(OUT)/venv-bench/.ready: tools/bench/requirements.txt tools/bench/engines.txt | $(OUT)
+	tools/venv "$(BUILD)/venv-bench" $< --optional tools/bench/engines.txt
 
-# The benchmark's own interpreter and packages; an engine that does not install is not compared.
-$(ENGINES)/.ready: tools/bench/requirements.txt tools/bench/engines.txt | build
-	$(call need,$(PYTHON) -c 'import ensurepip; import venv',python3-venv)
-	$(PYTHON) -m venv --clear $(ENGINES)
-	$(ENGINES)/bin/pip install --quiet --disable-pip-version-check -r tools/bench/requirements.txt
-	@while read engine; do \
-	    $(ENGINES)/bin/pip install --quiet --disable-pip-version-check "$$engine" \
-	        || echo "$$engine does not install here"; \
-	done < tools/bench/engines.txt
-	@touch $@
+deps: need
+
+test-setup: $(OUT)/venv/.ready $(OUT)/venv-parity/.ready
+
+test: all test-setup
+	"$(BUILD)/venv/bin/python" tests/run
 
 # BENCH='--quick' and other options of tools/bench/bench.py
-bench: build/bench build/tensor $(ENGINES)/.ready
-	$(ENGINES)/bin/python tools/bench/bench.py $(BENCH)
+bench: $(OUT)/bench $(OUT)/tensor $(OUT)/venv-bench/.ready
+	"$(BUILD)/venv-bench/bin/python" tools/bench/bench.py $(BENCH)
 
 install: all
-	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/bin
-	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/share/swin
-	install -m 644 swin.h $(DESTDIR)$(PREFIX)/include/swin.h
-	install -m 755 build/segment $(DESTDIR)$(PREFIX)/bin/segment
-	install -m 644 weights/*.swin $(DESTDIR)$(PREFIX)/share/swin/
-	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' swin.pc.in > build/swin.pc
-	install -m 644 build/swin.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/swin.pc
+	tools/install "$(BUILD)"
+
+# What was made, by name: BUILD may be a folder that holds other things too.
+MADE = minimal segment tensor bench demo tests benchmark swin.pc venv venv-parity venv-bench
 
 clean:
-	rm -rf build
+	@if [ -d "$(BUILD)" ]; then cd "$(BUILD)" && rm -rf $(MADE); fi
+	@rmdir "$(BUILD)" 2>/dev/null || true
 
-.PHONY: all demo test bench install clean
+.PHONY: all need demo deps test-setup test bench install clean
+.DELETE_ON_ERROR:

@@ -15,9 +15,9 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from conftest import GOLDEN, ROOT
+from conftest import BUILD, GOLDEN, ROOT
 
-SEGMENT, TENSOR = ROOT / "build/segment", ROOT / "build/tensor"
+SEGMENT, TENSOR = BUILD / "segment", BUILD / "tensor"
 CASE = "seg-glam-upernet-g5-opti"
 PHOTO = ROOT / "examples/photos/california_highway_dashcam.jpg"
 MEAN, STD = numpy.float32([110, 120, 130]), numpy.float32([50, 60, 70])
@@ -805,7 +805,7 @@ def test_self_test_finds_one_wrong_bit(model, tmp_path):
 # make ---------------------------------------------------------------------------------------------
 
 def make(target, *arguments):
-    r = run("make", "-C", ROOT, target, *arguments)
+    r = run("make", "-C", ROOT, f"BUILD={BUILD}", target, *arguments)
     assert r.returncode == 0, r.stderr.decode()
     return r.stdout.decode()
 
@@ -813,8 +813,8 @@ def make(target, *arguments):
 def test_make_demo():
     said = make("demo").splitlines()
     for photo in PHOTO.parent.glob("*.jpg"):
-        path = f"build/demo/{photo.stem}.overlay.png"
-        assert path in said and load(ROOT / path).shape == load(photo).shape
+        path = BUILD / f"demo/{photo.stem}.overlay.png"
+        assert str(path) in said and load(path).shape == load(photo).shape
 
 
 def test_make_install(tmp_path, picture):

@@ -7,6 +7,8 @@ import subprocess
 
 import pytest
 
+from conftest import BUILD
+
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wundef", "-Wcast-align",
           "-Werror"]
 LANGUAGES = {"gcc": "c99", "clang": "c99", "g++": "c++11", "clang++": "c++11"}
@@ -129,7 +131,7 @@ def test_minimal_is_the_header_program(root):
 
 
 def test_minimal_runs(root, convert):
-    program = root / "build/minimal"
+    program = BUILD / "minimal"
     assert run(program).stdout.startswith("usage: minimal")
     assert run(program, "missing.swin").returncode == 1
     model = convert("seg-glam-upernet-g5-opti")

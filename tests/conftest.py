@@ -1,6 +1,7 @@
 """What the tests in Python share: the places, and models converted from the golden cases."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = ROOT / os.environ.get("BUILD", "build")     # where make puts the programs
 GOLDEN = ROOT / "tests" / "golden"
 
 

@@ -13,7 +13,7 @@ import subprocess
 import numpy
 import pytest
 
-from conftest import GOLDEN, ROOT
+from conftest import BUILD, GOLDEN, ROOT
 
 CASES = sorted(p.parent.name for p in GOLDEN.glob("*/case.json"))
 NAMES = ["logits", "classes", "scores", "feature0", "feature1", "feature2", "feature3"]
@@ -69,7 +69,7 @@ def test_there_are_cases():
 
 @pytest.mark.parametrize("name", CASES)
 def test_case(name, convert, cpus, neon, tmp_path):
-    case, model, here = GOLDEN / name, convert(name), [ROOT / "build/tensor"]
+    case, model, here = GOLDEN / name, convert(name), [BUILD / "tensor"]
     config = json.loads((case / "case.json").read_text()).get("config", {})
     logits, features, near_tie = tolerances(name)
     for source in sorted(case.glob("input-*.npy")):
@@ -106,7 +106,7 @@ def test_sliding_window(convert, tmp_path):
     size = ["--crop", "x".join(map(str, slide["crop"])),
             "--stride", "x".join(map(str, slide["stride"]))]
     source, expected = (case / f"{what}-{slide['input']}.npy" for what in ("input", "slide-logits"))
-    here, model, bytes_of = [ROOT / "build/tensor"], convert(case.name), {}
+    here, model, bytes_of = [BUILD / "tensor"], convert(case.name), {}
     for threads in "13":
         got = tensor(here, model, source, tmp_path / threads, "--threads", threads, *size)
         assert error(numpy.load(got["logits"]), numpy.load(expected)) <= 5e-5

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import GOLDEN, ROOT
+from conftest import BUILD, GOLDEN, ROOT
 
 sys.path.insert(0, str(ROOT / "tools"))
 import models  # noqa: E402
@@ -228,7 +228,7 @@ def compare(reference, converted, names, sizes, folder, tolerance=TOLERANCE):
     for height, width in sizes:
         image = torch.randn(1, 3, height, width)
         numpy.save(folder / "in.npy", image[0].numpy())
-        subprocess.run([ROOT / "build/tensor", converted, folder / "in.npy", folder / "out",
+        subprocess.run([BUILD / "tensor", converted, folder / "in.npy", folder / "out",
                         "--threads", "1"], check=True, capture_output=True, timeout=600)
         with torch.no_grad():
             features, logits = reference(image.double())
@@ -337,7 +337,7 @@ def test_attention_map(depth, at, make, tmp_path, monkeypatch):
     expected[windows(depth - 2)] = looks                # -1, the padding, goes to the last one
 
     numpy.save(tmp_path / "in.npy", image[0].numpy())
-    subprocess.run([ROOT / "build/tensor", converted, tmp_path / "in.npy", tmp_path / "out",
+    subprocess.run([BUILD / "tensor", converted, tmp_path / "in.npy", tmp_path / "out",
                     "--attend", "%d,%d,0" % at], check=True, capture_output=True, timeout=600)
     got = numpy.load(tmp_path / "out.attention.npy")
     assert error(got, expected[:-1].reshape(1, rows, columns).numpy()) <= TOLERANCE

@@ -32,7 +32,7 @@ from torchvision.models import swin_t, swin_v2_t  # noqa: E402
 from torchvision.models.swin_transformer import (  # noqa: E402
     PatchMerging, PatchMergingV2, SwinTransformer, SwinTransformerBlockV2)
 
-from conftest import ROOT  # noqa: E402
+from conftest import BUILD  # noqa: E402
 
 DERIVED = ("relative_coords_table", "attn_mask", "k_bias")
 LOGITS, FEATURES, VERSION_2, NEAR_TIE = 5e-5, 1e-4, 3e-4, 1e-4
@@ -340,7 +340,7 @@ def test_model(name, convert, tmp_path):
     for height, width in sizes:
         x = torch.randn(1, 3, height, width)
         numpy.save(tmp_path / "in.npy", x[0].numpy())
-        subprocess.run([ROOT / "build/tensor", converted, tmp_path / "in.npy", tmp_path / "out",
+        subprocess.run([BUILD / "tensor", converted, tmp_path / "in.npy", tmp_path / "out",
                         "--threads", "2"], check=True, capture_output=True, timeout=600)
         with torch.no_grad():
             outputs = {key: x.numpy() for key, x in library.run(x.double()).items()}
@@ -375,7 +375,7 @@ def test_refused(name, convert, tmp_path):
     with torch.no_grad(), pytest.raises((AssertionError, RuntimeError)):
         library.run(x.double())
     numpy.save(tmp_path / "in.npy", x[0].numpy())
-    command = [ROOT / "build/tensor", convert(library.save(tmp_path / "saved")),
+    command = [BUILD / "tensor", convert(library.save(tmp_path / "saved")),
                tmp_path / "in.npy", tmp_path / "out"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 1 and "in.npy" in done.stderr

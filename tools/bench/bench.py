@@ -27,7 +27,7 @@ import numpy as np
 import report
 from works import ROOT, WORKS
 
-BUILD = ROOT / "build"
+BUILD = ROOT / os.environ.get("BUILD", "build")
 FOLDER = BUILD / "benchmark"
 TOOLS = ROOT / "tools"
 SWIN = "swin"
