@@ -29,7 +29,8 @@ mirror() {
 
 # Variables that lead to the network: proxies, certificates, pip's own.
 network() {
-    local proxies='(https?|all|no)_proxy' certificates='ssl_cert_(file|dir)|(curl|requests)_ca_bundle'
+    local proxies='(https?|all|no)_proxy'
+    local certificates='ssl_cert_(file|dir)|(curl|requests)_ca_bundle'
     env | grep -iE "^($proxies|$certificates|pip_[a-z_]+)="
 }
 
@@ -97,7 +98,7 @@ as() {
     if [ "$user" = root ]; then home=/root; else home=/home/$user; fi
     mapfile -t variables < <(network)
     chroot --userspec="$user:$user" "$root" env -i -C "$folder" "${variables[@]}" HOME="$home" \
-        LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@" </dev/null
+        LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@" </dev/null
 }
 
 # steps --------------------------------------------------------------------------------------------

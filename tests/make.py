@@ -198,11 +198,10 @@ def test_lists_are_fetched_once_where_a_package_is_unknown(machine, tmp_path):
 
 def test_lists_are_waited_for_where_they_are_locked(machine, tmp_path):
     """The first update finds them locked; a package is known after the second."""
-    lists = tmp_path / "lists"
+    lists, arrives = tmp_path / "lists", ARRIVES.format(tmp_path / "include")
     apt = (f"case \"$*\" in *update*) echo . >> '{lists}'; [ $(wc -l < '{lists}') = 2 ] || "
            "{ echo 'E: Could not get lock'; exit 100; } ;; "
-           f"*) [ $(wc -l < '{lists}') = 2 ] || exit 100; {ARRIVES.format(tmp_path / 'include')} ;; "
-           "esac")
+           f"*) [ $(wc -l < '{lists}') = 2 ] || exit 100; {arrives} ;; esac")
     result, calls = machine("deps", apt=apt)
     assert result.returncode == 0, result.stderr
     assert len(calls) == 4 and calls[-1].endswith("install libstb-dev")
