@@ -9,7 +9,7 @@
 # demo, test, deps and test-setup install what is missing through apt-get, as root or through sudo.
 # The others, and these where there is no apt-get, name it and stop.
 #
-# BUILD names another folder than build/; the checkout itself is never written to.
+# BUILD names another folder than build/; nothing else in the checkout is written to.
 
 ifeq ($(origin CC),default)
 CC       = gcc
