@@ -94,7 +94,8 @@ install: all
 	tools/install "$(BUILD)"
 
 # What was made, by name: BUILD may be a folder that holds other things too.
-MADE = minimal segment tensor bench demo tests benchmark swin.pc venv venv-parity venv-bench
+MADE = minimal segment tensor bench demo tests benchmark stb-newer swin.pc \
+       venv venv-parity venv-bench
 
 clean:
 	@if [ -d "$(BUILD)" ]; then cd "$(BUILD)" && rm -rf $(MADE); fi

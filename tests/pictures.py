@@ -16,13 +16,13 @@ import numpy
 import pytest
 from PIL import Image
 
-from conftest import ROOT
+from conftest import BUILD as PRODUCTS, ROOT
 
 sys.path.insert(0, str(ROOT / "tests" / "fuzz"))
 import picture as made                                              # noqa: E402
 from picture import chunk, exif, flat_jpeg, header, huffman, png_of, segment, tiff  # noqa: E402
 
-NEWER = ROOT / "build" / "stb-newer"
+NEWER = PRODUCTS / "stb-newer"
 BUILD = ("clang -std=c99 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -Wall "
          "-Wextra -Wpedantic -Wconversion -Wshadow -Wundef -Wcast-align -Werror").split()
 
