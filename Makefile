@@ -79,9 +79,13 @@ $(OUT)/venv-parity/.ready: tests/requirements.txt tests/parity-requirements.txt 
 $(OUT)/venv-bench/.ready: tools/bench/requirements.txt tools/bench/engines.txt | $(OUT)
 	tools/venv "$(BUILD)/venv-bench" $< --optional tools/bench/engines.txt
 
+# stb of a newer release, for tests/pictures.py: what cannot be had is not compared.
+$(OUT)/stb-newer: | $(OUT)
+	@tools/newer-stb "$(BUILD)/stb-newer" || true
+
 deps: need
 
-test-setup: $(OUT)/venv/.ready $(OUT)/venv-parity/.ready
+test-setup: $(OUT)/venv/.ready $(OUT)/venv-parity/.ready $(OUT)/stb-newer
 
 test: all test-setup
 	"$(BUILD)/venv/bin/python" tests/run
