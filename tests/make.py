@@ -83,6 +83,7 @@ MISSING = {
     "g++": [without("g++"), with_script("g++", "exit 1")],
     "gcc for AArch64": [without("aarch64-linux-gnu-gcc"),
                         with_script("aarch64-linux-gnu-gcc", "exit 1")],
+    "musl": [without("musl-gcc"), with_script("musl-gcc", "exit 1")],
     "qemu-aarch64": [without("qemu-aarch64")],
     "simde": [includes(*(f"stb/{name}" for name in STB))],
     "venv of Python": [no_ensurepip, lambda tmp: {"PYTHON": "no-such-python"}],
