@@ -1376,9 +1376,10 @@ SWIN__INLINE swin__ahead SWIN__FN(next_sums)(const swin__tile *t, int rows, int 
 
 /* All that a tile asks for: sums, weights, then again and again the same line. */
 #define SWIN__AHEAD(t, rows, panels) \
-    const swin__ahead lines[] = { SWIN__FN(next_weights)(t), {(t)->b, 0, 0, INT32_MAX} }; \
-    const swin__ahead *next = lines; \
-    swin__ahead ahead = SWIN__FN(next_sums)(t, rows, panels)
+    swin__ahead weights[2] = { {NULL, 0, 0, 0}, {(t)->b, 0, 0, INT32_MAX} }, ahead; \
+    const swin__ahead *next = weights; \
+    weights[0] = SWIN__FN(next_weights)(t); \
+    ahead = SWIN__FN(next_sums)(t, rows, panels)
 
 #if SWIN__PASS != SWIN__NEON
 
@@ -2626,7 +2627,7 @@ SWIN_API swin_status swin_set_reference(void *blob, size_t size, const swin_refe
 
 SWIN_API void swin_reference_picture(unsigned char *rgb, int w, int h, uint32_t seed)
 {
-    enum { CELL = 32 };
+    enum { SWIN__CELL = 32 };
     for (int y = 0; y < h; y++) {
         for (int x = 0; x < w; x++) {
             for (int c = 0; c < 3; c++) {
@@ -2634,15 +2635,17 @@ SWIN_API void swin_reference_picture(unsigned char *rgb, int w, int h, uint32_t 
                 /* value noise, bilinear between cells */
                 for (int corner = 0; corner < 4; corner++) {
                     int right = corner & 1, below = corner >> 1;
-                    uint32_t cell = seed + 0x9e3779b9u * (uint32_t)(y / CELL + below) +
-                                    0x85ebca6bu * (uint32_t)(x / CELL + right) +
+                    uint32_t cell = seed + 0x9e3779b9u * (uint32_t)(y / SWIN__CELL + below) +
+                                    0x85ebca6bu * (uint32_t)(x / SWIN__CELL + right) +
                                     0xc2b2ae35u * (uint32_t)c;
                     cell = (cell ^ (cell >> 15)) * 0x2c1b3c6du;
                     cell = (cell ^ (cell >> 12)) * 0x297a2d39u;
-                    value += (cell >> 24) * (uint32_t)(right ? x % CELL : CELL - x % CELL)
-                                          * (uint32_t)(below ? y % CELL : CELL - y % CELL);
+                    value += (cell >> 24)
+                             * (uint32_t)(right ? x % SWIN__CELL : SWIN__CELL - x % SWIN__CELL)
+                             * (uint32_t)(below ? y % SWIN__CELL : SWIN__CELL - y % SWIN__CELL);
                 }
-                value = value / (CELL * CELL) + ((uint32_t)x * 5 + (uint32_t)y * 3) % 16;
+                value = value / (SWIN__CELL * SWIN__CELL)
+                        + ((uint32_t)x * 5 + (uint32_t)y * 3) % 16;
                 rgb[((size_t)y * (size_t)w + (size_t)x) * 3 + (size_t)c] =
                     (unsigned char)(value > 255 ? 255 : value);
             }
@@ -3397,7 +3400,7 @@ struct swin__step {
         struct { swin__map in, out; swin__affine norm; float eps; int onto; } norm;
         struct {
             const float *in;                /* [pixels of out][ld] */
-            int ld, columns, act, onto;     /* shares of the columns; out += instead of = */
+            int ld, column_count, act, onto;     /* shares of the columns; out += instead of = */
             swin__map out;
             swin__linear linear;
         } dense;
@@ -3417,7 +3420,7 @@ struct swin__step {
             int tall, broad;                /* its taps each way: three, or of a doubled map, both
                                                ways, two between its pixels or one on them */
             int source, first, tiles;       /* tiles first .. first + tiles - 1 */
-            int column, columns;            /* output channels, of a tile's products */
+            int column, column_count;            /* output channels, of a tile's products */
             int start, depth;               /* channels of all chosen sources, one after another */
             float *data[SWIN__SOURCES];     /* products of the sources served by taps */
             float *weights, *input, *sums;  /* Winograd's weights, tiles, products */
@@ -3754,19 +3757,19 @@ static swin__axis swin__axis_twice(swin__plan *p, int n, int m, int q, int align
     return axis;
 }
 
-/* Weight of a sample x pixels away, x >= 0: a triangle, or Keys' cubic convolution with A. */
+/* Weight of a sample x pixels away, x >= 0: a triangle, or Keys' cubic convolution with a. */
 static double swin__tent(double x)
 {
     return x < 1 ? 1 - x : 0;
 }
-static double swin__cubic(double x, double A)
+static double swin__cubic(double x, double a)
 {
-    return x <= 1  ? ((A + 2) * x - (A + 3)) * x * x + 1
-           : x < 2 ? ((A * x - 5 * A) * x + 8 * A) * x - 4 * A
+    return x <= 1  ? ((a + 2) * x - (a + 3)) * x * x + 1
+           : x < 2 ? ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
                    : 0;
 }
 
-/* Outputs first, first + 1, ... of n -> m, cubic with A = -0.75, indices clamped. */
+/* Outputs first, first + 1, ... of n -> m, cubic with a = -0.75, indices clamped. */
 static swin__axis swin__axis_bicubic(swin__plan *p, int n, int m, int first, int count)
 {
     swin__axis axis = swin__alloc_axis(p, count, 4);
@@ -3884,11 +3887,11 @@ static swin__resized swin__resize_picture(const swin_config *g, int w, int h, in
 {
     int rule = longest > 0 ? 2 : (int)g->resize_rule;
     double a = longest > 0 ? (double)longest : g->resize_a, b = g->resize_b, factor = 1;
-    double large = swin__max(w, h), small = swin__min(w, h);
+    double long_side = swin__max(w, h), short_side = swin__min(w, h);
     swin__resized to = { 0, 0, 0, 0 };
-    if (rule == 1) factor = a / large < b / small ? a / large : b / small;
-    if (rule == 2) factor = a / large;
-    if (rule == 3) factor = a / small;
+    if (rule == 1) factor = a / long_side < b / short_side ? a / long_side : b / short_side;
+    if (rule == 2) factor = a / long_side;
+    if (rule == 3) factor = a / short_side;
     to.w = rule == 4 ? (int)g->resize_b : swin__scaled(w, factor);
     to.h = rule == 4 ? (int)g->resize_a : swin__scaled(h, factor);
     return to;
@@ -4141,23 +4144,23 @@ static void swin__dense(const swin_context *c, const swin__step *s, int unit, fl
 {
     const swin__map *out = &s->u.dense.out;
     swin__linear part = s->u.dense.linear;
-    int parts = s->u.dense.columns, ld = s->u.dense.ld, from, to, low, high, columns;
+    int parts = s->u.dense.column_count, ld = s->u.dense.ld, from, to, low, high, column_count;
     float *rows;
     swin__product p;
     swin__share(swin__pixels(out), s->units / parts, unit / parts, &from, &to);
     swin__share(swin__divide_up(out->c, 32), parts, unit % parts, &low, &high);
     low *= 32;
     high = swin__min(32 * high, swin__padded(out->c));
-    columns = high - low;
+    column_count = high - low;
     part.weight += (size_t)low * (size_t)part.inputs;
     if (part.bias) part.bias += low;
     rows = swin__pixel(out, from) + low;
-    p = swin__dense_product(&part, to - from, part.inputs, columns,
+    p = swin__dense_product(&part, to - from, part.inputs, column_count,
                             s->u.dense.in + (size_t)from * (size_t)ld, ld,
                             s->u.dense.onto ? scratch : rows,
-                            s->u.dense.onto ? columns : out->ld, s->u.dense.act);
+                            s->u.dense.onto ? column_count : out->ld, s->u.dense.act);
     if (s->u.dense.onto) p.onto = rows, p.ldo = (size_t)out->ld;
-    p.next_b = high < out->c ? p.b + (size_t)columns * p.panel / 16 : s->u.dense.linear.weight;
+    p.next_b = high < out->c ? p.b + (size_t)column_count * p.panel / 16 : s->u.dense.linear.weight;
     c->kernels->gemm(&p);
 }
 
@@ -4167,14 +4170,14 @@ static void swin__plan_dense(swin__plan *p, const char *name, int stage, const f
 {
     int pixels = swin__pixels(&out), groups = swin__divide_up(pixels, 98); /* 7 tiles of 14 */
     int pairs = swin__divide_up(out.c, 32);
-    int columns = swin__max(1, swin__min(pairs, swin__divide_up(SWIN__MANY, groups)));
+    int column_count = swin__max(1, swin__min(pairs, swin__divide_up(SWIN__MANY, groups)));
     uint64_t rows = (uint64_t)swin__divide_up(pixels, groups);
-    swin__step *s = swin__add(p, name, stage, swin__dense, groups * columns,
-                              onto ? rows * 32 * (uint64_t)swin__divide_up(pairs, columns) : 0,
+    swin__step *s = swin__add(p, name, stage, swin__dense, groups * column_count,
+                              onto ? rows * 32 * (uint64_t)swin__divide_up(pairs, column_count) : 0,
                               (double)pixels * linear.inputs * out.c);
     s->u.dense.in = in;
     s->u.dense.ld = ld;
-    s->u.dense.columns = columns;
+    s->u.dense.column_count = column_count;
     s->u.dense.act = act;
     s->u.dense.onto = onto;
     s->u.dense.out = out;
@@ -4198,13 +4201,14 @@ static void swin__plan_return(swin__plan *p, const char *name, int stage, swin__
 
 /* The way out: the product of a branch's input, x or by the order of Swin V1 norm(x). */
 static swin__map swin__plan_branch(swin__plan *p, const char *name, int stage, swin__map x,
-                                   swin__affine norm, swin__linear linear, int act, int columns)
+                                   swin__affine norm, swin__linear linear, int act,
+                                   int column_count)
 {
     int first = p->config->version != 2;
     swin__map in = first ? swin__alloc_factor(p, x.h, x.w, x.c) : x;
     swin__map out;
     if (first) swin__add_norm(p, stage, x, in, norm, p->config->eps, 0);
-    out = swin__alloc_factor(p, x.h, x.w, columns);
+    out = swin__alloc_factor(p, x.h, x.w, column_count);
     swin__plan_dense(p, name, stage, in.data, in.ld, linear, act, out, 0);
     if (first) swin__release(p, in.data);
     return out;
@@ -4964,8 +4968,8 @@ static void swin__mlp(const swin_context *c, const swin__step *s, int unit, floa
     memset(&up, 0, sizeof up);
     memset(&down, 0, sizeof down);
     for (int h = 0; h < hidden; h += chunk) {
-        int columns = swin__min(chunk, hidden - h);
-        up.m = rows;  up.n = swin__padded(columns);  up.k = x->c;
+        int column_count = swin__min(chunk, hidden - h);
+        up.m = rows;  up.n = swin__padded(column_count);  up.k = x->c;
         up.a = in;  up.lda = (size_t)x->ld;
         up.b = s->u.mlp.fc1.weight + (size_t)h * (size_t)x->c;
         up.ldb = 16;
@@ -4974,7 +4978,7 @@ static void swin__mlp(const swin_context *c, const swin__step *s, int unit, floa
         up.c = mid;  up.ldc = (size_t)chunk;
         up.act = SWIN__GELU;
         c->kernels->gemm(&up);
-        down.m = rows;  down.n = x->ld;  down.k = columns;
+        down.m = rows;  down.n = x->ld;  down.k = column_count;
         down.a = mid;  down.lda = (size_t)chunk;
         down.b = s->u.mlp.fc2.weight + (size_t)h * 16;
         down.ldb = 16;
@@ -5724,7 +5728,7 @@ static void swin__tile_product(const swin_context *c, const swin__step *s, int u
 {
     const swin__conv *conv = s->u.conv.layer;
     const swin__tiling tiling = swin__step_tiling(s);
-    int depth = s->u.conv.depth, columns = s->u.conv.columns, from, to, low, high;
+    int depth = s->u.conv.depth, column_count = s->u.conv.column_count, from, to, low, high;
     int at = unit % tiling.planes;
     size_t plane = (size_t)at;
     swin__product p;
@@ -5733,7 +5737,7 @@ static void swin__tile_product(const swin_context *c, const swin__step *s, int u
     swin__plane_tiles(&tiling, at, s->u.conv.first + low, high - low, &from, &to);
     memset(&p, 0, sizeof p);
     p.m = to - from;
-    p.n = columns;
+    p.n = column_count;
     p.k = depth;
     p.lda = swin__tile_floats(tiling.planes, depth);
     p.a = s->u.conv.input + (size_t)(low + from) * p.lda + plane * swin__skewed(depth);
@@ -5741,12 +5745,12 @@ static void swin__tile_product(const swin_context *c, const swin__step *s, int u
     p.b = s->u.conv.weights + plane * swin__weight_plane(depth, conv->out.ld) +
           (size_t)s->u.conv.column * (size_t)depth;
     p.ldb = 16;
-    p.ldc = p.ldi = swin__tile_floats(tiling.planes, columns);
-    p.c = s->u.conv.sums + (size_t)(low + from) * p.ldc + plane * swin__skewed(columns);
+    p.ldc = p.ldi = swin__tile_floats(tiling.planes, column_count);
+    p.c = s->u.conv.sums + (size_t)(low + from) * p.ldc + plane * swin__skewed(column_count);
     if (s->u.conv.onward) p.init = p.c;
     if (at + 1 < tiling.planes) {
         p.next_b = p.b + swin__weight_plane(depth, conv->out.ld);
-        p.next_c = p.c + swin__skewed(columns);
+        p.next_c = p.c + swin__skewed(column_count);
     }
     if (p.m > 0) c->kernels->gemm(&p);
 }
@@ -5767,7 +5771,7 @@ static void swin__tile_out(const swin_context *c, const swin__step *s, int unit,
     const swin__conv *conv = s->u.conv.layer;
     const swin__tiling tiling = swin__step_tiling(s);
     const swin__spot spot = swin__tile_spot(&tiling, s->u.conv.first + unit);
-    int first = s->u.conv.column, columns = s->u.conv.columns;
+    int first = s->u.conv.column, column_count = s->u.conv.column_count;
     int doubled = s->u.conv.tall < 3, taps = doubled ? 2 : 3;
     const swin__map out = doubled ? swin__spread(&conv->out) : conv->out;
     float *rows[SWIN__PATCH * SWIN__PATCH];
@@ -5784,8 +5788,8 @@ static void swin__tile_out(const swin_context *c, const swin__step *s, int unit,
     }
     c->kernels->wino_output(rows, s->u.conv.fresh, doubled ? NULL : conv->bias + first,
                             s->u.conv.sums +
-                                (size_t)unit * swin__tile_floats(tiling.planes, columns),
-                            swin__skewed(columns), columns, spot.high, spot.wide, taps,
+                                (size_t)unit * swin__tile_floats(tiling.planes, column_count),
+                            swin__skewed(column_count), column_count, spot.high, spot.wide, taps,
                             s->u.conv.act, s->u.conv.stream);
 }
 
@@ -5848,13 +5852,13 @@ static void swin__plan_tiles(swin__plan *p, const char *name, int level, const s
                           (SWIN__PATCH * SWIN__PATCH + 1) * (uint64_t)count, 0);
             s->u = common.u;
             for (int column = 0; column < conv->out.ld; column += group) {
-                int columns = swin__min(group, conv->out.ld - column);
+                int column_count = swin__min(group, conv->out.ld - column);
                 common.u.conv.column = column;
-                common.u.conv.columns = columns;
+                common.u.conv.column_count = column_count;
                 s = swin__add(p, name, level, swin__tile_product,
                               planes * swin__divide_up(rows, SWIN__BLOCK), 0,
                               (double)products * count *
-                                  swin__min(columns, conv->out.c - column));
+                                  swin__min(column_count, conv->out.c - column));
                 s->u = common.u;
                 if (onward && !last) continue;
                 s = swin__add(p, name, level, swin__tile_out, rows, 0, 0);
@@ -6052,8 +6056,8 @@ static swin__map swin__plan_conv(swin__plan *p, const char *name, int level, swi
 {
     swin__conv *kept = p->context ? &p->convs[p->conv_count] : &p->no_conv;
     int pixels = swin__product_fits(p, "pixels of a map", conv.out.h, conv.out.w);
-    int direct = (p->desc.flags & SWIN_DIRECT) != 0;
-    int tiled = !direct && conv.kernel == 3 && pixels >= 256 && conv.out.c >= 32;
+    int plain = (p->desc.flags & SWIN_DIRECT) != 0;
+    int tiled = !plain && conv.kernel == 3 && pixels >= 256 && conv.out.c >= 32;
     int doubled = -1, aligned = (int)p->config->align_corners;
     unsigned taps = 0, rest = 0;
     swin__map room;
@@ -6071,7 +6075,7 @@ static swin__map swin__plan_conv(swin__plan *p, const char *name, int level, swi
     for (int i = 0; i < conv.sources; i++) {
         const swin__source *s = &conv.source[i];
         /* nine taps at the small size against nine (Winograd: about two) at the large one */
-        if (!direct && conv.kernel == 3 && s->resized &&
+        if (!plain && conv.kernel == 3 && s->resized &&
             (tiled ? 4 : 1) * swin__pixels(&s->map) < pixels)
             taps |= 1u << i;
         else if (tiled && doubled < 0 && !aligned && s->map.c >= 64 && conv.out.c >= 64 &&
