@@ -70,16 +70,19 @@ SAME BITS
    division and square root are IEEE's. Denormal numbers are kept, as IEEE says, at the usual
    speed where the processor has one (exp gives none); a program that turns on flush-to-zero may
    see other bits where they occur. Inputs or weights with NaNs or infinities give NaNs,
-   whose bits may differ. -ffast-math breaks the promise (GCC and clang are told not to fuse;
-   that much holds under any flags).
+   whose bits may differ. No product is left for a compiler to fuse with a sum, under any flags.
+   Flags that let it compute something else (-ffast-math, -funsafe-math-optimizations and what
+   they are made of) and x86 without SSE are refused when this file is compiled; SWIN_ANY_BITS
+   takes them. clang tells a file of -ffast-math and -ffinite-math-only alone: on x86 the others
+   are turned off for this file, elsewhere do not use them.
 
 SPEED
    The best instruction set is found when a context is made (AVX-512, AVX2 with FMA, NEON); no
-   compiler flags are needed, -O2 is enough. The scalar pass is the fallback and is slow without
-   a fused multiply-add in hardware. The heads' convolutions are rewritten exactly: products with
-   upsampled maps at the small map's size, 3x3 convolutions by Winograd's F(6x6, 3x3), and of maps
-   twice as large as their source by F(7x7, 2x2) before smoothing. The flag SWIN_DIRECT takes plain
-   convolutions instead.
+   compiler flags are needed, -O2 is enough. The scalar pass is the fallback and is slow where the
+   compiler may not use a fused multiply-add of the hardware. The heads' convolutions are rewritten
+   exactly: products with upsampled maps at the small map's size, 3x3 convolutions by Winograd's
+   F(6x6, 3x3), and of maps twice as large as their source by F(7x7, 2x2) before smoothing. The flag
+   SWIN_DIRECT takes plain convolutions instead.
 
 ERRORS
    Calls return a swin_status; with a swin_error they also leave a sentence that names the
@@ -99,14 +102,22 @@ COMPILE-TIME OPTIONS, all for the file with SWIN_IMPLEMENTATION unless marked *
    SWIN_STATIC *          all functions are static: private to this file
    SWIN_API *             your own linkage, for instance __declspec(dllexport)
    SWIN_NO_STDIO *        no swin_load
-   SWIN_NO_MALLOC *       no easy tier at all; needs only memcpy and kin, sqrtf and fmaf
+   SWIN_NO_MALLOC *       no easy tier at all
    SWIN_MALLOC, SWIN_FREE what the easy tier allocates with
    SWIN_NO_SIMD, SWIN_NO_AVX2, SWIN_NO_AVX512, SWIN_NO_NEON    leave passes out
    SWIN_MAX_SIDE, SWIN_MAX_PIXELS    the largest picture or input, 16384 and 2^26
    SWIN_DEBUG             red zones around every buffer, poisoned memory, a watch over the model's
                           blob, a context that was moved, a parallel_for that skips or repeats
                           tasks: what goes wrong is reported as SWIN_CORRUPT
+   SWIN_ANY_BITS          compiles where floats do not behave as IEEE says (-ffast-math, x87), too:
+                          results then differ in their last bits, and self-tests fail
    SWIN_HEADER_NAME       the name this file is included by, "swin.h": the kernels include it again
+
+WHAT IT NEEDS OF C
+   Two's complement, little-endian, IEEE floats. With SWIN_NO_STDIO and SWIN_NO_MALLOC only memcpy,
+   memmove, memset, memcmp, strlen, strcmp, strchr, sqrtf, fabsf and, where the hardware has it,
+   fmaf; most of them compilers replace by instructions. The easy tier adds malloc and free,
+   swin_load fopen, fseek, ftell, fread and fclose.
 
 MAP OF THIS FILE - search for the anchors
    >>public     the interface: status and errors, models, contexts, results, looking inside, easy
@@ -496,6 +507,7 @@ SWIN_API void swin_free(swin_model *m);         /* NULL is fine */
 /* -------------------------------------------------------------------------- */
 /* >>platform: what the rest takes for granted                                */
 
+#include <float.h>
 #include <math.h>
 #include <stdarg.h>
 #include <string.h>
@@ -514,9 +526,45 @@ SWIN_API void swin_free(swin_model *m);         /* NULL is fine */
 #define SWIN_HEADER_NAME "swin.h"
 #endif
 
-/* Same bits everywhere: no compiler may fuse a product with a sum on its own. */
+/* A blob is used where it lies. */
+#if defined(__BYTE_ORDER__) && defined(__ORDER_BIG_ENDIAN__)
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+#error "swin.h needs a little-endian machine: models are used as they lie in their files."
+#endif
+#endif
+
+/* What floats must be for the same bits everywhere. */
+#ifndef SWIN_ANY_BITS
+#if defined(__FINITE_MATH_ONLY__) && !defined(__FAST_MATH__)
+#if __FINITE_MATH_ONLY__
+#define SWIN__FAST_MATH
+#endif
+#endif
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || \
+    defined(__NO_SIGNED_ZEROS__) || defined(_M_FP_FAST) || defined(SWIN__FAST_MATH)
+#error "swin.h gives the same bits everywhere, which -ffast-math, -funsafe-math-optimizations, \
+-ffinite-math-only and /fp:fast break: compile this file without, or define SWIN_ANY_BITS."
+#endif
+#if (defined(__i386__) && defined(__TINYC__)) || (defined(_M_IX86_FP) && _M_IX86_FP < 1)
+#define SWIN__WIDE_FLOATS
+#elif defined(FLT_EVAL_METHOD)
+#if FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
+#define SWIN__WIDE_FLOATS
+#endif
+#endif
+#ifdef SWIN__WIDE_FLOATS
+#error "swin.h gives the same bits everywhere, but floats are kept in wider registers here (x87): \
+compile with -msse2 -mfpmath=sse, or define SWIN_ANY_BITS."
+#endif
+#endif /* SWIN_ANY_BITS */
+
+/* Compilers compute what stands here, and fuse no product with a sum; after this file the user's
+   own rules hold again. clang knows how to restore them on x86 only: elsewhere its rules stay. */
 #if defined(__clang__)
+#if defined(__x86_64__) || defined(__i386__)
+#pragma float_control(precise, on, push)
 #pragma clang fp contract(off)
+#endif
 #elif defined(__GNUC__)
 #pragma GCC push_options
 #pragma GCC optimize("fp-contract=off")
@@ -629,9 +677,10 @@ SWIN_API const char *swin_status_text(swin_status status)
    scalar pass is the specification: every other pass gives its bits.
 
    Two rules make that so. A product never flows into a plain sum: where both
-   meet, vfma says so (one rounding), hence no compiler finds anything to
-   contract. And a sum over a row goes into sixteen lanes, element i to lane
-   i mod 16, then down one tree: 8, 4, 2, 1. */
+   meet, vfma says so (one rounding), or the product is held (vhold, times,
+   timesf: two roundings), hence no compiler finds anything to contract. And
+   a sum over a row goes into sixteen lanes, element i to lane i mod 16, then
+   down one tree: 8, 4, 2, 1. */
 
 #ifndef SWIN__PASS
 
@@ -699,6 +748,7 @@ SWIN_API const char *swin_status_text(swin_status status)
 #define swin__vne      SWIN__FN(vne)       /* (a, b, yes, no): a != b ? yes : no */
 #define swin__vpow2    SWIN__FN(vpow2)     /* (v, t): v * 2^n where t = SWIN__MAGIC + n */
 #define swin__vkeep    SWIN__FN(vkeep)     /* (v, n): lanes below n, +0 in the others */
+#define swin__vhold    SWIN__FN(vhold)     /* (v): v, a product: rounded, then added */
 /* (v): sum of the lanes: i with i + 8, i + 4, i + 2, i + 1 */
 #define swin__vsum     SWIN__FN(vsum)
 #define swin__vhighest SWIN__FN(vhighest)  /* (v): vmax down the same tree */
@@ -713,6 +763,70 @@ SWIN_API const char *swin_status_text(swin_status status)
 #define SWIN__MAGIC 12582912.0f
 
 static const float swin__lanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+/* SWIN__HOLD(kind, x): the variable x is computed before anything is made of it. GCC and MSVC obey
+   the pragma that says so; clang's flags overrule it. kind: the constraint of x's register. */
+#if defined(__clang__) && (defined(__x86_64__) || defined(__i386__) || defined(__aarch64__))
+#define SWIN__HOLD(kind, x) __asm__("" : "+" kind(x))
+#else
+#define SWIN__HOLD(kind, x) ((void)0)
+#endif
+#if defined(__aarch64__)
+#define SWIN__FLOAT_KIND "w"
+#else
+#define SWIN__FLOAT_KIND "x"
+#endif
+#if (defined(__GNUC__) && !defined(__clang__)) || defined(_MSC_VER) || defined(__TINYC__) || \
+    defined(__x86_64__) || defined(__i386__) || defined(__aarch64__)
+#define SWIN__HELD
+#else
+#define SWIN__HELD volatile
+#endif
+
+/* a * b, rounded before it enters a sum. */
+SWIN__INLINE double swin__times(double a, double b)
+{
+    SWIN__HELD double product = a * b;
+    SWIN__HOLD(SWIN__FLOAT_KIND, product);
+    return product;
+}
+SWIN__INLINE float swin__timesf(float a, float b)
+{
+    SWIN__HELD float product = a * b;
+    SWIN__HOLD(SWIN__FLOAT_KIND, product);
+    return product;
+}
+
+/* a * b + c, rounded once, by doubles. The product is exact and `rest` is what the sum lacks
+   (Knuth's two-sum), so the sum can be rounded to odd: towards the neighbour whose last bit is 1
+   unless it is exact. Of a number with three bits more than a float's that keeps the side of every
+   tie: rounding again gives what rounding the exact number would, denormals included (Boldo and
+   Melquiond, "When double rounding is odd", 2005). Of infinities and NaNs nothing is lacking. */
+SWIN__INLINE float swin__fma_by_doubles(float a, float b, float c)
+{
+    const double product = (double)a * b, addend = c, sum = product + addend;
+    const double part = sum - product, rest = (product - (sum - part)) + (addend - part);
+    double odd = sum;
+    uint64_t bits;
+    memcpy(&bits, &sum, sizeof bits);
+    if ((rest < 0 || rest > 0) && !(bits & 1)) {
+        bits += (rest > 0) == (sum > 0) ? 1 : (uint64_t)-1;
+        memcpy(&odd, &bits, sizeof odd);
+    }
+    return (float)odd;
+}
+
+/* C libraries' fmaf is slow where the hardware has none, and mingw-w64's and newlib's are not
+   rounded once. */
+#if (defined(__GNUC__) || defined(__clang__)) && \
+    (defined(__FP_FAST_FMAF) || defined(__FMA__) || defined(__aarch64__) || \
+     defined(__ARM_FEATURE_FMA) || defined(__riscv_flen) || defined(__powerpc__))
+#define swin__fmaf(a, b, c) __builtin_fmaf(a, b, c)
+#elif defined(_M_ARM64)
+#define swin__fmaf(a, b, c) fmaf(a, b, c)
+#else
+#define swin__fmaf(a, b, c) swin__fma_by_doubles(a, b, c)
+#endif
 
 #endif /* !SWIN__PASS */
 
@@ -759,11 +873,11 @@ SWIN__OUTLINE SWIN__V swin__vmin(SWIN__V a, SWIN__V b)
 SWIN__OUTLINE SWIN__V swin__vabs(SWIN__V a) { SWIN__EACH(fabsf(a.x[i])); }
 SWIN__INLINE SWIN__V swin__vfma(SWIN__V a, SWIN__V b, SWIN__V c)
 {
-    SWIN__EACH(fmaf(a.x[i], b.x[i], c.x[i]));
+    SWIN__EACH(swin__fmaf(a.x[i], b.x[i], c.x[i]));
 }
 SWIN__OUTLINE SWIN__V swin__vnfma(SWIN__V a, SWIN__V b, SWIN__V c)
 {
-    SWIN__EACH(fmaf(-a.x[i], b.x[i], c.x[i]));
+    SWIN__EACH(swin__fmaf(-a.x[i], b.x[i], c.x[i]));
 }
 SWIN__OUTLINE SWIN__V swin__vlt(SWIN__V a, SWIN__V b, SWIN__V yes, SWIN__V no)
 {
@@ -783,6 +897,7 @@ SWIN__OUTLINE SWIN__V swin__vpow2(SWIN__V v, SWIN__V t)
     return v;
 }
 SWIN__OUTLINE SWIN__V swin__vkeep(SWIN__V v, int n) { SWIN__EACH(i < n ? v.x[i] : 0.0f); }
+SWIN__OUTLINE SWIN__V swin__vhold(SWIN__V v) { SWIN__EACH(v.x[i]); }
 SWIN__OUTLINE float swin__vsum(SWIN__V v)
 {
     for (int n = 8; n; n /= 2)
@@ -879,6 +994,11 @@ SWIN__INLINE swin__v16 swin__vpow2(swin__v16 v, swin__v16 t)
 SWIN__INLINE swin__v16 swin__vkeep(swin__v16 v, int n)
 {
     return _mm512_maskz_mov_ps((__mmask16)(n < 16 ? (1u << n) - 1 : 0xffff), v);
+}
+SWIN__INLINE swin__v16 swin__vhold(swin__v16 v)
+{
+    SWIN__HOLD("v", v);
+    return v;
 }
 SWIN__INLINE swin__v16 swin__vquads(const float *p, size_t ld)
 {
@@ -992,6 +1112,12 @@ SWIN__INLINE swin__v16 swin__vkeep(swin__v16 v, int n)
 {
     const swin__v16 zero = {_mm256_setzero_ps(), _mm256_setzero_ps()};
     return swin__vlt(swin__vload(swin__lanes), swin__vset1((float)n), v, zero);
+}
+SWIN__INLINE swin__v16 swin__vhold(swin__v16 v)
+{
+    SWIN__HOLD("x", v.lo);
+    SWIN__HOLD("x", v.hi);
+    return v;
 }
 SWIN__INLINE swin__v16 swin__vquads(const float *p, size_t ld)
 {
@@ -1111,6 +1237,14 @@ SWIN__2(swin__vpow2, SWIN__FN(pow2))
 SWIN__INLINE swin__v16 swin__vkeep(swin__v16 v, int n)
 {
     return swin__vlt(swin__vload(swin__lanes), swin__vset1((float)n), v, swin__vset1(0.0f));
+}
+SWIN__INLINE swin__v16 swin__vhold(swin__v16 v)
+{
+    SWIN__HOLD("w", v.a);
+    SWIN__HOLD("w", v.b);
+    SWIN__HOLD("w", v.c);
+    SWIN__HOLD("w", v.d);
+    return v;
 }
 #define SWIN__FOLD(name, f) \
     SWIN__INLINE float name(swin__v16 v) \
@@ -1864,7 +1998,9 @@ static void SWIN__FN(online)(float *s, size_t ld, int rows, int n16, float *top,
             SWIN__FN(scale)(out, ldo, 1, w16, shrink);
             top[i] = here;
         }
-        sum[i] = fmaf(sum[i], shrink[0], SWIN__FN(exps)(s, n16, top[i]));
+        swin__vstore(shrink, swin__vfma(swin__vset1(sum[i]), swin__vload(shrink),
+                                        swin__vset1(SWIN__FN(exps)(s, n16, top[i]))));
+        sum[i] = shrink[0];
     }
 }
 
@@ -1938,9 +2074,10 @@ static void SWIN__FN(bytes)(float *dst, const unsigned char *src, int n, float w
     int i = 0;
     for (; i + 16 <= n; i += 16) {
         const swin__v16 sum = accumulate ? swin__vload(dst + i) : zero;
-        swin__vstore(dst + i, swin__vadd(sum, swin__vmul(w, swin__vbytes(src + i))));
+        swin__vstore(dst + i, swin__vadd(sum, swin__vhold(swin__vmul(w, swin__vbytes(src + i)))));
     }
-    for (; i < n; i++) dst[i] = (accumulate ? dst[i] : 0.0f) + weight * (float)src[i];
+    for (; i < n; i++)
+        dst[i] = (accumulate ? dst[i] : 0.0f) + swin__timesf(weight, (float)src[i]);
 }
 
 /* --- transpose -------------------------------------------------------------------------------- */
@@ -1997,8 +2134,9 @@ SWIN__INLINE void SWIN__FN(wino_taps)(swin__v16 *d, int step, const swin__v16 *g
 {
     const swin__v16 at = swin__vset1(p), f = swin__vset1(factor);
     const swin__v16 even = taps > 2 ? swin__vfma(swin__vset1(p * p), g[2], g[0]) : g[0];
-    d[0] = swin__vmul(swin__vfma(at, g[1], even), f);
-    d[step] = swin__vmul(swin__vnfma(at, g[1], even), f);
+    /* held: compilers make a plain sum of a multiply-add with the point 1 */
+    d[0] = swin__vhold(swin__vmul(swin__vfma(at, g[1], even), f));
+    d[step] = swin__vhold(swin__vmul(swin__vnfma(at, g[1], even), f));
 }
 
 /* Two or three filter taps become eight values, step apart: those at the points, times 1 / prod
@@ -2008,7 +2146,7 @@ SWIN__INLINE void SWIN__FN(wino_g)(swin__v16 *d, int step, const swin__v16 *g, i
     const float a2 = SWIN__A2, b2 = SWIN__B2, c2 = SWIN__C2;
     d[0] = g[0];
     if (taps == 1) return;
-    d[0] = swin__vmul(g[0], swin__vset1(-1 / (a2 * b2 * c2)));
+    d[0] = swin__vhold(swin__vmul(g[0], swin__vset1(-1 / (a2 * b2 * c2))));
     SWIN__FN(wino_taps)(d + step, step, g, taps, SWIN__A, 1 / (2 * a2 * (a2 - b2) * (a2 - c2)));
     SWIN__FN(wino_taps)(d + 3 * step, step, g, taps, SWIN__B, 1 / (2 * b2 * (b2 - a2) * (b2 - c2)));
     SWIN__FN(wino_taps)(d + 5 * step, step, g, taps, SWIN__C, 1 / (2 * c2 * (c2 - a2) * (c2 - b2)));
@@ -2098,7 +2236,7 @@ SWIN__INLINE void SWIN__FN(wino_a)(swin__v16 *d, int step, const swin__v16 *x, i
     if (n > 6)
         d[6 * step] = SWIN__FN(wino_sum)(even, pairs, a * a2 * a2 * a2, b * b2 * b2 * b2,
                                          c * c2 * c2 * c2);
-    *last = swin__vadd(*last, x[7]);
+    *last = swin__vadd(pairs > 1 ? *last : swin__vhold(*last), x[7]);
 }
 #undef SWIN__A
 #undef SWIN__A2
@@ -3687,8 +3825,8 @@ static int swin__units(int count, double madds_a_row, int wanted)
    aligned corners */
 static void swin__bilinear(int n, int m, int o, int aligned, int *a, int *b, double *t)
 {
-    double u = aligned ? (m > 1 ? o * ((double)(n - 1) / (m - 1)) : 0)
-                       : (o + 0.5) * ((double)n / m) - 0.5;
+    double u = aligned ? (m > 1 ? swin__times(o, (double)(n - 1) / (m - 1)) : 0)
+                       : swin__times(o + 0.5, (double)n / m) - 0.5;
     if (u < 0) u = 0;
     *a = swin__min((int)u, n - 1);
     *b = swin__min(*a + 1, n - 1);
@@ -3746,8 +3884,8 @@ static swin__axis swin__axis_twice(swin__plan *p, int n, int m, int q, int align
             double inner, share = i ? outer : 1 - outer;
             swin__bilinear(n, m, mid[i], aligned, &a, &b, &inner);
             if (!i) first = a;
-            sum[a - first] += share * (1 - inner);
-            sum[b - first] += share * inner;
+            sum[a - first] += swin__times(share, 1 - inner);
+            sum[b - first] += swin__times(share, inner);
         }
         for (int t = 0; t < axis.taps; t++) {
             axis.at[o * axis.taps + t] = swin__min(first + t, n - 1);
@@ -3764,9 +3902,9 @@ static double swin__tent(double x)
 }
 static double swin__cubic(double x, double a)
 {
-    return x <= 1  ? ((a + 2) * x - (a + 3)) * x * x + 1
-           : x < 2 ? ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
-                   : 0;
+    double inner = swin__times(swin__times(swin__times(a + 2, x) - (a + 3), x), x) + 1;
+    double outer = swin__times(swin__times(swin__times(a, x) - 5 * a, x) + 8 * a, x) - 4 * a;
+    return x <= 1 ? inner : x < 2 ? outer : 0;
 }
 
 /* Outputs first, first + 1, ... of n -> m, cubic with a = -0.75, indices clamped. */
@@ -3774,7 +3912,7 @@ static swin__axis swin__axis_bicubic(swin__plan *p, int n, int m, int first, int
 {
     swin__axis axis = swin__alloc_axis(p, count, 4);
     for (int o = 0; p->context && o < count; o++) {
-        double u = (first + o + 0.5) * ((double)n / m) - 0.5;
+        double u = swin__times(first + o + 0.5, (double)n / m) - 0.5;
         int a = (int)(u + 1) - 1;               /* floor, as u >= -0.5 */
         for (int i = 0; i < 4; i++) {
             double away = u - (a - 1 + i);
@@ -3792,7 +3930,7 @@ static swin__axis swin__axis_antialias(swin__plan *p, int n, int m, int first, i
     double scale = (double)n / m, stretch = scale > 1 ? scale : 1, support = stretch * (1 + cubic);
     swin__axis axis = swin__alloc_axis(p, count, 2 * (int)support + 3);
     for (int o = 0; p->context && o < count; o++) {
-        double centre = (first + o + 0.5) * scale, sum = 0;
+        double centre = swin__times(first + o + 0.5, scale), sum = 0;
         int start = swin__max(0, (int)(centre - support + 0.5)),
             end = swin__min(n, (int)(centre + support + 0.5));
         int *at = axis.at + o * axis.taps;
@@ -3875,7 +4013,7 @@ static void swin__norm_rows(const swin_context *c, const swin__affine *norm, flo
 
 static int swin__scaled(int side, double factor)
 {
-    double n = side * factor + 0.5;
+    double n = swin__times(side, factor) + 0.5;
     return n < 1 ? 1 : n > 2.0 * SWIN_MAX_SIDE ? 2 * SWIN_MAX_SIDE : (int)n;
 }
 
@@ -3936,9 +4074,9 @@ static void swin__take_pixels(const swin_context *c, int y, float weight, int mo
         return;
     }
     for (int x = 0; x < in->width; x++, pixel += bytes, sum += 3) {
-        sum[0] = (more ? sum[0] : 0) + weight * (float)pixel[r];
-        sum[1] = (more ? sum[1] : 0) + weight * (float)pixel[g];
-        sum[2] = (more ? sum[2] : 0) + weight * (float)pixel[b];
+        sum[0] = (more ? sum[0] : 0) + swin__timesf(weight, (float)pixel[r]);
+        sum[1] = (more ? sum[1] : 0) + swin__timesf(weight, (float)pixel[g]);
+        sum[2] = (more ? sum[2] : 0) + swin__timesf(weight, (float)pixel[b]);
     }
 }
 
@@ -3960,7 +4098,7 @@ static void swin__resized_row(const swin_context *c, const swin__step *s, int y,
         for (int t = 0; t < cols->taps; t++) {
             const float *from = sum + 3 * cols->at[x * cols->taps + t];
             float weight = cols->coef[x * cols->taps + t];
-            for (int k = 0; k < 3; k++) row[3 * x + k] += weight * from[k];
+            for (int k = 0; k < 3; k++) row[3 * x + k] += swin__timesf(weight, from[k]);
         }
     }
     if (c->model->config.resize_round)
@@ -4771,8 +4909,8 @@ static void swin__look_map(const swin_context *c, const swin__step *s, int unit,
         const float *from = swin__pixel(&look->tokens, unit * tokens + t);
         float share = 0;
         for (int k = 0; k < tokens; k++)
-            share = fmaf(look->pixel.data[k], swin__pixel(&look->mixed, k)[unit * tokens + t],
-                         share);
+            share = swin__fmaf(look->pixel.data[k],
+                               swin__pixel(&look->mixed, k)[unit * tokens + t], share);
         c->kernels->combine(sum, lanes, &from, &share, 1, 1);
     }
     for (int i = 0; i < g->window_h * g->window_w; i++) {
@@ -6201,7 +6339,7 @@ static void swin__put_class(const swin_context *c, void *classes, size_t at, int
 
 static void swin__put_confidence(const swin_context *c, void *confidence, size_t at, float sure)
 {
-    if (c->confidence.bytes == 1) ((uint8_t *)confidence)[at] = (uint8_t)(sure * 255 + 0.5f);
+    if (c->confidence.bytes == 1) ((uint8_t *)confidence)[at] = (uint8_t)(swin__timesf(sure, 255) + 0.5f);
     if (c->confidence.bytes == 4) ((float *)confidence)[at] = sure;
 }
 
@@ -7714,11 +7852,13 @@ SWIN_API void swin_free(swin_model *m)
 #endif
 
 #if defined(__clang__)
-#pragma clang fp contract(on)
+#if defined(__x86_64__) || defined(__i386__)
+#pragma float_control(pop)
+#endif
 #elif defined(__GNUC__)
 #pragma GCC pop_options
-#elif defined(_MSC_VER)
-#pragma fp_contract(on)
+#elif defined(_MSC_VER) && (_MSC_VER < 1930 || defined(_M_FP_CONTRACT))
+#pragma fp_contract(on) /* as its command line says; older ones fuse unless told not to */
 #endif
 #undef SWIN__BUILDING
 #endif /* the rooms after the kernels */

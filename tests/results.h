@@ -1,0 +1,51 @@
+/* results.h - all results of a run as one number, to compare runs by. Include it after the
+   implementation or the interface of swin.h. */
+#ifndef RESULTS_H
+#define RESULTS_H
+
+#include <math.h>
+#include <stdint.h>
+
+/* Goes on with a Fowler-Noll-Vo hash. */
+static uint64_t hash(uint64_t h, const void *data, size_t size)
+{
+    const unsigned char *bytes = (const unsigned char *)data;
+    for (size_t i = 0; i < size; i++) h = (h ^ bytes[i]) * 0x100000001b3u;
+    return h;
+}
+
+static float element(swin_tensor t, int c, int y, int x)
+{
+    return t.data[(size_t)c * t.channel + (size_t)y * t.row + (size_t)x * t.pixel];
+}
+
+static uint64_t hash_tensor(uint64_t h, swin_tensor t)
+{
+    for (int c = 0; c < t.channels; c++)
+        for (int y = 0; y < t.height; y++)
+            for (int x = 0; x < t.width; x++) {
+                const float value = element(t, c, y, x);
+                h = hash(h, &value, sizeof value);
+            }
+    return h;
+}
+
+/* Every bit of every result that was asked for; 0 where a feature is not finite. */
+static uint64_t results(const swin_context *c)
+{
+    const swin_map map = swin_classes(c), sure = swin_confidence(c);
+    uint64_t h = hash_tensor(0xcbf29ce484222325u, swin_logits(c));
+    h = hash_tensor(h, swin_scores(c));
+    for (int i = 0; i < 5; i++) h = hash_tensor(h, swin_feature(c, i));
+    h = hash_tensor(h, swin_attention(c));
+    if (sure.data) h = hash(h, sure.data, (size_t)(sure.width * sure.height * sure.bytes));
+    for (int i = 0; i < 5; i++) {
+        const swin_tensor t = swin_feature(c, i);
+        for (int y = 0; y < t.height; y++)
+            for (int x = 0; x < t.width; x++)
+                if (!(fabsf(element(t, 0, y, x)) < 1e30f)) return 0;
+    }
+    return map.data ? hash(h, map.data, (size_t)(map.width * map.height * map.bytes)) : h;
+}
+
+#endif

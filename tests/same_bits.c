@@ -1,0 +1,195 @@
+/* tests/same_bits.c - one number of all that swin.h computes: the same from every compiler, on
+   every machine
+
+   cc -std=c99 -O2 tests/same_bits.c -lm && ./a.out [CPU]
+
+   Runs every model of model.h at several sizes and in every way that has arithmetic of its own, and
+   prints what they hash to, line by line, and a hash of all lines as the last. CPU is a number of
+   the enumeration swin_cpu; without it the best pass runs. Needs nothing but standard C. */
+
+#define SWIN_IMPLEMENTATION
+#include "../swin.h"
+#include "model.h"
+#include "results.h"
+
+static uint64_t all = 0xcbf29ce484222325u;
+static swin_cpu cpu = SWIN_CPU_BEST;
+
+static void line(const char *what, int w, int h, uint64_t value)
+{
+    printf("%-14s %3d x %3d  %08lx%08lx\n", what, w, h, (unsigned long)(value >> 32),
+           (unsigned long)(value & 0xffffffffu));
+    all = hash(all, &value, sizeof value);
+}
+
+static void stop(const char *why)
+{
+    printf("%s\n", why);
+    exit(1);
+}
+
+/* --- one run ---------------------------------------------------------------------------------- */
+
+/* All that the model can be asked for at once. */
+static unsigned outputs_of(const swin_config *g)
+{
+    const unsigned features = g->mode == 1 ? 0 : SWIN_FEATURES;
+    if (g->head == CLASSIFIER) return features | SWIN_SCORES;
+    if (!g->head) return features;
+    return features | SWIN_CLASSES | SWIN_LOGITS | SWIN_CONFIDENCE_F32;
+}
+
+/* A picture of 1, 3 or 4 bytes a pixel. */
+static uint64_t run(const swin_model *m, swin_desc d, swin_format format, int w, int h)
+{
+    static const int pixel[] = {3, 3, 4, 4, 1};
+    const size_t bytes = (size_t)w * (size_t)h * (size_t)pixel[format];
+    unsigned char *picture = (unsigned char *)need(4 * (size_t)w * (size_t)h);
+    swin_context *c;
+    swin_error e;
+    swin_image in;
+    d.cpu = cpu;
+    if (!d.outputs) d.outputs = outputs_of(&m->config);
+    const size_t size = swin_workspace_size(m, &d, &e);
+    void *memory = need(size);
+    if (!size || swin_init(&c, m, &d, memory, size, &e)) stop(e.text);
+    for (size_t i = 0; i < bytes; i++) picture[i] = (unsigned char)dice(256);
+    memset(&in, 0, sizeof in);
+    in.data = picture;
+    in.width = w;
+    in.height = h;
+    in.format = format;
+    if (swin_run(c, &in)) stop(swin_error_text(c));
+    const uint64_t h64 = results(c);
+    free(memory);
+    free(picture);
+    return h64;
+}
+
+static swin_desc desc_of(int w, int h)
+{
+    swin_desc d;
+    memset(&d, 0, sizeof d);
+    d.width = w;
+    d.height = h;
+    return d;
+}
+
+/* --- what is run ------------------------------------------------------------------------------ */
+
+/* Two sizes: whole windows and patches, and neither; the large model at one. */
+static void run_sizes(const swin_model *m, int which)
+{
+    static const int sizes[][2] = {{48, 32}, {61, 45}, {140, 124}};
+    const int first = which == WIDE_UPER ? 2 : 0, last = which == WIDE_UPER ? 2 : 1;
+    for (int i = first; i <= last; i++) {
+        const int w = sizes[i][0], h = sizes[i][1];
+        dice_state = 7;
+        line(model_names[which], w, h, run(m, desc_of(w, h), SWIN_RGB8, w, h));
+    }
+}
+
+/* Pictures resized on the way in and class maps on the way out, mirrored, in other formats. */
+static void run_resized(const swin_model *m, int which)
+{
+    static const char *const names[] = {"rgb", "bgr", "rgba", "bgra", "grey"};
+    for (int format = SWIN_RGB8; format <= SWIN_GREY8; format++) {
+        swin_desc d = desc_of(40, 36);
+        d.picture_width = 53 - 8 * format;
+        d.picture_height = 19 + 11 * format;
+        d.flags = format & 1 ? SWIN_FLIP : 0;
+        if (m->config.classes && which != SWIN_V2) d.threshold = 0.1f * (float)format;
+        dice_state = 7;
+        line(names[format], d.picture_width, d.picture_height,
+             run(m, d, (swin_format)format, d.picture_width, d.picture_height));
+    }
+}
+
+/* Sums of softmaxes, and the attention of global tokens. */
+static void run_votes(const swin_model *m)
+{
+    float *votes = (float *)need(31 * 23 * m->config.classes * sizeof *votes);
+    const size_t n = 31 * 23 * m->config.classes;
+    for (size_t i = 0; i < n; i++) votes[i] = 0;
+    swin_desc d = desc_of(40, 36);
+    d.picture_width = 31;
+    d.picture_height = 23;
+    d.votes = votes;
+    dice_state = 7;
+    for (int i = 0; i < 2; i++) {
+        d.flags = i ? SWIN_FLIP : 0;
+        line("votes", 31, 23, run(m, d, SWIN_RGB8, 31, 23));
+    }
+    line("votes", 31, 23, hash(1, votes, n * sizeof *votes));
+    free(votes);
+}
+
+static void run_attention(const swin_model *m)
+{
+    swin_desc d = desc_of(61, 45);
+    d.outputs = SWIN_ATTENTION;
+    d.attend_x = 17;
+    d.attend_y = 30;
+    dice_state = 7;
+    line("attention", 61, 45, run(m, d, SWIN_RGB8, 61, 45));
+}
+
+/* Plain convolutions, which other ways through the heads leave out. */
+static void run_direct(const swin_model *m)
+{
+    swin_desc d = desc_of(61, 45);
+    d.flags = SWIN_DIRECT;
+    dice_state = 7;
+    line("direct", 61, 45, run(m, d, SWIN_RGB8, 61, 45));
+}
+
+static void run_model(int which)
+{
+    const blob b = model_blob(which);
+    swin_model m;
+    swin_error e;
+    if (swin_open(&m, b.bytes, b.size, SWIN_VERIFY, &e)) stop(e.text);
+    m.config.resize_filter = (uint32_t)which % 4;
+    run_sizes(&m, which);
+    if (which != WIDE_UPER && which != PSP_HEAD) run_resized(&m, which);
+    if (which == GLAM_UPER) {
+        run_votes(&m);
+        run_attention(&m);
+        run_direct(&m);
+    }
+    free(b.bytes);
+}
+
+/* A float of few or many bits, of a size near enough to others' for sums to take notice of both. */
+static float number(void)
+{
+    const uint32_t sign = dice(2) << 31, exponent = (100 + dice(54)) << 23;
+    const uint32_t fraction = dice(1u << 23), kept = dice(24);
+    const uint32_t bits = sign | exponent | (fraction >> kept << kept);
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* The fused multiply-add of the scalar pass, which is the C library's, the hardware's or the
+   header's own. */
+static void run_multiply_adds(void)
+{
+    uint64_t h = 1;
+    dice_state = 7;
+    for (int i = 0; i < 200000; i++) {
+        const float a = number(), b = number(), c = number();
+        const float sum = swin__fmaf(a, b, c);
+        h = hash(h, &sum, sizeof sum);
+    }
+    line("multiply-add", 0, 0, h);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1) cpu = (swin_cpu)atoi(argv[1]);
+    run_multiply_adds();
+    for (int which = 0; which < MODELS; which++) run_model(which);
+    printf("%08lx%08lx\n", (unsigned long)(all >> 32), (unsigned long)(all & 0xffffffffu));
+    return 0;
+}
