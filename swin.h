@@ -73,8 +73,8 @@ SAME BITS
    whose bits may differ. No product is left for a compiler to fuse with a sum, under any flags.
    Flags that let it compute something else (-ffast-math, -funsafe-math-optimizations and what
    they are made of) and x86 without SSE are refused when this file is compiled; SWIN_ANY_BITS
-   takes them. clang tells a file of -ffast-math and -ffinite-math-only alone: on x86 the others
-   are turned off for this file, elsewhere do not use them.
+   takes them. clang tells of -ffast-math and -ffinite-math-only alone: its -fassociative-math and
+   the like break the promise unseen.
 
 SPEED
    The best instruction set is found when a context is made (AVX-512, AVX2 with FMA, NEON); no
@@ -558,11 +558,11 @@ compile with -msse2 -mfpmath=sse, or define SWIN_ANY_BITS."
 #endif
 #endif /* SWIN_ANY_BITS */
 
-/* Compilers compute what stands here, and fuse no product with a sum; after this file the user's
-   own rules hold again. clang knows how to restore them on x86 only: elsewhere its rules stay. */
+/* No compiler fuses a product with a sum on its own; after this file the user's rule holds again.
+   clang can restore it on x86 only: elsewhere it is left as it is (see SWIN__HOLD). */
 #if defined(__clang__)
 #if defined(__x86_64__) || defined(__i386__)
-#pragma float_control(precise, on, push)
+#pragma float_control(push)
 #pragma clang fp contract(off)
 #endif
 #elif defined(__GNUC__)
