@@ -527,32 +527,20 @@ SWIN_API void swin_free(swin_model *m);         /* NULL is fine */
 #endif
 
 /* A blob is used where it lies. */
-#if defined(__BYTE_ORDER__) && defined(__ORDER_BIG_ENDIAN__)
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
 #error "swin.h needs a little-endian machine: models are used as they lie in their files."
-#endif
 #endif
 
 /* What floats must be for the same bits everywhere. */
 #ifndef SWIN_ANY_BITS
-#if defined(__FINITE_MATH_ONLY__) && !defined(__FAST_MATH__)
-#if __FINITE_MATH_ONLY__
-#define SWIN__FAST_MATH
-#endif
-#endif
-#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || \
-    defined(__NO_SIGNED_ZEROS__) || defined(_M_FP_FAST) || defined(SWIN__FAST_MATH)
+#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__) || \
+    defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || \
+    defined(__NO_SIGNED_ZEROS__) || defined(_M_FP_FAST)
 #error "swin.h gives the same bits everywhere, which -ffast-math, -funsafe-math-optimizations, \
 -ffinite-math-only and /fp:fast break: compile this file without, or define SWIN_ANY_BITS."
 #endif
-#if (defined(__i386__) && defined(__TINYC__)) || (defined(_M_IX86_FP) && _M_IX86_FP < 1)
-#define SWIN__WIDE_FLOATS
-#elif defined(FLT_EVAL_METHOD)
-#if FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
-#define SWIN__WIDE_FLOATS
-#endif
-#endif
-#ifdef SWIN__WIDE_FLOATS
+#if (defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16) || \
+    (defined(_M_IX86_FP) && _M_IX86_FP < 1) || (defined(__TINYC__) && defined(__i386__))
 #error "swin.h gives the same bits everywhere, but floats are kept in wider registers here (x87): \
 compile with -msse2 -mfpmath=sse, or define SWIN_ANY_BITS."
 #endif
