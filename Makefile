@@ -2,11 +2,13 @@
 # make demo       segments the photos of examples/photos with the shipped model
 # make test       all tests
 # make bench      measures speed and memory, against other engines where they install
+# make ports      the same bits from all compilers and machines: builds, runs, README's table
 # make install    header, pkg-config file, program and weights below PREFIX
 # make deps       what the other targets need, make test-setup: what the tests need
 # make clean
 #
-# demo, test, deps and test-setup install what is missing through apt-get, as root or through sudo.
+# demo, test, ports, deps and test-setup install what is missing through apt-get, as root or through
+# sudo.
 # The others, and these where there is no apt-get, name it and stop.
 #
 # BUILD names another folder than build/; nothing else in the checkout is written to.
@@ -38,8 +40,9 @@ OUT     = $(subst $(space),\ ,$(BUILD))
 
 # The sets of tools/need that the goals ask for, and whether what is missing is installed.
 GOALS   = $(or $(MAKECMDGOALS),all)
-NEED    = $(if $(filter demo test deps test-setup,$(GOALS)),--install) \
-          programs $(if $(filter test test-setup,$(GOALS)),tests) $(filter bench,$(GOALS)) \
+NEED    = $(if $(filter demo test deps test-setup ports,$(GOALS)),--install) \
+          programs $(if $(filter test test-setup ports,$(GOALS)),tests) \
+          $(filter bench ports,$(GOALS)) \
           $(if $(filter deps,$(GOALS)),bench)
 
 all: $(OUT)/minimal $(OUT)/segment $(OUT)/tensor
@@ -94,6 +97,10 @@ test: all test-setup
 bench: $(OUT)/bench $(OUT)/tensor $(OUT)/venv-bench/.ready
 	"$(BUILD)/venv-bench/bin/python" tools/bench/bench.py $(BENCH)
 
+# Cross compilers, emulators and a hash: see tests/ports.py.
+ports: $(OUT)/venv/.ready
+	"$(BUILD)/venv/bin/python" tests/ports.py
+
 install: all
 	tools/install "$(BUILD)"
 
@@ -105,5 +112,5 @@ clean:
 	@if [ -d "$(BUILD)" ]; then cd "$(BUILD)" && rm -rf $(MADE); fi
 	@rmdir "$(BUILD)" 2>/dev/null || true
 
-.PHONY: all need demo deps test-setup test bench install clean
+.PHONY: all need demo deps test-setup test bench ports install clean
 .DELETE_ON_ERROR:

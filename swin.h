@@ -115,9 +115,9 @@ COMPILE-TIME OPTIONS, all for the file with SWIN_IMPLEMENTATION unless marked *
 
 WHAT IT NEEDS OF C
    Two's complement, little-endian, IEEE floats. With SWIN_NO_STDIO and SWIN_NO_MALLOC only memcpy,
-   memmove, memset, memcmp, strlen, strcmp, strchr, sqrtf, fabsf and, where the hardware has it,
-   fmaf; most of them compilers replace by instructions. The easy tier adds malloc and free,
-   swin_load fopen, fseek, ftell, fread and fclose.
+   memmove, memset, memcmp, strlen, strcmp, strchr, sqrtf, fabsf; what compilers make of them, bcmp
+   and memchr; and fmaf where the hardware has it. The easy tier adds malloc and free, swin_load
+   fopen, fseek, ftell, fread and fclose.
 
 MAP OF THIS FILE - search for the anchors
    >>public     the interface: status and errors, models, contexts, results, looking inside, easy
@@ -2618,10 +2618,10 @@ SWIN_API void swin_checksum(const void *data, size_t size, uint32_t sums[2])
     const unsigned char *bytes = (const unsigned char *)data;
     uint32_t a = 0, b = 0;
     for (size_t i = 0; i < size; i += 4) {
-        uint32_t word = 0;
-        if (size - i >= 4) memcpy(&word, bytes + i, 4);
-        else memcpy(&word, bytes + i, size - i);
-        a += word;
+        uint32_t part = 0;
+        if (size - i >= 4) memcpy(&part, bytes + i, 4);
+        else memcpy(&part, bytes + i, size - i);
+        a += part;
         b += a;
     }
     sums[0] = a;
@@ -6327,7 +6327,8 @@ static void swin__put_class(const swin_context *c, void *classes, size_t at, int
 
 static void swin__put_confidence(const swin_context *c, void *confidence, size_t at, float sure)
 {
-    if (c->confidence.bytes == 1) ((uint8_t *)confidence)[at] = (uint8_t)(swin__timesf(sure, 255) + 0.5f);
+    if (c->confidence.bytes == 1)
+        ((uint8_t *)confidence)[at] = (uint8_t)(swin__timesf(sure, 255) + 0.5f);
     if (c->confidence.bytes == 4) ((float *)confidence)[at] = sure;
 }
 

@@ -1,6 +1,7 @@
 """The header as strangers compile it: languages, compilers, strict warnings, each option alone,
 what an object refers to; and the program of its first comment."""
 
+import platform
 import re
 import shutil
 import subprocess
@@ -41,7 +42,7 @@ def build(root, tmp_path):
             (tmp_path / name).write_text(text)
         program = tmp_path / "program"
         files = [tmp_path / name for name in sources]
-        link = [] if {"-c", "-fsyntax-only"} & set(flags) else ["-lm"]
+        link = [] if {"-c", "-S", "-fsyntax-only"} & set(flags) else ["-lm"]
         r = run(compiler, f"-std={LANGUAGES[compiler]}", *STRICT, f"-I{root}", *flags,
                 "-x", language, *files, "-o", program, *link)
         assert r.returncode == 0, r.stdout + r.stderr
@@ -68,10 +69,119 @@ def test_interface_alone_and_twice(build, compiler):
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 @pytest.mark.parametrize("option", [
     "SWIN_NO_STDIO", "SWIN_NO_MALLOC", "SWIN_NO_SIMD", "SWIN_NO_AVX2", "SWIN_NO_AVX512",
-    "SWIN_STATIC", "SWIN_DEBUG"])
+    "SWIN_NO_NEON", "SWIN_API=extern", "SWIN_MAX_SIDE=512", "SWIN_MAX_PIXELS=65536",
+    "SWIN_ANY_BITS", "SWIN_STATIC", "SWIN_DEBUG"])
 def test_option_alone(build, compiler, option):
     program = build(compiler, {"option.c": IMPLEMENTATION + USE}, f"-D{option}")
     assert run(program).returncode == 0
+
+
+def test_option_leaves_neon_out(root, tmp_path):
+    source = tmp_path / "neon.c"
+    source.write_text(IMPLEMENTATION + '#include "swin.h"\n')
+    symbols = {}
+    for option in ("SWIN_NO_NEON", "SWIN_DEBUG"):
+        subprocess.run(["aarch64-linux-gnu-gcc", "-O1", f"-I{root}", f"-D{option}", "-c", source,
+                        "-o", tmp_path / "o"], check=True)
+        symbols[option] = run("aarch64-linux-gnu-nm", tmp_path / "o").stdout
+    assert "_neon" in symbols["SWIN_DEBUG"] and "_neon" not in symbols["SWIN_NO_NEON"]
+
+
+def test_api_is_the_linkage_of_all_functions(build):
+    hidden = '-DSWIN_API=__attribute__((visibility("hidden")))'
+    program = build("gcc", {"hidden.c": IMPLEMENTATION + '#include "swin.h"\n'}, "-c", hidden)
+    public = re.findall(r"(\w+) .* (?:GLOBAL|LOCAL) +(\w+) .* (swin_(?!_)\w+)$",
+                        run("readelf", "-sW", program).stdout, re.M)
+    assert len(public) > 20 and {visibility for _, visibility, _ in public} == {"HIDDEN"}
+
+
+SIDE = """
+#include "swin.h"
+int main(void)
+{
+    static swin_config g;
+    swin_model m = {0};
+    int w, h;
+    (void)g;
+    return swin_input_size(&m, 513, 1, 0, &w, &h, NULL) != SWIN_SIZE;
+}
+"""
+
+
+@pytest.mark.parametrize("option, refused", [
+    ("-DSWIN_MAX_SIDE=512", True), ("-DSWIN_MAX_PIXELS=512", True), ("-DSWIN_MAX_SIDE=513", False)])
+def test_largest_sizes(build, option, refused):
+    program = build("gcc", {"side.c": IMPLEMENTATION + SIDE}, option)
+    assert (run(program).returncode == 0) == refused
+
+
+# What headers of operating systems, graphics, terminals and boards define, and a few that C's do.
+MACROS = """
+small near far hyper pascal cdecl interface min max IN OUT OPTIONAL CONST VOID ERROR DELETE TRUE
+FALSE BOOL BYTE WORD INT UINT LONG CHAR FLOAT HUGE STRICT IGNORE INFINITE RELATIVE ABSOLUTE OPAQUE
+TRANSPARENT ALTERNATE THIS PURE TEXT RGB CALLBACK WINAPI APIENTRY NO_ERROR OVERFLOW UNDERFLOW DOMAIN
+SING PLOSS TLOSS NEAR FAR FIXED READ_CONTROL PROOF_QUALITY rad1 rad2 lst1 edt1 cmb1 stc1 grp1 chx1
+frm1 ico1 s_addr h_addr
+I complex imaginary
+None Success Status Bool True False Always Above Below Convex Nonconvex Complex KeyPress FocusIn
+FocusOut CursorShape Expose Unsorted GrayScale DirectColor Opposite ScreenOfDisplay
+lines columns clear erase move refresh scroll border bell tab direct major minor makedev
+howmany roundup MIN MAX ABS CTRL ECHO B0 NBBY unix linux
+INPUT OUTPUT LOW HIGH PI HALF_PI TWO_PI EULER DEFAULT EXTERNAL INTERNAL SERIAL DISPLAY constrain
+radians degrees sq bit word abs round lowByte highByte interrupts F E C N P S SP PAGE
+check verify require nil Nil YES NO foreach forever signals slots emit likely unlikely A CELL EXACT
+and_ BIT SIZE COUNT DEBUG ASSERT PASS FAIL OK ERR STATIC EXPORT API PUBLIC PRIVATE INLINE RESTRICT
+"""
+AHEAD = """
+#include <float.h>
+#include <limits.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#include <cpuid.h>
+#endif
+"""
+
+
+@pytest.mark.parametrize("compiler", LANGUAGES)
+@pytest.mark.parametrize("implementation", ["", IMPLEMENTATION])
+def test_behind_macros_of_other_headers(build, compiler, implementation):
+    macros = "".join(f"#undef {name}\n#define {name} }} }} {name} of another header\n"
+                     for name in MACROS.split())
+    build(compiler, {"macros.c": AHEAD + macros + implementation + '#include "swin.h"\n'},
+          "-fsyntax-only")
+
+
+@pytest.mark.parametrize("compiler, flag", [
+    ("gcc", "-ffast-math"), ("gcc", "-funsafe-math-optimizations"), ("gcc", "-ffinite-math-only"),
+    ("gcc", "-freciprocal-math"), ("gcc", "-fno-signed-zeros"), ("g++", "-ffast-math"),
+    ("clang", "-ffast-math"), ("clang", "-ffinite-math-only"), ("clang++", "-ffast-math")])
+def test_fast_math_is_refused(build, root, tmp_path, compiler, flag):
+    source = tmp_path / "fast.c"
+    source.write_text(IMPLEMENTATION + USE)
+    r = run(compiler, "-O2", flag, f"-I{root}", "-fsyntax-only", source)
+    assert r.returncode and "compile this file without, or define SWIN_ANY_BITS" in r.stderr
+    build(compiler, {"fast.c": IMPLEMENTATION + USE}, flag, "-fsyntax-only", "-DSWIN_ANY_BITS")
+    build(compiler, {"fast.c": '#include "swin.h"\n'}, flag, "-fsyntax-only")
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="looks for x86-64's instruction")
+@pytest.mark.parametrize("compiler, rule, fused", [
+    ("gcc", "off", False), ("gcc", "fast", True), ("clang", "off", False), ("clang", "on", True),
+    ("clang", "fast", True)])
+def test_rule_of_fusing_holds_again_behind_the_header(build, compiler, rule, fused):
+    after = "float after(float, float, float);\n" \
+            "float after(float a, float b, float c) { return a * b + c; }\n"
+    text = "#define SWIN_NO_SIMD\n" + IMPLEMENTATION + '#include "swin.h"\n' + after
+    code = build(compiler, {"after.c": text}, "-O2", "-mfma", f"-ffp-contract={rule}", "-S")
+    body = code.read_text().split("\nafter:")[1].split("\n\tret")[0]
+    assert ("vfmadd" in body) == fused
 
 
 @pytest.mark.parametrize("compiler", LANGUAGES)
@@ -96,20 +206,42 @@ def test_renamed_copy(build, root, tmp_path):
     assert run(build("gcc", {"renamed.c": text})).returncode == 0
 
 
+def functions_of_c(root):
+    """What swin.h says it needs, as three sets: the core, malloc's, stdio's."""
+    text = (root / "swin.h").read_text().split("WHAT IT NEEDS OF C\n")[1].split("\n\n")[0]
+    core, rest = text.split("only ")[1].split("The easy tier adds")
+    names = lambda words: set(re.findall(r"\b(?:mem|str|bc)\w+\b|\b\w+f\b|\bmalloc\b|\bfree\b|"
+                                         r"\bf(?:open|seek|tell|read|close)\b", words)) - {"of"}
+    easy, stdio = rest.split("swin_load")
+    return names(core), names(easy), names(stdio)
+
+
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
-def test_core_needs_only_memory_and_maths(build, compiler):
+@pytest.mark.parametrize("level", ["-O0", "-O2"])
+def test_core_links_with_the_functions_it_names(build, root, tmp_path, compiler, level):
     """Without stdio and malloc the object calls nothing that allocates, prints, exits, locks or
-    waits, and keeps no writable data."""
-    core = IMPLEMENTATION + '#include "swin.h"\n'
-    bare = build(compiler, {"core.c": core}, "-O2", "-c", "-DSWIN_NO_STDIO", "-DSWIN_NO_MALLOC")
-    symbols = run("nm", bare).stdout
-    wanted = set(re.findall(r" U (\S+)", symbols))
-    fine = r"mem(cpy|move|set|cmp|chr)|bcmp|str(len|n?cmp|chr)|(fma|sqrt)f|_GLOBAL_OFFSET_TABLE_"
-    assert not {name for name in wanted if not re.fullmatch(fine, name)}
-    assert re.search(r" T swin_run\b", symbols)
-    sections = run("size", "-A", bare).stdout
+    waits, and keeps no writable data: it links with the functions that the header names alone."""
+    options = ["-DSWIN_NO_STDIO", "-DSWIN_NO_MALLOC", "-c", level]
+    core = build(compiler, {"core.c": IMPLEMENTATION + '#include "swin.h"\n'}, *options)
+    stubs = tmp_path / "stubs.c"
+    stubs.write_text("".join(f"void {name}(void) {{}}\n" for name in functions_of_c(root)[0])
+                     + "void _start(void) {}\n")
+    r = run("gcc", "-fno-builtin", "-w", "-nostdlib", "-static", stubs, "-x", "none",
+            core.rename(tmp_path / "core.o"), "-o", tmp_path / "linked")
+    assert r.returncode == 0, r.stderr
+    assert re.search(r" T swin_run\b", run("nm", tmp_path / "core.o").stdout)
+    sections = run("size", "-A", tmp_path / "core.o").stdout
     assert re.search(r"^\.rodata", sections, re.M)
     assert not re.search(r"^\.t?(data|bss) +[1-9]", sections, re.M)
+
+
+def test_functions_named_are_those_called(build, root):
+    """No more than these, and none that nothing calls."""
+    core, easy, stdio = functions_of_c(root)
+    assert len(core) == 12 and easy == {"malloc", "free"} and len(stdio) == 5
+    object = build("gcc", {"all.c": IMPLEMENTATION + '#include "swin.h"\n'}, "-c", "-fno-builtin")
+    called = set(re.findall(r" U (\w+)", run("nm", object).stdout)) - {"_GLOBAL_OFFSET_TABLE_"}
+    assert called | {"fmaf", "bcmp", "memchr"} == core | easy | stdio
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])

@@ -299,7 +299,8 @@ def test_texts_that_are_no_texts_are_refused(tmp_path):
 
 def test_a_class_has_a_name_of_1023_bytes_at_most(tmp_path, reader):
     model = convert_state(SMALL)
-    model.class_names = ["ü" * 511 + "x"] + [f"class {k}" for k in range(1, len(model.class_names))]
+    more = [f"class {k}" for k in range(1, len(model.class_names))]
+    model.class_names = ["ü" * 511 + "x"] + more
     blob.write(tmp_path / "m.swin", model)
     assert reader([(tmp_path / "m.swin").read_bytes()])[0].startswith("0 ")
     model.class_names[0] += "x"

@@ -472,7 +472,8 @@ def test_heads_that_do_not_divide_the_channels(kind, heads):
 
 @pytest.mark.parametrize("word,value,sound", [
     ("scale", [0.0, 1.0, 1.0], True), ("scale", [1.0, 1e6, 1.0], False),
-    ("scale", [np.nan] * 3, False), ("mean", [-np.inf, 0.0, 0.0], False), ("mean", [999999.99] * 3, False)])
+    ("scale", [np.nan] * 3, False), ("mean", [-np.inf, 0.0, 0.0], False),
+    ("mean", [999999.99] * 3, False)])
 def test_colours_of_a_blob(tmp_path, word, value, sound):
     """As swin.h reads them."""
     model = convert_state(SMALL)

@@ -59,6 +59,93 @@ static int same(const float *a, const float *b, size_t n) { return !memcmp(a, b,
 
 static int near(double x, double y, double tolerance) { return fabs(x - y) <= tolerance; }
 
+/* --- fused multiply-adds ---------------------------------------------------------------------- */
+
+__extension__ typedef __int128 int128;
+
+/* A finite float other than 0 as m * 2^e, with 48 bits from m's first to its last. */
+static int64_t parts(double x, int *e)
+{
+    const int64_t m = (int64_t)ldexp(frexp(x, e), 48);
+    *e -= 48;
+    return m;
+}
+
+/* m * 2^e, m > 0, rounded to the nearest float, ties to even. */
+static float nearest(int negative, int128 m, int e)
+{
+    int top = 0, keep;
+    for (int128 rest = m; rest; rest /= 2) top++;
+    keep = top + e > -125 ? 24 : top + e + 149;
+    const int away = top - keep;
+    const int128 one = 1, half = away > 0 ? one << (away - 1) : 0;
+    int128 q = away > 0 ? m >> away : m << -away;
+    const int128 rest = away > 0 ? m & ((one << away) - 1) : 0;
+    if (rest > half || (rest == half && half && (q & 1))) q++;
+    const float value = ldexpf((float)q, e + away);
+    return negative ? -value : value;
+}
+
+/* a * b + c of finite floats in integers: exact, then rounded once. */
+static float exact_fma(float a, float b, float c)
+{
+    int ep, ec, gap;
+    if (a == 0 || b == 0 || c == 0) return (float)((double)a * b + c);
+    const int64_t p = parts((double)a * b, &ep), d = parts(c, &ec);
+    const int128 large = (int128)(ep >= ec ? p : d) * ((int128)1 << 60);
+    int128 small = ep >= ec ? d : p, sum;
+    gap = abs(ep - ec);
+    /* what lies below all bits that count is as good as the last of them */
+    small = gap <= 60 ? small * ((int128)1 << (60 - gap)) : small > 0 ? 1 : -1;
+    sum = large + small;
+    if (sum == 0) return 0;
+    return nearest(sum < 0, sum < 0 ? -sum : sum, (ep >= ec ? ep : ec) - 60);
+}
+
+/* Of random bits, with few bits set or all, and exponents that let product and addend meet. */
+static float float_near(int exponent)
+{
+    const uint32_t sign = dice(2) << 31, kept = dice(24), ones = dice(4);
+    const int e = exponent + (int)dice(60) - 30;
+    uint32_t fraction = dice(1u << 23) >> kept << kept, bits;
+    float x;
+    if (!ones) fraction = 0x7fffffu >> kept << kept;
+    bits = sign | (uint32_t)(e < 0 ? 0 : e > 254 ? 254 : e) << 23 | fraction;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+static int same_float(float x, float y) { return !memcmp(&x, &y, sizeof x) || (x != x && y != y); }
+
+/* Large, small, denormal and overflowing results, products that almost cancel, and what is no
+   number. */
+static void test_fma(void)
+{
+    static const float odd[] = {0, -0.0f, 1, -1, INFINITY, -INFINITY, NAN, 1e-45f, -1e-45f,
+                                3.4028235e38f, -3.4028235e38f, 1.17549435e-38f, 1.0000001f};
+    enum { N = sizeof odd / sizeof *odd };
+    int ok = 1;
+    for (int i = 0; i < 3000000 && ok; i++) {
+        const int first = (int)dice(255), second = (int)dice(255);
+        const float a = float_near(first), b = float_near(second);
+        const float c = i % 4 ? float_near(first + second - 127)
+                              : -(float)((double)a * b * (1 + (double)(dice(3)) / 8388608));
+        if (!(fabsf(c) <= FLT_MAX)) continue;
+        ok = same_float(swin__fma_by_doubles(a, b, c), exact_fma(a, b, c));
+        ok = ok && same_float(swin__fmaf(a, b, c), exact_fma(a, b, c));
+        if (!ok) printf("%a * %a + %a\n", (double)a, (double)b, (double)c);
+    }
+    report("fused multiply-adds are rounded once", ok);
+    ok = 1;
+    for (int i = 0; i < N * N * N; i++) {
+        const float a = odd[i / N / N], b = odd[i / N % N], c = odd[i % N];
+        const float product = a * b, expected = fabsf(a) <= FLT_MAX && fabsf(b) <= FLT_MAX
+                              ? fabsf(c) <= FLT_MAX ? exact_fma(a, b, c) : c : product + c;
+        ok &= same_float(swin__fma_by_doubles(a, b, c), expected);
+    }
+    report("fused multiply-adds of zeros, infinities and NaNs", ok);
+}
+
 /* --- products --------------------------------------------------------------------------------- */
 
 static void plain_product(const swin__product *p)
@@ -654,6 +741,7 @@ int main(void)
 {
     spec = pass = swin__choose(SWIN__SCALAR);
     test_choice();
+    test_fma();
     for (int cpu = SWIN__SCALAR; cpu <= SWIN__AVX512; cpu++) {
         pass = swin__choose(cpu);
         if (!pass) continue;

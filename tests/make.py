@@ -83,14 +83,29 @@ MISSING = {
     "g++": [without("g++"), with_script("g++", "exit 1")],
     "gcc for AArch64": [without("aarch64-linux-gnu-gcc"),
                         with_script("aarch64-linux-gnu-gcc", "exit 1")],
-    "musl": [without("musl-gcc"), with_script("musl-gcc", "exit 1")],
-    "qemu-aarch64": [without("qemu-aarch64")],
+    "clang for WebAssembly": [with_script("clang", 'case "$*" in *wasm32*) exit 1 ;; esac')],
+    "node": [without("node")],
+    "qemu": [without("qemu-aarch64"), without("qemu-arm")],
+    "wine": [without("wine")],
+    "llvm-size": [without("llvm-size")],
     "simde": [includes(*(f"stb/{name}" for name in STB))],
     "venv of Python": [no_ensurepip, lambda tmp: {"PYTHON": "no-such-python"}],
     "debootstrap": [without("debootstrap")],
 }
+# compilers, each of one command
+COMPILERS = {
+    "TinyCC": "tcc", "gcc for i386": "i686-linux-gnu-gcc",
+    "gcc for ARMv7": "arm-linux-gnueabihf-gcc", "gcc for RISC-V": "riscv64-linux-gnu-gcc",
+    "gcc for s390x": "s390x-linux-gnu-gcc", "gcc for POWER": "powerpc64le-linux-gnu-gcc",
+    "gcc for Windows": "x86_64-w64-mingw32-gcc", "musl": "musl-gcc",
+}
+MISSING.update({thing: [without(command), with_script(command, "exit 1")]
+                for thing, command in COMPILERS.items()})
 # where it is there: this machine, but for what the tests do without
 THERE = {
+    "gcc for POWER": with_script("powerpc64le-linux-gnu-gcc", ""),
+    "wine": with_script("wine", ""),
+    "llvm-size": with_script("llvm-size", ""),
     "stb": includes(*(f"stb/{name}" for name in STB)),
     "simde": includes("simde/x86/avx512.h"),
     "debootstrap": with_script("debootstrap", ""),
@@ -119,6 +134,7 @@ def test_this_machine_has_the_headers(thing):
 GOALS = {
     (): "programs", ("install",): "programs", ("bench",): "programs bench",
     ("demo",): "--install programs", ("deps",): "--install programs bench",
+    ("ports",): "--install programs tests ports",
     ("test",): "--install programs tests", ("test-setup",): "--install programs tests",
 }
 

@@ -1,11 +1,14 @@
 /* tests/same_bits.c - one number of all that swin.h computes: the same from every compiler, on
    every machine
 
-   cc -std=c99 -O2 tests/same_bits.c -lm && ./a.out [CPU]
+   cc -std=c99 -O2 tests/same_bits.c -lm && ./a.out [MODEL.swin]
 
    Runs every model of model.h at several sizes and in every way that has arithmetic of its own, and
-   prints what they hash to, line by line, and a hash of all lines as the last. CPU is a number of
-   the enumeration swin_cpu; without it the best pass runs. Needs nothing but standard C. */
+   prints what they hash to, line by line, and a hash of all lines as the last. With a model file it
+   runs that one's self-test instead and prints the seconds that took. Needs nothing but standard C.
+   */
+
+#include <time.h>
 
 #define SWIN_IMPLEMENTATION
 #include "../swin.h"
@@ -13,7 +16,6 @@
 #include "results.h"
 
 static uint64_t all = 0xcbf29ce484222325u;
-static swin_cpu cpu = SWIN_CPU_BEST;
 
 static void line(const char *what, int w, int h, uint64_t value)
 {
@@ -48,7 +50,6 @@ static uint64_t run(const swin_model *m, swin_desc d, swin_format format, int w,
     swin_context *c;
     swin_error e;
     swin_image in;
-    d.cpu = cpu;
     if (!d.outputs) d.outputs = outputs_of(&m->config);
     const size_t size = swin_workspace_size(m, &d, &e);
     void *memory = need(size);
@@ -59,7 +60,7 @@ static uint64_t run(const swin_model *m, swin_desc d, swin_format format, int w,
     in.width = w;
     in.height = h;
     in.format = format;
-    if (swin_run(c, &in)) stop(swin_error_text(c));
+    if (swin_run(c, d.average ? NULL : &in)) stop(swin_error_text(c));
     const uint64_t h64 = results(c);
     free(memory);
     free(picture);
@@ -105,25 +106,29 @@ static void run_resized(const swin_model *m, int which)
     }
 }
 
-/* Sums of softmaxes, and the attention of global tokens. */
-static void run_votes(const swin_model *m)
+/* The mean of two runs' softmaxes. */
+static void run_average(const swin_model *m)
 {
-    float *votes = (float *)need(31 * 23 * m->config.classes * sizeof *votes);
-    const size_t n = 31 * 23 * m->config.classes;
-    for (size_t i = 0; i < n; i++) votes[i] = 0;
+    const void *kept[2];
     swin_desc d = desc_of(40, 36);
     d.picture_width = 31;
     d.picture_height = 23;
-    d.votes = votes;
     dice_state = 7;
     for (int i = 0; i < 2; i++) {
+        kept[i] = d.kept = need(swin_kept_size(m, &d, NULL));
         d.flags = i ? SWIN_FLIP : 0;
-        line("votes", 31, 23, run(m, d, SWIN_RGB8, 31, 23));
+        line("kept", 31, 23, run(m, d, SWIN_RGB8, 31, 23));
     }
-    line("votes", 31, 23, hash(1, votes, n * sizeof *votes));
-    free(votes);
+    d.kept = NULL;
+    d.flags = 0;
+    d.average = kept;
+    d.average_count = 2;
+    d.outputs = SWIN_CLASSES | SWIN_CONFIDENCE_F32;
+    line("average", 31, 23, run(m, d, SWIN_RGB8, 31, 23));
+    for (int i = 0; i < 2; i++) free((void *)(uintptr_t)kept[i]);
 }
 
+/* The attention of global tokens. */
 static void run_attention(const swin_model *m)
 {
     swin_desc d = desc_of(61, 45);
@@ -153,7 +158,7 @@ static void run_model(int which)
     run_sizes(&m, which);
     if (which != WIDE_UPER && which != PSP_HEAD) run_resized(&m, which);
     if (which == GLAM_UPER) {
-        run_votes(&m);
+        run_average(&m);
         run_attention(&m);
         run_direct(&m);
     }
@@ -185,9 +190,37 @@ static void run_multiply_adds(void)
     line("multiply-add", 0, 0, h);
 }
 
+/* --- a model file ----------------------------------------------------------------------------- */
+
+static void check(const void *data, size_t size, const uint32_t expected[2])
+{
+    uint32_t sums[2];
+    swin_checksum(data, size, sums);
+    if (sums[0] != expected[0] || sums[1] != expected[1]) stop("other bits than the reference's");
+}
+
+/* The reference picture's class map against its checksum. */
+static void self_test(const char *path)
+{
+    swin_error e;
+    swin_model *m = swin_load(path, &e);
+    if (!m) stop(e.text);
+    const swin_reference *r = &m->config.reference;
+    const size_t pixels = (size_t)r->width * r->height;
+    unsigned char *rgb = (unsigned char *)need(3 * pixels), *ids = (unsigned char *)need(pixels);
+    swin_reference_picture(rgb, (int)r->width, (int)r->height, r->seed);
+    const clock_t start = clock();
+    if (swin_segment(m, rgb, (int)r->width, (int)r->height, ids, &e)) stop(e.text);
+    printf("%.2f\n", (double)(clock() - start) / CLOCKS_PER_SEC);
+    check(ids, pixels, r->classes);
+    free(ids);
+    free(rgb);
+    swin_free(m);
+}
+
 int main(int argc, char **argv)
 {
-    if (argc > 1) cpu = (swin_cpu)atoi(argv[1]);
+    if (argc > 1) return self_test(argv[1]), 0;
     run_multiply_adds();
     for (int which = 0; which < MODELS; which++) run_model(which);
     printf("%08lx%08lx\n", (unsigned long)(all >> 32), (unsigned long)(all & 0xffffffffu));
