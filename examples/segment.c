@@ -404,10 +404,11 @@ static char *output_path(const options *o, const char *image, int kind)
 }
 
 /* A file that is read or will be written. */
+typedef enum file_role { PICTURE, WEIGHTS, RESULT } file_role;
 typedef struct file_use {
     char *path;
     file_id id;
-    enum { PICTURE, WEIGHTS, RESULT } role;
+    file_role role;
 } file_use;
 
 static int compare_uses(const void *a, const void *b)
@@ -418,7 +419,7 @@ static int compare_uses(const void *a, const void *b)
 }
 
 /* Adds a file, unless it is a device, a pipe or cannot be made anyway; frees the path then. */
-static void add_use(file_use *uses, int *count, char *path, int role)
+static void add_use(file_use *uses, int *count, char *path, file_role role)
 {
     file_use *p = &uses[*count];
     p->path = path;
