@@ -13,7 +13,7 @@
 
 typedef struct blob { unsigned char *bytes; size_t size; } blob;
 
-enum { HEADER = 128, CONFIG = 512, ENTRY = 128, MAX_TENSORS = 256 };
+enum { HEADER = 128, CONFIG = 512, ENTRY = 128 };
 enum { PLAIN_LAYOUT, ROWS_LAYOUT, PANELS_LAYOUT };
 enum { PATCH_NORM = 1, QKV_BIAS = 2, POSITION = 4, MERGE_NORM = 8, FINAL_NORM = 16 };
 enum { NO_HEAD, UPER, FCN, PSP, FPN, SEGFORMER, GLAM_SEGFORMER, CLASSIFIER, UNET_HEAD };
@@ -53,13 +53,39 @@ static float around(float middle, float spread)
 
 typedef struct maker {
     const swin_config *g;
-    unsigned char directory[MAX_TENSORS][ENTRY];
-    size_t count;
+    unsigned char *directory;
+    size_t count, entries;  /* in the directory, and how many it has room for */
     unsigned char *data;
-    size_t used;
+    size_t used, room;
+    int hollow;             /* no data is made: for models too large to fill */
     char prefix[32];
     int live, stride;       /* of each `stride` outputs the first `live` are not zero; 0: all */
 } maker;
+
+/* `used` and `more` elements of `size` bytes fit into what this returns; *room says how many do. */
+static void *grown(void *old, size_t used, size_t more, size_t *room, size_t size)
+{
+    if (used + more <= *room) return old;
+    *room = 2 * (used + more);
+    old = realloc(old, *room * size);
+    if (!old) exit(2);
+    return old;
+}
+
+static void fill(const maker *k, float *numbers, int layout, int s0, int columns, int ld,
+                 float middle, float spread)
+{
+    for (int i = 0; i < s0; i++) {
+        for (int j = 0; j < columns; j++) {
+            const int output = layout == PANELS_LAYOUT ? i : j;
+            const size_t at = layout == PANELS_LAYOUT
+                              ? ((size_t)(i / 16) * (size_t)columns + (size_t)j) * 16 + (size_t)i % 16
+                              : (size_t)i * (size_t)ld + (size_t)j;
+            if (!k->stride || output % k->stride < k->live)
+                numbers[at] = around(middle, spread);
+        }
+    }
+}
 
 /* Adds a tensor of middle +- spread. */
 static void tensor(maker *k, const char *name, int layout, int s0, int s1, int s2, float middle,
@@ -69,19 +95,9 @@ static void tensor(maker *k, const char *name, int layout, int s0, int s1, int s
     const int ld = layout == ROWS_LAYOUT ? up16(s1) : columns;
     const int rows = layout == PANELS_LAYOUT ? up16(s0) : s0;
     const size_t bytes = (size_t)rows * (size_t)ld * sizeof(float), room = up64(bytes);
-    unsigned char *entry = k->directory[k->count++];
-    float *numbers = (float *)calloc(1, room);
-    if (!numbers || k->count == MAX_TENSORS) exit(2);
-    for (int i = 0; i < s0; i++) {
-        for (int j = 0; j < columns; j++) {
-            const int output = layout == PANELS_LAYOUT ? i : j;
-            const size_t at = layout == PANELS_LAYOUT
-                              ? ((size_t)(i / 16) * (size_t)s1 + (size_t)j) * 16 + (size_t)i % 16
-                              : (size_t)i * (size_t)ld + (size_t)j;
-            if (!k->stride || output % k->stride < k->live)
-                numbers[at] = around(middle, spread);
-        }
-    }
+    unsigned char *entry;
+    k->directory = (unsigned char *)grown(k->directory, k->count, 1, &k->entries, ENTRY);
+    entry = k->directory + k->count++ * ENTRY;
     memset(entry, 0, ENTRY);
     snprintf((char *)entry, 64, "%s%s", k->prefix, name);
     put32(entry + 68, (uint32_t)layout);
@@ -91,11 +107,12 @@ static void tensor(maker *k, const char *name, int layout, int s0, int s1, int s
     put32(entry + 84, 1);
     put64(entry + 88, k->used);     /* within the data: moved when all parts are known */
     put64(entry + 96, bytes);
-    k->data = (unsigned char *)realloc(k->data, k->used + room);
-    if (!k->data) exit(2);
-    memcpy(k->data + k->used, numbers, room);
+    if (!k->hollow) {
+        k->data = (unsigned char *)grown(k->data, k->used, room, &k->room, 1);
+        memset(k->data + k->used, 0, room);
+        fill(k, (float *)(void *)(k->data + k->used), layout, s0, columns, ld, middle, spread);
+    }
     k->used += room;
-    free(numbers);
 }
 
 static void vector(maker *k, const char *layer, const char *name, int n, float middle,
@@ -307,16 +324,11 @@ static size_t make_strings(const swin_config *g, char *to)
     return add_string(to, at, "Übung");
 }
 
-static blob make_blob(const swin_config *g)
+/* All tensors of a config, in order. */
+static void make_tensors(maker *k)
 {
-    static const unsigned char magic[8] = {0x89, 'S', 'W', 'I', 'N', '\r', '\n', 0x1a};
-    maker *k = (maker *)need(sizeof *k);
-    char *strings = (char *)need(64 + 32 * (size_t)g->classes);
-    const size_t text = make_strings(g, strings);
+    const swin_config *g = k->g;
     const int patch = (int)g->patch, width = (int)g->width;
-    blob b;
-    memset(k, 0, sizeof *k);
-    k->g = g;
     linear(k, "embed", width, patch * patch * 3, 1);
     if (g->flags & PATCH_NORM) affine(k, "embed.norm", width);
     if (g->flags & POSITION)
@@ -325,30 +337,54 @@ static blob make_blob(const swin_config *g)
     for (int i = 0; i < (int)g->stages; i++) stage(k, i);
     after_stages(k);
     if (g->head) head(k);
+}
 
+/* Where a blob's data starts. */
+static size_t data_offset(const maker *k, size_t text)
+{
+    return up64(HEADER + CONFIG + k->count * ENTRY + text);
+}
+
+/* Writes everything but the data; the bytes are zero, and without a checksum yet. */
+static void write_front(const maker *k, const char *strings, size_t text, blob b)
+{
+    static const unsigned char magic[8] = {0x89, 'S', 'W', 'I', 'N', '\r', '\n', 0x1a};
     const size_t directory = HEADER + CONFIG, at = directory + k->count * ENTRY;
-    const size_t data = up64(at + text);
+    const size_t data = data_offset(k, text);
     const uint64_t parts[8] = {HEADER, CONFIG, directory, k->count, at, text, data, k->used};
-    b.size = data + k->used;
-    b.bytes = (unsigned char *)need(b.size);
-    memset(b.bytes, 0, b.size);
     memcpy(b.bytes, magic, sizeof magic);
     put32(b.bytes + 8, 1);
     put32(b.bytes + 12, 0x01020304);
     put64(b.bytes + 16, b.size);
     memcpy(b.bytes + 32, parts, sizeof parts);
-    memcpy(b.bytes + HEADER, g, CONFIG);
-    for (size_t i = 0; i < k->count; i++) {
-        uint64_t within;
-        memcpy(&within, k->directory[i] + 88, 8);
-        put64(k->directory[i] + 88, data + within);
-    }
+    memcpy(b.bytes + HEADER, k->g, CONFIG);
     memcpy(b.bytes + directory, k->directory, k->count * ENTRY);
+    for (size_t i = 0; i < k->count; i++) {
+        unsigned char *place = b.bytes + directory + i * ENTRY + 88;
+        uint64_t within;
+        memcpy(&within, place, 8);
+        put64(place, data + within);
+    }
     memcpy(b.bytes + at, strings, text);
-    memcpy(b.bytes + data, k->data, k->used);
+}
+
+static blob make_blob(const swin_config *g)
+{
+    char *strings = (char *)need(64 + 32 * (size_t)g->classes);
+    const size_t text = make_strings(g, strings);
+    maker k;
+    blob b;
+    memset(&k, 0, sizeof k);
+    k.g = g;
+    make_tensors(&k);
+    b.size = data_offset(&k, text) + k.used;
+    b.bytes = (unsigned char *)need(b.size);
+    memset(b.bytes, 0, b.size);
+    write_front(&k, strings, text, b);
+    memcpy(b.bytes + data_offset(&k, text), k.data, k.used);
     seal(b);
-    free(k->data);
-    free(k);
+    free(k.data);
+    free(k.directory);
     free(strings);
     return b;
 }
@@ -388,7 +424,7 @@ static const struct { uint32_t head, classes, channels, inputs; } heads[MODELS] 
     {PSP, 4, 12, 2}, {UPER, 300, 64, 7},
 };
 
-static swin_config model_config(int which)
+static inline swin_config model_config(int which)
 {
     static const uint32_t scales[4] = {1, 2, 3, 6};
     const int unet = which == UNET || which == CROSS_UNET;
@@ -468,7 +504,7 @@ static swin_config model_config(int which)
     return g;
 }
 
-static blob model_blob(int which)
+static inline blob model_blob(int which)
 {
     const swin_config g = model_config(which);
     dice_state = 1 + (uint32_t)which;
