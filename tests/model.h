@@ -368,23 +368,48 @@ static void write_front(const maker *k, const char *strings, size_t text, blob b
     memcpy(b.bytes + at, strings, text);
 }
 
-static blob make_blob(const swin_config *g)
+/* A blob of these tensors and strings. */
+static inline blob wrap(const maker *k, const char *strings, size_t text)
 {
-    char *strings = (char *)need(64 + 32 * (size_t)g->classes);
-    const size_t text = make_strings(g, strings);
-    maker k;
     blob b;
-    memset(&k, 0, sizeof k);
-    k.g = g;
-    make_tensors(&k);
-    b.size = data_offset(&k, text) + k.used;
+    b.size = data_offset(k, text) + k->used;
     b.bytes = (unsigned char *)need(b.size);
     memset(b.bytes, 0, b.size);
-    write_front(&k, strings, text, b);
-    memcpy(b.bytes + data_offset(&k, text), k.data, k.used);
+    write_front(k, strings, text, b);
+    memcpy(b.bytes + data_offset(k, text), k->data, k->used);
     seal(b);
-    free(k.data);
-    free(k.directory);
+    return b;
+}
+
+static maker new_maker(const swin_config *g)
+{
+    maker k;
+    memset(&k, 0, sizeof k);
+    k.g = g;
+    return k;
+}
+
+static void free_maker(maker *k)
+{
+    free(k->data);
+    free(k->directory);
+}
+
+static char *new_strings(const swin_config *g, size_t *text)
+{
+    char *strings = (char *)need(64 + 32 * (size_t)g->classes);
+    *text = make_strings(g, strings);
+    return strings;
+}
+
+static inline blob make_blob(const swin_config *g)
+{
+    size_t text;
+    char *strings = new_strings(g, &text);
+    maker k = new_maker(g);
+    make_tensors(&k);
+    const blob b = wrap(&k, strings, text);
+    free_maker(&k);
     free(strings);
     return b;
 }

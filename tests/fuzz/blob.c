@@ -1,39 +1,237 @@
-/* clang -g -O1 -fsanitize=fuzzer,address,undefined tests/fuzz/blob.c -o fuzz -lm && ./fuzz
+/* tests/fuzz/blob.c - model files of every family, damaged field by field: an error, or it runs
 
-   A model file with words overwritten: after a byte that picks the model, each 6 bytes of input are
-   the place of a word and its new value. What still opens must run. */
+   clang -g -O1 -fsanitize=fuzzer,address,undefined,float-cast-overflow tests/fuzz/blob.c -lm
+
+   The first byte chooses a model, each group of up to 8 bytes a wound: a word of the config, with
+   the tensors made to fit it again where that can be; a field of the header, of an entry of the
+   directory or of the strings; a number of the weights; or other strings. The checksum is made
+   right again. What opens is asked for all its names and notes, and runs. */
 #define SWIN_NO_SIMD
 #define SWIN_IMPLEMENTATION
 #include "../../swin.h"
 #include "../model.h"
+#include "fuzz.h"
+#include "configs.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+enum { MEMORY = 1 << 20 };      /* desc.memory_limit */
+enum { WOUNDS = 6 };
+static const double WORK = 5e6; /* multiply-adds of a run, at most */
+static const double LOOKUP = 0.5;       /* seconds for a name and a note, sanitized */
+
+static swin_config at_hand;
+
+static void print_case(void)
+{
+    fprintf(stderr, "config: ");
+    print_config(&at_hand);
+    fprintf(stderr, "\n");
+}
+
+static uint32_t draw_value(uint32_t old)
+{
+    static const uint32_t values[] = {0, 1, 2, 3, 4, 15, 16, 17, 63, 64, 65, 255, 256, 257, 4096,
+                                      16384, 65535, 65536, 1u << 24, 1u << 26, 0x7fffffff,
+                                      0x80000000, 0xffffffff, 0x7f800000, 0xff800000, 0x7fc00000,
+                                      0x7f7fffff, 0xff7fffff, 1};
+    switch (draw(4)) {
+    case 0: return old ^ 1u << draw(32);
+    case 1: return old + draw(5) - 2;
+    case 2: return draw_word();
+    default: return ONE_OF(values);
+    }
+}
+
+static void wound_word(unsigned char *at)
+{
+    uint32_t word;
+    memcpy(&word, at, 4);
+    put32(at, draw_value(word));
+}
+
+/* --- strings ---------------------------------------------------------------------------------- */
+
+static size_t draw_note(char *to, size_t at, uint32_t number, uint32_t length)
+{
+    char key[16];
+    snprintf(key, sizeof key, "k%u", number);
+    at = add_string(to, at, key);
+    memset(to + at, 'x', length);
+    to[at + length] = 0;
+    return at + length + 1;
+}
+
+/* Other strings for the model: more notes, many or long ones, or none of what there should be. */
+static char *draw_strings(const swin_config *g, size_t *text)
+{
+    const uint32_t notes = rarely(3) ? between(1, 30000) : draw(4);
+    const uint32_t length = rarely(3) ? between(1, 1 << 20) : draw(64);
+    char *strings = (char *)need(64 + 32 * (size_t)g->classes + 16 * (size_t)notes + length);
+    *text = rarely(8) ? 0 : make_strings(g, strings);
+    for (uint32_t i = 0; i < notes; i++) *text = draw_note(strings, *text, i, i ? 0 : length);
+    return strings;
+}
+
+/* --- wounds ----------------------------------------------------------------------------------- */
+
+/* Can tensors be made for this config? What the reader refuses is not rebuilt but sent as it is. */
+static int rebuildable(const swin_config *g)
+{
+    return swin__check_config(g, NULL) == SWIN_OK && weights_of(g) < 3e5;
+}
+
+static blob rebuild(const swin_config *g)
+{
+    size_t text;
+    maker k = new_maker(g);
+    dice_state = 7;
+    make_tensors(&k);
+    char *strings = rarely(4) ? draw_strings(g, &text) : new_strings(g, &text);
+    const blob b = wrap(&k, strings, text);
+    free_maker(&k);
+    free(strings);
+    return b;
+}
+
+/* A model of a known family, or any; some words of its config other ones. */
+static blob draw_blob(void)
+{
+    const uint32_t which = draw(2 * WIDE_UPER);
+    at_hand = which < WIDE_UPER ? model_config((int)which) : draw_model(SMALL);
+    while (!rebuildable(&at_hand)) at_hand = draw_model(SMALL);
+    swin_config other = at_hand;
+    for (uint32_t words = draw(4); words; words--)
+        wound_word((unsigned char *)&other + 4 * draw(CONFIG / 4));
+    if (rebuildable(&other)) {
+        at_hand = other;
+        return rebuild(&other);
+    }
+    blob b = rebuild(&at_hand);
+    memcpy(b.bytes + HEADER, &other, CONFIG);
+    at_hand = other;
+    return b;
+}
+
+/* Some place of the blob's parts: header, an entry, the strings, the data. */
+static size_t draw_place(blob b)
+{
+    uint64_t count, text, length, data;
+    memcpy(&count, b.bytes + 56, 8);
+    memcpy(&text, b.bytes + 64, 8);
+    memcpy(&length, b.bytes + 72, 8);
+    memcpy(&data, b.bytes + 80, 8);
+    switch (draw(4)) {
+    case 0: return draw(HEADER / 4) * 4;
+    case 1: return HEADER + CONFIG + draw((uint32_t)count) * ENTRY + draw(ENTRY / 4) * 4;
+    case 2: return (size_t)text + (length ? draw((uint32_t)length) : 0) / 4 * 4;
+    default: return (size_t)data + draw((uint32_t)((b.size - data) / 4)) * 4;
+    }
+}
+
+/* --- trying ----------------------------------------------------------------------------------- */
+
+static void look_up(const swin_model *m, int k, const char *key)
+{
+    const clock_t start = clock();
+    const char *name = swin_class_name(m, k), *note = swin_note(m, key);
+    const int is_class = k >= 0 && k < (int)m->config.classes;
+    PROMISE(is_class == (name != NULL) && swin_class_color(m, k) < 1u << 24,
+            "there are names of classes, and of nothing else");
+    PROMISE(!note || strlen(note) + 1 <= m->strings_size, "a note lies in the strings");
+    PROMISE((double)(clock() - start) < LOOKUP * CLOCKS_PER_SEC, "names and notes are found at once");
+}
+
+static void read_strings(const swin_model *m)
+{
+    const int classes = (int)m->config.classes;
+    look_up(m, -1, "name");
+    look_up(m, classes, "no such note");
+    look_up(m, 0, "k1");
+    look_up(m, classes - 1, "");
+}
+
+static void check_classes(const swin_model *m, swin_map map)
+{
+    for (int i = 0; map.data && i < map.width * map.height; i++) {
+        const unsigned char *at = (const unsigned char *)map.data + i * map.bytes;
+        const unsigned id = at[0] + (map.bytes > 1 ? at[1] * 256u : 0);
+        PROMISE(id < m->config.classes, "a pixel's id is a class");
+    }
+}
+
+static void run(const swin_model *m)
+{
+    enum { W = 9, H = 7 };
+    unsigned char rgb[W * H * 3];
+    swin_error e = {SWIN_OK, ""};
+    swin_context *c;
+    swin_desc d;
+    swin_image in;
+    memset(&d, 0, sizeof d);
+    memset(&in, 0, sizeof in);
+    d.picture_width = in.width = W;
+    d.picture_height = in.height = H;
+    d.memory_limit = MEMORY;
+    if (rarely(2)) d.flags = SWIN_WHOLE;
+    swin_reference_picture(rgb, W, H, 1);
+    in.data = rgb;
+    const size_t size = swin_workspace_size(m, &d, &e);
+    if (!size) {
+        PROMISE(e.status != SWIN_OK && strlen(e.text) > 10, "a refusal says why");
+        count("cannot take the picture");
+        return;
+    }
+    PROMISE(size <= MEMORY, "a workspace keeps to its limit");
+    const fenced memory = fenced_new(size, 5, 0xff);
+    if (swin_init(&c, m, &d, memory.bytes, size, &e)) broken("what is measured is made", e.text);
+    if (c->total < WORK) {
+        if (swin_run(c, &in)) broken("what is made runs", swin_error_text(c));
+        check_classes(m, swin_classes(c));
+        count("ran");
+    } else {
+        count("too slow to run");
+    }
+    fenced_free(memory);
+}
+
+static void try_reference(blob b)
+{
+    static const swin_reference r = {1, 7, 20, 10, {3, 4}, {5, 6}};
+    swin_model m;
+    PROMISE(swin_set_reference(b.bytes, b.size, &r, NULL) == SWIN_OK
+                && swin_open(&m, b.bytes, b.size, SWIN_VERIFY, NULL) == SWIN_OK
+                && !memcmp(&m.config.reference, &r, sizeof r),
+            "a reference is kept and sealed");
+}
+
+static void try_blob(blob b)
+{
+    static const swin_model nothing;
+    swin_model m;
+    swin_error e = {SWIN_OK, ""};
+    const swin_status status = swin_open(&m, b.bytes, b.size, SWIN_VERIFY, &e);
+    if (status == SWIN_OK) {
+        read_strings(&m);
+        run(&m);
+        try_reference(b);
+        return;
+    }
+    PROMISE(status == e.status && strlen(e.text) > 10, "a refusal says why");
+    PROMISE(!memcmp(&m, &nothing, sizeof m), "a refused model is empty");
+    count("refused");
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const unsigned char rgb[9 * 7 * 3] = {1, 20, 255};
-    static blob whole[WIDE_UPER];
-    const int which = size ? data[0] % WIDE_UPER : PLAIN;
-    if (!whole[which].size) whole[which] = model_blob(which);
-    const blob b = {(unsigned char *)need(whole[which].size), whole[which].size};
-    memcpy(b.bytes, whole[which].bytes, b.size);
-    const swin_image in = {rgb, 9, 7, 0, SWIN_RGB8, 0};
-    swin_model m;
-    swin_desc d = {0};
-    swin_context *c;
-    for (size_t i = 1; i + 6 <= size; i += 6) {
-        const size_t place = data[i] + 256u * data[i + 1];
-        memcpy(b.bytes + 4 * (place % (b.size / 4)), data + i + 2, 4);
+    describe = print_case;
+    draw_from(data, size);
+    blob b = draw_blob();
+    for (uint32_t wounds = rarely(2) ? between(1, WOUNDS) : 0; wounds; wounds--) {
+        const size_t place = draw_place(b);
+        if (place + 4 <= b.size) wound_word(b.bytes + place);
     }
-    d.picture_width = in.width;
-    d.picture_height = in.height;
-    d.memory_limit = 1 << 18;
-    if (swin_open(&m, b.bytes, b.size, 0, NULL) == SWIN_OK) {
-        const size_t room = swin_workspace_size(&m, &d, NULL);
-        void *memory = need(room);
-        if (room && (swin_init(&c, &m, &d, memory, room, NULL) || swin_run(c, &in))) abort();
-        free(memory);
-    }
+    if (rarely(16)) b.size -= b.size < 256 ? 0 : 64 * draw(4);
+    seal(b);
+    try_blob(b);
     free(b.bytes);
     return 0;
 }

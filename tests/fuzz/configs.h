@@ -53,7 +53,7 @@ static double head_floats(const swin_config *g)
 }
 
 /* About how many floats the weights of a config take. */
-static double weights_of(const swin_config *g)
+static inline double weights_of(const swin_config *g)
 {
     return body_floats(g) + (g->head ? head_floats(g) : 0);
 }
@@ -177,7 +177,7 @@ static uint32_t draw_length(const swin_config *g, uint32_t sides)
 
 /* Rule 1 of shifts refuses maps smaller than their window: no window is larger than the least map
    of inputs of (sides + 1) / 2 patches. */
-static void fit_windows(swin_config *g, uint32_t sides)
+static inline void fit_windows(swin_config *g, uint32_t sides)
 {
     for (int i = 0; g->shift_rule == 1 && i < (int)g->stages; i++) {
         const uint32_t least = ((sides + 1) / 2) >> i, most = least ? least : 1;
@@ -189,7 +189,7 @@ static void fit_windows(swin_config *g, uint32_t sides)
 }
 
 /* How pictures become inputs; sides: patches along an input at most. */
-static void draw_preprocessing(swin_config *g, uint32_t sides)
+static inline void draw_preprocessing(swin_config *g, uint32_t sides)
 {
     const int classifier = g->head == CLASSIFIER, none = g->head == NO_HEAD;
     for (int i = 0; i < 3; i++) {
@@ -223,7 +223,7 @@ static void draw_preprocessing(swin_config *g, uint32_t sides)
 }
 
 /* The whole of a config but its preprocessing. */
-static swin_config draw_model(enum extent extent)
+static inline swin_config draw_model(enum extent extent)
 {
     swin_config g;
     memset(&g, 0, sizeof g);
@@ -266,7 +266,7 @@ static void print_field(const char *name, const void *words, int length, int flo
     fprintf(stderr, "%s,", length > 1 ? "}" : "");
 }
 
-static void print_config(const swin_config *g)
+static inline void print_config(const swin_config *g)
 {
     fprintf(stderr, "{");
 #define PRINT(field, length, floats) print_field(#field, &g->field, length, floats);

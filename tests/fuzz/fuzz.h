@@ -47,13 +47,13 @@ static uint32_t draw(uint32_t sides)
 }
 
 /* low .. high */
-static uint32_t between(uint32_t low, uint32_t high)
+static inline uint32_t between(uint32_t low, uint32_t high)
 {
     return low + draw(high - low + 1);
 }
 
 /* Once in `times`. */
-static uint32_t rarely(uint32_t times) { return draw(times) == times - 1; }
+static inline uint32_t rarely(uint32_t times) { return draw(times) == times - 1; }
 
 #define ONE_OF(array) ((array)[draw(sizeof (array) / sizeof *(array))])
 
@@ -78,7 +78,7 @@ enum { FENCE = 64, FENCE_BYTE = 0xa5 };
 /* Memory between two fences of bytes, at an offset from a multiple of 64. */
 typedef struct fenced { unsigned char *block, *bytes; size_t size; } fenced;
 
-static fenced fenced_new(size_t size, size_t offset, int byte)
+static inline fenced fenced_new(size_t size, size_t offset, int byte)
 {
     fenced f;
     f.block = (unsigned char *)need(size + 3 * FENCE + offset);
@@ -89,7 +89,7 @@ static fenced fenced_new(size_t size, size_t offset, int byte)
     return f;
 }
 
-static void fenced_free(fenced f)
+static inline void fenced_free(fenced f)
 {
     for (int i = 1; i <= FENCE; i++)
         PROMISE(f.bytes[-i] == FENCE_BYTE && f.bytes[f.size + (size_t)i - 1] == FENCE_BYTE,
@@ -107,7 +107,7 @@ static void print_tally(void)
         fprintf(stderr, "%10lu %s\n", tally[i].times, tally[i].what);
 }
 
-static void count(const char *what)
+static inline void count(const char *what)
 {
     int i = 0;
     if (!tally[0].what) atexit(print_tally);
