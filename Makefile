@@ -1,15 +1,15 @@
 # make            the programs, into build/
 # make demo       segments the photos of examples/photos with the shipped model
 # make test       all tests
+# make fuzz       looks for inputs that break promises, for MINUTES=60
 # make bench      measures speed and memory, against other engines where they install
 # make ports      the same bits from all compilers and machines: builds, runs, README's table
 # make install    header, pkg-config file, program and weights below PREFIX
 # make deps       what the other targets need, make test-setup: what the tests need
 # make clean
 #
-# demo, test, ports, deps and test-setup install what is missing through apt-get, as root or through
-# sudo.
-# The others, and these where there is no apt-get, name it and stop.
+# demo, test, fuzz, ports, deps and test-setup install what is missing through apt-get, as root or
+# through sudo. The others, and these where there is no apt-get, name it and stop.
 #
 # BUILD names another folder than build/; nothing else in the checkout is written to.
 
@@ -40,8 +40,8 @@ OUT     = $(subst $(space),\ ,$(BUILD))
 
 # The sets of tools/need that the goals ask for, and whether what is missing is installed.
 GOALS   = $(or $(MAKECMDGOALS),all)
-NEED    = $(if $(filter demo test deps test-setup ports,$(GOALS)),--install) \
-          programs $(if $(filter test test-setup ports,$(GOALS)),tests) \
+NEED    = $(if $(filter demo test fuzz ports deps test-setup,$(GOALS)),--install) \
+          programs $(if $(filter test fuzz ports test-setup,$(GOALS)),tests) \
           $(filter bench ports,$(GOALS)) \
           $(if $(filter deps,$(GOALS)),bench)
 
@@ -93,6 +93,9 @@ test-setup: $(OUT)/venv/.ready $(OUT)/venv-parity/.ready $(OUT)/stb-newer
 test: all test-setup
 	"$(BUILD)/venv/bin/python" tests/run
 
+fuzz: need
+	$(PYTHON) tests/run --fuzz $(or $(MINUTES),60)
+
 # BENCH='--quick' and other options of tools/bench/bench.py
 bench: $(OUT)/bench $(OUT)/tensor $(OUT)/venv-bench/.ready
 	"$(BUILD)/venv-bench/bin/python" tools/bench/bench.py $(BENCH)
@@ -112,5 +115,5 @@ clean:
 	@if [ -d "$(BUILD)" ]; then cd "$(BUILD)" && rm -rf $(MADE); fi
 	@rmdir "$(BUILD)" 2>/dev/null || true
 
-.PHONY: all need demo deps test-setup test bench ports install clean
+.PHONY: all need demo deps test-setup test fuzz bench ports install clean
 .DELETE_ON_ERROR:

@@ -34,13 +34,13 @@ static situation at_hand;
 
 /* Inputs that once broke a promise, as printed by this program. */
 static const situation regressions[] = {
-#include "regressions.h"
+#include "regressions/config.h"
 };
 
 static void print_situation(void)
 {
     const situation *s = &at_hand;
-    fprintf(stderr, "To keep this case as a test, add it to tests/fuzz/regressions.h:\n{.g = ");
+    fprintf(stderr, "To keep this case as a test, add it to tests/fuzz/regressions/config.h:\n{.g = ");
     print_config(&s->g);
     fprintf(stderr, ",\n .d = {");
 #define PRINT(field) if (s->d.field) fprintf(stderr, " .%s = %d,", #field, (int)s->d.field)

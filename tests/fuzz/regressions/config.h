@@ -1,4 +1,4 @@
-/* regressions.h - what tests/fuzz/config.c runs before its inputs, as it printed them: cases that
+/* regressions/config.h - what tests/fuzz/config.c runs before its inputs, as it printed them: cases that
    once broke a promise, after the smallest model there is. */
 {.g = {.version = 1, .patch = 1, .planes = 3, .width = 1, .stages = 1, .depth = {1}, .heads = {1},
        .window_h = {1}, .window_w = {1}, .hidden = {1}, .eps = 1e-5f, .scale = {1, 1, 1}},
