@@ -99,7 +99,7 @@ static blob draw_blob(void)
     at_hand = which < WIDE_UPER ? model_config((int)which) : draw_model(SMALL);
     while (!rebuildable(&at_hand)) at_hand = draw_model(SMALL);
     swin_config other = at_hand;
-    for (uint32_t words = draw(4); words; words--)
+    for (uint32_t words = rarely(2) ? between(1, 3) : 0; words; words--)
         wound_word((unsigned char *)&other + 4 * draw(CONFIG / 4));
     if (rebuildable(&other)) {
         at_hand = other;
@@ -225,11 +225,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     describe = print_case;
     draw_from(data, size);
     blob b = draw_blob();
-    for (uint32_t wounds = rarely(2) ? between(1, WOUNDS) : 0; wounds; wounds--) {
+    for (uint32_t wounds = rarely(3) ? between(1, WOUNDS) : 0; wounds; wounds--) {
         const size_t place = draw_place(b);
         if (place + 4 <= b.size) wound_word(b.bytes + place);
     }
-    if (rarely(16)) b.size -= b.size < 256 ? 0 : 64 * draw(4);
+    if (rarely(24)) b.size -= b.size < 256 ? 0 : 64 * draw(4);
     seal(b);
     try_blob(b);
     free(b.bytes);

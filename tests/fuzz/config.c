@@ -144,19 +144,59 @@ static void draw_runs(situation *s)
     s->tight = (int)rarely(4);
 }
 
+/* A head's layers wide enough for Winograd's tiles, over a backbone of one or two stages. */
+static swin_config draw_wide(void)
+{
+    swin_config g;
+    do g = draw_model(SMALL); while (g.body || g.head < UPER || g.head > FPN);
+    g.patch = between(1, 2);
+    g.width = 32;
+    g.stages = between(1, 2);
+    g.flags &= ~(uint32_t)POSITION;
+    g.tokens = 0;
+    for (int i = 0; i < 2; i++) {
+        g.depth[i] = 1;
+        g.heads[i] = draw_heads(g.width << i);
+        g.window_h[i] = g.window_w[i] = between(1, 5);
+        g.shift_h[i] = g.shift_w[i] = 0;
+        g.hidden[i] = between(1, 40);
+    }
+    g.feature_norms &= (1u << g.stages) - 1;
+    g.head_inputs = g.head == FCN || g.head == PSP ? 1 : between(1, (1u << g.stages) - 1);
+    g.head_channels = rarely(3) ? 64 : 32;
+    g.neck_channels = g.head == FPN ? 32 : 0;
+    g.pool_count = g.pool_count ? 1 : 0;
+    if (g.head == FCN) g.convs = between(1, 2), g.conv_kernel = 3;
+    return g;
+}
+
+/* Maps of a wide head as large as its tiles want them. */
+static void widen(situation *s)
+{
+    const int patch = (int)s->g.patch;
+    s->g.mode = 0;
+    s->g.input_h = s->g.input_w = 0;
+    s->d.width = (int)between(16, 18) * patch;
+    s->d.height = (int)between(16, 18) * patch;
+    s->d.crop_width = s->d.crop_height = s->d.stride_width = s->d.stride_height = 0;
+}
+
 static situation draw_situation(void)
 {
+    const uint32_t wide = rarely(24);
     situation s;
     memset(&s, 0, sizeof s);
-    do s.g = draw_model(SMALL); while (weights_of(&s.g) > 4e5);
+    do s.g = wide ? draw_wide() : draw_model(SMALL); while (!wide && weights_of(&s.g) > 4e5);
     const double sides = sqrt(BUDGET / weights_of(&s.g));
-    const uint32_t most = sides > 16 ? 16 : sides < 1 ? 1 : (uint32_t)sides;
+    const uint32_t cap = rarely(6) ? 48 : 16;
+    const uint32_t most = sides > cap ? cap : sides < 1 ? 1 : (uint32_t)sides;
     fit_windows(&s.g, most);
     draw_preprocessing(&s.g, most);
     fit_grid(&s.g, most);
     if (rarely(4)) s.d.flags = draw(8);
     draw_sizes(&s, most);
     if (is_dense(&s.g)) draw_crops(&s, most);
+    if (wide) widen(&s);
     draw_outputs(&s);
     draw_runs(&s);
     return s;
@@ -348,7 +388,7 @@ static void run_model(const situation *s, const swin_model *m)
     run first;
     d.cpu = SWIN_CPU_SCALAR;
     if (!make_run(&first, s, m, &d, 0xff)) return;
-    if (first.c->total > 4.0 * BUDGET) {
+    if (first.c->total > 12.0 * BUDGET) {
         count("too slow to run");
     } else {
         unsigned char *pixels = make_picture(s, first.c, &in);
