@@ -69,7 +69,7 @@ static uint32_t draw_heads(uint32_t channels)
 
 static uint32_t draw_side(enum extent extent)
 {
-    if (extent == LARGE) return rarely(2) ? between(1, 64) : 64;
+    if (extent == LARGE) return rarely(3) ? between(1, 64) : rarely(2) ? 64 : between(1, 2);
     return rarely(16) ? between(9, 20) : between(1, 8);
 }
 
