@@ -24,11 +24,11 @@ static void print_case(void)
 {
     const swin_desc *d = &asked;
     fprintf(stderr, "model %s\ndesc: input %d x %d, picture %d x %d, outputs %u, tasks %d, cpu %d, "
-                    "flags %u, limit %zu, crop %d x %d, stride %d x %d, threshold %g, votes %d, "
+                    "flags %u, limit %zu, crop %d x %d, stride %d x %d, threshold %g, kept %d, "
                     "attend %d, %d, %d\n",
             model_names[which], d->width, d->height, d->picture_width, d->picture_height,
             d->outputs, d->tasks, (int)d->cpu, d->flags, d->memory_limit, d->crop_width,
-            d->crop_height, d->stride_width, d->stride_height, d->threshold, d->votes != NULL,
+            d->crop_height, d->stride_width, d->stride_height, d->threshold, d->kept != NULL,
             d->attend_x, d->attend_y, d->attend_stage);
     fprintf(stderr, "picture: %d x %d, stride %td, format %d, plane stride %td\n", shown.width,
             shown.height, shown.stride, (int)shown.format, shown.plane_stride);
@@ -274,16 +274,11 @@ static void run_pictures(swin_context *c)
     free(p.plain);
 }
 
-static float *give_votes(const swin_model *m, swin_desc *d)
+static void *give_kept(const swin_model *m, swin_desc *d)
 {
-    swin_desc resolved;
-    swin__crops crops;
-    if (!m->config.classes || !rarely(4) || swin__resolve(m, d, &resolved, &crops, NULL))
-        return NULL;
-    const size_t pixels = (size_t)resolved.picture_width * (size_t)resolved.picture_height;
-    if (pixels > SIDE * SIDE) return NULL;
-    d->votes = (float *)calloc(pixels * m->config.classes, sizeof(float));
-    return d->votes;
+    const size_t size = rarely(4) ? swin_kept_size(m, d, NULL) : 0;
+    d->kept = size && size < MEMORY ? need(size) : NULL;
+    return d->kept;
 }
 
 static void try_desc(const swin_model *m)
@@ -292,12 +287,12 @@ static void try_desc(const swin_model *m)
     swin_context *c;
     swin_desc *d = &asked;
     *d = draw_desc(&m->config);
-    float *votes = give_votes(m, d);
+    void *kept = give_kept(m, d);
     const size_t size = swin_workspace_size(m, d, &e);
     PROMISE(size == swin_workspace_size(m, d, NULL), "a workspace has one size");
     if (!size) {
         PROMISE(e.status != SWIN_OK && strlen(e.text) > 10, "a refusal says why");
-        PROMISE(swin_init(&c, m, d, votes, SIZE_MAX, NULL) == e.status && !c,
+        PROMISE(swin_init(&c, m, d, &e, SIZE_MAX, NULL) == e.status && !c,
                 "what cannot be measured cannot be made");
         count("descs refused");
     } else if (size > MEMORY) {
@@ -316,19 +311,10 @@ static void try_desc(const swin_model *m)
         }
         fenced_free(memory);
     }
-    free(votes);
+    free(kept);
 }
 
 /* --- functions without a context -------------------------------------------------------------- */
-
-static void try_decide(void)
-{
-    enum { PIXELS = 3, CLASSES = 300 };
-    float votes[PIXELS * CLASSES];
-    uint16_t ids[PIXELS];
-    for (int i = 0; i < PIXELS * CLASSES; i++) votes[i] = extreme_float();
-    swin_decide(votes, PIXELS, 1 + (int)draw(CLASSES), extreme(), extreme_float(), ids);
-}
 
 static void try_functions(const swin_model *m)
 {
@@ -347,7 +333,6 @@ static void try_functions(const swin_model *m)
         PROMISE(w >= 1 && h >= 1 && w <= SWIN_MAX_SIDE && h <= SWIN_MAX_SIDE, "an input has a size");
     else
         PROMISE(e.status == SWIN_SIZE && strlen(e.text) > 10, "a refusal says why");
-    try_decide();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
