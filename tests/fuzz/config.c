@@ -357,6 +357,31 @@ static void compare(const situation *s, const run *a, const run *b)
 
 /* --- one input -------------------------------------------------------------------------------- */
 
+/* The average of what two runs kept: in the scalar pass, and in slices in another. */
+static void run_average(situation s, const swin_model *m, const run *a, const run *b)
+{
+    const void *kept[] = {a->kept.bytes, b->kept.bytes};
+    const float threshold = s.d.threshold;
+    run first, other;
+    s.kept = 0;
+    memset(&s.d, 0, sizeof s.d);
+    s.d.average = kept;
+    s.d.average_count = 2;
+    s.d.outputs = SWIN_CLASSES | SWIN_CONFIDENCE_F32;
+    s.d.threshold = threshold;
+    s.d.cpu = SWIN_CPU_SCALAR;
+    if (!make_run(&first, &s, m, &s.d, 0xff)) broken("what was kept can be averaged", "");
+    if (swin_run(first.c, NULL)) broken("an average runs", swin_error_text(first.c));
+    s.d.cpu = s.cpu;
+    s.d.tasks = s.tasks;
+    s.d.parallel_for = backwards;
+    if (!make_run(&other, &s, m, &s.d, 0x3f)) broken("what was kept can be averaged", "");
+    step_through(other.c, NULL, s.slice);
+    compare(&s, &first, &other);
+    free_run(&first);
+    free_run(&other);
+}
+
 /* The other pass, in slices, backwards, twice in one context: against the first. */
 static void run_otherwise(const situation *s, const swin_model *m, const run *first,
                           const swin_image *in)
@@ -375,6 +400,7 @@ static void run_otherwise(const situation *s, const swin_model *m, const run *fi
     compare(s, first, &other);
     if (swin_run(other.c, in)) broken("a context runs again", swin_error_text(other.c));
     compare(s, first, &other);
+    if (s->kept && first->size < MEMORY / 4) run_average(*s, m, first, &other);
     free_run(&other);
 }
 

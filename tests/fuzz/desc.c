@@ -25,11 +25,11 @@ static void print_case(void)
     const swin_desc *d = &asked;
     fprintf(stderr, "model %s\ndesc: input %d x %d, picture %d x %d, outputs %u, tasks %d, cpu %d, "
                     "flags %u, limit %zu, crop %d x %d, stride %d x %d, threshold %g, kept %d, "
-                    "attend %d, %d, %d\n",
+                    "attend %d, %d, %d, averages %d\n",
             model_names[which], d->width, d->height, d->picture_width, d->picture_height,
             d->outputs, d->tasks, (int)d->cpu, d->flags, d->memory_limit, d->crop_width,
             d->crop_height, d->stride_width, d->stride_height, d->threshold, d->kept != NULL,
-            d->attend_x, d->attend_y, d->attend_stage);
+            d->attend_x, d->attend_y, d->attend_stage, d->average_count);
     fprintf(stderr, "picture: %d x %d, stride %td, format %d, plane stride %td\n", shown.width,
             shown.height, shown.stride, (int)shown.format, shown.plane_stride);
 }
@@ -50,7 +50,7 @@ static int extreme(void)
 /* One that fits, 0 .. high, but for once in a while. */
 static int mostly(int high)
 {
-    return rarely(24) ? extreme() : (int)draw((uint32_t)high + 1);
+    return rarely(48) ? extreme() : (int)draw((uint32_t)high + 1);
 }
 
 static float extreme_float(void)
@@ -95,6 +95,7 @@ static swin_desc draw_desc(const swin_config *g)
     }
     if (rarely(4)) d.threshold = extreme_float();
     if (g->tokens && rarely(4)) d.outputs |= SWIN_ATTENTION;
+    if (rarely(32)) d.average_count = extreme();
     d.attend_x = mostly(3);
     d.attend_y = mostly(3);
     d.attend_stage = mostly(2);
