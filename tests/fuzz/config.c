@@ -20,7 +20,7 @@ enum { MEMORY = 1 << 24 };      /* bytes of a workspace */
 typedef struct situation {
     swin_config g;
     swin_desc d;        /* but for what the two runs differ in */
-    int kept;           /* 1: the logits are kept for an average */
+    int votes, kept;    /* 1: a run adds its votes; keeps its logits for an average */
     swin_format format;
     int padding;        /* bytes from row to row beyond the pixels */
     int upward;         /* 1: the picture lies bottom up */
@@ -48,9 +48,9 @@ static void print_situation(void)
     PRINT(flags); PRINT(crop_width); PRINT(crop_height); PRINT(stride_width);
     PRINT(stride_height); PRINT(attend_x); PRINT(attend_y); PRINT(attend_stage);
 #undef PRINT
-    fprintf(stderr, " .threshold = %.9g },\n .kept = %d, .format = %d, .padding = %d, "
+    fprintf(stderr, " .threshold = %.9g },\n .votes = %d, .kept = %d, .format = %d, .padding = %d, "
                     ".upward = %d, .seed = %u, .tasks = %d, .slice = %d, .cpu = %d, .tight = %d },\n",
-            s->d.threshold, s->kept, s->format, s->padding, s->upward, s->seed, s->tasks,
+            s->d.threshold, s->votes, s->kept, s->format, s->padding, s->upward, s->seed, s->tasks,
             s->slice, s->cpu, s->tight);
 }
 
@@ -127,6 +127,7 @@ static void draw_outputs(situation *s)
     if (!is_dense(g)) return;
     static const float thresholds[] = {1e-30f, 0.1f, 0.5f, 1};
     if (g->classes != 256 && rarely(4)) d->threshold = ONE_OF(thresholds);
+    s->votes = (int)rarely(4);
     s->kept = (int)rarely(4);
 }
 
@@ -205,7 +206,7 @@ static situation draw_situation(void)
 /* --- one run ---------------------------------------------------------------------------------- */
 
 typedef struct run {
-    fenced memory, kept;
+    fenced memory, votes, kept;
     swin_context *c;
     size_t size;
 } run;
@@ -249,7 +250,18 @@ static unsigned char *make_picture(const situation *s, const swin_context *c, sw
 static void free_run(run *r)
 {
     if (r->memory.block) fenced_free(r->memory);
+    if (r->votes.block) fenced_free(r->votes);
     if (r->kept.block) fenced_free(r->kept);
+}
+
+static void give_votes(run *r, const swin_model *m, swin_desc *d)
+{
+    swin_desc resolved;
+    swin__crops crops;
+    if (swin__resolve(m, d, &resolved, &crops, NULL)) return;
+    const size_t pixels = (size_t)(resolved.picture_width * resolved.picture_height);
+    r->votes = fenced_new(pixels * m->config.classes * sizeof(float), 0, 0);
+    d->votes = (float *)(void *)r->votes.bytes;
 }
 
 static void give_kept(run *r, const swin_model *m, swin_desc *d)
@@ -265,6 +277,7 @@ static int make_run(run *r, const situation *s, const swin_model *m, swin_desc *
 {
     swin_error e = {SWIN_OK, ""};
     memset(r, 0, sizeof *r);
+    if (s->votes) give_votes(r, m, d);
     if (s->kept) give_kept(r, m, d);
     r->size = swin_workspace_size(m, d, &e);
     if (!r->size) {
@@ -350,6 +363,8 @@ static void compare(const situation *s, const run *a, const run *b)
     same_tensor(swin_attention(a->c), swin_attention(b->c), "attention");
     for (int i = 0; i <= (int)s->g.stages; i++)
         same_tensor(swin_feature(a->c, i), swin_feature(b->c, i), "features");
+    if (s->votes && memcmp(a->votes.bytes, b->votes.bytes, a->votes.size))
+        broken("both runs give the same bits", "votes");
     if (s->kept && memcmp(a->kept.bytes, b->kept.bytes, a->kept.size))
         broken("both runs give the same bits", "kept logits");
     classes_hold(s, swin_classes(a->c));
@@ -363,7 +378,7 @@ static void run_average(situation s, const swin_model *m, const run *a, const ru
     const void *kept[] = {a->kept.bytes, b->kept.bytes};
     const float threshold = s.d.threshold;
     run first, other;
-    s.kept = 0;
+    s.votes = s.kept = 0;
     memset(&s.d, 0, sizeof s.d);
     s.d.average = kept;
     s.d.average_count = 2;
@@ -398,6 +413,7 @@ static void run_otherwise(const situation *s, const swin_model *m, const run *fi
     }
     step_through(other.c, in, s->slice);
     compare(s, first, &other);
+    if (s->votes) memset(other.votes.bytes, 0, other.votes.size);
     if (swin_run(other.c, in)) broken("a context runs again", swin_error_text(other.c));
     compare(s, first, &other);
     if (s->kept && first->size < MEMORY / 4) run_average(*s, m, first, &other);

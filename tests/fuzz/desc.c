@@ -24,11 +24,11 @@ static void print_case(void)
 {
     const swin_desc *d = &asked;
     fprintf(stderr, "model %s\ndesc: input %d x %d, picture %d x %d, outputs %u, tasks %d, cpu %d, "
-                    "flags %u, limit %zu, crop %d x %d, stride %d x %d, threshold %g, kept %d, "
+                    "flags %u, limit %zu, crop %d x %d, stride %d x %d, threshold %g, kept %d, votes %d, "
                     "attend %d, %d, %d, averages %d\n",
             model_names[which], d->width, d->height, d->picture_width, d->picture_height,
             d->outputs, d->tasks, (int)d->cpu, d->flags, d->memory_limit, d->crop_width,
-            d->crop_height, d->stride_width, d->stride_height, d->threshold, d->kept != NULL,
+            d->crop_height, d->stride_width, d->stride_height, d->threshold, d->kept != NULL, d->votes != NULL,
             d->attend_x, d->attend_y, d->attend_stage, d->average_count);
     fprintf(stderr, "picture: %d x %d, stride %td, format %d, plane stride %td\n", shown.width,
             shown.height, shown.stride, (int)shown.format, shown.plane_stride);
@@ -282,6 +282,18 @@ static void *give_kept(const swin_model *m, swin_desc *d)
     return d->kept;
 }
 
+static float *give_votes(const swin_model *m, swin_desc *d)
+{
+    swin_desc resolved;
+    swin__crops crops;
+    if (!m->config.classes || !rarely(4) || swin__resolve(m, d, &resolved, &crops, NULL))
+        return NULL;
+    const size_t pixels = (size_t)resolved.picture_width * (size_t)resolved.picture_height;
+    if (pixels > SIDE * SIDE) return NULL;
+    d->votes = (float *)calloc(pixels * m->config.classes, sizeof(float));
+    return d->votes;
+}
+
 static void try_desc(const swin_model *m)
 {
     swin_error e = {SWIN_OK, ""};
@@ -289,6 +301,7 @@ static void try_desc(const swin_model *m)
     swin_desc *d = &asked;
     *d = draw_desc(&m->config);
     void *kept = give_kept(m, d);
+    float *votes = give_votes(m, d);
     const size_t size = swin_workspace_size(m, d, &e);
     PROMISE(size == swin_workspace_size(m, d, NULL), "a workspace has one size");
     if (!size) {
@@ -313,9 +326,19 @@ static void try_desc(const swin_model *m)
         fenced_free(memory);
     }
     free(kept);
+    free(votes);
 }
 
 /* --- functions without a context -------------------------------------------------------------- */
+
+static void try_decide(void)
+{
+    enum { PIXELS = 3, CLASSES = 300 };
+    float votes[PIXELS * CLASSES];
+    uint16_t ids[PIXELS];
+    for (int i = 0; i < PIXELS * CLASSES; i++) votes[i] = extreme_float();
+    swin_decide(votes, PIXELS, 1 + (int)draw(CLASSES), extreme(), extreme_float(), ids);
+}
 
 static void try_functions(const swin_model *m)
 {
@@ -334,6 +357,7 @@ static void try_functions(const swin_model *m)
         PROMISE(w >= 1 && h >= 1 && w <= SWIN_MAX_SIDE && h <= SWIN_MAX_SIDE, "an input has a size");
     else
         PROMISE(e.status == SWIN_SIZE && strlen(e.text) > 10, "a refusal says why");
+    try_decide();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
