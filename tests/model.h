@@ -248,7 +248,7 @@ static void head(maker *k)
         linear(k, "fuse", ch, 9 * levels * ch, 1);
     }
     if (head == FCN) {
-        same[1] = same[2] = ch;
+        for (int n = 1; n < 8; n++) same[n] = ch;
         row(k, "conv", (int)g->convs, ch, same, area);
         if (g->conv_concat) linear(k, "cat", ch, area * (last + ch), 1);
     }

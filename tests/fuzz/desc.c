@@ -134,7 +134,8 @@ static picture make_picture(const swin_context *c)
     p.in.width = planes ? c->desc.width : c->desc.picture_width;
     p.in.height = planes ? c->desc.height : c->desc.picture_height;
     const size_t h = (size_t)p.in.height, row = row_bytes(&p.in), gap = rarely(2) ? draw(9) : 0;
-    const size_t stride = row + gap, count = planes ? 3 : 1, plane = stride * h + draw(5);
+    const size_t stride = row + gap, count = planes ? 3 : 1;
+    const size_t apart = planes ? draw(5) : 0, plane = stride * h + apart;
     p.size = (count - 1) * plane + (h - 1) * stride + row;
     p.block = (unsigned char *)need(p.size);
     p.plain = (unsigned char *)need(count * h * row);
@@ -151,7 +152,7 @@ static picture make_picture(const swin_context *c)
     }
     p.in.data = p.block + (upward ? (h - 1) * stride : 0);
     p.in.stride = upward ? -(ptrdiff_t)stride : (ptrdiff_t)stride;
-    p.in.plane_stride = (ptrdiff_t)plane;
+    p.in.plane_stride = apart ? (ptrdiff_t)plane : 0;
     return p;
 }
 
@@ -179,7 +180,8 @@ static int lies_in_memory(const picture *p)
     const double row = (double)row_bytes(in), start = (double)((const unsigned char *)in->data
                                                               - p->block);
     const double stride = in->stride ? (double)in->stride : row, last = stride * (in->height - 1);
-    const double plane = in->plane_stride ? (double)in->plane_stride : stride * in->height;
+    const double plane = in->plane_stride ? (double)in->plane_stride
+                                          : fabs(stride) * in->height;
     const double end = in->format == SWIN_PLANES ? 2 * plane : 0;
     const double low = start + (last < 0 ? last : 0) + (end < 0 ? end : 0);
     const double high = start + (last > 0 ? last : 0) + (end > 0 ? end : 0) + row;

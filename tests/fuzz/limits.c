@@ -62,6 +62,7 @@ static swin_config draw_large(void)
 {
     swin_config g = draw_model(rarely(3) ? SMALL : LARGE);
     if (g.shift_rule == 1) g.shift_rule = 0;
+    if (!g.body && rarely(2)) g.patch = 1;
     g.scale[0] = g.scale[1] = g.scale[2] = 1;
     g.position_rule = 0;
     g.resize_filter = draw(4);
