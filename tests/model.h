@@ -78,9 +78,9 @@ static void fill(const maker *k, float *numbers, int layout, int s0, int columns
     for (int i = 0; i < s0; i++) {
         for (int j = 0; j < columns; j++) {
             const int output = layout == PANELS_LAYOUT ? i : j;
-            const size_t at = layout == PANELS_LAYOUT
-                              ? ((size_t)(i / 16) * (size_t)columns + (size_t)j) * 16 + (size_t)i % 16
-                              : (size_t)i * (size_t)ld + (size_t)j;
+            const size_t panel = (size_t)(i / 16) * (size_t)columns + (size_t)j;
+            const size_t at = layout == PANELS_LAYOUT ? panel * 16 + (size_t)i % 16
+                                                      : (size_t)i * (size_t)ld + (size_t)j;
             if (!k->stride || output % k->stride < k->live)
                 numbers[at] = around(middle, spread);
         }

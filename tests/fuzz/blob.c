@@ -137,7 +137,8 @@ static void look_up(const swin_model *m, int k, const char *key)
     PROMISE(is_class == (name != NULL) && swin_class_color(m, k) < 1u << 24,
             "there are names of classes, and of nothing else");
     PROMISE(!note || strlen(note) + 1 <= m->strings_size, "a note lies in the strings");
-    PROMISE((double)(clock() - start) < LOOKUP * CLOCKS_PER_SEC, "names and notes are found at once");
+    PROMISE((double)(clock() - start) < LOOKUP * CLOCKS_PER_SEC,
+            "names and notes are found at once");
 }
 
 static void read_strings(const swin_model *m)

@@ -41,7 +41,7 @@ static const situation regressions[] = {
 static void print_situation(void)
 {
     const situation *s = &at_hand;
-    fprintf(stderr, "To keep this case as a test, add it to tests/fuzz/regressions/config.h:\n{.g = ");
+    fprintf(stderr, "To keep this case as a test, add to tests/fuzz/regressions/config.h\n{.g = ");
     print_config(&s->g);
     fprintf(stderr, ",\n .d = {");
 #define PRINT(field) if (s->d.field) fprintf(stderr, " .%s = %d,", #field, (int)s->d.field)
@@ -50,7 +50,8 @@ static void print_situation(void)
     PRINT(stride_height); PRINT(attend_x); PRINT(attend_y); PRINT(attend_stage);
 #undef PRINT
     fprintf(stderr, " .threshold = %.9g },\n .votes = %d, .kept = %d, .format = %d, .padding = %d, "
-                    ".upward = %d, .seed = %u, .tasks = %d, .slice = %d, .cpu = %d, .tight = %d },\n",
+                    ".upward = %d, .seed = %u, .tasks = %d, .slice = %d, .cpu = %d, "
+                    ".tight = %d },\n",
             s->d.threshold, s->votes, s->kept, s->format, s->padding, s->upward, s->seed, s->tasks,
             s->slice, s->cpu, s->tight);
 }
@@ -285,7 +286,6 @@ static int make_run(run *r, const situation *s, const swin_model *m, swin_desc *
         PROMISE(strlen(e.text) > 10, "a refusal says why");
         if (e.status != SWIN_SIZE && !d->memory_limit)
             broken("a desc that is valid by construction is taken", e.text);
-        if (getenv("FUZZ_SHOW")) fprintf(stderr, "%s\n", e.text);
         count(swin_status_text(e.status));
         return free_run(r), 0;
     }

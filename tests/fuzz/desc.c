@@ -24,11 +24,12 @@ static void print_case(void)
 {
     const swin_desc *d = &asked;
     fprintf(stderr, "model %s\ndesc: input %d x %d, picture %d x %d, outputs %u, tasks %d, cpu %d, "
-                    "flags %u, limit %zu, crop %d x %d, stride %d x %d, threshold %g, kept %d, votes %d, "
-                    "attend %d, %d, %d, averages %d\n",
+                    "flags %u, limit %zu, crop %d x %d, stride %d x %d, threshold %g, "
+                    "kept %d, votes %d, attend %d, %d, %d, averages %d\n",
             model_names[which], d->width, d->height, d->picture_width, d->picture_height,
             d->outputs, d->tasks, (int)d->cpu, d->flags, d->memory_limit, d->crop_width,
-            d->crop_height, d->stride_width, d->stride_height, d->threshold, d->kept != NULL, d->votes != NULL,
+            d->crop_height, d->stride_width, d->stride_height, d->threshold,
+            d->kept != NULL, d->votes != NULL,
             d->attend_x, d->attend_y, d->attend_stage, d->average_count);
     fprintf(stderr, "picture: %d x %d, stride %td, format %d, plane stride %td\n", shown.width,
             shown.height, shown.stride, (int)shown.format, shown.plane_stride);
@@ -222,7 +223,8 @@ static sums results(const swin_context *c)
 static void look_inside(swin_context *c)
 {
     swin_step_info info;
-    PROMISE(swin_plan_step(c, 0, &info) && strlen(info.name) > 1 && info.tasks > 0, "a plan has steps");
+    PROMISE(swin_plan_step(c, 0, &info) && strlen(info.name) > 1 && info.tasks > 0,
+            "a plan has steps");
     swin_plan_step(c, extreme(), &info);
     swin_progress(c);
     swin_attention(c);
@@ -356,7 +358,8 @@ static void try_functions(const swin_model *m)
     swin_reference_picture(one, 1, 1, draw_word());
     const int picture_w = mostly(SIDE), picture_h = mostly(SIDE), longest = extreme();
     if (swin_input_size(m, picture_w, picture_h, longest, &w, &h, &e) == SWIN_OK)
-        PROMISE(w >= 1 && h >= 1 && w <= SWIN_MAX_SIDE && h <= SWIN_MAX_SIDE, "an input has a size");
+        PROMISE(w >= 1 && h >= 1 && w <= SWIN_MAX_SIDE && h <= SWIN_MAX_SIDE,
+                "an input has a size");
     else
         PROMISE(e.status == SWIN_SIZE && strlen(e.text) > 10, "a refusal says why");
     try_decide();

@@ -139,8 +139,9 @@ int main(int argc, char **argv)
         else failed |= run_file(argv[i]);
     }
     for (; runs; runs--, seed++) {
+        const uint64_t mixed = seed * 0x9e3779b97f4a7c15u;
         uint8_t input[8];
-        for (int i = 0; i < 8; i++) input[i] = (uint8_t)(seed * 0x9e3779b97f4a7c15u >> (56 - 8 * i));
+        for (int i = 0; i < 8; i++) input[i] = (uint8_t)(mixed >> (56 - 8 * i));
         LLVMFuzzerTestOneInput(input, sizeof input);
     }
     return failed;
