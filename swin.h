@@ -6742,6 +6742,7 @@ static void swin__plan_stage(swin__plan *p, int stage, const swin__stage *weight
     int depth = (int)g->depth[stage];
     int looks = p->desc.outputs & SWIN_ATTENTION && p->desc.attend_stage == stage &&
                 weights == &p->weights->stage[stage];
+    if (p->status != SWIN_OK) return;
     if (looks) swin__plan_look(p, stage, x);
     for (int j = 0; j < depth; j++) {
         const swin__block *block = p->blocks ? &p->blocks[p->block_count] : &p->no_block;
