@@ -134,7 +134,7 @@ def test_this_machine_has_the_headers(thing):
 GOALS = {
     (): "programs", ("install",): "programs", ("bench",): "programs bench",
     ("demo",): "--install programs", ("deps",): "--install programs bench",
-    ("ports",): "--install programs tests ports",
+    ("ports",): "--install programs tests ports", ("fuzz",): "--install programs tests",
     ("test",): "--install programs tests", ("test-setup",): "--install programs tests",
 }
 
