@@ -2,14 +2,15 @@
 # make demo       segments the photos of examples/photos with the shipped model
 # make test       all tests
 # make fuzz       looks for inputs that break promises, for MINUTES=60
+# make coverage   how much of swin.h the C tests run, and which places they do not
 # make bench      measures speed and memory, against other engines where they install
 # make ports      the same bits from all compilers and machines: builds, runs, README's table
 # make install    header, pkg-config file, program and weights below PREFIX
 # make deps       what the other targets need, make test-setup: what the tests need
 # make clean
 #
-# demo, test, fuzz, ports, deps and test-setup install what is missing through apt-get, as root or
-# through sudo. The others, and these where there is no apt-get, name it and stop.
+# demo, test, fuzz, coverage, ports, deps and test-setup install what is missing through apt-get, as
+# root or through sudo. The others, and these where there is no apt-get, name it and stop.
 #
 # BUILD names another folder than build/; nothing else in the checkout is written to.
 
@@ -40,9 +41,9 @@ OUT     = $(subst $(space),\ ,$(BUILD))
 
 # The sets of tools/need that the goals ask for, and whether what is missing is installed.
 GOALS   = $(or $(MAKECMDGOALS),all)
-NEED    = $(if $(filter demo test fuzz ports deps test-setup,$(GOALS)),--install) \
-          programs $(if $(filter test fuzz ports test-setup,$(GOALS)),tests) \
-          $(filter bench ports,$(GOALS)) \
+NEED    = $(if $(filter demo test fuzz coverage ports deps test-setup,$(GOALS)),--install) \
+          programs $(if $(filter test fuzz coverage ports test-setup,$(GOALS)),tests) \
+          $(filter bench coverage ports,$(GOALS)) \
           $(if $(filter deps,$(GOALS)),bench)
 
 all: $(OUT)/minimal $(OUT)/segment $(OUT)/tensor
@@ -96,6 +97,9 @@ test: all test-setup
 fuzz: need
 	$(PYTHON) tests/run --fuzz $(or $(MINUTES),60)
 
+coverage: need
+	"$(PYTHON)" tests/coverage
+
 # BENCH='--quick' and other options of tools/bench/bench.py
 bench: $(OUT)/bench $(OUT)/tensor $(OUT)/venv-bench/.ready
 	"$(BUILD)/venv-bench/bin/python" tools/bench/bench.py $(BENCH)
@@ -108,12 +112,12 @@ install: all
 	tools/install "$(BUILD)"
 
 # What was made, by name: BUILD may be a folder that holds other things too.
-MADE = minimal segment tensor bench demo tests benchmark stb-newer swin.pc \
+MADE = minimal segment tensor bench demo tests coverage benchmark stb-newer swin.pc \
        venv venv-parity venv-bench
 
 clean:
 	@if [ -d "$(BUILD)" ]; then cd "$(BUILD)" && rm -rf $(MADE); fi
 	@rmdir "$(BUILD)" 2>/dev/null || true
 
-.PHONY: all need demo deps test-setup test fuzz bench ports install clean
+.PHONY: all need demo deps test-setup test fuzz coverage bench ports install clean
 .DELETE_ON_ERROR:

@@ -64,6 +64,11 @@ def with_script(name, text):
     return lambda tmp: {"PATH": f"{script(tmp / name, text).parent}:{os.environ['PATH']}"}
 
 
+def with_scripts(*names):
+    return lambda tmp: {"PATH": ":".join(
+        [*{str(script(tmp / name, "").parent) for name in names}, os.environ["PATH"]])}
+
+
 def includes(*names):
     return lambda tmp: {"CPPFLAGS": headers(tmp, *names)}
 
@@ -87,7 +92,7 @@ MISSING = {
     "node": [without("node")],
     "qemu": [without("qemu-aarch64"), without("qemu-arm")],
     "wine": [without("wine")],
-    "llvm-size": [without("llvm-size")],
+    "llvm": [without("llvm-size"), without("llvm-cov"), without("llvm-profdata")],
     "simde": [includes(*(f"stb/{name}" for name in STB))],
     "venv of Python": [no_ensurepip, lambda tmp: {"PYTHON": "no-such-python"}],
     "debootstrap": [without("debootstrap")],
@@ -105,7 +110,7 @@ MISSING.update({thing: [without(command), with_script(command, "exit 1")]
 THERE = {
     "gcc for POWER": with_script("powerpc64le-linux-gnu-gcc", ""),
     "wine": with_script("wine", ""),
-    "llvm-size": with_script("llvm-size", ""),
+    "llvm": with_scripts("llvm-size", "llvm-cov", "llvm-profdata"),
     "stb": includes(*(f"stb/{name}" for name in STB)),
     "simde": includes("simde/x86/avx512.h"),
     "debootstrap": with_script("debootstrap", ""),
@@ -135,6 +140,7 @@ GOALS = {
     (): "programs", ("install",): "programs", ("bench",): "programs bench",
     ("demo",): "--install programs", ("deps",): "--install programs bench",
     ("ports",): "--install programs tests ports", ("fuzz",): "--install programs tests",
+    ("coverage",): "--install programs tests coverage",
     ("test",): "--install programs tests", ("test-setup",): "--install programs tests",
 }
 
