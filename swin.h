@@ -4908,6 +4908,14 @@ static void swin__look_map(const swin_context *c, const swin__step *s, int unit,
     }
 }
 
+/* Where the windows have row or column `at` of the map: what swin__window_pixel does, undone.
+   windowed: the axis of the map in whole windows. */
+static int swin__in_windows(const swin__grid *g, int at, int shift, int side, int windowed)
+{
+    int around = g->roll_before_pad ? side : windowed;
+    return (at - shift % around + around) % around;
+}
+
 /* Finds the pixel in the last block's windows and makes room; x: the stage's map. */
 static void swin__plan_look(swin__plan *p, int stage, swin__map x)
 {
@@ -4919,14 +4927,12 @@ static void swin__plan_look(swin__plan *p, int stage, swin__map x)
     int area = grid.window_h * grid.window_w, windows = before.rows * before.cols;
     y = (int)((double)d->attend_y * d->height / d->picture_height) / ((int)g->patch << stage);
     q = (int)((double)d->attend_x * d->width / d->picture_width) / ((int)g->patch << stage);
-    for (int w = 0; w < grid.rows * grid.cols; w++)
-        for (int i = 0; i < area; i++)
-            if (swin__window_pixel(&grid, w / grid.cols, w % grid.cols, i / grid.window_w,
-                                   i % grid.window_w) ==
-                swin__min(y, x.h - 1) * x.w + swin__min(q, x.w - 1)) {
-                p->look.window = w;
-                p->look.row = tokens + i;
-            }
+    y = swin__in_windows(&grid, swin__min(y, x.h - 1), grid.shift_h, x.h,
+                         grid.rows * grid.window_h);
+    q = swin__in_windows(&grid, swin__min(q, x.w - 1), grid.shift_w, x.w,
+                         grid.cols * grid.window_w);
+    p->look.window = y / grid.window_h * grid.cols + q / grid.window_w;
+    p->look.row = tokens + y % grid.window_h * grid.window_w + q % grid.window_w;
     p->look.pixel = swin__alloc_map(p, 1, 1, tokens + area);
     p->look.mixed = swin__alloc_map(p, 1, tokens, windows * tokens);
     p->look.tokens = swin__alloc_map(p, windows, tokens, tokens + area);
@@ -6260,18 +6266,19 @@ static void swin__slide(const swin_context *c, const swin__step *s, int unit, fl
     }
 }
 
+/* How many of n crops of `side` along an axis of `length` cover the pixel `at`: those that start at
+   multiples of the stride, and the last one, which ends where the axis does. */
+static int swin__crops_over(int n, int stride, int side, int length, int at)
+{
+    int first = at < side ? 0 : (at - side) / stride + 1, last = swin__min(n - 2, at / stride);
+    return swin__max(0, last - first + 1) + (at >= length - side);
+}
+
 /* One over the number of crops that cover pixel (y, x) of the input. */
 static float swin__crop_share(const swin__crops *g, int y, int x)
 {
-    int down = 0, across = 0;
-    for (int i = 0; i < g->rows; i++) {
-        int top = swin__crop_top(g, i * g->cols);
-        down += top <= y && y < top + g->h;
-    }
-    for (int i = 0; i < g->cols; i++) {
-        int left = swin__crop_left(g, i);
-        across += left <= x && x < left + g->w;
-    }
+    int down = swin__crops_over(g->rows, g->stride_h, g->h, g->input_h, y);
+    int across = swin__crops_over(g->cols, g->stride_w, g->w, g->input_w, x);
     return 1 / (float)(down * across);
 }
 

@@ -1221,6 +1221,45 @@ static void test_results(void)
     free(rgb);
 }
 
+/* Formulas against counting and searching, for every small shape. */
+static void test_geometry(void)
+{
+    int ok = 1;
+    for (int length = 1; length < 30; length++)
+        for (int side = 1; side <= length; side++)
+            for (int stride = 1; stride <= side; stride++) {
+                const int n = (length - side + stride - 1) / stride + 1;
+                for (int at = 0; at < length; at++) {
+                    int over = 0;
+                    for (int i = 0; i < n; i++) {
+                        const int start = i * stride < length - side ? i * stride : length - side;
+                        over += start <= at && at < start + side;
+                    }
+                    ok &= over == swin__crops_over(n, stride, side, length, at);
+                }
+            }
+    report("crops over a pixel", ok);
+
+    ok = 1;
+    for (int shape = 0; shape < 2 * 9 * 9 * 5 * 5; shape++) {
+        swin__grid g = {shape / 2 % 9 + 1, shape / 18 % 9 + 1, shape / 162 % 5 + 1,
+                        shape / 810 + 1, 0, 0, 0, 0, shape % 2};
+        const int shifts = g.window_h * g.window_w;
+        g.rows = (g.h + g.window_h - 1) / g.window_h;
+        g.cols = (g.w + g.window_w - 1) / g.window_w;
+        for (int i = 0; i < shifts * g.h * g.w; i++) {
+            const int pixel = i / shifts, y = pixel / g.w, x = pixel % g.w;
+            g.shift_h = i % shifts / g.window_w;
+            g.shift_w = i % shifts % g.window_w;
+            const int row = swin__in_windows(&g, y, g.shift_h, g.h, g.rows * g.window_h);
+            const int column = swin__in_windows(&g, x, g.shift_w, g.w, g.cols * g.window_w);
+            ok &= swin__window_pixel(&g, row / g.window_h, column / g.window_w, row % g.window_h,
+                                     column % g.window_w) == pixel;
+        }
+    }
+    report("pixels in shifted windows", ok);
+}
+
 static int no_results(const swin_context *c)
 {
     int ok = !swin_classes(c).data && !swin_confidence(c).data && !swin_logits(c).data &&
@@ -1407,6 +1446,7 @@ int main(int argc, char **argv)
     test_pictures();
     test_results();
     test_results_in_time();
+    test_geometry();
     test_attention();
     test_plan();
     test_workspace();
