@@ -601,7 +601,7 @@ static void swin__print(char *to, size_t room, const char *format, va_list args)
     size_t at = 0;
     for (; *format && at + 1 < room; format++) {
         char digits[24];
-        const char *piece = digits;
+        const char *piece;
         if (*format != '%') {
             to[at++] = *format;
             continue;
@@ -643,6 +643,10 @@ static swin_status swin__fail(swin_error *err, swin_status status, const char *f
     }
     return status;
 }
+
+#ifdef __clang_analyzer__ /* which does not look into a function of variable arguments */
+#define swin__fail(err, status, ...) (swin__fail(err, status, __VA_ARGS__), status)
+#endif
 
 SWIN_API const char *swin_status_text(swin_status status)
 {
@@ -4373,17 +4377,19 @@ static int swin__region(int window, int windows, int length, int shift, int at)
     return at < length - shift ? 1 : 2;
 }
 
-/* Does this window hold tokens of different regions? Fills the region of each token: 0 belongs to
-   all (global tokens). */
+/* Does this window hold tokens of different regions? Fills the region of each key, up to whole
+   lanes: 0 belongs to all (global tokens). */
 static int swin__regions(const swin__grid *g, int tokens, int wr, int wc, float *region)
 {
     int mixed = (g->shift_h && wr + 1 == g->rows) || (g->shift_w && wc + 1 == g->cols);
+    int keys = tokens + g->window_h * g->window_w;
     if (!mixed) return 0;
     for (int t = 0; t < tokens; t++) *region++ = 0;
     for (int r = 0; r < g->window_h; r++)
         for (int q = 0; q < g->window_w; q++)
             *region++ = (float)(1 + 3 * swin__region(wr, g->rows, g->window_h, g->shift_h, r)
                                   + swin__region(wc, g->cols, g->window_w, g->shift_w, q));
+    for (int lane = keys; lane < swin__padded(keys); lane++) *region++ = 0;
     return 1;
 }
 
@@ -5781,6 +5787,7 @@ static int swin__strip_share(const swin__step *s, int source, int *first)
 {
     const swin__source *from = s->u.conv.layer->source;
     int before = 0, end;
+    *first = 0;
     if (!(s->u.conv.chosen >> source & 1)) return 0;
     for (int i = 0; i < source; i++) before += s->u.conv.chosen >> i & 1 ? from[i].map.c : 0;
     *first = swin__max(0, s->u.conv.start - before);

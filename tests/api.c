@@ -32,67 +32,14 @@ static void counted_free(void *p)
 #define SWIN_IMPLEMENTATION
 #include "../swin.h"
 #include "model.h"
+#include "report.h"
+#include "session.h"
 #include "results.h"
-
-static int passed, failed;
-
-static void report(const char *what, int ok)
-{
-    printf("%s: %s\n", what, ok ? "ok" : "FAILED");
-    fflush(stdout);
-    if (ok) passed++;
-    else failed++;
-}
 
 static blob blobs[MODELS];
 static swin_model models[MODELS];
 
 /* --- one run, in exactly the memory it asks for ----------------------------------------------- */
-
-typedef struct session { swin_context *c; void *memory; size_t size; } session;
-
-static swin_desc desc_of(int w, int h)
-{
-    swin_desc d;
-    memset(&d, 0, sizeof d);
-    d.width = w;
-    d.height = h;
-    return d;
-}
-
-/* A failure to start ends the tests. */
-static session start_as(const swin_model *m, swin_desc d)
-{
-    session s;
-    swin_error e;
-    s.size = swin_workspace_size(m, &d, &e);
-    s.memory = need(s.size);
-    if (!s.size || swin_init(&s.c, m, &d, s.memory, s.size, &e)) {
-        printf("%s\n", e.text);
-        exit(1);
-    }
-    return s;
-}
-
-/* All outputs of the model. */
-static session start(const swin_model *m, swin_desc d)
-{
-    d.outputs = SWIN_FEATURES;
-    if (m->config.head == CLASSIFIER) d.outputs |= SWIN_SCORES;
-    else if (m->config.head) d.outputs |= SWIN_CLASSES | SWIN_LOGITS | SWIN_CONFIDENCE;
-    if (m->config.mode == 1) d.outputs &= ~(unsigned)SWIN_FEATURES;
-    return start_as(m, d);
-}
-
-static swin_image picture(const unsigned char *rgb, int w, int h)
-{
-    swin_image in;
-    memset(&in, 0, sizeof in);
-    in.data = rgb;
-    in.width = w;
-    in.height = h;
-    return in;
-}
 
 /* Segments `in`; 0 when that fails. */
 static uint64_t once(const swin_model *m, swin_desc d, swin_image in)
@@ -103,13 +50,6 @@ static uint64_t once(const swin_model *m, swin_desc d, swin_image in)
     if (status) printf("%s: %s\n", swin_status_text(status), swin_error_text(s.c));
     free(s.memory);
     return h;
-}
-
-static unsigned char *make_rgb(int w, int h)
-{
-    unsigned char *rgb = (unsigned char *)need((size_t)w * (size_t)h * 3);
-    swin_reference_picture(rgb, w, h, (uint32_t)(w + h));
-    return rgb;
 }
 
 static float largest_difference(swin_tensor a, swin_tensor b)

@@ -4,15 +4,7 @@
 
 #define SWIN_IMPLEMENTATION
 #include "../examples/common.h"
-
-static int passed, failed;
-
-static void report(const char *what, int ok)
-{
-    printf("%s: %s\n", what, ok ? "ok" : "FAILED");
-    if (ok) passed++;
-    else failed++;
-}
+#include "report.h"
 
 enum { MOST = 70 };
 

@@ -1,0 +1,62 @@
+/* session.h - a context in exactly the memory it asks for, and pictures to run it on. Include it
+   after model.h. */
+#ifndef SESSION_H
+#define SESSION_H
+
+typedef struct session { swin_context *c; void *memory; size_t size; } session;
+
+static inline swin_desc desc_of(int w, int h)
+{
+    swin_desc d;
+    memset(&d, 0, sizeof d);
+    d.width = w;
+    d.height = h;
+    return d;
+}
+
+/* A failure to start ends the tests. The memory is as malloc gives it: not initialised. */
+static inline session start_as(const swin_model *m, swin_desc d)
+{
+    session s;
+    swin_error e;
+    s.size = swin_workspace_size(m, &d, &e);
+    s.memory = need(s.size);
+    if (!s.size || swin_init(&s.c, m, &d, s.memory, s.size, &e)) {
+        printf("%s\n", e.text);
+        exit(1);
+    }
+    return s;
+}
+
+/* All that the model can be asked for at once; the confidence in bytes or in floats. */
+static inline unsigned outputs_of(const swin_config *g, unsigned confidence)
+{
+    const unsigned features = g->mode == 1 ? 0 : SWIN_FEATURES;
+    if (g->head == CLASSIFIER) return features | SWIN_SCORES;
+    return g->head ? features | SWIN_CLASSES | SWIN_LOGITS | confidence : features;
+}
+
+static inline session start(const swin_model *m, swin_desc d)
+{
+    d.outputs = outputs_of(&m->config, SWIN_CONFIDENCE);
+    return start_as(m, d);
+}
+
+static inline swin_image picture(const unsigned char *rgb, int w, int h)
+{
+    swin_image in;
+    memset(&in, 0, sizeof in);
+    in.data = rgb;
+    in.width = w;
+    in.height = h;
+    return in;
+}
+
+static inline unsigned char *make_rgb(int w, int h)
+{
+    unsigned char *rgb = (unsigned char *)need((size_t)w * (size_t)h * 3);
+    swin_reference_picture(rgb, w, h, (uint32_t)(w + h));
+    return rgb;
+}
+
+#endif
