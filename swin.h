@@ -6701,7 +6701,7 @@ static int swin__plan_run(swin__plan *p, const swin__kept *k, swin__run *run)
         made.cols = swin__axis_twice(p, n, crops->input_w, k->picture_w, k->aligned, 0);
     }
     if (k->flip) swin__mirror(p, &made.cols);
-    if (p->context) *run = made;
+    if (run) *run = made;
     /* an axis takes steps of at most twice n / m (aligned corners), and some taps at the ends */
     return swin__min(n, 2 * SWIN__CHUNK * n / k->picture_w + 16);
 }

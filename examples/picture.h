@@ -38,6 +38,10 @@ static inline int picture_fail(char why[256], const char *format, ...)
     return 0;
 }
 
+#ifdef __clang_analyzer__ /* which does not look into a function of variable arguments */
+#define picture_fail(...) (picture_fail(__VA_ARGS__), 0)
+#endif
+
 static inline int picture_cut(char why[256]) { return picture_fail(why, "the file is cut short"); }
 
 /* Takes the size that a file's header declares, before anything is allocated for it. */
