@@ -3303,10 +3303,10 @@ SWIN_API swin_status swin_open(swin_model *m, const void *blob, size_t size, uns
     swin_status status;
     uint64_t at;
 
+    if (m) memset(m, 0, sizeof *m);
     if (!m || !blob || (uintptr_t)blob % 4 || (flags & ~(unsigned)SWIN_VERIFY))
         return swin__fail(err, SWIN_ARGUMENT,
                           "swin_open wants a model and a blob aligned to 4 bytes");
-    memset(m, 0, sizeof *m);
     if (size < sizeof h || memcmp(blob, swin__magic, sizeof swin__magic))
         return swin__fail(err, SWIN_FORMAT, "not a .swin model: it does not start like one");
     memcpy(&h, blob, sizeof h);
