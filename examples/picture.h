@@ -87,7 +87,7 @@ static inline uint32_t little_endian(const unsigned char *d, int bytes)
    upright, where it gives none. The second directory is about the thumbnail. */
 static inline int exif_orientation(const unsigned char *tiff, size_t size)
 {
-    enum { ORIENTATION = 0x112, SHORT = 3, ENTRY = 12 };
+    enum { ORIENTATION = 0x112, SHORT = 3, LONG = 4, ENTRY = 12 };
     if (size < 8 || (memcmp(tiff, "II*\0", 4) && memcmp(tiff, "MM\0*", 4))) return 1;
     uint32_t (*get)(const unsigned char *, int) = *tiff == 'I' ? little_endian : big_endian;
     size_t at = get(tiff + 4, 4);
@@ -97,8 +97,9 @@ static inline int exif_orientation(const unsigned char *tiff, size_t size)
         const unsigned char *entry = tiff + at;
         if (get(entry, 2) != ORIENTATION) continue;
         uint32_t type = get(entry + 2, 2), count = get(entry + 4, 4);
-        uint32_t value = get(entry + 8, 2);
-        return type == SHORT && count == 1 && value >= 1 && value <= 8 ? (int)value : 1;
+        uint32_t value = get(entry + 8, type == LONG ? 4 : 2);      /* some phones write a LONG */
+        int good = (type == SHORT || type == LONG) && count == 1 && value >= 1 && value <= 8;
+        return good ? (int)value : 1;
     }
     return 1;
 }
@@ -251,7 +252,8 @@ static inline int png_take(png_reader *p, const png_chunk *c, char why[256])
     } else if (!strcmp(c->name, "PLTE")) {
         return png_palette(p, c, why);
     } else if (!strcmp(c->name, "eXIf")) {
-        p->orientation = exif_orientation(c->data, c->length);
+        size_t name = c->length >= 6 && !memcmp(c->data, "Exif\0", 6) ? 6 : 0;     /* as in JPEG */
+        p->orientation = exif_orientation(c->data + name, c->length - name);
     } else if (!(c->name[0] & 32)) {
         return picture_fail(why, "damaged: a PNG has no %s chunk there", c->name);
     }
@@ -1026,6 +1028,7 @@ static inline int pam_line(pnm_reader *s, char line[80], char why[256])
         if (n == 79) return picture_fail(why, "a PAM with a line of more than 79 characters");
         line[n++] = (char)c;
     }
+    if (n && line[n - 1] == '\r') n--;
     line[n] = 0;
     return 1;
 }
@@ -1117,6 +1120,18 @@ static inline void pnm_bits(const pnm_reader *s, picture *p)
         }
 }
 
+/* Steps over what some programs write between the header and its data, where the manual pages have
+   one white byte: the rest of a CR LF, and comments. Such bytes might be pixels: they are none if
+   the data then ends where the file does. */
+static inline void pnm_skip_foreign(pnm_reader *s, size_t data_size)
+{
+    const unsigned char *data = s->end - data_size;
+    pnm_reader ahead = *s;
+    while (ahead.at < data && (*ahead.at == '#' || (*ahead.at == '\n' && ahead.at[-1] == '\r')))
+        pnm_char(&ahead);
+    if (ahead.at == data) s->at = data;
+}
+
 static inline int pnm_decode(picture *p, const unsigned char *d, size_t size, char why[256])
 {
     pnm_reader s = {d + 2, d + size, d[1] - '0', 0, 0, 0};
@@ -1126,6 +1141,7 @@ static inline int pnm_decode(picture *p, const unsigned char *d, size_t size, ch
                  : s.kind == 1 ? samples : s.plain ? 2 * samples - 1
                  : samples * (s.max > 255 ? 2 : 1);
     if ((size_t)(s.end - s.at) < least) return picture_cut(why);
+    if (!s.plain) pnm_skip_foreign(&s, least);
     if (!picture_new(p, why)) return 0;
     if (s.kind == 4) return pnm_bits(&s, p), 1;
     for (size_t i = 0; i < pixels; i++)

@@ -203,7 +203,8 @@ def test_what_is_no_orientation_of_the_picture(read):
     six = tiff("MM", [orientation(6)])
     structures = [
         tiff("II", [(0x100, 4, 1, 19)], [orientation(6)]), tiff("MM", [], [orientation(6)]),
-        tiff("II", [orientation(6, kind=4)]), tiff("II", [orientation(6, count=2)]),
+        tiff("II", [orientation(6, kind=1)]), tiff("II", [orientation(6, count=2)]),
+        tiff("II", [orientation(6 << 16, kind=4)]),
         tiff("II", [orientation(0)]), tiff("MM", [orientation(9)]),
         tiff("MM", [orientation(0x600)]),
         six.replace(b"\0\1\1\x12", b"\0\0\1\x12"), b"", b"MM", six[:4] + b"\xff\xff\xff\xff",
@@ -211,6 +212,17 @@ def test_what_is_no_orientation_of_the_picture(read):
     upright, *answers = read([JPEG] + [made.with_segments(JPEG, exif(s)) for s in structures])
     for structure, answer in zip(structures, answers):
         assert same(answer, upright), structure
+
+
+def test_orientation_of_odd_writers(read):
+    """A LONG, as some phones write it, and a PNG's structure behind the name that JPEG has."""
+    long = [tiff(order, [orientation(6, kind=4)]) for order in ("II", "MM")]
+    named = b"Exif\0\0" + tiff("II", [orientation(6)])
+    upright, *turned = read([JPEG, *(made.with_segments(JPEG, exif(s)) for s in long)])
+    assert all(same(answer, UPRIGHT[6](upright)) for answer in turned)
+    for structure in (*long, named):
+        png = made.png(SAMPLES, 8, made.RGB, between=[chunk(b"eXIf", structure)])
+        assert same(read([png])[0], UPRIGHT[6](SAMPLES))
 
 
 def test_where_exif_lies(read):
@@ -425,6 +437,25 @@ def test_pnms_by_the_letter(read):
                          (b"P7\nWIDTH 2\nHEIGHT 1\nDEPTH 1\nMAXVAL 1\nTUPLTYPE BLACKANDWHITE\n"
                           b"ENDHDR\n\0\1", grey(0, 255))]:
         assert same(read([data])[0], pixels), data
+
+
+def test_pnms_of_careless_writers(read):
+    """CR LF and comments before the data, where the file is longer by just these."""
+    data, wide = bytes(range(30, 42)), bytes(range(0, 24))
+    letters = {b"P5\n4 3\n255\n": data, b"P6\n2 2\n255\n": data, b"P5\n4 3\n65535\n": wide,
+               b"P4\n4 12\n": data,
+               b"P7\nWIDTH 2\nHEIGHT 2\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n": data}
+    for header, pixels in letters.items():
+        lines = header.replace(b"\n", b"\r\n")
+        careless = [lines] if b"P7" in header else [
+            lines, header + b"# made by hand\n", header + b"#\n# two\n", lines + b"# one\r\n",
+            header[:-1] + b" # white\n", header[:-1] + b" # white\r\n"]
+        plain, *answers = read([header + pixels, *(text + pixels for text in careless)])
+        assert all(same(answer, plain) for answer in answers), header
+        kept, = read([header + (b"#\n" + pixels)[:len(pixels)]])
+        assert not same(kept, plain)
+    shifted, = read([b"P5\r\n2 1\r\n255\r\n\1\2\n"])         # longer by more: by the letter
+    assert shifted[0, 0, 0] == 10
 
 
 def test_other_files_are_named(read):
