@@ -275,6 +275,7 @@ KNOWN = {                           # words of the refusal: names that call for 
     "detector": SEGMENTOR + "roi_head.bbox_head.0.fc_cls.weight",
     "cascade": SEGMENTOR + "decode_head.0.conv_seg.weight",
     "DeepLab": SEGMENTOR + "decode_head.aspp_modules.0.conv.weight",
+    "GroupNorm": SEGMENTOR + "decode_head.convs.0.gn.weight",
     "mmpretrain": UPSTREAM + "head.fc.weight",
 }
 

@@ -436,6 +436,11 @@ def test_hugging_faces_rules():
     config = {"architectures": ["SwinBackbone"], "layer_norm_eps": 1e-6}
     model = convert_state(state, config=config)
     assert words(model, "shift_rule", "eps", "flags") == (0, 1e-6, 1 | 2 | 8)
+    for eps in (0, -1e-5, 1, "1e-5", float("nan"), float("inf")):
+        with pytest.raises(Refused, match="layer_norm_eps"):
+            convert_state(state, config={"layer_norm_eps": eps})
+    with pytest.raises(Refused, match="lack embeddings.position_embeddings"):
+        convert_state(state, config={"use_absolute_embeddings": True})
     with pytest.raises(Refused, match="layernorm.weight is missing"):
         convert_state({n: a for n, a in state.items() if n != "layernorm.weight"})
     v2 = hugging_face_state(V2)

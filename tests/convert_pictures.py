@@ -113,6 +113,15 @@ def test_normalisation_of_1(preprocessor, wanted):
     assert planes(model) == wanted and "ImageNet" not in said(model)
 
 
+@pytest.mark.parametrize("preprocessor, message", [
+    ("bgr_to_rgb=True, mean=array([1., 2., 3.]), std=[4, 5, 8]", "no three numbers each"),
+    ("bgr_to_rgb=True, mean=[1, 2, 3], std=np.full((3,), 58.0)", "no three numbers each"),
+    ("bgr_to_rgb=True, mean=[1 * 2, 2, 3], std=[4, 5, 8]", "data_preprocessor is no literal")])
+def test_a_preprocessor_that_cannot_be_read_is_said(preprocessor, message):
+    model = newer(preprocessor=preprocessor)
+    assert message in said(model) and planes(model)[0] == list(canonical.IMAGENET_MEAN)
+
+
 def test_where_1_looks_for_its_preprocessor():
     outer = f"data_preprocessor = dict(bgr_to_rgb=True, {OUR_NORMALISATION})\n"
     tail = "test_dataloader = dict(dataset=dict(pipeline=[dict(type='LoadImageFromFile')]))"
@@ -265,6 +274,12 @@ def test_resize_of_0(steps, augmentation, wanted):
     assert ("several sizes" in said(model)) == ("0.5, 1.0" in augmentation)
 
 
+def test_a_pipeline_of_0_that_cannot_be_read_is_said():
+    model = older("dict(type='Resize')," + NORMALIZE, augmentation="img_scale=(2 * 32, 48)")
+    assert "no test pipeline that can be read" in said(model) and sizes(model)[0] == KEEP
+    assert planes(model) == ([1, 2, 3], [4, 5, 8], 0)
+
+
 def test_normalisation_of_0():
     assert planes(older("dict(type='Normalize', mean=[1, 2, 3], std=[4, 5, 8]),"))[2] == 0
     assert planes(older(NORMALIZE.replace(")", ", to_rgb=False)"))) == ([3, 2, 1], [8, 5, 4], 1)
@@ -365,6 +380,25 @@ def test_one_output_is_refused_or_thresholded(name):
     output = features @ weight.reshape(2, -1)[1] + bias[1]
     assert (logits.argmax(1) == (1 / (1 + np.exp(-output)) > 0.3)).all()
     assert 0 < logits.argmax(1).sum() < 50 and "confidences" in said(model)
+
+
+@pytest.mark.parametrize("told, asked", [
+    ("threshold=0.7", "--threshold 0.7.*exceeds 0.7 .which the config says"),
+    ("threshold=None", "--threshold 0.5.*default is 0.3"), ("", "--threshold 0.5.*default is 0.3")])
+def test_the_threshold_of_a_config(told, asked):
+    with pytest.raises(Refused, match=asked):
+        convert_state(ONE_OUTPUT["uper"], config=f"model = dict(decode_head=dict({told}))")
+
+
+@pytest.mark.parametrize("norm, good", [("BN", True), ("mmcv.SyncBN", True), ("GN", False),
+                                        ("IN", False), ("LN2d", False)])
+def test_norms_of_heads(norm, good):
+    config = f"model = dict(decode_head=dict(norm_cfg=dict(type='{norm}', requires_grad=True)))"
+    if good:
+        convert_state(SMALL, config=config)
+    else:
+        with pytest.raises(Refused, match="only BatchNorm is known"):
+            convert_state(SMALL, config=config)
 
 
 def test_thresholds_are_for_one_output():
@@ -559,6 +593,8 @@ def test_timms_mean_and_std():
 def test_arguments_of_timm_that_change_the_answer(arguments, told, message):
     with pytest.raises(Refused, match=message):
         hub(arguments, **told)
+    with pytest.raises(Refused, match="global_pool to max"):
+        convert_state(TIMM, config={"global_pool": "max"})
     usual = dict(global_pool="avg", act_layer="gelu", always_partition=False, num_classes=5)
     assert hub(usual, num_classes=1000).description["classes"] == 5
     one = convert_state(timm_state(V1), "--threshold", "0.5", config={"num_classes": 1})

@@ -18,6 +18,8 @@ FOREIGN = (
     ("a detector", r"^(roi_head|rpn_head|bbox_head|mask_head)\."),
     ("a cascade of heads", r"^decode_head\.\d+\."),
     ("a segmentation model with an ASPP head (DeepLab)", r"^decode_head\.(c1_|.*aspp_modules)"),
+    ("a segmentation model whose head has GroupNorm, LayerNorm or InstanceNorm",
+     r"^(decode_head|neck)\..*\.(gn|ln|in)\.(weight|bias)$"),
     ("an mmpretrain classifier", r"attn\.w_msa\.", r"^head\."),
 )
 

@@ -37,8 +37,8 @@ HEADS = tuple((kind, head, group, renamer(rules + REST)) for kind, head, group, 
 class Head:
     """The decode head of a checkpoint.
 
-    told: what is known beside the weights: pool_scales, align_corners, batch_norm_eps, and
-    check_head(mmseg's class, the head); spell: from mmseg's names to the checkpoint's."""
+    told: what is known beside the weights: pool_scales, align_corners, batch_norm_eps, threshold,
+    and check_head(mmseg's class, the head); spell: from mmseg's names to the checkpoint's."""
 
     def __init__(self, reader, told, spell):
         self.reader, self.source, self.d = reader, reader.source, reader.d
@@ -63,8 +63,8 @@ class Head:
         d, options = self.d, self.reader.options
         classify = self.name("head.classify.weight")
         outputs, channels, _, _ = self.source.shape(classify, 4)
-        d.update(head=self.head, classes=self.reader.classes(outputs, classify),
-                 head_channels=channels)
+        d.update(head=self.head, head_channels=channels,
+                 classes=self.reader.classes(outputs, classify, self.told.threshold))
         self.told.check_head(self.kind, self)
         if "neck" in self.source.groups and self.head != FPNHEAD:
             raise Refused(f"this is a segmentation model with a neck before its {self.kind}, which "

@@ -6,7 +6,7 @@ from . import heads, hugging_face_pictures, swin_v2
 from .hub_config import entries, number, pair, real
 from .names import model_prefix, prefixes, renamer
 from .reader import Reader
-from ..canonical import BATCH_NORM_EPS, CLASSIFIER, FINAL_NORM, HF_MODEL, Refused
+from ..canonical import BATCH_NORM_EPS, CLASSIFIER, FINAL_NORM, HF_MODEL, POSITION, Refused
 
 FAMILY = "Hugging Face's Swin"
 PATCH = "embeddings.patch_embeddings.projection"
@@ -144,7 +144,7 @@ def describe_v2(reader, config):
 class Config:
     """config.json; every entry may be missing. Also what heads.read wants to be told."""
 
-    batch_norm_eps, align_corners = BATCH_NORM_EPS, False
+    batch_norm_eps, align_corners, threshold = BATCH_NORM_EPS, False, None
 
     def __init__(self, config):
         self.whole = config
@@ -159,7 +159,11 @@ class Config:
 
     @property
     def eps(self):
-        return real(self.body.get("layer_norm_eps"), 0, 1) or 1e-5
+        told = self.body.get("layer_norm_eps")
+        if told is not None and not real(told, 0, 1):
+            raise Refused(f"config.json sets layer_norm_eps to {str(told)[:40]}, no number between "
+                          "0 and 1")
+        return 1e-5 if told is None else float(told)
 
     @property
     def image_size(self):
@@ -202,6 +206,9 @@ class Config:
             if told is not None and told != found and told != [found] * 2:
                 raise Refused(f"config.json says that {key} is {str(told)[:40]}, but the weights "
                               f"have {found}")
+        if self.body.get("use_absolute_embeddings") is True and not d["flags"] & POSITION:
+            raise Refused("config.json sets use_absolute_embeddings, but the weights lack "
+                          "embeddings.position_embeddings")
         if self.body.get("hidden_act", "gelu") != "gelu":
             raise Refused(f"config.json sets hidden_act to {str(self.body['hidden_act'])[:40]}, "
                           "not gelu")

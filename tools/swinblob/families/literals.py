@@ -124,8 +124,10 @@ class Literal:
         match = TOKEN.match(self.text, self.place)
         if match and match["sign"] == "(":
             self.place = match.end()
-            arguments = self.parse_arguments()
-            return arguments if word == "dict" else UNKNOWN
+            if word == "dict":
+                return self.parse_arguments()
+            self.skip_arguments()
+            return UNKNOWN
         return self.variables.get(word, UNKNOWN)
 
     def parse_items(self, end):
@@ -149,6 +151,15 @@ class Literal:
                     raise NoLiteral
                 break
         return pairs
+
+    def skip_arguments(self):
+        """Steps behind the bracket that ends a call."""
+        open_brackets = 1
+        while open_brackets:
+            match = self.next()
+            self.place = match.end()
+            sign = match["sign"] or "."
+            open_brackets += (sign in "([{") - (sign in ")]}")
 
     def parse_arguments(self):
         arguments = {}

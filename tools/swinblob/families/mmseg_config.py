@@ -57,6 +57,11 @@ class Told:
         return eps if isinstance(eps, float) and 0 < eps < 1 else BATCH_NORM_EPS
 
     @property
+    def threshold(self):
+        told = self.head.get("threshold")
+        return told if isinstance(told, float) and 0 < told < 1 else None
+
+    @property
     def pool_scales(self):
         scales = self.head.get("pool_scales")
         good = isinstance(scales, (list, tuple)) and all(
@@ -96,6 +101,10 @@ class Told:
             raise Refused("the config text sets the decode head's interpolate_mode to "
                           f"{str(self.head['interpolate_mode'])[:40]}, not bilinear")
         refuse_activation("decode head", self.head, "ReLU")
+        norm = type_of(part(self.head, "norm_cfg"))
+        if norm and not norm.endswith(("BN", "BN2d", "BatchNorm", "BatchNorm2d")):
+            raise Refused(f"the config text sets the decode head's norm to {norm[:40]}, and only "
+                          "BatchNorm is known")
         if head and head.head == FPNHEAD:
             self.check_neck(head)
 

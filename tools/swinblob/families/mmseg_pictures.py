@@ -94,7 +94,7 @@ class Pictures:
         self.planes, self.resizing = Planes(), {}       # resizing: words of a description
         self.scale = None               # what MultiScaleFlipAug imposes on the Resize inside it
         self.floating = False           # are pixels no longer 8-bit numbers?
-        self.normalised = self.odd_normalisation = self.augmented = False
+        self.normalised = self.odd_normalisation = self.augmented = self.unread = False
         self.left = MAX_STEPS
         self.foreign, self.remarks = set(), []
         self.follow(self.steps or ())
@@ -112,7 +112,8 @@ class Pictures:
         elif model.description["classes"] and not (options.mean and options.std):
             self.remarks.append(f"{assumption}: ImageNet's mean and std are assumed, red first "
                                 "(--mean, --std, --bgr)")
-        if self.newer and self.steps is None:
+        if self.steps is None and (self.newer or UNKNOWN in (self.config.get("test_pipeline"),
+                                                             self.config.get("data"))):
             self.remarks.append("the config text has no test pipeline that can be read: pictures "
                                 "keep their own size (--size)")
         if self.foreign:
@@ -127,6 +128,8 @@ class Pictures:
         """Why the normalisation is not known, or None."""
         if self.odd_normalisation:
             return "the config's mean and std are no three numbers each"
+        if self.unread:
+            return "the config's data_preprocessor is no literal"
         if self.normalised:
             return None
         if "_base_" in self.config:
@@ -321,7 +324,9 @@ class Pictures:
 
     def preprocess(self):
         model = part(self.config, "model")
-        told = part(model if "data_preprocessor" in model else self.config, "data_preprocessor")
+        holder = model if "data_preprocessor" in model else self.config
+        told = part(holder, "data_preprocessor")
+        self.unread = holder.get("data_preprocessor") is UNKNOWN
         kind = type_of(told)
         self.note_unread("data_preprocessor", told)
         if kind not in PREPROCESSORS:

@@ -124,8 +124,9 @@ class Reader:
                           head_inputs=1 << self.d["stages"] - 1,
                           ignore_label=255 if classes <= 255 else 0xFFFF)
 
-    def classes(self, outputs, origin):
-        """The classes that a head of so many outputs tells apart; origin: the name of its weight.
+    def classes(self, outputs, origin, told=None):
+        """The classes that a head of so many outputs tells apart; origin: the name of its weight;
+        told: the threshold of a config.
 
         One output is no choice between classes: its sigmoid is compared with a threshold, which
         an option must give."""
@@ -133,10 +134,12 @@ class Reader:
             return outputs
         self.threshold = self.option("threshold")
         if self.threshold is None:
+            value, source = (told, "which the config says") if told else (
+                0.5, "mmsegmentation's own default is 0.3")
             raise Refused(f"{origin} has one output: a number, or one that is compared with a "
-                          "threshold, but no choice between classes; --threshold 0.5 makes two "
-                          "classes of it, the second where the output's sigmoid exceeds 0.5 "
-                          "(mmsegmentation's own default is 0.3)")
+                          f"threshold, but no choice between classes; --threshold {value:g} makes "
+                          "two classes of it, the second where the output's sigmoid exceeds "
+                          f"{value:g} ({source})")
         return 2
 
     def add_background(self):

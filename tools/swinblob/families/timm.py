@@ -168,6 +168,7 @@ class Config:
     """timm's config.json; every entry may be missing."""
 
     def __init__(self, config):
+        self.whole = config
         self.architecture = str(config.get("architecture", ""))
         self.arguments = entries(config.get("model_args"))
         self.told = entries(config.get("pretrained_cfg"))
@@ -208,7 +209,8 @@ class Config:
         """Refuses a config.json that speaks of another model; outputs: of its classifier."""
         for key, usual in (("global_pool", "avg"), ("act_layer", "gelu"),
                            ("always_partition", False)):
-            told = self.arguments.get(key, self.told.get(key, usual))
+            told = next((where[key] for where in (self.arguments, self.whole, self.told)
+                         if key in where), usual)
             if told not in (None, usual) and (d["head"] or key != "global_pool"):
                 raise Refused(f"config.json sets {key} to {str(told)[:40]}, not {usual}")
         if d["head"] and self.classes not in (None, outputs):
