@@ -3412,7 +3412,8 @@ static int swin__crop_done(const swin__crops *g, int crop)
 /* What a run leaves in desc.kept: this, and behind it from SWIN__KEPT bytes on the head's logits
    [crops][h][w][ld]. */
 typedef struct swin__kept {
-    int picture_w, picture_h, classes;
+    int picture_w, picture_h;
+    int classes;                /* 0 before the end of the run */
     int h, w, ld;               /* of one crop's logits */
     int aligned, flip;
     swin__crops crops;
@@ -6527,7 +6528,7 @@ static void swin__plan_keep(swin__plan *p, swin__map logits)
     swin__kept *k = (swin__kept *)p->desc.kept;
     k->picture_w = p->desc.picture_width;
     k->picture_h = p->desc.picture_height;
-    k->classes = logits.c;
+    k->classes = 0;
     k->h = logits.h;
     k->w = logits.w;
     k->ld = logits.ld;
@@ -7254,6 +7255,15 @@ static void swin__resolve_tasks(swin_desc *d)
     d->tasks = swin__min(d->tasks, SWIN__TASKS);
 }
 
+/* Have all runs of an average come to their end? */
+static swin_status swin__check_finished(const swin_desc *d, swin_error *err)
+{
+    for (int i = 0; i < d->average_count; i++)
+        if (!((const swin__kept *)d->average[i])->classes)
+            return swin__fail(err, SWIN_ARGUMENT, "run %d of an average is not finished", i);
+    return SWIN_OK;
+}
+
 /* The desc of an average: there is no network's input. */
 static swin_status swin__resolve_average(const swin_model *m, swin_desc *d, swin__crops *crops,
                                          swin_error *err)
@@ -7261,8 +7271,13 @@ static swin_status swin__resolve_average(const swin_model *m, swin_desc *d, swin
     const swin__kept *first = (const swin__kept *)d->average[0];
     swin_status status;
     for (int i = 0; i < d->average_count; i++)
-        if (!d->average[i]) return swin__fail(err, SWIN_ARGUMENT, "desc: run %d of an average is "
-                                              "NULL", i);
+        if (!d->average[i] || (uintptr_t)d->average[i] % 4)
+            return swin__fail(err, SWIN_ARGUMENT, "desc: run %d of an average is %s", i,
+                              d->average[i] ? "not aligned to 4 bytes" : "NULL");
+    if ((d->picture_width || d->picture_height) &&
+        (d->picture_width != first->picture_w || d->picture_height != first->picture_h))
+        return swin__fail(err, SWIN_ARGUMENT, "desc: a picture of %d x %d pixels, but run 0 of "
+                          "the average has another one", d->picture_width, d->picture_height);
     memset(crops, 0, sizeof *crops);
     crops->rows = crops->cols = 1;
     d->picture_width = d->width = crops->w = crops->input_w = first->picture_w;
@@ -7272,6 +7287,7 @@ static swin_status swin__resolve_average(const swin_model *m, swin_desc *d, swin
     if (d->kept || d->votes ||
         d->outputs & ~(unsigned)(SWIN_CLASSES | SWIN_CONFIDENCE | SWIN_CONFIDENCE_F32))
         return swin__fail(err, SWIN_ARGUMENT, "desc: an average gives classes and confidence only");
+    if ((status = swin__check_finished(d, err)) != SWIN_OK) return status;
     for (int i = 0; i < d->average_count; i++) {
         const swin__kept *k = (const swin__kept *)d->average[i];
         if (k->picture_w != first->picture_w || k->picture_h != first->picture_h ||
@@ -7293,6 +7309,8 @@ static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, sw
         return swin__fail(err, SWIN_ARGUMENT, "wanted: a model that swin_open opened, and a desc");
     g = &m->config;
     *d = *asked;
+    if ((uintptr_t)d->kept % 4 || (uintptr_t)d->votes % 4)
+        return swin__fail(err, SWIN_ARGUMENT, "desc: kept or votes are not aligned to 4 bytes");
     if (d->average && d->average_count > 0) return swin__resolve_average(m, d, crops, err);
     if (d->average || d->average_count)
         return swin__fail(err, SWIN_ARGUMENT, "desc: an average of no runs");
@@ -7581,12 +7599,14 @@ static swin_status swin__take_picture(swin_context *c, const swin_image *in)
 
 SWIN_API swin_status swin_begin(swin_context *c, const swin_image *in)
 {
-    swin_status status = SWIN_OK;
+    swin_status status;
     c->running = c->finished = 0;
 #ifdef SWIN_DEBUG
     if (swin__check_place(c) != SWIN_OK) return SWIN_CORRUPT;
 #endif
-    if (!c->desc.average) status = swin__take_picture(c, in);
+    if (c->desc.kept) ((swin__kept *)c->desc.kept)->classes = 0;
+    status = c->desc.average ? swin__check_finished(&c->desc, &c->error)
+                             : swin__take_picture(c, in);
     if (status != SWIN_OK) return status;
 #ifdef SWIN_DEBUG
     uint32_t sums[2];
@@ -7671,6 +7691,7 @@ SWIN_API swin_status swin_step(swin_context *c, int tasks)
     if (c->at < c->step_count) return SWIN_MORE;
     c->running = 0;
     c->finished = 1;
+    if (c->desc.kept) ((swin__kept *)c->desc.kept)->classes = (int)c->model->config.classes;
     return SWIN_OK;
 }
 

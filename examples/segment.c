@@ -662,6 +662,8 @@ static swin_status run_all(runner *r, const unsigned char *rgb, int w, int h, sw
     }
     swin_desc last = r->desc;
     r->desc = asked;
+    r->desc.picture_width = w;
+    r->desc.picture_height = h;
     r->desc.average = (const void *const *)kept;
     r->desc.average_count = runs;
     if (!status) status = start(r, error);

@@ -1013,6 +1013,10 @@ static void test_average_errors(void)
     ok &= refuses(&models[PLAIN], d, SWIN_ARGUMENT);
     d.outputs = SWIN_LOGITS;
     ok &= refuses(m, d, SWIN_ARGUMENT);
+    d.outputs = 0, d.picture_width = 30, d.picture_height = 40;
+    ok &= !refuses(m, d, SWIN_ARGUMENT);
+    d.picture_width = 31;
+    ok &= refuses(m, d, SWIN_ARGUMENT);
     d = desc_of(30, 40), d.average_count = 1;
     ok &= refuses(m, d, SWIN_ARGUMENT);
     d = desc_of(30, 40);
@@ -1020,6 +1024,41 @@ static void test_average_errors(void)
     report("averages that cannot be", ok);
     free((void *)(uintptr_t)kept[0]);
     free((void *)(uintptr_t)kept[1]);
+    free(rgb);
+}
+
+/* Blocks of runs that never ended, and places in the middle of a float. */
+static void test_unfinished_and_misaligned(void)
+{
+    const swin_model *m = &models[PSP_HEAD];
+    unsigned char *rgb = make_rgb(30, 40);
+    const swin_image in = picture(rgb, 30, 40);
+    swin_desc d = desc_of(30, 40), mean;
+    char *block = (char *)need(swin_kept_size(m, &d, NULL));
+    const void *kept[1] = {block};
+    d.kept = block;
+    memset(&mean, 0, sizeof mean);
+    mean.average = kept;
+    mean.average_count = 1;
+    const session one = start_as(m, d);
+    int ok = refuses(m, mean, SWIN_ARGUMENT) && !swin_run(one.c, &in);
+    const session average = start_as(m, mean);
+    ok &= !swin_run(average.c, NULL) && !swin_begin(one.c, &in);
+    ok &= refuses(m, mean, SWIN_ARGUMENT) && swin_run(average.c, NULL) == SWIN_ARGUMENT
+          && strstr(swin_error_text(average.c), "run 0");
+    swin_cancel(one.c);
+    ok &= swin_step(one.c, 1) == SWIN_CANCELLED && refuses(m, mean, SWIN_ARGUMENT);
+    ok &= !swin_run(one.c, &in) && !swin_run(average.c, NULL);
+    report("an average of a run that is not finished", ok);
+
+    kept[0] = block + 1;
+    ok = refuses(m, mean, SWIN_ARGUMENT);
+    d.kept = block + 2, ok &= refuses(m, d, SWIN_ARGUMENT);
+    d.kept = NULL, d.votes = (float *)(void *)(block + 1), ok &= refuses(m, d, SWIN_ARGUMENT);
+    report("blocks that are not aligned", ok);
+    free(one.memory);
+    free(average.memory);
+    free(block);
     free(rgb);
 }
 
@@ -1444,6 +1483,7 @@ int main(int argc, char **argv)
     test_average_of_one();
     test_average_of_two();
     test_average_errors();
+    test_unfinished_and_misaligned();
     test_centre_crop();
     test_cancel();
     test_two_contexts();
