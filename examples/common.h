@@ -51,8 +51,13 @@ typedef struct file_bytes {
 
 /* What is read of a pipe or a device at most; more is EFBIG. Regular files know their size. */
 #define STREAM_MAX ((size_t)512 << 20)
-#define STREAM_TOO_LARGE \
-    "more than the 512 MiB that are read of a pipe or device: make a file of it"
+
+/* The sentence for an errno of file_load. */
+static inline const char *load_error(int number)
+{
+    return number != EFBIG ? strerror(number) :
+           "more than the 512 MiB that are read of a pipe or device: make a file of it";
+}
 
 static inline void binary_stream(FILE *f)
 {
@@ -898,7 +903,7 @@ static inline int npy_read(npy *a, const char *path, char why[256])
 {
     file_bytes b;
     int error = file_load(path, &b);
-    if (error) return snprintf(why, 256, "%s", strerror(error)), 0;
+    if (error) return snprintf(why, 256, "%s", load_error(error)), 0;
     int ok = npy_parse(a, &b, why);
     file_free(&b);
     return ok;

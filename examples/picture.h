@@ -1212,7 +1212,7 @@ static inline int picture_read(picture *p, const char *path, char why[256])
     file_bytes b;
     int error = file_load(path, &b);
     memset(p, 0, sizeof *p);
-    if (error) return picture_fail(why, "%s", strerror(error));
+    if (error) return picture_fail(why, "%s", load_error(error));
     int ok = picture_decode(p, b.data, b.size, why);
     file_free(&b);
     return ok;

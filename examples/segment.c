@@ -418,13 +418,15 @@ static int compare_uses(const void *a, const void *b)
     return order ? order : (int)p->role - (int)q->role;
 }
 
-/* Adds a file, unless it is a device, a pipe or cannot be made anyway; frees the path then. */
+/* Adds a file, unless it is a device, a pipe or cannot be made anyway; frees the path then. The
+   result "-" is the file that standard output was sent to, if it is one. */
 static void add_use(file_use *uses, int *count, char *path, file_role role)
 {
     file_use *p = &uses[*count];
     p->path = path;
     p->role = role;
-    if (!(role == RESULT && !strcmp(path, "-")) && file_identify(path, &p->id)) ++*count;
+    int standard = role == RESULT && !strcmp(path, "-");
+    if (file_identify(standard ? "/dev/stdout" : path, &p->id)) ++*count;
     else free(path);
 }
 
@@ -433,7 +435,8 @@ static int find_uses(const options *o, const char *model_path, file_use *uses)
 {
     int count = 0;
     add_use(uses, &count, text_of(model_path, "", ""), WEIGHTS);
-    if (o->json_path) add_use(uses, &count, text_of(o->json_path, "", ""), RESULT);
+    if (o->json || !kinds_of(o))
+        add_use(uses, &count, text_of(o->json_path ? o->json_path : "-", "", ""), RESULT);
     for (int i = 0; i < o->count; i++) {
         add_use(uses, &count, text_of(o->images[i], "", ""), PICTURE);
         for (int kind = 0; kind < KINDS; kind++)
@@ -450,7 +453,7 @@ static int check_uses(file_use *uses, int count)
     for (int i = 1; i < count; i++) {
         const file_use *p = &uses[i - 1], *q = &uses[i];
         if (q->role != RESULT || compare_files(&p->id, &q->id)) continue;
-        return fail(USAGE, q->path,
+        return fail(USAGE, strcmp(q->path, "-") ? q->path : "standard output",
                     p->role == RESULT ? "two results would be written here: -o DIRECTORY, or one "
                                        "IMAGE at a time" :
                     p->role == WEIGHTS ? "is the model: a result would replace it" :
@@ -1140,6 +1143,9 @@ static int record(runner *r, const char *model_path, file_bytes *blob)
 {
     swin_reference reference = { 1, 1, 211, 157, { 0, 0 }, { 0, 0 } };
     swin_error error;
+    struct stat s;
+    if (strcmp(model_path, "-") && !stat(model_path, &s) && (s.st_mode & S_IFMT) != S_IFREG)
+        return fail(MODEL, model_path, "is no regular file, and --record stores in one only");
     if (measure_reference(r, &reference, &error)
         || swin_set_reference(blob->data, blob->size, &reference, &error))
         return fail(MODEL, model_path, error.text);
@@ -1189,7 +1195,7 @@ int main(int argc, char **argv)
     swin_model model;
     swin_error error;
     int why = file_load(model_path, &blob);
-    if (why) return fail(MODEL, model_path, why == EFBIG ? STREAM_TOO_LARGE : strerror(why));
+    if (why) return fail(MODEL, model_path, load_error(why));
     if (swin_open(&model, blob.data, blob.size, SWIN_VERIFY, &error))
         return fail(MODEL, model_path, error.text);
     if (!model.config.classes) return fail(MODEL, model_path, "gives features only, no classes");

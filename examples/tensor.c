@@ -191,12 +191,12 @@ int main(int argc, char **argv)
             return fputs(usage, stderr), USAGE;
         }
     }
-    if (given < 3) return fputs(usage, stderr), USAGE;
+    if (given < 3 || (d.stride_height && !d.crop_height)) return fputs(usage, stderr), USAGE;
     if (check_outputs(paths)) return USAGE;
 
     file_bytes blob;
     int error = file_load(paths[0], &blob), status;
-    if (error) return fail(MODEL, paths[0], error == EFBIG ? STREAM_TOO_LARGE : strerror(error));
+    if (error) return fail(MODEL, paths[0], load_error(error));
     swin_model model;
     swin_error refusal;
     npy in = {0};

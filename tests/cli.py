@@ -366,6 +366,36 @@ def test_nothing_that_is_read_is_written_over(model, tmp_path, arguments):
     assert contents(tmp_path) == before and not (tmp_path / "twin").exists()
 
 
+@pytest.mark.parametrize("mode", ["ab", "r+b"])
+@pytest.mark.parametrize("arguments", [["-o", "-"], ["--json"], ["--json", "-o", "o.json"],
+                                       ["-o", "/dev/stdout"], ["--json", "--ids", "-o", "o.png"]])
+def test_standard_output_is_no_file_that_is_read(segment, picture, arguments, mode):
+    whole, silent = picture.read_bytes(), "o.json" in arguments
+    with open(picture, mode) as f:
+        r = segment(*arguments, picture, stdout=f, cwd=picture.parent)
+    assert r.returncode == 0 if silent else r.returncode == 2 and b"is an IMAGE" in r.stderr
+    assert picture.read_bytes() == whole
+
+
+def test_two_results_in_the_file_of_standard_output(segment, picture, tmp_path):
+    path = tmp_path / "o.png"
+    for options in (["--json", "--ids", "-o", path], ["--json", "-o", "/dev/stdout"]):
+        with open(path, "wb") as f:
+            r = segment(*options, picture, stdout=f)
+        assert r.returncode == 2 and b"two results" in r.stderr and not path.read_bytes()
+    for options in (["-o", "-"], ["-o", "/dev/stdout"]):
+        with open(path, "wb") as f:
+            assert segment(*options, picture, stdout=f).returncode == 0
+        assert load(path).shape == (44, 60, 3)
+
+
+def test_nothing_is_recorded_in_a_pipe(model, tmp_path):
+    pipe = fed(tmp_path / "pipe", model.read_bytes())
+    refused(run(SEGMENT, "-m", pipe, "--record"), 3, "pipe", "no regular file")
+    recorded = run(SEGMENT, "-m", "-", "--record", input=model.read_bytes())
+    assert recorded.returncode == 0 and len(recorded.stdout) == model.stat().st_size
+
+
 def test_standard_input_is_not_written_over(segment, picture):
     whole = picture.read_bytes()
     with open(picture, "rb") as f:
@@ -489,9 +519,9 @@ def limit_memory():
 
 def test_endless_files(segment, model, picture, tmp_path):
     zero, limit = "/dev/zero", {"preexec_fn": limit_memory}
-    refused(segment("--threads=1", zero, **limit), 1, zero, "too large")
+    refused(segment("--threads=1", zero, **limit), 1, zero, "512 MiB")
     refused(run(SEGMENT, "-m", zero, picture, **limit), 3, zero, "512 MiB")
-    refused(run(TENSOR, model, zero, tmp_path / "o", **limit), 1, zero, "too large")
+    refused(run(TENSOR, model, zero, tmp_path / "o", **limit), 1, zero, "512 MiB")
     refused(run(TENSOR, zero, zero, tmp_path / "o", **limit), 3, zero, "512 MiB")
     refused(segment("/dev/null"), 1, "/dev/null", "empty")
     refused(run(SEGMENT, "-m", "/dev/null", picture), 3, "/dev/null")
@@ -951,7 +981,8 @@ def test_tensor_exit_codes(model, array, tmp_path):
     refused(run(TENSOR, model, path, tmp_path / "nowhere/o"), 1, "nowhere")
     refused(run(TENSOR, model, path, out, "--cpu", "mmx"), 2, "mmx")
     refused(run(TENSOR, model, path, out, "--threads", "0"), 2, "--threads")
-    for arguments in ((), (model, path), (model, path, out, out), (model, path, out, "--x")):
+    for arguments in ((), (model, path), (model, path, out, out), (model, path, out, "--x"),
+                      (model, path, out, "--stride", "4x4")):
         r = run(TENSOR, *arguments)
         assert r.returncode == 2 and r.stderr.startswith(b"usage: tensor")
     assert names(tmp_path) == ["in.npy"]
