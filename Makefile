@@ -21,6 +21,17 @@ CFLAGS  ?= -O2
 PREFIX  ?= /usr/local
 PYTHON  ?= python3
 BUILD   ?= build
+
+# Set but empty, as an unset variable of a script leaves them: programs would go to /.
+ifeq ($(strip $(BUILD)),)
+override BUILD  = build
+endif
+ifeq ($(strip $(CC)),)
+override CC     = gcc
+endif
+ifeq ($(strip $(PYTHON)),)
+override PYTHON = python3
+endif
 export BUILD CC CFLAGS DESTDIR PREFIX PYTHON
 
 # As many jobs as there are processors, where neither the command line nor the environment's

@@ -440,6 +440,10 @@ def test_an_output_that_is_no_file_is_refused_and_a_link_is_followed(tmp_path, c
         assert "no regular file" in capsys.readouterr().err
     assert run(path, "-o", tmp_path / "none" / "m.swin") == 1
     assert "there is no folder" in capsys.readouterr().err
+    for name in ("m.pth", "m.Safetensors", "m.json", "m.tar.gz", "config.json"):
+        assert run(path, "-o", tmp_path / name) == 1
+        assert "promises another format" in capsys.readouterr().err
+    assert run(path, "-o", "-") == 1 and "not to standard output" in capsys.readouterr().err
     real = tmp_path / "real.swin"
     (tmp_path / "link.swin").symlink_to(real)
     assert run(path, "-o", tmp_path / "link.swin") == 0

@@ -263,6 +263,7 @@ def test_clang_is_named_where_it_is_the_compiler(tmp_path):
     assert "install clang libc6-dev libstb-dev (" in said
     said = run(NEED, "programs", CC="gcc-99", CPPFLAGS="-nostdinc").stderr
     assert "install gcc libc6-dev libstb-dev (" in said
+    assert "(gcc-99 -nostdinc builds no program)" in said
 
 
 # the environment ----------------------------------------------------------------------------------
@@ -280,6 +281,14 @@ def test_compilers_and_flags():
         assert all(flag in line for flag in flags.values())
     assert all(line.startswith("tcc ") for line in compilations("CC=tcc", CC="clang"))
     assert len(compilations()) == 3
+
+
+@pytest.mark.parametrize("how", ["command line", "environment"])
+def test_empty_variables_are_as_if_unset(how):
+    empty = {"BUILD": "", "CC": "", "PYTHON": " "}
+    arguments = [f"{k}={v}" for k, v in empty.items()] if how == "command line" else []
+    lines = run("make", "-n", "-B", *arguments, **({} if arguments else empty)).stdout
+    assert re.search('^gcc .* -o "build/segment"', lines, re.MULTILINE) and '"/' not in lines
 
 
 COMPILER = """echo "start $*" >> "$LOG"
@@ -362,6 +371,12 @@ def test_install_where_paths_hold_odd_characters(copy, tmp_path, how):
     assert package.startswith(f"prefix={paths['PREFIX']}\n") and '-I"${includedir}"' in package
     assert (prefix / "bin/segment").stat().st_mode & 0o777 == 0o755
     assert (prefix / "include/swin.h").stat().st_mode & 0o777 == 0o644
+
+
+def test_install_below_a_relative_prefix(copy):
+    assert copy("install", "PREFIX=below/here").returncode == 0
+    prefix = copy.checkout / "below/here"
+    assert (prefix / "lib/pkgconfig/swin.pc").read_text().startswith(f"prefix={prefix}\n")
 
 
 def test_build_elsewhere_leaves_the_checkout_alone(copy, tmp_path):

@@ -26,6 +26,9 @@ from swinblob.canonical import Refused                                          
 
 
 MODES = ("whole", "slide", "crop")      # as the config's numbers
+# Endings of names that promise what is not written
+OTHER_FORMATS = (".pth", ".pt", ".ckpt", ".pkl", ".safetensors", ".onnx", ".gguf", ".tflite",
+                 ".json", ".yaml", ".txt", ".npy", ".npz", ".tar", ".zip", ".gz", ".png", ".jpg")
 
 
 def parse_arguments(arguments):
@@ -169,6 +172,8 @@ def convert(options):
 
 def check_output(output, inputs):
     """Refuses an output that is one of the inputs, by whatever name, or no file."""
+    if output == "-":
+        raise Refused("-o -: a model goes to a file, not to standard output; ./- is one")
     folder = os.path.dirname(os.path.realpath(output))
     if not os.path.isdir(folder):
         raise Refused(f"-o {output}: there is no folder {folder}")
@@ -177,6 +182,8 @@ def check_output(output, inputs):
     for path in filter(None, inputs):
         if os.path.exists(output) and os.path.exists(path) and os.path.samefile(path, output):
             raise Refused(f"-o {output} would replace {path}, which the model is made from")
+    if output.lower().endswith(OTHER_FORMATS):
+        raise Refused(f"-o {output} promises another format: a model's name ends in .swin")
 
 
 def apply_preprocessing(d, options):
