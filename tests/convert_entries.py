@@ -99,6 +99,20 @@ def test_libraries_that_put_averages_into_state_dict(tmp_path, outcome, library,
     assert status == 0 and embedding(model) == SECOND and "steps: counts" in text
 
 
+def test_averaged_weights_without_names_are_told(tmp_path, outcome):
+    """As torch_ema and diffusers keep them: a list in the order of the parameters."""
+    shadow = list(changed(TIMM).values())
+    optimizer = {"state": {}, "exp_avg": shadow}
+    path = save(tmp_path / "c.pth", model=TIMM, ema={"decay": 0.9, "shadow_params": shadow},
+                optimizer=optimizer)
+    status, model, text = outcome(path)
+    assert status == 0 and embedding(model) == FIRST
+    assert f"ema.shadow_params holds {len(shadow)} tensors without names" in text
+    assert "optimizer.exp_avg" not in text
+    path = save(tmp_path / "c.pth", model=TIMM, losses=shadow[:3], optimizer=optimizer)
+    assert "without names" not in outcome(path)[2]
+
+
 def test_copies_that_mmcv_keeps_beside_the_averaged_weights():
     copies = {"ema_" + name.replace(".", "_"): a + 1 for name, a in SMALL.items()
               if name.startswith("backbone.")}

@@ -19,6 +19,7 @@ TRANSPARENT = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapp
 BODIES = ("patch_embed", "features.1.0.attn.")  # what the names of every Swin model contain
 MAX_NESTING = 8                 # of entries around the tensors
 MAX_ITEMS = 64                  # of a list that are looked into
+MANY = 10                       # tensors in a list, of a model perhaps
 MAX_REMARKS = 4                 # on entries that are not taken
 ALL_ENTRIES = 20                # named in a sentence
 
@@ -43,10 +44,15 @@ def parts(value):
 
 
 def find_states(root):
-    """All mappings of names to tensors in an object, however recursive: path -> mapping."""
-    found, seen, level = {}, {id(root)}, {(): root}
+    """All mappings of names to tensors in an object: path -> mapping."""
+    return {path: value for path, value in nested(root) if is_state(value)}
+
+
+def nested(root):
+    """(path, value) of an object and of all dicts and lists in it, however recursive, once."""
+    seen, level = {id(root)}, {(): root}
     for _ in range(MAX_NESTING):
-        found.update({path: value for path, value in level.items() if is_state(value)})
+        yield from level.items()
         below = {}
         for path, value in level.items():
             for key, part in parts(value).items():
@@ -54,7 +60,6 @@ def find_states(root):
                     seen.add(id(part))
                     below[(*path, key)] = part
         level = below
-    return found
 
 
 def rank(path):
@@ -111,6 +116,16 @@ def remarks_on(chosen, others):
     return remarks
 
 
+def remarks_on_lists(root):
+    """What the user should know of averaged weights that were saved without their names."""
+    return [f"{'.'.join(path)} holds {len(value)} tensors without names, which cannot be taken: if "
+            "they are averaged weights, copy them into the model with the code that saved them, "
+            "and save its state_dict()"
+            for path, value in nested(root) if isinstance(value, (list, tuple))
+            and len(value) >= MANY and all(isinstance(part, Tensor) for part in value)
+            and not is_optimizer(path)][:MAX_REMARKS]
+
+
 def open_wrappers(names):
     """Names without the modules that wrap others and change nothing: old -> new, and what was
     removed. Names stay as they are where two would become one."""
@@ -139,7 +154,7 @@ class Entry:
             self.refuse(inner)
         chosen, others = choose(states)
         if not asked:
-            self.remarks = remarks_on(chosen, others)
+            self.remarks = remarks_on(chosen, others) + remarks_on_lists(root)
         state = self.descend(root, [*passed, *chosen])
         self.tensors = self.take(state)
         if prefix:
