@@ -2723,7 +2723,7 @@ SWIN_API uint32_t swin_class_color(const swin_model *m, int k)
 SWIN_API const char *swin_note(const swin_model *m, const char *key)
 {
     const char *s = m->strings + m->notes, *end = m->strings + m->strings_size;
-    for (; s < end; s = swin__next_pair(s))
+    for (; key && s < end; s = swin__next_pair(s))
         if (!strcmp(s, key)) return swin__partner(s);
     return NULL;
 }
@@ -3308,7 +3308,8 @@ SWIN_API swin_status swin_open(swin_model *m, const void *blob, size_t size, uns
         return swin__fail(err, SWIN_ARGUMENT,
                           "swin_open wants a model and a blob aligned to 4 bytes");
     if (size < sizeof h || memcmp(blob, swin__magic, sizeof swin__magic))
-        return swin__fail(err, SWIN_FORMAT, "not a .swin model: it does not start like one");
+        return swin__fail(err, SWIN_FORMAT, "not a .swin model: it does not start like one "
+                          "(tools/convert.py makes them from checkpoints)");
     memcpy(&h, blob, sizeof h);
     if (h.endian != mark)
         return swin__fail(err, SWIN_UNSUPPORTED, "the blob is little-endian, this machine is not");
@@ -7167,6 +7168,9 @@ static swin_status swin__input_size(const swin_config *g, int w, int h, int long
 SWIN_API swin_status swin_input_size(const swin_model *m, int w, int h, int longest,
                                      int *input_w, int *input_h, swin_error *err)
 {
+    if (!m || !input_w || !input_h)
+        return swin__fail(err, SWIN_ARGUMENT, "swin_input_size wants a model, and places for the "
+                          "size");
     return swin__input_size(&m->config, w, h, longest, 0, input_w, input_h, err);
 }
 
@@ -7822,7 +7826,7 @@ SWIN_API swin_model *swin_load(const char *path, swin_error *err)
 SWIN_API swin_status swin_segment(swin_model *m, const unsigned char *rgb, int w, int h,
                                   unsigned char *classes, swin_error *err)
 {
-    swin__easy *easy = (swin__easy *)m->easy;
+    swin__easy *easy = m ? (swin__easy *)m->easy : NULL;
     swin_image in;
     swin_status status;
     if (!easy || !rgb || !classes || m->config.classes > 256)

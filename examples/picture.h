@@ -1163,7 +1163,10 @@ static inline int picture_unknown(const unsigned char *d, size_t size, char why[
         {0, "\xff\x0a", "a JPEG XL"}, {4, "jP  ", "a JPEG 2000"}, {0, "\xff\x4f", "a JPEG 2000"},
         {0, "8BPS", "a Photoshop document"}, {0, "%PDF", "a PDF"}, {0, "<svg", "an SVG"},
         {0, "PF", "a map of floats (PFM)"}, {0, "Pf", "a map of floats (PFM)"},
-        {0, "PK\3\4", "a zip archive"}, {0, "<", "a web page or XML"},
+        {0, "PK\3\4", "a zip archive"}, {0, "\x1f\x8b", "a gzip archive"},
+        {0, "RIFF", "a sound or video"},
+        {0, "<", "a web page or XML"}, {0, "{", "a JSON text"},
+        {0, "\x89SWIN", "a model, which -m names"},
         {0, "version https://git-lfs", "a pointer of Git LFS (git lfs pull fetches the picture)"},
         {0, "\x89PNG", "a damaged PNG: its first bytes were changed as if it were text"}
     };

@@ -842,6 +842,8 @@ static void test_input_sizes(void)
     ok &= swin_input_size(&m, 1 << 20, 5, 0, &w, &h, &e) == SWIN_SIZE && strlen(e.text) > 10;
     ok &= swin_input_size(&m, 9000, 9000, 0, &w, &h, &e) == SWIN_SIZE && strlen(e.text) > 10;
     ok &= swin_input_size(&m, 5, 5, 20000, &w, &h, &e) == SWIN_SIZE && strlen(e.text) > 10;
+    ok &= swin_input_size(NULL, 5, 5, 0, &w, &h, &e) == SWIN_ARGUMENT && strlen(e.text) > 10;
+    ok &= swin_input_size(&m, 5, 5, 0, &w, NULL, NULL) == SWIN_ARGUMENT;
     report("input sizes", ok);
 }
 
@@ -1349,7 +1351,8 @@ static void test_names(void)
            !strcmp(swin_class_name(m, 0), "class 0") && !strcmp(swin_class_name(m, 18), "class 18")
                && !swin_class_name(m, 19) && !swin_class_name(m, -1)
                && swin_class_color(m, 18) == 16 * 18 && swin_class_color(m, 19) == 0
-               && !strcmp(swin_note(m, "name"), "Übung") && !swin_note(m, "licence"));
+               && !strcmp(swin_note(m, "name"), "Übung") && !swin_note(m, "licence")
+               && !swin_note(m, NULL));
 }
 
 /* --- the easy tier ---------------------------------------------------------------------------- */
@@ -1426,6 +1429,7 @@ static void test_easy(const char *program)
     report("easy errors", swin_segment(m, rgb, 0, 5, ids, &e) == SWIN_SIZE
                           && swin_segment(m, NULL, 5, 5, ids, &e) == SWIN_ARGUMENT
                           && swin_segment(&models[PLAIN], rgb, 5, 5, ids, &e) == SWIN_ARGUMENT
+                          && swin_segment(NULL, rgb, 5, 5, ids, &e) == SWIN_ARGUMENT
                           && strlen(e.text) > 10 && segments(m, 5, 5));
     swin_free(m);
     swin_free(NULL);

@@ -709,6 +709,8 @@ def test_models_that_cannot_be_used(model, picture, tmp_path, changed):
     for data in (b"", b"hello", whole[:-64], whole[:100], bytes(flipped)):
         bad.write_bytes(data)
         refused(run(SEGMENT, "-m", bad, picture), 3, "bad.swin")
+    bad.write_bytes(b"PK, as a checkpoint begins")
+    refused(run(SEGMENT, "-m", bad, picture), 3, "tools/convert.py makes them")
     headless = changed(lambda state: [state.pop(k) for k in list(state) if "head." in k])
     refused(run(SEGMENT, "-m", headless, picture), 3, "features only")
 

@@ -464,7 +464,8 @@ def test_other_files_are_named(read):
         (b"no picture", "no PNG, JPEG"),
         (b"RIFF\0\0\0\0WEBPVP8 ", "WebP"), (b"II*\0", "TIFF"), (b"\0\0\0\x1cftypheic", "HEIC"),
         (b"\0\0\0\x1cftypavif", "AVIF"), (b"<!DOCTYPE html>", "web page"),
-        (b"BM" + bytes(9), "BMP"),
+        (b"BM" + bytes(9), "BMP"), (b"RIFF\0\0\0\0AVI LIST", "video"), (b"\x1f\x8b\x08", "gzip"),
+        (b'{"error": 404}', "JSON"), (b"\x89SWIN\r\n\x1a\n", "-m"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"), (b"P", "no PNG, JPEG"),
         (b"PF\n1 1\n", "PFM"), (b"P8 1 1 1", "no PNG, JPEG"), (b"P51 1 9 ", "no PNG, JPEG")])
 
