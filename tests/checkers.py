@@ -1,5 +1,9 @@
-"""Checkers that read the C code without running it: clang-tidy, cppcheck, gcc's analyzer. What they
-find is a fault, but for the list in tests/checkers.txt."""
+"""Checkers that read the C code without running it: clang-tidy and cppcheck. What they find is a
+fault, but for the list in tests/checkers.txt.
+
+gcc -fanalyzer is none of them: gcc 12 gives up on swin.h and on the programs before it has seen
+their ends, and says so only with -Wanalyzer-too-complex; with summaries of calls it takes what a
+function fills for uninitialised."""
 
 import pathlib
 import re
@@ -95,11 +99,3 @@ def test_cppcheck_of_files():
     sources = PROGRAMS + TESTS
     headers = {str(path.relative_to(ROOT)) for path in (ROOT / "tests").glob("**/*.h")}
     no_findings(cppcheck(sources, "-DSWIN__IMPLEMENTED"), {*sources, *headers})
-
-
-def test_gcc_analyzer():
-    """It takes many minutes over kernels of intrinsics, and ends over the scalar pass."""
-    r = run("gcc", "-fanalyzer", "-fdiagnostics-plain-output", *SCALAR, "-S", "-o", "/dev/null",
-            ALL)
-    assert r.returncode == 0, r.stderr
-    no_findings(r.stderr, {ALL} | HEADERS)
