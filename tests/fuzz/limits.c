@@ -115,7 +115,7 @@ static void run_ends(swin_context *c)
         const swin__step *s = &c->steps[at];
         const double madds = s->madds / s->units;
         PROMISE(s->units >= 1 && s->madds >= 0 && isfinite(s->madds), "a step has units of work");
-        if (madds > UNIT || (size > 1 << 16 && is_uncounted(s))) continue;
+        if (madds > UNIT || (size > 256 && is_uncounted(s))) continue;
         if (c->step_count > 100 && !rarely(16)) continue;
         c->crop = 0;
         run_unit(c, s, 0);
