@@ -57,7 +57,7 @@ bootstrap() {
 # place PATH: this machine's file or folder, read-only at the same place.
 place() {
     if [ -d "$1" ]; then mkdir -p "$root$1"
-    else mkdir -p "$root$(dirname "$1")" && touch "$root$1"
+    else mkdir -p "$root$(dirname "$1")" && { [ -e "$root$1" ] || touch "$root$1"; }
     fi
     mount --bind "$1" "$root$1" && mount -o remount,bind,ro "$root$1"
 }
