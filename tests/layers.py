@@ -213,9 +213,12 @@ def make(convert, tmp_path_factory):
 def unet_names(style):
     """The names that HuCaoFighting/Swin-Unet and both kinds of GLAM's give the tensors."""
     def named(model):
-        if style != "apart":
-            return model.state_dict(prefix={"glam": "backbone.swin_unet.",
-                                            "hucao": "swin_unet."}[style])
+        if style == "hucao":
+            return model.state_dict(prefix="swin_unet.")
+        if style == "glam":         # with mmsegmentation's own classifier, which nothing uses
+            return {**model.state_dict(prefix="backbone.swin_unet."),
+                    "decode_head.conv_seg.weight": torch.zeros(30, 8, 1, 1),
+                    "decode_head.conv_seg.bias": torch.zeros(30)}
         decoder = ("layers_up.", "concat_back_dim.", "norm_up.", "up.", "output.")
         return {("decode_head." if name.startswith(decoder) else "backbone.") + name: x
                 for name, x in model.state_dict().items()}
