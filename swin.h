@@ -3532,7 +3532,7 @@ struct swin__step {
         struct { swin__map in, out; swin__affine norm; float eps; int onto; } norm;
         struct {
             const float *in;                /* [pixels of out][ld] */
-            int ld, column_count, act, onto;     /* shares of the columns; out += instead of = */
+            int ld, column_count, act, onto;        /* shares of the columns; out += instead of = */
             swin__map out;
             swin__linear linear;
         } dense;
@@ -3552,7 +3552,7 @@ struct swin__step {
             int tall, broad;                /* its taps each way: three, or of a doubled map, both
                                                ways, two between its pixels or one on them */
             int source, first, tiles;       /* tiles first .. first + tiles - 1 */
-            int column, column_count;            /* output channels, of a tile's products */
+            int column, column_count;       /* output channels, of a tile's products */
             int start, depth;               /* channels of all chosen sources, one after another */
             float *data[SWIN__SOURCES];     /* products of the sources served by taps */
             float *weights, *input, *sums;  /* Winograd's weights, tiles, products */
@@ -7375,18 +7375,29 @@ static swin_status swin__walk(swin__plan *p, const swin_model *m, const swin_des
     return p->status;
 }
 
-/* Walks the network once to measure it. d: resolved. */
+/* Walks the network once to measure it, from an empty plan: *p then holds the counts. d: resolved.
+   tiles: a Winograd convolution takes at a time. */
+static swin_status swin__count(swin__plan *p, const swin_model *m, const swin_desc *d,
+                               const swin__crops *crops, int tiles, swin_error *err)
+{
+    swin__weights w;
+    swin_status status;
+    memset(p, 0, sizeof *p);
+    memset(&w, 0, sizeof w);
+    p->arena = p->tables = 64;
+    p->tiles = tiles;
+    status = swin__walk(p, m, d, crops, &w, err);
+    p->weights = NULL;
+    return status;
+}
+
+/* Where the parts of a workspace lie. d: resolved; tiles are those of *places. */
 static swin_status swin__lay_out(const swin_model *m, const swin_desc *d, const swin__crops *crops,
                                  swin__places *places, swin_error *err)
 {
     swin__plan p;
-    swin__weights w;
-    swin_status status;
-    memset(&p, 0, sizeof p);
-    memset(&w, 0, sizeof w);
-    p.arena = p.tables = 64;
-    p.tiles = places->tiles;
-    if ((status = swin__walk(&p, m, d, crops, &w, err)) != SWIN_OK) return status;
+    swin_status status = swin__count(&p, m, d, crops, places->tiles, err);
+    if (status != SWIN_OK) return status;
     places->blocks = swin__align64(sizeof(swin_context));
     places->steps = swin__align64(places->blocks +
                                   (uint64_t)swin__blocks(&m->config) * sizeof(swin__block));
@@ -7441,16 +7452,11 @@ SWIN_API size_t swin_kept_size(const swin_model *m, const swin_desc *d, swin_err
     swin_desc asked, resolved;
     swin__crops crops;
     swin__plan p;
-    swin__weights w;
-    memset(&p, 0, sizeof p);
-    memset(&w, 0, sizeof w);
-    p.arena = p.tables = 64;
-    p.tiles = SWIN__BLOCK;
     memset(&asked, 0, sizeof asked);
     if (d) asked = *d;
     asked.kept = &p;
     if (swin__resolve(m, d ? &asked : NULL, &resolved, &crops, err) != SWIN_OK) return 0;
-    if (swin__walk(&p, m, &resolved, &crops, &w, err) != SWIN_OK) return 0;
+    if (swin__count(&p, m, &resolved, &crops, SWIN__BLOCK, err) != SWIN_OK) return 0;
     if ((double)p.kept * crops.rows * crops.cols > (double)(SIZE_MAX / 16)) {
         swin__fail(err, SWIN_MEMORY, "the logits of %d crops would not fit this machine's address "
                    "space", crops.rows * crops.cols);

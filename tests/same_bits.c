@@ -13,6 +13,7 @@
 #define SWIN_IMPLEMENTATION
 #include "../swin.h"
 #include "model.h"
+#include "session.h"
 #include "results.h"
 
 static uint64_t all = 0xcbf29ce484222325u;
@@ -32,48 +33,22 @@ static void stop(const char *why)
 
 /* --- one run ---------------------------------------------------------------------------------- */
 
-/* All that the model can be asked for at once. */
-static unsigned outputs_of(const swin_config *g)
-{
-    const unsigned features = g->mode == 1 ? 0 : SWIN_FEATURES;
-    if (g->head == CLASSIFIER) return features | SWIN_SCORES;
-    if (!g->head) return features;
-    return features | SWIN_CLASSES | SWIN_LOGITS | SWIN_CONFIDENCE_F32;
-}
-
 /* A picture of 1, 3 or 4 bytes a pixel. */
 static uint64_t run(const swin_model *m, swin_desc d, swin_format format, int w, int h)
 {
     static const int pixel[] = {3, 3, 4, 4, 1};
     const size_t bytes = (size_t)w * (size_t)h * (size_t)pixel[format];
-    unsigned char *picture = (unsigned char *)need(4 * (size_t)w * (size_t)h);
-    swin_context *c;
-    swin_error e;
-    swin_image in;
-    if (!d.outputs) d.outputs = outputs_of(&m->config);
-    const size_t size = swin_workspace_size(m, &d, &e);
-    void *memory = need(size);
-    if (!size || swin_init(&c, m, &d, memory, size, &e)) stop(e.text);
-    for (size_t i = 0; i < bytes; i++) picture[i] = (unsigned char)dice(256);
-    memset(&in, 0, sizeof in);
-    in.data = picture;
-    in.width = w;
-    in.height = h;
+    unsigned char *pixels = (unsigned char *)need(4 * (size_t)w * (size_t)h);
+    if (!d.outputs) d.outputs = outputs_of(&m->config, SWIN_CONFIDENCE_F32);
+    const session s = start_as(m, d);
+    for (size_t i = 0; i < bytes; i++) pixels[i] = (unsigned char)dice(256);
+    swin_image in = picture(pixels, w, h);
     in.format = format;
-    if (swin_run(c, d.average ? NULL : &in)) stop(swin_error_text(c));
-    const uint64_t h64 = results(c);
-    free(memory);
-    free(picture);
+    if (swin_run(s.c, d.average ? NULL : &in)) stop(swin_error_text(s.c));
+    const uint64_t h64 = results(s.c);
+    free(s.memory);
+    free(pixels);
     return h64;
-}
-
-static swin_desc desc_of(int w, int h)
-{
-    swin_desc d;
-    memset(&d, 0, sizeof d);
-    d.width = w;
-    d.height = h;
-    return d;
 }
 
 /* --- what is run ------------------------------------------------------------------------------ */
