@@ -44,7 +44,7 @@ INPUT AND OUTPUT
    from 1x1 to SWIN_MAX_SIDE; a negative stride reads from the bottom up. The model file knows
    how a picture is resized and normalised. Or give float planes that are normalised already
    (SWIN_PLANES). The class map has one id a pixel, 0 ... classes-1, at the picture's size, and
-   beside it, if you like, how sure that is (SWIN_CONFIDENCE; a threshold makes doubtful pixels
+   beside it, if you like, how sure that is (SWIN_OUT_CONFIDENCE; a threshold makes doubtful pixels
    SWIN_IGNORE). Names and colours are in the model file. Logits, features, a classifier's scores
    and the tokens' attention are views with strides, [channels][height][width] through them.
 
@@ -82,7 +82,7 @@ SPEED
    compiler may not use a fused multiply-add of the hardware. The heads' convolutions are rewritten
    exactly: products with upsampled maps at the small map's size, 3x3 convolutions by Winograd's
    F(6x6, 3x3), and of maps twice as large as their source by F(7x7, 2x2) before smoothing. The flag
-   SWIN_DIRECT takes plain convolutions instead.
+   SWIN_RUN_DIRECT takes plain convolutions instead.
 
 ERRORS
    Calls return a swin_status; with a swin_error they also leave a sentence that names the
@@ -163,7 +163,7 @@ extern "C" {
     X(SWIN_SIZE,        "a picture or input size the model cannot take")             \
     X(SWIN_MEMORY,      "the memory given is too small, or none could be had")       \
     X(SWIN_FILE,        "a file could not be read")                                  \
-    X(SWIN_FORMAT,      "not a model blob, or a damaged one")                        \
+    X(SWIN_DAMAGED,      "not a model blob, or a damaged one")                        \
     X(SWIN_UNSUPPORTED, "a model this version does not know")                        \
     X(SWIN_CORRUPT,     "memory or tasks were tampered with from outside (SWIN_DEBUG)")
 
@@ -272,7 +272,7 @@ enum { SWIN_VERIFY = 1 };       /* swin_open: also verify the checksum (reads th
 
 /* Opens a blob in the caller's memory: no copy is made. Every field is checked before use, so a
    blob from a stranger is safe to try. blob: `size` bytes, aligned to 4 (64 is fastest), owned by
-   the caller. flags: 0 or SWIN_VERIFY. Returns SWIN_OK, SWIN_ARGUMENT, SWIN_FORMAT or
+   the caller. flags: 0 or SWIN_VERIFY. Returns SWIN_OK, SWIN_ARGUMENT, SWIN_DAMAGED or
    SWIN_UNSUPPORTED. */
 SWIN_API swin_status swin_open(swin_model *m, const void *blob, size_t size, unsigned flags,
                                swin_error *err);
@@ -310,19 +310,19 @@ typedef enum swin_cpu {
 
 /* Results to keep. Asking for more costs memory, never other results. */
 enum {
-    SWIN_CLASSES = 1,           /* the class map: swin_classes */
-    SWIN_LOGITS = 2,            /* the head's logits at its own resolution: swin_logits */
-    SWIN_FEATURES = 4,          /* every stage's output: swin_feature */
-    SWIN_SCORES = 8,            /* a classifier's logits: swin_scores */
-    SWIN_CONFIDENCE = 16,       /* how sure the class map is, 0..255 a pixel: swin_confidence */
-    SWIN_CONFIDENCE_F32 = 32,   /* the same as floats, 0..1 */
-    SWIN_ATTENTION = 64         /* where GLAM's global tokens let a pixel look: swin_attention */
+    SWIN_OUT_CLASSES = 1,       /* the class map: swin_classes */
+    SWIN_OUT_LOGITS = 2,        /* the head's logits at its own resolution: swin_logits */
+    SWIN_OUT_FEATURES = 4,      /* every stage's output: swin_feature */
+    SWIN_OUT_SCORES = 8,        /* a classifier's logits: swin_scores */
+    SWIN_OUT_CONFIDENCE = 16,   /* how sure the class map is, 0..255 a pixel: swin_confidence */
+    SWIN_OUT_CONFIDENCE_F32 = 32,       /* the same as floats, 0..1 */
+    SWIN_OUT_ATTENTION = 64     /* where GLAM's global tokens let a pixel look: swin_attention */
 };
-/* Flags of a desc. */
+/* How to run; none changes what a model means. */
 enum {
-    SWIN_DIRECT = 1,            /* plain convolutions everywhere (slow; for comparison) */
-    SWIN_WHOLE = 2,             /* the whole picture at once, also where the model says otherwise */
-    SWIN_FLIP = 4               /* the network sees the picture mirrored left to right; class map,
+    SWIN_RUN_DIRECT = 1,        /* plain convolutions everywhere (slow; for comparison) */
+    SWIN_RUN_WHOLE = 2,         /* the whole picture at once, also where the model says otherwise */
+    SWIN_RUN_FLIP = 4           /* the network sees the picture mirrored left to right; class map,
                                    confidence, votes and kept logits are turned back */
 };
 
@@ -338,15 +338,15 @@ typedef struct swin_desc {
                                    the picture */
     int picture_width;          /* size of the pictures to come, and of the class map; */
     int picture_height;         /* 0: the network's input size */
-    unsigned outputs;           /* SWIN_CLASSES | ...; 0: the class map, or the features where there
-                                   is no head */
+    unsigned outputs;           /* SWIN_OUT_CLASSES | ...; 0: the class map, or the features where
+                                   there is no head */
     int tasks;                  /* pieces that a step is cut into at most, 0: 1. Take about 16 a
                                    thread, 4 where there are many threads: each piece has its own
                                    scratch memory, results are the same */
     swin_parallel_for parallel_for;     /* NULL: everything runs in the calling thread */
     void *user;                 /* handed to parallel_for */
     swin_cpu cpu;
-    unsigned flags;             /* SWIN_DIRECT | ... */
+    unsigned flags;             /* SWIN_RUN_DIRECT | ... */
     size_t memory_limit;        /* bytes of workspace at most, 0: no limit; near it fewer tasks are
                                    taken than asked for, and smaller pieces of convolutions */
     int crop_width, crop_height;        /* sliding window: logits of overlapping crops of the */
@@ -359,7 +359,7 @@ typedef struct swin_desc {
     void *kept;                 /* NULL, or swin_kept_size bytes of the caller's, aligned to 4: each
                                    run leaves its logits there, for an average, and makes only the
                                    outputs asked for (0: none) */
-    int attend_x, attend_y;     /* SWIN_ATTENTION: the pixel of the picture that looks, */
+    int attend_x, attend_y;     /* SWIN_OUT_ATTENTION: the pixel of the picture that looks, */
     int attend_stage;           /* and the stage at which it does */
     const void *const *average; /* NULL, or such blocks of finished runs, over scales and flips of
                                    one picture: the context gives the class map and confidence of
@@ -407,10 +407,10 @@ typedef struct swin_image {
 SWIN_API swin_status swin_run(swin_context *c, const swin_image *in);
 
 /* The same in slices: begin, then step until it no longer says SWIN_MORE. `in`'s pixels must stay
-   until then. A step runs at most `tasks` of the plan's smallest pieces of work (about a
-   millisecond each). */
+   until then. A call of swin_step runs at most `units` of the plan's units of work, the smallest
+   there are (about a millisecond each). */
 SWIN_API swin_status swin_begin(swin_context *c, const swin_image *in);
-SWIN_API swin_status swin_step(swin_context *c, int tasks);
+SWIN_API swin_status swin_step(swin_context *c, int units);
 SWIN_API float swin_progress(const swin_context *c);    /* 0..1 of the multiply-adds */
 /* From any thread: ends the run, SWIN_CANCELLED. swin_begin forgets a cancel from before it. */
 SWIN_API void swin_cancel(swin_context *c);
@@ -466,7 +466,7 @@ SWIN_API int swin_cpu_available(swin_cpu cpu);      /* may a desc ask for it on 
 typedef struct swin_step_info {
     const char *name;           /* "attention", "mlp", "merge", ... */
     int stage;                  /* backbone stage or pyramid level, -1 where it has none */
-    int tasks;                  /* independent pieces of work */
+    int units;                  /* of independent work, what swin_step counts */
     double madds;               /* multiply-adds of the whole step */
 } swin_step_info;
 
@@ -2735,7 +2735,7 @@ static swin_status swin__check_reference(const swin_reference *r, swin_error *er
 {
     if (r->present > 1 || (r->present && (r->width - 1 >= SWIN__REFERENCE_SIDE ||
                                           r->height - 1 >= SWIN__REFERENCE_SIDE)))
-        return swin__fail(err, SWIN_FORMAT, "config: the self-test's picture is not 1..%d a side",
+        return swin__fail(err, SWIN_DAMAGED, "config: the self-test's picture is not 1..%d a side",
                           SWIN__REFERENCE_SIDE);
     return SWIN_OK;
 }
@@ -2892,7 +2892,7 @@ typedef struct swin__binder {
 static const float *swin__mismatch(swin__binder *b, const char *name, const char *what)
 {
     if (b->status == SWIN_OK)
-        b->status = swin__fail(b->err, SWIN_FORMAT, "%s%s: %s", b->prefix, name, what);
+        b->status = swin__fail(b->err, SWIN_DAMAGED, "%s%s: %s", b->prefix, name, what);
     return NULL;
 }
 
@@ -3142,10 +3142,10 @@ static swin_status swin__bind(const swin_model *m, swin__weights *w, swin__block
     if (g->body != SWIN__BACKBONE) swin__bind_unet(&b, w);
     if (g->head != SWIN__NO_HEAD) swin__bind_head(&b, w);
     if (b.status == SWIN_OK && b.next != m->tensors)
-        return swin__fail(err, SWIN_FORMAT,
+        return swin__fail(err, SWIN_DAMAGED,
                           "the directory holds more tensors than the config implies");
     if (b.status == SWIN_OK && b.offset != m->size)
-        return swin__fail(err, SWIN_FORMAT, "the data part is longer than its tensors");
+        return swin__fail(err, SWIN_DAMAGED, "the data part is longer than its tensors");
     return b.status;
 }
 
@@ -3193,15 +3193,15 @@ static swin_status swin__check_config(const swin_config *g, swin_error *err)
                  "config: global tokens in Swin V2");
     SWIN__DEMAND(g->planes == 3 && g->patch >= 1 && g->patch <= 32, SWIN_UNSUPPORTED,
                  "config: planes or patch size");
-    SWIN__DEMAND(g->width >= 1 && g->width <= 4096, SWIN_FORMAT, "config: width is not 1..4096");
-    SWIN__DEMAND(g->stages >= 1 && g->stages <= SWIN__STAGES, SWIN_FORMAT,
+    SWIN__DEMAND(g->width >= 1 && g->width <= 4096, SWIN_DAMAGED, "config: width is not 1..4096");
+    SWIN__DEMAND(g->stages >= 1 && g->stages <= SWIN__STAGES, SWIN_DAMAGED,
                  "config: stages is not 1..4");
-    SWIN__DEMAND(g->tokens <= 256, SWIN_FORMAT, "config: more than 256 global tokens");
-    SWIN__DEMAND(g->eps > 0 && g->eps < 1 && g->mask <= 0 && g->mask >= -1e6f, SWIN_FORMAT,
+    SWIN__DEMAND(g->tokens <= 256, SWIN_DAMAGED, "config: more than 256 global tokens");
+    SWIN__DEMAND(g->eps > 0 && g->eps < 1 && g->mask <= 0 && g->mask >= -1e6f, SWIN_DAMAGED,
                  "config: eps or mask");
     SWIN__DEMAND(g->feature_norms >> g->stages == 0 && g->head_inputs >> g->stages == 0,
-                 SWIN_FORMAT, "config: a feature that no stage makes");
-    SWIN__DEMAND(unet == (g->head == SWIN__UNET_HEAD), SWIN_FORMAT,
+                 SWIN_DAMAGED, "config: a feature that no stage makes");
+    SWIN__DEMAND(unet == (g->head == SWIN__UNET_HEAD), SWIN_DAMAGED,
                  "config: a Unet without its head, or its head without a Unet");
     SWIN__DEMAND(!unet || (g->patch == 4 && g->stages >= 2 && g->version == 1 &&
                            (g->flags & SWIN__FINAL_NORM) && !g->feature_norms),
@@ -3209,84 +3209,85 @@ static swin_status swin__check_config(const swin_config *g, swin_error *err)
     SWIN__DEMAND(g->input_h <= SWIN_MAX_SIDE && g->input_w <= SWIN_MAX_SIDE &&
                      !g->input_h == !g->input_w && (g->input_rule == SWIN__EXACT || !g->input_h) &&
                      g->input_h % g->patch == 0 && g->input_w % g->patch == 0,
-                 SWIN_FORMAT, "config: the one size of the input");
+                 SWIN_DAMAGED, "config: the one size of the input");
     SWIN__DEMAND(!(g->flags & SWIN__POSITION) ||
                      (g->position_h - 1 < 4096 && g->position_w - 1 < 4096),
-                 SWIN_FORMAT, "config: the grid of absolute positions is not 1..4096");
+                 SWIN_DAMAGED, "config: the grid of absolute positions is not 1..4096");
     for (uint32_t i = 0; i < g->stages; i++) {
-        SWIN__DEMAND(g->depth[i] >= 1 && g->depth[i] <= 256, SWIN_FORMAT,
+        SWIN__DEMAND(g->depth[i] >= 1 && g->depth[i] <= 256, SWIN_DAMAGED,
                      "config: depth is not 1..256");
         SWIN__DEMAND(g->heads[i] >= 1 && g->heads[i] <= 1024 && (g->width << i) % g->heads[i] == 0,
-                     SWIN_FORMAT, "config: heads do not divide the channels");
-        SWIN__DEMAND(g->window_h[i] - 1 < 64 && g->window_w[i] - 1 < 64, SWIN_FORMAT,
+                     SWIN_DAMAGED, "config: heads do not divide the channels");
+        SWIN__DEMAND(g->window_h[i] - 1 < 64 && g->window_w[i] - 1 < 64, SWIN_DAMAGED,
                      "config: window is not 1..64");
-        SWIN__DEMAND(g->shift_h[i] < g->window_h[i] && g->shift_w[i] < g->window_w[i], SWIN_FORMAT,
+        SWIN__DEMAND(g->shift_h[i] < g->window_h[i] && g->shift_w[i] < g->window_w[i], SWIN_DAMAGED,
                      "config: a shift as large as its window");
-        SWIN__DEMAND(g->hidden[i] - 1 < 65536, SWIN_FORMAT,
+        SWIN__DEMAND(g->hidden[i] - 1 < 65536, SWIN_DAMAGED,
                      "config: the MLP's width is not 1..65536");
         SWIN__DEMAND(g->shift_rule != SWIN__SHIFT_HF || g->window_h[i] == g->window_w[i],
-                     SWIN_FORMAT, "config: windows that are not square under this shift rule");
-        SWIN__DEMAND(g->body != SWIN__CROSS_UNET || g->window_h[i] == g->window_w[i], SWIN_FORMAT,
+                     SWIN_DAMAGED, "config: windows that are not square under this shift rule");
+        SWIN__DEMAND(g->body != SWIN__CROSS_UNET || g->window_h[i] == g->window_w[i], SWIN_DAMAGED,
                      "config: windows that are not square with cross-attention upsampling");
         SWIN__DEMAND(!g->tokens || g->depth[i] == 1 ||
                          (g->token_rows[i] - 1 < 1u << 24 && g->token_middle[i] <= 1u << 24),
-                     SWIN_FORMAT, "config: rows of the tokens' positional table");
+                     SWIN_DAMAGED, "config: rows of the tokens' positional table");
     }
-    SWIN__DEMAND(g->ignore_label <= 65535 && g->bgr <= 1 && g->resize_round <= 1, SWIN_FORMAT,
+    SWIN__DEMAND(g->ignore_label <= 65535 && g->bgr <= 1 && g->resize_round <= 1, SWIN_DAMAGED,
                  "config: a field of preprocessing");
     for (int i = 0; i < 3; i++)
         SWIN__DEMAND(g->mean[i] > -1e6f && g->mean[i] < 1e6f && g->scale[i] > -1e6f &&
                          g->scale[i] < 1e6f,
-                     SWIN_FORMAT, "config: mean or scale of a colour is no number within 1e6");
+                     SWIN_DAMAGED, "config: mean or scale of a colour is no number within 1e6");
     SWIN__DEMAND(g->resize_a <= SWIN_MAX_SIDE && g->resize_b <= SWIN_MAX_SIDE &&
                      (g->resize_rule == 0 || g->resize_a) &&
                      ((g->resize_rule != 1 && g->resize_rule != 4) || g->resize_b),
-                 SWIN_FORMAT, "config: the size to resize to");
+                 SWIN_DAMAGED, "config: the size to resize to");
     SWIN__DEMAND(g->mode == SWIN__WHOLE_MODE ||
                      (g->crop_h - 1 < SWIN_MAX_SIDE && g->crop_w - 1 < SWIN_MAX_SIDE),
-                 SWIN_FORMAT, "config: the size of a crop");
+                 SWIN_DAMAGED, "config: the size of a crop");
     SWIN__DEMAND(g->mode != SWIN__SLIDE || ((dense || unet) &&
                      g->stride_h - 1 < g->crop_h && g->stride_w - 1 < g->crop_w),
-                 SWIN_FORMAT, "config: a sliding window's stride");
+                 SWIN_DAMAGED, "config: a sliding window's stride");
     SWIN__DEMAND(g->mode != SWIN__CENTRE || (g->head == SWIN__CLASSIFIER &&
                      ((g->resize_rule == 3 && g->resize_a >= g->crop_h &&
                        g->resize_a >= g->crop_w) ||
                       (g->resize_rule == 4 && g->resize_a >= g->crop_h &&
                        g->resize_b >= g->crop_w))),
-                 SWIN_FORMAT, "config: a centre crop larger than its picture");
+                 SWIN_DAMAGED, "config: a centre crop larger than its picture");
     if (g->head == SWIN__NO_HEAD) {
-        SWIN__DEMAND(!g->classes && !g->head_inputs, SWIN_FORMAT, "config: classes without a head");
+        SWIN__DEMAND(!g->classes && !g->head_inputs, SWIN_DAMAGED,
+                     "config: classes without a head");
         return SWIN_OK;
     }
-    SWIN__DEMAND(g->classes >= 1 && g->classes <= 65535 && g->align_corners <= 1, SWIN_FORMAT,
+    SWIN__DEMAND(g->classes >= 1 && g->classes <= 65535 && g->align_corners <= 1, SWIN_DAMAGED,
                  "config: classes is not 1..65535, or align_corners");
     SWIN__DEMAND(dense ? g->head_channels - 1 < 16384 && g->head_inputs : !g->head_channels,
-                 SWIN_FORMAT, "config: head channels or inputs");
-    SWIN__DEMAND(!unet || !g->head_inputs, SWIN_FORMAT, "config: features for a Unet's head");
+                 SWIN_DAMAGED, "config: head channels or inputs");
+    SWIN__DEMAND(!unet || !g->head_inputs, SWIN_DAMAGED, "config: features for a Unet's head");
     SWIN__DEMAND(g->head != SWIN__CLASSIFIER || g->head_inputs == 1u << (g->stages - 1),
-                 SWIN_FORMAT, "config: a classifier reads the last feature");
+                 SWIN_DAMAGED, "config: a classifier reads the last feature");
     SWIN__DEMAND((g->head != SWIN__FCN && g->head != SWIN__PSP) ||
                      !(g->head_inputs & (g->head_inputs - 1)),
-                 SWIN_FORMAT, "config: FCNHead and PSPHead read one feature");
+                 SWIN_DAMAGED, "config: FCNHead and PSPHead read one feature");
     if (g->head == SWIN__UPER || g->head == SWIN__PSP) {
-        SWIN__DEMAND(g->pool_count - 1 < SWIN__POOLS, SWIN_FORMAT,
+        SWIN__DEMAND(g->pool_count - 1 < SWIN__POOLS, SWIN_DAMAGED,
                      "config: pool_count is not 1..8");
         for (uint32_t p = 0; p < g->pool_count; p++)
-            SWIN__DEMAND(g->pool_scale[p] - 1 < 64, SWIN_FORMAT,
+            SWIN__DEMAND(g->pool_scale[p] - 1 < 64, SWIN_DAMAGED,
                          "config: a pooling scale is not 1..64");
     }
     if (g->head == SWIN__FCN) {
         SWIN__DEMAND(g->convs <= SWIN__CONVS && g->conv_concat <= 1 &&
                          (g->convs || !g->conv_concat),
-                     SWIN_FORMAT, "config: the head's convolutions");
-        SWIN__DEMAND(g->conv_kernel % 2 == 1 && g->conv_kernel <= 15, SWIN_FORMAT,
+                     SWIN_DAMAGED, "config: the head's convolutions");
+        SWIN__DEMAND(g->conv_kernel % 2 == 1 && g->conv_kernel <= 15, SWIN_DAMAGED,
                      "config: the head's kernel size");
     }
     if (g->head == SWIN__FPN) {
         int unused[SWIN__STAGES], levels = swin__head_inputs(g, unused);
-        SWIN__DEMAND(g->neck_channels - 1 < 16384, SWIN_FORMAT, "config: channels of the neck");
+        SWIN__DEMAND(g->neck_channels - 1 < 16384, SWIN_DAMAGED, "config: channels of the neck");
         for (int l = 0; l < levels; l++)
-            SWIN__DEMAND(g->neck_convs[l] - 1 < (l ? SWIN__CONVS : 1), SWIN_FORMAT,
+            SWIN__DEMAND(g->neck_convs[l] - 1 < (l ? SWIN__CONVS : 1), SWIN_DAMAGED,
                          "config: the head's convolutions on a level of the neck");
     }
     return SWIN_OK;
@@ -3308,7 +3309,7 @@ SWIN_API swin_status swin_open(swin_model *m, const void *blob, size_t size, uns
         return swin__fail(err, SWIN_ARGUMENT,
                           "swin_open wants a model and a blob aligned to 4 bytes");
     if (size < sizeof h || memcmp(blob, swin__magic, sizeof swin__magic))
-        return swin__fail(err, SWIN_FORMAT, "not a .swin model: it does not start like one "
+        return swin__fail(err, SWIN_DAMAGED, "not a .swin model: it does not start like one "
                           "(tools/convert.py makes them from checkpoints)");
     memcpy(&h, blob, sizeof h);
     if (h.endian != mark)
@@ -3317,28 +3318,28 @@ SWIN_API swin_status swin_open(swin_model *m, const void *blob, size_t size, uns
         return swin__fail(err, SWIN_UNSUPPORTED, "blob version %d, this header reads version 1",
                           (int)h.version);
     if (h.size != size)
-        return swin__fail(err, SWIN_FORMAT, "the blob is damaged: %z bytes, its header says %z",
+        return swin__fail(err, SWIN_DAMAGED, "the blob is damaged: %z bytes, its header says %z",
                           size, (size_t)h.size);
 
     at = sizeof h;
     if (h.config[0] != at || h.config[1] != sizeof m->config || size - at < sizeof m->config)
-        return swin__fail(err, SWIN_FORMAT, "header: the config part");
+        return swin__fail(err, SWIN_DAMAGED, "header: the config part");
     at += sizeof m->config;
     if (h.directory[0] != at || h.directory[1] > (size - at) / sizeof(swin__entry))
-        return swin__fail(err, SWIN_FORMAT, "header: the directory part");
+        return swin__fail(err, SWIN_DAMAGED, "header: the directory part");
     at += h.directory[1] * sizeof(swin__entry);
     if (h.strings[0] != at || h.strings[1] > size - at)
-        return swin__fail(err, SWIN_FORMAT, "header: the strings part");
+        return swin__fail(err, SWIN_DAMAGED, "header: the strings part");
     at = swin__align64(at + h.strings[1]);
     if (h.data[0] != at || at > size || h.data[1] != size - at || size % 64 ||
         !swin__zero(h.zero, sizeof h.zero))
-        return swin__fail(err, SWIN_FORMAT, "header: the data part");
+        return swin__fail(err, SWIN_DAMAGED, "header: the data part");
 
     if (flags & SWIN_VERIFY) {
         uint32_t sums[2];
         swin_checksum(bytes + SWIN__CHECKED_FROM, size - SWIN__CHECKED_FROM, sums);
         if (sums[0] != h.checksum[0] || sums[1] != h.checksum[1])
-            return swin__fail(err, SWIN_FORMAT, "the blob is damaged: its checksum does not hold");
+            return swin__fail(err, SWIN_DAMAGED, "the blob is damaged: its checksum does not hold");
     }
 
     memcpy(&m->config, bytes + h.config[0], sizeof m->config);
@@ -3355,7 +3356,7 @@ SWIN_API swin_status swin_open(swin_model *m, const void *blob, size_t size, uns
         status = swin__fail(err, SWIN_UNSUPPORTED, "config: words this version does not know");
     if (status == SWIN_OK &&
         !swin__strings_hold((const unsigned char *)m->strings, m->strings_size, m->config.classes))
-        status = swin__fail(err, SWIN_FORMAT, "strings: class names, colours or notes");
+        status = swin__fail(err, SWIN_DAMAGED, "strings: class names, colours or notes");
     if (status == SWIN_OK) swin__set_marks(m);
     if (status == SWIN_OK) status = swin__bind(m, &unused, NULL, err);
     if (status != SWIN_OK) memset(m, 0, sizeof *m);
@@ -3373,10 +3374,10 @@ SWIN_API swin_status swin_open(swin_model *m, const void *blob, size_t size, uns
 
 /* Rows of channels: pixel (y, x) starts at data + (y*w + x) * ld; ld is c rounded up to 16, the
    rest is zero. */
-typedef struct swin__map { float *data; int h, w, c, ld; } swin__map;
+typedef struct swin__fmap { float *data; int h, w, c, ld; } swin__fmap;
 
-static int swin__pixels(const swin__map *map) { return map->h * map->w; }
-static float *swin__pixel(const swin__map *map, int index)
+static int swin__pixels(const swin__fmap *map) { return map->h * map->w; }
+static float *swin__pixel(const swin__fmap *map, int index)
 {
     return map->data + (size_t)index * (size_t)map->ld;
 }
@@ -3445,7 +3446,7 @@ enum { SWIN__SOURCES = SWIN__STAGES + SWIN__POOLS };
 /* One input of a convolution over concatenated maps: its channels start at k = first of every tap.
    A smaller map is resized along the axes, on the fly. */
 typedef struct swin__source {
-    swin__map map;
+    swin__fmap map;
     int first;
     int resized;
     swin__axis rows, cols;
@@ -3453,21 +3454,21 @@ typedef struct swin__source {
 
 /* A convolution of a kernel x kernel over concatenated sources, zero-padded; weight in panels. */
 typedef struct swin__conv {
-    swin__map out;
+    swin__fmap out;
     const float *weight, *bias;
     int kernel, inputs;         /* inputs: channels of all sources, live here or elsewhere */
     int sources, act;
     swin__source source[SWIN__SOURCES];
 } swin__conv;
 
-/* The buffers of SWIN_ATTENTION: means over the heads of what a pixel takes from its window's
+/* The buffers of SWIN_OUT_ATTENTION: means over the heads of what a pixel takes from its window's
    tokens, these from all tokens, and all tokens from the pixels of their windows. */
 typedef struct swin__look {
     int window, row;            /* of the pixel, in the last block of its stage */
-    swin__map pixel;            /* 1 x 1, its row of attention: [lanes] */
-    swin__map mixed;            /* 1 x g: [all tokens] */
-    swin__map tokens;           /* windows x g: [lanes] */
-    swin__map map;              /* the answer, one channel */
+    swin__fmap pixel;            /* 1 x 1, its row of attention: [lanes] */
+    swin__fmap mixed;            /* 1 x g: [all tokens] */
+    swin__fmap tokens;           /* windows x g: [lanes] */
+    swin__fmap map;              /* the answer, one channel */
 } swin__look;
 
 struct swin__step {
@@ -3479,14 +3480,14 @@ struct swin__step {
     size_t room;
     union {
         struct {
-            swin__map x;
+            swin__fmap x;
             swin__linear linear;
             swin__affine norm;
             swin__axis rows, cols;
         } embed;
-        struct { swin__map x; const float *table; swin__axis rows, cols; } position;
+        struct { swin__fmap x; const float *table; swin__axis rows, cols; } position;
         struct {
-            swin__map x;
+            swin__fmap x;
             const swin__block *block;
             swin__grid grid;
             int heads, d, wide, group;      /* windows a unit */
@@ -3494,12 +3495,12 @@ struct swin__step {
             int tokens, shared;             /* shared: all windows have the same tokens */
             const float *tokens_in;         /* [shared ? g : windows*g][ld] */
             float *tokens_out;              /* [windows*g][ld], NULL where they feed nothing */
-            swin__map qkv, mixed;           /* where qkv and proj are steps of their own: x's */
-            swin__map token_qkv, token_mixed;       /* and the tokens' */
+            swin__fmap qkv, mixed;           /* where qkv and proj are steps of their own: x's */
+            swin__fmap token_qkv, token_mixed;       /* and the tokens' */
             swin__look look;
         } attention;
         struct {
-            swin__map x;
+            swin__fmap x;
             swin__affine norm;
             swin__linear fc1, fc2;
             int hidden, chunk, post_norm;
@@ -3512,38 +3513,38 @@ struct swin__step {
             swin__look look;
         } global;
         struct {
-            swin__map in, rows, out;    /* rows: the product's, where that is a step of its own */
+            swin__fmap in, rows, out;    /* rows: the product's, where that is a step of its own */
             swin__affine norm;
             swin__linear linear;
             int post_norm;
         } merge;
-        struct { swin__map in, out; swin__affine norm; swin__linear linear; } expand;
+        struct { swin__fmap in, out; swin__affine norm; swin__linear linear; } expand;
         struct {
-            swin__map x, skip, out;
+            swin__fmap x, skip, out;
             const swin__up *weights;
             swin__grid keys, queries;
             int heads, wide;
         } cross;
         struct {
-            swin__map in, out;
+            swin__fmap in, out;
             swin__affine norm, expand_norm;
             swin__linear expand, classify;
         } final;
-        struct { swin__map in, out; swin__affine norm; float eps; int onto; } norm;
+        struct { swin__fmap in, out; swin__affine norm; float eps; int onto; } norm;
         struct {
             const float *in;                /* [pixels of out][ld] */
             int ld, column_count, act, onto;        /* shares of the columns; out += instead of = */
-            swin__map out;
+            swin__fmap out;
             swin__linear linear;
         } dense;
         struct {
-            swin__map in, out;
+            swin__fmap in, out;
             swin__linear linear;
             int act;
             int coarse, act_last;           /* maps added; act after them, not before */
             swin__source add[SWIN__STAGES];
         } linear;
-        struct { swin__map in, out[SWIN__POOLS]; } pool;
+        struct { swin__fmap in, out[SWIN__POOLS]; } pool;
         struct {
             const swin__conv *layer;
             unsigned chosen;                /* bit i: this step serves source i */
@@ -3557,14 +3558,14 @@ struct swin__step {
             float *data[SWIN__SOURCES];     /* products of the sources served by taps */
             float *weights, *input, *sums;  /* Winograd's weights, tiles, products */
         } conv;
-        struct { swin__map in, sums; swin__axis rows, cols; } slide;
+        struct { swin__fmap in, sums; swin__axis rows, cols; } slide;
         struct {
-            swin__map in;
+            swin__fmap in;
             swin__axis rows, cols;
             void *classes, *confidence;
             int soft;           /* a softmax for confidence, threshold or votes */
         } labels;
-        struct { swin__map in; } keep;
+        struct { swin__fmap in; } keep;
         struct {
             swin__run *runs;    /* [count] */
             int count, ld;
@@ -3619,7 +3620,7 @@ typedef struct swin__plan {
     swin__step no_step;
     int block_count, step_count, conv_count, repeated;
     int lasting;                /* buffers made now outlive a crop */
-    swin__map sums;             /* of a sliding window */
+    swin__fmap sums;             /* of a sliding window */
     int ring;                   /* rows of it that are kept */
     uint64_t kept;              /* floats of a run's kept logits */
     void *classes, *confidence;
@@ -3735,9 +3736,9 @@ static int swin__product_fits(swin__plan *p, const char *what, int64_t a, int64_
     return 1;
 }
 
-static swin__map swin__alloc_rows(swin__plan *p, int h, int w, int c, int ld)
+static swin__fmap swin__alloc_rows(swin__plan *p, int h, int w, int c, int ld)
 {
-    swin__map map;
+    swin__fmap map;
     if (swin__product_fits(p, "pixels of a map", h, w) != h * (int64_t)w) h = w = 1;
     map.h = h;
     map.w = w;
@@ -3747,14 +3748,14 @@ static swin__map swin__alloc_rows(swin__plan *p, int h, int w, int c, int ld)
     return map;
 }
 
-static swin__map swin__alloc_map(swin__plan *p, int h, int w, int c)
+static swin__fmap swin__alloc_fmap(swin__plan *p, int h, int w, int c)
 {
     return swin__alloc_rows(p, h, w, c, swin__padded(c));
 }
 
 /* A map that only products read: rows a multiple of 4 KiB apart would share one set of the first
    cache, so there they lie further apart. */
-static swin__map swin__alloc_factor(swin__plan *p, int h, int w, int c)
+static swin__fmap swin__alloc_factor(swin__plan *p, int h, int w, int c)
 {
     int ld = swin__padded(c);
     return swin__alloc_rows(p, h, w, c, ld % 1024 ? ld : ld + 16);
@@ -4042,7 +4043,7 @@ static swin__resized swin__resize(const swin_config *g, const swin_desc *d)
     swin__resized to = { 0, 0, 0, 0 };
     to.w = d->width;
     to.h = d->height;
-    if (g->mode == SWIN__CENTRE && !(d->flags & SWIN_WHOLE) && d->width == (int)g->crop_w &&
+    if (g->mode == SWIN__CENTRE && !(d->flags & SWIN_RUN_WHOLE) && d->width == (int)g->crop_w &&
         d->height == (int)g->crop_h) {
         to = swin__resize_picture(g, d->picture_width, d->picture_height, 0);
         to.left = swin__margin(to.w, d->width);
@@ -4134,7 +4135,7 @@ static void swin__input_row(const swin_context *c, const swin__step *s, int y, f
     int last = c->desc.width - 1;
     if (c->image.format == SWIN_PLANES) swin__planes_row(c, y, row);
     else swin__picture_row(c, s, y, row, sum);
-    for (int x = 0; c->desc.flags & SWIN_FLIP && x < last - x; x++) {
+    for (int x = 0; c->desc.flags & SWIN_RUN_FLIP && x < last - x; x++) {
         float swapped[3];
         memcpy(swapped, row + 3 * x, sizeof swapped);
         memcpy(row + 3 * x, row + 3 * (last - x), sizeof swapped);
@@ -4145,7 +4146,7 @@ static void swin__input_row(const swin_context *c, const swin__step *s, int y, f
 /* One row of patches. */
 static void swin__embed(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__map *x = &s->u.embed.x;
+    const swin__fmap *x = &s->u.embed.x;
     const swin__crops *crops = &c->crops;
     int patch = (int)c->model->config.patch, w = crops->w, k = 3 * patch * patch,
         ld = swin__padded(k);
@@ -4169,7 +4170,7 @@ static void swin__embed(const swin_context *c, const swin__step *s, int unit, fl
 /* Absolute positions, resized to the map: one row of patches. */
 static void swin__position(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__map *x = &s->u.position.x;
+    const swin__fmap *x = &s->u.position.x;
     const swin__axis *rows = &s->u.position.rows, *cols = &s->u.position.cols;
     (void)scratch;
     for (int px = 0; px < x->w; px++) {
@@ -4185,14 +4186,14 @@ static void swin__position(const swin_context *c, const swin__step *s, int unit,
     }
 }
 
-static swin__map swin__plan_embed(swin__plan *p)
+static swin__fmap swin__plan_embed(swin__plan *p)
 {
     const swin_config *g = p->config;
     const swin_desc *d = &p->desc;
     int patch = (int)g->patch, k = 3 * patch * patch, floor = g->input_rule == SWIN__FLOOR;
     int h = floor ? p->crops.h / patch : swin__divide_up(p->crops.h, patch);
     int w = floor ? p->crops.w / patch : swin__divide_up(p->crops.w, patch);
-    swin__map x = swin__alloc_map(p, h, w, (int)g->width);
+    swin__fmap x = swin__alloc_fmap(p, h, w, (int)g->width);
     swin__axis rows = { 0, 0, NULL, NULL }, cols = rows;
     swin__resized to = swin__resize(g, d);
     swin__step *s;
@@ -4226,7 +4227,7 @@ static swin__map swin__plan_embed(swin__plan *p)
 
 static void swin__norm_map(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__map *in = &s->u.norm.in, *out = &s->u.norm.out;
+    const swin__fmap *in = &s->u.norm.in, *out = &s->u.norm.out;
     const swin__affine *norm = &s->u.norm.norm;
     int from, to;
     swin__share(swin__pixels(in), s->units, unit, &from, &to);
@@ -4244,8 +4245,8 @@ static void swin__norm_map(const swin_context *c, const swin__step *s, int unit,
     }
 }
 
-static void swin__add_norm(swin__plan *p, int stage, swin__map in, swin__map out, swin__affine norm,
-                           float eps, int onto)
+static void swin__add_norm(swin__plan *p, int stage, swin__fmap in, swin__fmap out,
+                           swin__affine norm, float eps, int onto)
 {
     int rows = 128;
     swin__step *s = swin__add(p, norm.weight ? "norm" : "copy", stage, swin__norm_map,
@@ -4258,10 +4259,10 @@ static void swin__add_norm(swin__plan *p, int stage, swin__map in, swin__map out
     s->u.norm.onto = onto;
 }
 
-static swin__map swin__plan_norm(swin__plan *p, int stage, swin__map in, swin__affine norm,
+static swin__fmap swin__plan_norm(swin__plan *p, int stage, swin__fmap in, swin__affine norm,
                                  float eps)
 {
-    swin__map out = swin__alloc_map(p, in.h, in.w, in.c);
+    swin__fmap out = swin__alloc_fmap(p, in.h, in.w, in.c);
     swin__add_norm(p, stage, in, out, norm, eps, 0);
     return out;
 }
@@ -4274,7 +4275,7 @@ static swin__map swin__plan_norm(swin__plan *p, int stage, swin__map in, swin__a
 
 static void swin__dense(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__map *out = &s->u.dense.out;
+    const swin__fmap *out = &s->u.dense.out;
     swin__linear part = s->u.dense.linear;
     int parts = s->u.dense.column_count, ld = s->u.dense.ld, from, to, low, high, column_count;
     float *rows;
@@ -4298,7 +4299,7 @@ static void swin__dense(const swin_context *c, const swin__step *s, int unit, fl
 
 /* Adds out = act(W in + b), or with onto out += W in + b; in has a row for every pixel of out. */
 static void swin__plan_dense(swin__plan *p, const char *name, int stage, const float *in, int ld,
-                             swin__linear linear, int act, swin__map out, int onto)
+                             swin__linear linear, int act, swin__fmap out, int onto)
 {
     int pixels = swin__pixels(&out), groups = swin__divide_up(pixels, 98); /* 7 tiles of 14 */
     int pairs = swin__divide_up(out.c, 32);
@@ -4318,11 +4319,11 @@ static void swin__plan_dense(swin__plan *p, const char *name, int stage, const f
 
 /* The way back into x of a branch whose last product is W in + b: x += W in + b, or by Swin V2's
    order x += norm(W in + b). */
-static void swin__plan_return(swin__plan *p, const char *name, int stage, swin__map in,
-                              swin__linear linear, swin__affine norm, swin__map x)
+static void swin__plan_return(swin__plan *p, const char *name, int stage, swin__fmap in,
+                              swin__linear linear, swin__affine norm, swin__fmap x)
 {
     if (p->config->version == 2) {
-        swin__map out = swin__alloc_map(p, x.h, x.w, x.c);
+        swin__fmap out = swin__alloc_fmap(p, x.h, x.w, x.c);
         swin__plan_dense(p, name, stage, in.data, in.ld, linear, SWIN__LINEAR, out, 0);
         swin__add_norm(p, stage, out, x, norm, p->config->eps, 1);
         swin__release(p, out.data);
@@ -4332,13 +4333,13 @@ static void swin__plan_return(swin__plan *p, const char *name, int stage, swin__
 }
 
 /* The way out: the product of a branch's input, x or by the order of Swin V1 norm(x). */
-static swin__map swin__plan_branch(swin__plan *p, const char *name, int stage, swin__map x,
+static swin__fmap swin__plan_branch(swin__plan *p, const char *name, int stage, swin__fmap x,
                                    swin__affine norm, swin__linear linear, int act,
                                    int column_count)
 {
     int first = p->config->version != 2;
-    swin__map in = first ? swin__alloc_factor(p, x.h, x.w, x.c) : x;
-    swin__map out;
+    swin__fmap in = first ? swin__alloc_factor(p, x.h, x.w, x.c) : x;
+    swin__fmap out;
     if (first) swin__add_norm(p, stage, x, in, norm, p->config->eps, 0);
     out = swin__alloc_factor(p, x.h, x.w, column_count);
     swin__plan_dense(p, name, stage, in.data, in.ld, linear, act, out, 0);
@@ -4445,7 +4446,7 @@ static void swin__bands(const swin_context *c, const swin__grid *g, const float 
 }
 
 /* The rows of a window of a map, zero in the padding; norm: NULL, or what they go through. */
-static void swin__window_rows(const swin_context *c, const swin__map *map, const swin__grid *g,
+static void swin__window_rows(const swin_context *c, const swin__fmap *map, const swin__grid *g,
                               int window, const swin__affine *norm, float eps, float *rows, int ld)
 {
     int wr = window / g->cols, wc = window % g->cols;
@@ -4464,7 +4465,7 @@ static void swin__window_rows(const swin_context *c, const swin__map *map, const
 }
 
 /* The way back, map += rows or norm(rows); they are map->ld apart and change with the norm. */
-static void swin__add_window(const swin_context *c, const swin__map *map, const swin__grid *g,
+static void swin__add_window(const swin_context *c, const swin__fmap *map, const swin__grid *g,
                              int window, const swin__affine *norm, float *rows)
 {
     int wr = window / g->cols, wc = window % g->cols, ld = map->ld;
@@ -4481,7 +4482,7 @@ static void swin__add_window(const swin_context *c, const swin__map *map, const 
 static void swin__gather_window(const swin_context *c, const swin__step *s, int window, float *rows,
                                 int ld)
 {
-    const swin__map *x = &s->u.attention.x;
+    const swin__fmap *x = &s->u.attention.x;
     int tokens = s->u.attention.tokens, first = s->u.attention.shared ? 0 : window * tokens;
     if (tokens)
         c->kernels->copy(rows, (size_t)ld,
@@ -4495,7 +4496,7 @@ static void swin__gather_window(const swin_context *c, const swin__step *s, int 
 static void swin__scatter_window(const swin_context *c, const swin__step *s, int window,
                                  float *rows)
 {
-    const swin__map *x = &s->u.attention.x;
+    const swin__fmap *x = &s->u.attention.x;
     int tokens = s->u.attention.tokens;
     if (s->u.attention.tokens_out)
         swin__copy(s->u.attention.tokens_out + (size_t)(window * tokens) * (size_t)x->ld, rows,
@@ -4562,7 +4563,7 @@ static void swin__cosine(const swin_context *c, float factor, float *q, float *k
 
 static void swin__attention(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__map *x = &s->u.attention.x;
+    const swin__fmap *x = &s->u.attention.x;
     const swin__grid *g = &s->u.attention.grid;
     const swin__block *block = s->u.attention.block;
     int tokens = s->u.attention.tokens, n = tokens + g->window_h * g->window_w;
@@ -4615,7 +4616,7 @@ static void swin__gather_head(const swin_context *c, const swin__step *s, int wi
                               float *rows)
 {
     const swin__grid *g = &s->u.attention.grid;
-    const swin__map *qkv = &s->u.attention.qkv, *token_qkv = &s->u.attention.token_qkv;
+    const swin__fmap *qkv = &s->u.attention.qkv, *token_qkv = &s->u.attention.token_qkv;
     int wr = window / g->cols, wc = window % g->cols;
     const float *bias = s->u.attention.block->qkv.bias;
     int wide = s->u.attention.wide, dp = wide / s->u.attention.heads, at = head * dp;
@@ -4640,7 +4641,7 @@ static void swin__scatter_head(const swin_context *c, const swin__step *s, int w
                                const float *rows)
 {
     const swin__grid *g = &s->u.attention.grid;
-    const swin__map *mixed = &s->u.attention.mixed, *token_mixed = &s->u.attention.token_mixed;
+    const swin__fmap *mixed = &s->u.attention.mixed, *token_mixed = &s->u.attention.token_mixed;
     int wr = window / g->cols, wc = window % g->cols;
     int tokens = s->u.attention.tokens, dp = s->u.attention.wide / s->u.attention.heads;
     if (token_mixed->data)
@@ -4707,7 +4708,7 @@ static swin__grid swin__make_grid(const swin_config *g, int stage, int block, in
 
 /* Adds a step of windowed attention: `group` windows a unit, `windows` of them. */
 static swin__step *swin__add_attention(swin__plan *p, const char *name, swin__work work, int stage,
-                                       int block, const swin__block *weights, swin__map x,
+                                       int block, const swin__block *weights, swin__fmap x,
                                        const float *tokens_in, int windows, int group)
 {
     const swin_config *g = p->config;
@@ -4736,26 +4737,26 @@ static swin__step *swin__add_attention(swin__plan *p, const char *name, swin__wo
 
 /* Attention in steps of products and of windows. */
 static void swin__plan_windows(swin__plan *p, int stage, int block, const swin__block *weights,
-                               swin__map x, const float *tokens_in, float *tokens_out)
+                               swin__fmap x, const float *tokens_in, float *tokens_out)
 {
     const swin_config *g = p->config;
     swin__grid grid = swin__make_grid(g, stage, block, x.h, x.w);
     int wide = swin__heads_width(g, stage), dp = swin__padded(swin__head_width(g, stage));
     int windows = grid.rows * grid.cols, n = grid.window_h * grid.window_w + (int)g->tokens;
     int group = swin__max(1, swin__min(224 / n, windows * (int)g->heads[stage] / SWIN__MANY));
-    swin__map mixed, token_qkv, token_mixed, tokens;
-    swin__map qkv = swin__plan_branch(p, "qkv", stage, x, weights->norm1, weights->qkv,
+    swin__fmap mixed, token_qkv, token_mixed, tokens;
+    swin__fmap qkv = swin__plan_branch(p, "qkv", stage, x, weights->norm1, weights->qkv,
                                       SWIN__LINEAR, 3 * wide);
     swin__step *s;
     memset(&token_qkv, 0, sizeof token_qkv);
     memset(&token_mixed, 0, sizeof token_mixed);
     if (g->tokens) {
-        token_qkv = swin__alloc_map(p, block ? windows : 1, (int)g->tokens, 3 * wide);
+        token_qkv = swin__alloc_fmap(p, block ? windows : 1, (int)g->tokens, 3 * wide);
         swin__plan_dense(p, "qkv", stage, tokens_in, x.ld, weights->qkv, SWIN__LINEAR, token_qkv,
                          0);
     }
-    mixed = swin__alloc_map(p, x.h, x.w, wide);
-    if (tokens_out) token_mixed = swin__alloc_map(p, windows, (int)g->tokens, wide);
+    mixed = swin__alloc_fmap(p, x.h, x.w, wide);
+    if (tokens_out) token_mixed = swin__alloc_fmap(p, windows, (int)g->tokens, wide);
     s = swin__add(p, "attention", stage, swin__windows,
                   (int)g->heads[stage] * swin__divide_up(windows, group),
                   swin__attention_layout((float *)(uintptr_t)64, &grid, (int)g->tokens, 1, dp, dp,
@@ -4788,7 +4789,7 @@ static void swin__plan_windows(swin__plan *p, int stage, int block, const swin__
 }
 
 static void swin__plan_attention(swin__plan *p, int stage, int block, const swin__block *weights,
-                                 swin__map x, const float *tokens_in, float *tokens_out)
+                                 swin__fmap x, const float *tokens_in, float *tokens_out)
 {
     const swin_config *g = p->config;
     swin__grid grid = swin__make_grid(g, stage, block, x.h, x.w);
@@ -4806,7 +4807,7 @@ static void swin__plan_attention(swin__plan *p, int stage, int block, const swin
                             windows, group)->u.attention.tokens_out = tokens_out;
 }
 
-/* ---- SWIN_ATTENTION: where the global tokens let a pixel look
+/* ---- SWIN_OUT_ATTENTION: where the global tokens let a pixel look
 
    The pixel attends to its window's tokens in a stage's last block; these came from the G-MSA of
    the block before, where they attended to the tokens of all windows, which had attended to their
@@ -4817,7 +4818,7 @@ static void swin__plan_attention(swin__plan *p, int stage, int block, const swin
 static void swin__look_rows(const swin_context *c, const swin__step *s, int window, int first,
                             int count, float *scratch, float *to)
 {
-    const swin__map *x = &s->u.attention.x;
+    const swin__fmap *x = &s->u.attention.x;
     const swin__grid *g = &s->u.attention.grid;
     const swin__block *block = s->u.attention.block;
     int tokens = s->u.attention.tokens, n = tokens + g->window_h * g->window_w;
@@ -4925,7 +4926,7 @@ static int swin__in_windows(const swin__grid *g, int at, int shift, int side, in
 }
 
 /* Finds the pixel in the last block's windows and makes room; x: the stage's map. */
-static void swin__plan_look(swin__plan *p, int stage, swin__map x)
+static void swin__plan_look(swin__plan *p, int stage, swin__fmap x)
 {
     const swin_config *g = p->config;
     const swin_desc *d = &p->desc;
@@ -4941,10 +4942,10 @@ static void swin__plan_look(swin__plan *p, int stage, swin__map x)
                          grid.cols * grid.window_w);
     p->look.window = y / grid.window_h * grid.cols + q / grid.window_w;
     p->look.row = tokens + y % grid.window_h * grid.window_w + q % grid.window_w;
-    p->look.pixel = swin__alloc_map(p, 1, 1, tokens + area);
-    p->look.mixed = swin__alloc_map(p, 1, tokens, windows * tokens);
-    p->look.tokens = swin__alloc_map(p, windows, tokens, tokens + area);
-    p->look.map = swin__alloc_map(p, x.h, x.w, 1);
+    p->look.pixel = swin__alloc_fmap(p, 1, 1, tokens + area);
+    p->look.mixed = swin__alloc_fmap(p, 1, tokens, windows * tokens);
+    p->look.tokens = swin__alloc_fmap(p, windows, tokens, tokens + area);
+    p->look.map = swin__alloc_fmap(p, x.h, x.w, 1);
 }
 
 /* ---- G-MSA: T = proj(softmax(q k) v), every window's global tokens attend to all */
@@ -5093,7 +5094,7 @@ static void swin__plan_global(swin__plan *p, int stage, const swin__block *weigh
 
 static void swin__mlp(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__map *x = &s->u.mlp.x;
+    const swin__fmap *x = &s->u.mlp.x;
     int hidden = s->u.mlp.hidden, chunk = s->u.mlp.chunk, from, to, rows;
     float *in = scratch, *mid, *out;
     const swin__affine *norm = &s->u.mlp.norm;
@@ -5134,7 +5135,7 @@ static void swin__mlp(const swin_context *c, const swin__step *s, int unit, floa
     c->kernels->add(swin__pixel(x, from), (size_t)x->ld, out, (size_t)x->ld, rows, x->ld);
 }
 
-static void swin__plan_mlp(swin__plan *p, int stage, const swin__block *weights, swin__map x)
+static void swin__plan_mlp(swin__plan *p, int stage, const swin__block *weights, swin__fmap x)
 {
     int hidden = (int)p->config->hidden[stage], chunk = swin__min(swin__padded(hidden), 384);
     double madds = 2.0 * x.c * hidden;
@@ -5142,7 +5143,7 @@ static void swin__plan_mlp(swin__plan *p, int stage, const swin__block *weights,
     int rows = swin__divide_up(swin__pixels(&x), units);
     swin__step *s;
     if (units < SWIN__MANY) {
-        swin__map mid = swin__plan_branch(p, "fc1", stage, x, weights->norm2, weights->fc1,
+        swin__fmap mid = swin__plan_branch(p, "fc1", stage, x, weights->norm2, weights->fc1,
                                           SWIN__GELU, hidden);
         swin__plan_return(p, "fc2", stage, mid, weights->fc2, weights->norm2, x);
         swin__release(p, mid.data);
@@ -5165,7 +5166,7 @@ static void swin__plan_mlp(swin__plan *p, int stage, const swin__block *weights,
 static void swin__gather_merge(const swin_context *c, const swin__step *s, int from, int to,
                                float *rows, int ld)
 {
-    const swin__map *in = &s->u.merge.in, *out = &s->u.merge.out;
+    const swin__fmap *in = &s->u.merge.in, *out = &s->u.merge.out;
     int wide = 4 * in->c;
     for (int i = from; i < to; i++) {
         float *row = rows + (size_t)(i - from) * (size_t)ld;
@@ -5182,7 +5183,7 @@ static void swin__gather_merge(const swin_context *c, const swin__step *s, int f
 
 static void swin__merge_rows(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__map *rows = &s->u.merge.rows;
+    const swin__fmap *rows = &s->u.merge.rows;
     int from, to;
     (void)scratch;
     swin__share(swin__pixels(rows), s->units, unit, &from, &to);
@@ -5191,7 +5192,7 @@ static void swin__merge_rows(const swin_context *c, const swin__step *s, int uni
 
 static void swin__merge(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__map *out = &s->u.merge.out;
+    const swin__fmap *out = &s->u.merge.out;
     int wide = 4 * s->u.merge.in.c, ld = swin__padded(wide), from, to;
     swin__share(swin__pixels(out), s->units, unit, &from, &to);
     swin__gather_merge(c, s, from, to, scratch, ld);
@@ -5203,11 +5204,11 @@ static void swin__merge(const swin_context *c, const swin__step *s, int unit, fl
 }
 
 /* In one step, or where that would offer few units in steps of rows, products and norms. */
-static swin__map swin__plan_merge(swin__plan *p, int stage, swin__map in)
+static swin__fmap swin__plan_merge(swin__plan *p, int stage, swin__fmap in)
 {
     swin__affine norm = p->weights->stage[stage].merge_norm;
     swin__linear linear = p->weights->stage[stage].merge;
-    swin__map out = swin__alloc_map(p, swin__divide_up(in.h, 2), swin__divide_up(in.w, 2),
+    swin__fmap out = swin__alloc_fmap(p, swin__divide_up(in.h, 2), swin__divide_up(in.w, 2),
                                     2 * in.c), rows;
     double madds = 8.0 * in.c * in.c;
     int pixels = swin__pixels(&out), units = swin__units(pixels, 4 * madds, SWIN__MANY);
@@ -5242,7 +5243,7 @@ static swin__map swin__plan_merge(swin__plan *p, int stage, swin__map in)
 
 static void swin__expand(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__map *in = &s->u.expand.in, *out = &s->u.expand.out;
+    const swin__fmap *in = &s->u.expand.in, *out = &s->u.expand.out;
     const swin__affine *norm = &s->u.expand.norm;
     int wide = 4 * out->c, ld = swin__padded(wide) + 16, from, to;
     swin__share(swin__pixels(in), s->units, unit, &from, &to);
@@ -5260,10 +5261,10 @@ static void swin__expand(const swin_context *c, const swin__step *s, int unit, f
 }
 
 /* Expands `in` to the h x w map of `level`. */
-static swin__map swin__plan_expand(swin__plan *p, int level, swin__map in, int h, int w)
+static swin__fmap swin__plan_expand(swin__plan *p, int level, swin__fmap in, int h, int w)
 {
     const swin__up *up = &p->weights->up[level];
-    swin__map out = swin__alloc_map(p, h, w, in.c / 2);
+    swin__fmap out = swin__alloc_fmap(p, h, w, in.c / 2);
     double madds = 2.0 * in.c * in.c;
     int units = swin__units(swin__pixels(&in), madds, SWIN__MANY);
     int rows = swin__divide_up(swin__pixels(&in), units);
@@ -5282,7 +5283,7 @@ static swin__map swin__plan_expand(swin__plan *p, int level, swin__map in, int h
 
 static void swin__final(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__map *in = &s->u.final.in, *out = &s->u.final.out;
+    const swin__fmap *in = &s->u.final.in, *out = &s->u.final.out;
     const swin__affine *norm = &s->u.final.expand_norm;
     int e = in->c, ld = 16 * e + 16;
     float *rows = scratch, *wide = rows + (size_t)in->w * (size_t)in->ld,
@@ -5301,9 +5302,9 @@ static void swin__final(const swin_context *c, const swin__step *s, int unit, fl
     }
 }
 
-static swin__map swin__plan_final(swin__plan *p, swin__map in)
+static swin__fmap swin__plan_final(swin__plan *p, swin__fmap in)
 {
-    swin__map out = swin__alloc_map(p, 4 * in.h, 4 * in.w, (int)p->config->classes);
+    swin__fmap out = swin__alloc_fmap(p, 4 * in.h, 4 * in.w, (int)p->config->classes);
     double madds = 16.0 * in.w * in.c * (in.c + out.c);
     swin__step *s = swin__add(p, "final", 0, swin__final, in.h,
                               (uint64_t)in.w * (uint64_t)(5 * in.ld + 16 * in.c + 16),
@@ -5360,7 +5361,7 @@ static void swin__cross_bias(const swin__grid *keys, const float *table, float *
 
 static void swin__cross(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__map *x = &s->u.cross.x, *skip = &s->u.cross.skip, *out = &s->u.cross.out;
+    const swin__fmap *x = &s->u.cross.x, *skip = &s->u.cross.skip, *out = &s->u.cross.out;
     const swin__up *up = s->u.cross.weights;
     const swin__grid *keys = &s->u.cross.keys, *queries = &s->u.cross.queries;
     int wide = s->u.cross.wide, heads = s->u.cross.heads, dp = wide / heads;
@@ -5396,7 +5397,8 @@ static void swin__cross(const swin_context *c, const swin__step *s, int unit, fl
 }
 
 /* Adds to `out` what its level's skip finds in the coarser map x. */
-static void swin__plan_cross(swin__plan *p, int level, swin__map x, swin__map skip, swin__map out)
+static void swin__plan_cross(swin__plan *p, int level, swin__fmap x, swin__fmap skip,
+                             swin__fmap out)
 {
     const swin_config *g = p->config;
     int heads = (int)g->heads[level], wide = swin__cross_width(g, level);
@@ -5425,7 +5427,7 @@ static void swin__plan_cross(swin__plan *p, int level, swin__map x, swin__map sk
 enum { SWIN__TAPS = 16 };       /* pixels that one resized pixel mixes, at most */
 
 /* Row y of a map resized along the axes, pixel x: the pixels to mix and their shares; how many. */
-static int swin__corners(const swin__map *map, const swin__axis *rows, const swin__axis *cols,
+static int swin__corners(const swin__fmap *map, const swin__axis *rows, const swin__axis *cols,
                          int y, int x, const float *from[SWIN__TAPS], float coef[SWIN__TAPS])
 {
     int count = 0;
@@ -5440,7 +5442,7 @@ static int swin__corners(const swin__map *map, const swin__axis *rows, const swi
 
 static void swin__linear_map(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__map *in = &s->u.linear.in, *out = &s->u.linear.out;
+    const swin__fmap *in = &s->u.linear.in, *out = &s->u.linear.out;
     int from, to, act = s->u.linear.act;
     (void)scratch;
     swin__share(swin__pixels(in), s->units, unit, &from, &to);
@@ -5460,11 +5462,11 @@ static void swin__linear_map(const swin_context *c, const swin__step *s, int uni
         c->kernels->relu(swin__pixel(out, from), (size_t)out->ld, to - from, out->ld);
 }
 
-static swin__step *swin__plan_linear(swin__plan *p, const char *name, int level, swin__map in,
+static swin__step *swin__plan_linear(swin__plan *p, const char *name, int level, swin__fmap in,
                                      int channels, swin__linear linear, int act)
 {
     double madds = (double)in.c * channels;
-    swin__map out = swin__alloc_map(p, in.h, in.w, channels);
+    swin__fmap out = swin__alloc_fmap(p, in.h, in.w, channels);
     swin__step *s = swin__add(p, name, level, swin__linear_map,
                               swin__units(swin__pixels(&in), madds, SWIN__MANY), 0,
                               madds * swin__pixels(&in));
@@ -5476,7 +5478,7 @@ static swin__step *swin__plan_linear(swin__plan *p, const char *name, int level,
 }
 
 /* Lets a step of plan_linear add a map of its output's channels along the axes. */
-static void swin__add_resized(swin__step *s, swin__map map, swin__axis rows, swin__axis cols)
+static void swin__add_resized(swin__step *s, swin__fmap map, swin__axis rows, swin__axis cols)
 {
     swin__source *add = &s->u.linear.add[s->u.linear.coarse++];
     add->map = map;
@@ -5485,9 +5487,9 @@ static void swin__add_resized(swin__step *s, swin__map map, swin__axis rows, swi
 }
 
 /* The same, bilinear to the output's size. */
-static void swin__add_bilinear(swin__plan *p, swin__step *s, swin__map map, int aligned)
+static void swin__add_bilinear(swin__plan *p, swin__step *s, swin__fmap map, int aligned)
 {
-    const swin__map *out = &s->u.linear.out;
+    const swin__fmap *out = &s->u.linear.out;
     swin__axis rows = swin__axis_bilinear(p, map.h, out->h, 0, out->h, aligned);
     swin__add_resized(s, map, rows, swin__axis_bilinear(p, map.w, out->w, 0, out->w, aligned));
 }
@@ -5497,7 +5499,7 @@ static void swin__add_bilinear(swin__plan *p, swin__step *s, swin__map map, int 
 /* One bin of one pooling scale. */
 static void swin__pool(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__map *in = &s->u.pool.in, *out = s->u.pool.out;
+    const swin__fmap *in = &s->u.pool.in, *out = s->u.pool.out;
     int top, bottom, left, right;
     float *sum, share;
     (void)scratch;
@@ -5517,13 +5519,13 @@ static void swin__pool(const swin_context *c, const swin__step *s, int unit, flo
 }
 
 /* Pools `in` to count scales. */
-static void swin__plan_pools(swin__plan *p, swin__map in, const uint32_t *scale, int count,
-                             swin__map *out)
+static void swin__plan_pools(swin__plan *p, swin__fmap in, const uint32_t *scale, int count,
+                             swin__fmap *out)
 {
     int bins = 0;
     swin__step *s;
     for (int i = 0; i < count; i++) {
-        out[i] = swin__alloc_map(p, (int)scale[i], (int)scale[i], in.c);
+        out[i] = swin__alloc_fmap(p, (int)scale[i], (int)scale[i], in.c);
         bins += swin__pixels(&out[i]);
     }
     s = swin__add(p, "pool", -1, swin__pool, bins, 0, 0);
@@ -5592,7 +5594,7 @@ static void swin__fetch(const swin_context *c, const swin__conv *conv, const swi
 static void swin__tap(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__conv *conv = s->u.conv.layer;
-    const swin__map *map = &conv->source[s->u.conv.source].map;
+    const swin__fmap *map = &conv->source[s->u.conv.source].map;
     int tap = unit % 9, from, to;
     float *out = s->u.conv.data[s->u.conv.source] +
                  (size_t)tap * (size_t)swin__pixels(map) * (size_t)conv->out.ld;
@@ -5628,7 +5630,7 @@ static int swin__three_taps(const swin__axis *axis, int n, int at, int beyond, c
 static void swin__sum_taps(const swin_context *c, const swin__step *s, int y, float *scratch)
 {
     const swin__conv *conv = s->u.conv.layer;
-    const swin__map *out = &conv->out;
+    const swin__fmap *out = &conv->out;
     for (int x = 0; s->u.conv.fresh && x < out->w; x++)
         swin__copy(swin__pixel(out, y * out->w + x), conv->bias, out->ld);
     for (int i = 0; i < conv->sources; i++) {
@@ -5660,7 +5662,7 @@ static void swin__plan_taps(swin__plan *p, const char *name, int level, const sw
     int widest = 0;
     swin__step *s;
     for (int i = 0; i < conv->sources; i++) {
-        const swin__map *map = &conv->source[i].map;
+        const swin__fmap *map = &conv->source[i].map;
         double madds = (double)map->c * conv->out.c;
         if (!(chosen >> i & 1)) continue;
         widest = swin__max(widest, map->w);
@@ -5835,7 +5837,7 @@ static void swin__tile_in(const swin_context *c, const swin__step *s, int unit, 
     swin__clear(zero, depth);
     for (int i = 0; i < conv->sources; i++) {
         const swin__source *source = &conv->source[i];
-        const swin__map *map = &source->map;
+        const swin__fmap *map = &source->map;
         const float *rows[SWIN__PATCH * SWIN__PATCH];
         int first, count = swin__strip_share(s, i, &first);
         if (!count) continue;
@@ -5898,9 +5900,9 @@ static void swin__tile_product(const swin_context *c, const swin__step *s, int u
 
 /* A doubled map's sums before they are smoothed, in the memory of the output: pixels 2 y + 1 and
    2 x + 1 are where the map's own are, 2 y and 2 x lie between them and beyond the ends. */
-static swin__map swin__spread(const swin__map *out)
+static swin__fmap swin__spread(const swin__fmap *out)
 {
-    swin__map map = *out;
+    swin__fmap map = *out;
     map.h++;
     map.w++;
     return map;
@@ -5914,7 +5916,7 @@ static void swin__tile_out(const swin_context *c, const swin__step *s, int unit,
     const swin__spot spot = swin__tile_spot(&tiling, s->u.conv.first + unit);
     int first = s->u.conv.column, column_count = s->u.conv.column_count;
     int doubled = s->u.conv.tall < 3, taps = doubled ? 2 : 3;
-    const swin__map out = doubled ? swin__spread(&conv->out) : conv->out;
+    const swin__fmap out = doubled ? swin__spread(&conv->out) : conv->out;
     float *rows[SWIN__PATCH * SWIN__PATCH];
     (void)scratch;
     for (int k = 0; k < SWIN__PATCH * SWIN__PATCH; k++) {
@@ -6025,7 +6027,7 @@ static void swin__plan_tiles(swin__plan *p, const char *name, int level, const s
 static void swin__on_pixels(const swin_context *c, const swin__step *s, int y, float *scratch)
 {
     const swin__conv *conv = s->u.conv.layer;
-    const swin__map *map = &conv->source[s->u.conv.source].map, to = swin__spread(&conv->out);
+    const swin__fmap *map = &conv->source[s->u.conv.source].map, to = swin__spread(&conv->out);
     swin__product p = swin__tap_product(conv, s->u.conv.source, 4, map->w,
                                         swin__pixel(map, y * map->w),
                                         swin__pixel(&to, (2 * y + 1) * to.w + 1));
@@ -6039,7 +6041,7 @@ static void swin__on_pixels(const swin_context *c, const swin__step *s, int y, f
 static float *swin__edge(const swin__step *s, int edge, int tap)
 {
     const swin__conv *conv = s->u.conv.layer;
-    const swin__map *map = &conv->source[s->u.conv.source].map;
+    const swin__fmap *map = &conv->source[s->u.conv.source].map;
     size_t longer = (size_t)swin__max(map->h, map->w);
     return s->u.conv.sums + (size_t)(3 * edge + tap) * longer * (size_t)conv->out.ld;
 }
@@ -6048,7 +6050,7 @@ static void swin__beyond(const swin_context *c, const swin__step *s, int unit, f
 {
     static const int taps[4][3] = {{0, 1, 2}, {6, 7, 8}, {0, 3, 6}, {2, 5, 8}};
     const swin__conv *conv = s->u.conv.layer;
-    const swin__map *map = &conv->source[s->u.conv.source].map;
+    const swin__fmap *map = &conv->source[s->u.conv.source].map;
     int edge = unit / 3, tap = unit % 3, upright = edge > 1;
     int first = edge == 1 ? (map->h - 1) * map->w : edge == 3 ? map->w - 1 : 0;
     swin__product p = swin__tap_product(conv, s->u.conv.source, taps[edge][tap],
@@ -6086,7 +6088,7 @@ static void swin__smooth(const swin_context *c, const swin__step *s, int unit, f
 {
     static const float share[5] = {0.25f, 0.75f, 0.75f, 0.25f, 1.0f};
     const swin__conv *conv = s->u.conv.layer;
-    const swin__map *out = &conv->out, sums = swin__spread(out);
+    const swin__fmap *out = &conv->out, sums = swin__spread(out);
     const float *from[5];
     int low, high, n, h = out->h, w = out->w;
     swin__share(out->ld / 16, s->units, unit, &low, &high);
@@ -6122,7 +6124,7 @@ static void swin__smooth(const swin_context *c, const swin__step *s, int unit, f
 static void swin__plan_doubled(swin__plan *p, const char *name, int level, const swin__conv *conv,
                                const swin__conv *kept, int source, int act)
 {
-    const swin__map *map = &conv->source[source].map;
+    const swin__fmap *map = &conv->source[source].map;
     double madds = (double)map->c * conv->out.c;
     uint64_t longer = (uint64_t)swin__max(map->h, map->w);
     swin__step common;
@@ -6147,7 +6149,7 @@ static void swin__plan_doubled(swin__plan *p, const char *name, int level, const
 static void swin__direct(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__conv *conv = s->u.conv.layer;
-    const swin__map *out = &conv->out;
+    const swin__fmap *out = &conv->out;
     int from, to, started = 0, area = conv->kernel * conv->kernel, left = 0;
     swin__share(swin__pixels(out), s->units, unit, &from, &to);
     for (int i = 0; i < conv->sources; i++) left += s->u.conv.chosen >> i & 1 ? area : 0;
@@ -6193,15 +6195,15 @@ static void swin__plan_direct(swin__plan *p, const char *name, int level, const 
 
 /* Adds the steps of `conv`, whose sources (map and first) and shape of `out` are set; returns the
    map made. */
-static swin__map swin__plan_conv(swin__plan *p, const char *name, int level, swin__conv conv)
+static swin__fmap swin__plan_conv(swin__plan *p, const char *name, int level, swin__conv conv)
 {
     swin__conv *kept = p->context ? &p->convs[p->conv_count] : &p->no_conv;
     int pixels = swin__product_fits(p, "pixels of a map", conv.out.h, conv.out.w);
-    int plain = (p->desc.flags & SWIN_DIRECT) != 0;
+    int plain = (p->desc.flags & SWIN_RUN_DIRECT) != 0;
     int tiled = !plain && conv.kernel == 3 && pixels >= 256 && conv.out.c >= 32;
     int doubled = -1, aligned = (int)p->config->align_corners;
     unsigned taps = 0, rest = 0;
-    swin__map room;
+    swin__fmap room;
     if (p->status != SWIN_OK) conv.out.h = conv.out.w = pixels = 1;
     p->conv_count++;
     for (int i = 0; i < conv.sources; i++) {
@@ -6225,7 +6227,7 @@ static swin__map swin__plan_conv(swin__plan *p, const char *name, int level, swi
         else rest |= 1u << i;
     }
     room = doubled >= 0 ? swin__spread(&conv.out) : conv.out;
-    room = swin__alloc_map(p, room.h, room.w, room.c);
+    room = swin__alloc_fmap(p, room.h, room.w, room.c);
     conv.out.ld = room.ld;
     conv.out.data = room.data;
     *kept = conv;
@@ -6247,7 +6249,7 @@ static swin__map swin__plan_conv(swin__plan *p, const char *name, int level, swi
 
 enum { SWIN__BAND = 4, SWIN__SOFT = 16 };       /* rows a unit; pixels a softmax */
 
-static float *swin__sums_row(const swin_context *c, const swin__map *sums, int y)
+static float *swin__sums_row(const swin_context *c, const swin__fmap *sums, int y)
 {
     return swin__pixel(sums, y % c->ring * sums->w);
 }
@@ -6256,7 +6258,7 @@ static float *swin__sums_row(const swin_context *c, const swin__map *sums, int y
 static void swin__slide(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__crops *crops = &c->crops;
-    const swin__map *in = &s->u.slide.in, *sums = &s->u.slide.sums;
+    const swin__fmap *in = &s->u.slide.in, *sums = &s->u.slide.sums;
     const swin__axis *rows = &s->u.slide.rows, *cols = &s->u.slide.cols;
     int top = swin__crop_top(crops, c->crop), left = swin__crop_left(crops, c->crop);
     int above = c->crop - crops->cols;
@@ -6295,7 +6297,7 @@ static float swin__crop_share(const swin__crops *g, int y, int x)
 static void swin__slide_mean(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__crops *crops = &c->crops;
-    const swin__map *sums = &s->u.slide.sums;
+    const swin__fmap *sums = &s->u.slide.sums;
     int from = swin__max(unit * SWIN__BAND, swin__crop_top(crops, c->crop));
     int to = swin__min((unit + 1) * SWIN__BAND, swin__crop_done(crops, c->crop));
     for (int y = from; y < to; y++) {
@@ -6304,7 +6306,7 @@ static void swin__slide_mean(const swin_context *c, const swin__step *s, int uni
     }
 }
 
-static void swin__plan_slide(swin__plan *p, swin__map logits)
+static void swin__plan_slide(swin__plan *p, swin__fmap logits)
 {
     const swin__crops *crops = &p->crops;
     int aligned = (int)p->config->align_corners, units = swin__divide_up(crops->h, SWIN__BAND);
@@ -6353,7 +6355,7 @@ static void swin__put_confidence(const swin_context *c, void *confidence, size_t
 static void swin__soft_row(const swin_context *c, const swin__step *s, int y, const float *row,
                            float *block)
 {
-    const swin__map *in = &s->u.labels.in;
+    const swin__fmap *in = &s->u.labels.in;
     const swin__axis *cols = &s->u.labels.cols;
     float inverse[SWIN__SOFT], *votes = c->desc.votes;
     if (votes) votes += (size_t)y * (size_t)cols->count * (size_t)in->c;
@@ -6381,7 +6383,7 @@ static void swin__soft_row(const swin_context *c, const swin__step *s, int y, co
 
 static void swin__labels(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__map *in = &s->u.labels.in;
+    const swin__fmap *in = &s->u.labels.in;
     const swin__axis *rows = &s->u.labels.rows, *cols = &s->u.labels.cols;
     int wide = in->w * in->ld, bytes = c->classes.bytes;
     int above = c->crop - c->crops.cols, taps = rows->taps;
@@ -6405,7 +6407,8 @@ static void swin__labels(const swin_context *c, const swin__step *s, int unit, f
 
 static int swin__soft(const swin_desc *d)
 {
-    return d->outputs & (SWIN_CONFIDENCE | SWIN_CONFIDENCE_F32) || d->threshold > 0 || d->votes;
+    return d->outputs & (SWIN_OUT_CONFIDENCE | SWIN_OUT_CONFIDENCE_F32) || d->threshold > 0 ||
+           d->votes;
 }
 
 /* Room for the maps of the picture's size and a sliding window's sums; those outlive a crop. */
@@ -6414,7 +6417,7 @@ static void swin__plan_outputs(swin__plan *p, int classes)
     const swin_desc *d = &p->desc;
     uint64_t pixels = (uint64_t)d->picture_width * (uint64_t)d->picture_height;
     int bytes = classes > 256 ? 2 : 1;
-    int sure = d->outputs & SWIN_CONFIDENCE_F32 ? 4 : d->outputs & SWIN_CONFIDENCE ? 1 : 0;
+    int sure = d->outputs & SWIN_OUT_CONFIDENCE_F32 ? 4 : d->outputs & SWIN_OUT_CONFIDENCE ? 1 : 0;
     p->classes = swin__alloc(p, (pixels * (uint64_t)bytes + 3) / 4);
     if (sure) p->confidence = swin__alloc(p, (pixels * (uint64_t)sure + 3) / 4);
     if (p->context) {
@@ -6435,9 +6438,9 @@ static void swin__plan_outputs(swin__plan *p, int classes)
 static void swin__plan_sums(swin__plan *p, int classes)
 {
     const swin__crops *crops = &p->crops;
-    int ring = p->desc.outputs & SWIN_LOGITS ? crops->input_h
+    int ring = p->desc.outputs & SWIN_OUT_LOGITS ? crops->input_h
                                              : swin__min(crops->input_h, crops->h + 1);
-    p->sums = swin__alloc_map(p, ring, crops->input_w, classes);
+    p->sums = swin__alloc_fmap(p, ring, crops->input_w, classes);
     p->sums.h = crops->input_h;
     p->ring = ring;
     if (!p->context) return;
@@ -6461,7 +6464,7 @@ static void swin__mirror(const swin__plan *p, swin__axis *axis)
 }
 
 /* The class map of logits, or of a sliding window's sums at the input's size. */
-static void swin__plan_labels(swin__plan *p, swin__map logits)
+static void swin__plan_labels(swin__plan *p, swin__fmap logits)
 {
     const swin_desc *d = &p->desc;
     int w = d->picture_width, h = d->picture_height, soft = swin__soft(d);
@@ -6473,7 +6476,7 @@ static void swin__plan_labels(swin__plan *p, swin__map logits)
                               : swin__axis_twice(p, logits.w, d->width, w, aligned, 0);
     swin__step *s = swin__add(p, "labels", -1, swin__labels, swin__divide_up(h, SWIN__BAND), room,
                               (double)w * h * logits.c * cols.taps / p->crops.rows);
-    if (d->flags & SWIN_FLIP) swin__mirror(p, &cols);
+    if (d->flags & SWIN_RUN_FLIP) swin__mirror(p, &cols);
     s->u.labels.in = logits;
     s->u.labels.rows = rows;
     s->u.labels.cols = cols;
@@ -6511,7 +6514,7 @@ static float *swin__kept_logits(const swin__kept *k, int crop)
 
 static void swin__keep(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__map *in = &s->u.keep.in;
+    const swin__fmap *in = &s->u.keep.in;
     float *to = swin__kept_logits((const swin__kept *)c->desc.kept, c->crop);
     (void)scratch;
     for (int y = unit * SWIN__BAND; y < swin__min(in->h, (unit + 1) * SWIN__BAND); y++)
@@ -6519,7 +6522,7 @@ static void swin__keep(const swin_context *c, const swin__step *s, int unit, flo
                (size_t)in->w * (size_t)in->ld * sizeof(float));
 }
 
-static void swin__plan_keep(swin__plan *p, swin__map logits)
+static void swin__plan_keep(swin__plan *p, swin__fmap logits)
 {
     swin__step *s = swin__add(p, "keep", -1, swin__keep, swin__divide_up(logits.h, SWIN__BAND), 0,
                               (double)logits.h * logits.w * logits.ld);
@@ -6534,7 +6537,7 @@ static void swin__plan_keep(swin__plan *p, swin__map logits)
     k->w = logits.w;
     k->ld = logits.ld;
     k->aligned = (int)p->config->align_corners;
-    k->flip = (p->desc.flags & SWIN_FLIP) != 0;
+    k->flip = (p->desc.flags & SWIN_RUN_FLIP) != 0;
     k->crops = p->crops;
 }
 
@@ -6735,7 +6738,7 @@ static void swin__plan_average(swin__plan *p)
 /* -------------------------------------------------------------------------- */
 /* >>network: the architecture, box by box                                    */
 
-static swin_tensor swin__view(swin__map map)
+static swin_tensor swin__view(swin__fmap map)
 {
     swin_tensor t;
     t.data = map.data;
@@ -6749,14 +6752,14 @@ static swin_tensor swin__view(swin__map map)
 }
 
 /* The blocks of a stage or of a level up, in place on x. */
-static void swin__plan_stage(swin__plan *p, int stage, const swin__stage *weights, swin__map x)
+static void swin__plan_stage(swin__plan *p, int stage, const swin__stage *weights, swin__fmap x)
 {
     const swin_config *g = p->config;
     swin__grid grid = swin__make_grid(g, stage, 0, x.h, x.w);
     int n = swin__product_fits(p, "global tokens", grid.rows * grid.cols, g->tokens);
     float *tokens = n && g->depth[stage] > 1 ? swin__alloc(p, (uint64_t)n * (uint64_t)x.ld) : NULL;
     int depth = (int)g->depth[stage];
-    int looks = p->desc.outputs & SWIN_ATTENTION && p->desc.attend_stage == stage &&
+    int looks = p->desc.outputs & SWIN_OUT_ATTENTION && p->desc.attend_stage == stage &&
                 weights == &p->weights->stage[stage];
     if (p->status != SWIN_OK) return;
     if (looks) swin__plan_look(p, stage, x);
@@ -6787,30 +6790,31 @@ static void swin__plan_stage(swin__plan *p, int stage, const swin__stage *weight
     if (tokens) swin__release(p, tokens);
 }
 
-static void swin__show_feature(swin__plan *p, int index, swin__map map)
+static void swin__show_feature(swin__plan *p, int index, swin__fmap map)
 {
-    if (p->context && p->desc.outputs & SWIN_FEATURES) p->context->feature[index] = swin__view(map);
+    if (p->context && p->desc.outputs & SWIN_OUT_FEATURES)
+        p->context->feature[index] = swin__view(map);
 }
 
-static void swin__drop_feature(swin__plan *p, swin__map feature)
+static void swin__drop_feature(swin__plan *p, swin__fmap feature)
 {
-    if (!(p->desc.outputs & SWIN_FEATURES)) swin__release(p, feature.data);
+    if (!(p->desc.outputs & SWIN_OUT_FEATURES)) swin__release(p, feature.data);
 }
 
 /* Fills the features that are wanted; the others stay empty. feature[stages]: the final norm's. */
-static void swin__plan_backbone(swin__plan *p, swin__map feature[SWIN__STAGES + 1])
+static void swin__plan_backbone(swin__plan *p, swin__fmap feature[SWIN__STAGES + 1])
 {
     const swin_config *g = p->config;
-    int stages = (int)g->stages, all = p->desc.outputs & SWIN_FEATURES;
+    int stages = (int)g->stages, all = p->desc.outputs & SWIN_OUT_FEATURES;
     int last = g->flags & SWIN__FINAL_NORM && (all || g->head == SWIN__CLASSIFIER);
     uint32_t given = g->feature_norms ? g->feature_norms | g->head_inputs : (1u << stages) - 1;
     uint32_t wanted = all ? given : g->head_inputs;
-    uint32_t reached = p->desc.outputs & SWIN_ATTENTION ? wanted | 1u << p->desc.attend_stage
+    uint32_t reached = p->desc.outputs & SWIN_OUT_ATTENTION ? wanted | 1u << p->desc.attend_stage
                                                         : wanted;
-    swin__map x = swin__plan_embed(p);
+    swin__fmap x = swin__plan_embed(p);
     for (int i = 0; i < stages && reached >> i && p->status == SWIN_OK; i++) {
         int kept = 0;
-        swin__map merged = x;
+        swin__fmap merged = x;
         swin__plan_stage(p, i, &p->weights->stage[i], x);
         if (wanted >> i & 1) {
             kept = !(g->feature_norms >> i & 1);
@@ -6829,7 +6833,7 @@ static void swin__plan_backbone(swin__plan *p, swin__map feature[SWIN__STAGES + 
 
 /* A convolution from the blob's weights, its output as large as `like`; sources are added by the
    caller. */
-static swin__conv swin__make_conv(swin__linear linear, int kernel, int inputs, swin__map like,
+static swin__conv swin__make_conv(swin__linear linear, int kernel, int inputs, swin__fmap like,
                                   int channels)
 {
     swin__conv conv;
@@ -6844,7 +6848,7 @@ static swin__conv swin__make_conv(swin__linear linear, int kernel, int inputs, s
     return conv;
 }
 
-static void swin__add_source(swin__conv *conv, swin__map map, int first)
+static void swin__add_source(swin__conv *conv, swin__fmap map, int first)
 {
     conv->source[conv->sources].map = map;
     conv->source[conv->sources].first = first;
@@ -6852,13 +6856,13 @@ static void swin__add_source(swin__conv *conv, swin__map map, int first)
 }
 
 /* The pyramid's top: bottleneck(concat[feature, pooled branches]). */
-static swin__map swin__plan_pyramid_top(swin__plan *p, swin__map feature)
+static swin__fmap swin__plan_pyramid_top(swin__plan *p, swin__fmap feature)
 {
     const swin_config *g = p->config;
     int pools = (int)g->pool_count, ch = (int)g->head_channels;
     swin__conv conv = swin__make_conv(p->weights->bottleneck, 3, feature.c + pools * ch, feature,
                                       ch);
-    swin__map pooled[SWIN__POOLS], branch[SWIN__POOLS], top;
+    swin__fmap pooled[SWIN__POOLS], branch[SWIN__POOLS], top;
     swin__plan_pools(p, feature, g->pool_scale, pools, pooled);
     swin__add_source(&conv, feature, 0);
     for (int i = 0; i < pools; i++) {
@@ -6874,11 +6878,11 @@ static swin__map swin__plan_pyramid_top(swin__plan *p, swin__map feature)
 
 /* UPerHead up to its classifier: laterals from coarse to fine, then a convolution each, all fused
    at the finest size. The laterals come first; large maps and weights of tiles then fit closely. */
-static swin__map swin__plan_uper(swin__plan *p, const swin__map *feature)
+static swin__fmap swin__plan_uper(swin__plan *p, const swin__fmap *feature)
 {
     int inputs[SWIN__STAGES], levels = swin__head_inputs(p->config, inputs),
                               ch = (int)p->config->head_channels;
-    swin__map lateral[SWIN__STAGES], out[SWIN__STAGES], fused;
+    swin__fmap lateral[SWIN__STAGES], out[SWIN__STAGES], fused;
     swin__conv fuse;
     lateral[levels - 1] = swin__plan_pyramid_top(p, feature[inputs[levels - 1]]);
     swin__drop_feature(p, feature[inputs[levels - 1]]);
@@ -6904,14 +6908,14 @@ static swin__map swin__plan_uper(swin__plan *p, const swin__map *feature)
 }
 
 /* FCNHead up to its classifier: convolutions in a row, then one over the input and their result. */
-static swin__map swin__plan_fcn(swin__plan *p, const swin__map *feature)
+static swin__fmap swin__plan_fcn(swin__plan *p, const swin__fmap *feature)
 {
     const swin_config *g = p->config;
     int inputs[SWIN__STAGES], kernel = (int)g->conv_kernel, ch = (int)g->head_channels;
-    swin__map in = feature[inputs[swin__head_inputs(g, inputs) - 1]], x = in;
+    swin__fmap in = feature[inputs[swin__head_inputs(g, inputs) - 1]], x = in;
     for (int n = 0; n < (int)g->convs; n++) {
         swin__conv conv = swin__make_conv(p->weights->conv[n], kernel, x.c, in, ch);
-        swin__map next;
+        swin__fmap next;
         swin__add_source(&conv, x, 0);
         next = swin__plan_conv(p, "conv", n, conv);
         if (n) swin__release(p, x.data);
@@ -6919,7 +6923,7 @@ static swin__map swin__plan_fcn(swin__plan *p, const swin__map *feature)
     }
     if (g->conv_concat) {
         swin__conv conv = swin__make_conv(p->weights->cat, kernel, in.c + ch, in, ch);
-        swin__map next;
+        swin__fmap next;
         swin__add_source(&conv, in, 0);
         swin__add_source(&conv, x, in.c);
         next = swin__plan_conv(p, "concat", -1, conv);
@@ -6933,12 +6937,12 @@ static swin__map swin__plan_fcn(swin__plan *p, const swin__map *feature)
 /* Semantic FPN up to its classes: laterals from coarse to fine and a convolution each (the neck),
    then every level convolved and enlarged in turn, and the classes of all summed at the finest
    size: classifying commutes with resizing. */
-static swin__map swin__plan_fpn(swin__plan *p, const swin__map *feature)
+static swin__fmap swin__plan_fpn(swin__plan *p, const swin__fmap *feature)
 {
     const swin_config *g = p->config;
     int inputs[SWIN__STAGES], levels = swin__head_inputs(g, inputs);
     int aligned = (int)g->align_corners, ch = (int)g->head_channels, neck = (int)g->neck_channels;
-    swin__map lateral[SWIN__STAGES], classes[SWIN__STAGES];
+    swin__fmap lateral[SWIN__STAGES], classes[SWIN__STAGES];
     swin__linear classify = p->weights->classify;
     swin__step *s = NULL;
     for (int l = levels - 1; l >= 0; l--) {
@@ -6946,7 +6950,7 @@ static swin__map swin__plan_fpn(swin__plan *p, const swin__map *feature)
                               SWIN__LINEAR);
         lateral[l] = s->u.linear.out;
         if (l + 1 < levels) {
-            const swin__map *coarse = &lateral[l + 1];
+            const swin__fmap *coarse = &lateral[l + 1];
             swin__axis rows = swin__axis_nearest(p, coarse->h, lateral[l].h);
             swin__add_resized(s, *coarse, rows, swin__axis_nearest(p, coarse->w, lateral[l].w));
         }
@@ -6954,13 +6958,13 @@ static swin__map swin__plan_fpn(swin__plan *p, const swin__map *feature)
     }
     for (int l = levels - 1; l >= 0; l--) {
         swin__conv conv = swin__make_conv(p->weights->fpn[l], 3, neck, lateral[l], neck);
-        swin__map x;
+        swin__fmap x;
         conv.act = SWIN__LINEAR;
         swin__add_source(&conv, lateral[l], 0);
         x = swin__plan_conv(p, "fpn", l, conv);
         swin__release(p, lateral[l].data);
         for (int n = 0; n < (int)g->neck_convs[l]; n++) {
-            swin__map like = x;
+            swin__fmap like = x;
             if (n) like.h *= 2;
             if (n) like.w *= 2;
             conv = swin__make_conv(p->weights->scale[l][n], 3, x.c, like, ch);
@@ -6975,7 +6979,7 @@ static swin__map swin__plan_fpn(swin__plan *p, const swin__map *feature)
         swin__release(p, x.data);
     }
     for (int l = 1; l < levels; l++) {
-        const swin__map *in = &classes[l], *out = &classes[0];
+        const swin__fmap *in = &classes[l], *out = &classes[0];
         swin__axis rows = swin__axis_twice(p, in->h, 2 * in->h, out->h, aligned, aligned);
         swin__add_resized(s, *in, rows,
                           swin__axis_twice(p, in->w, 2 * in->w, out->w, aligned, aligned));
@@ -6986,16 +6990,16 @@ static swin__map swin__plan_fpn(swin__plan *p, const swin__map *feature)
 
 /* Both Segformer heads up to the classifier: a layer each, all fused at the finest size. The fusing
    layer's share of a coarser level is computed there: it commutes with resizing. */
-static swin__map swin__plan_segformer(swin__plan *p, const swin__map *feature)
+static swin__fmap swin__plan_segformer(swin__plan *p, const swin__fmap *feature)
 {
     const swin_config *g = p->config;
     int inputs[SWIN__STAGES], levels = swin__head_inputs(g, inputs), ch = (int)g->head_channels;
     int glam = g->head == SWIN__GLAM_SEGFORMER;
-    swin__map part[SWIN__STAGES];
+    swin__fmap part[SWIN__STAGES];
     swin__step *s = NULL;
     for (int l = levels - 1; l >= 0; l--) {
         swin__linear share = p->weights->fuse;
-        swin__map x = swin__plan_linear(p, "lateral", l, feature[inputs[l]], ch,
+        swin__fmap x = swin__plan_linear(p, "lateral", l, feature[inputs[l]], ch,
                                         p->weights->lateral[l],
                                         glam ? SWIN__LINEAR : SWIN__RELU)->u.linear.out;
         swin__drop_feature(p, feature[inputs[l]]);
@@ -7014,12 +7018,12 @@ static swin__map swin__plan_segformer(swin__plan *p, const swin__map *feature)
 }
 
 /* The mean of the final map's pixels, and its classes. */
-static void swin__plan_classifier(swin__plan *p, const swin__map *feature)
+static void swin__plan_classifier(swin__plan *p, const swin__fmap *feature)
 {
     static const uint32_t whole[] = { 1 };
     const swin_config *g = p->config;
     int last = g->flags & SWIN__FINAL_NORM ? (int)g->stages : (int)g->stages - 1;
-    swin__map mean, scores;
+    swin__fmap mean, scores;
     swin__plan_pools(p, feature[last], whole, 1, &mean);
     scores = swin__plan_linear(p, "classify", -1, mean, (int)g->classes, p->weights->classify,
                                SWIN__LINEAR)->u.linear.out;
@@ -7027,15 +7031,15 @@ static void swin__plan_classifier(swin__plan *p, const swin__map *feature)
 }
 
 /* A Unet's logits: the stages down, each one's input kept as a skip, and the levels up. */
-static swin__map swin__plan_unet(swin__plan *p)
+static swin__fmap swin__plan_unet(swin__plan *p)
 {
     static const swin__affine none = { NULL, NULL };
     const swin_config *g = p->config;
     int stages = (int)g->stages;
-    swin__map skip[SWIN__STAGES + 1], x = swin__plan_embed(p), logits;
+    swin__fmap skip[SWIN__STAGES + 1], x = swin__plan_embed(p), logits;
     for (int i = 0; i < stages && p->status == SWIN_OK; i++) {
-        swin__map next;
-        if (i + 1 < stages || p->desc.outputs & SWIN_FEATURES) {
+        swin__fmap next;
+        if (i + 1 < stages || p->desc.outputs & SWIN_OUT_FEATURES) {
             skip[i] = swin__plan_norm(p, i, x, none, 0);
             swin__show_feature(p, i, skip[i]);
         }
@@ -7048,7 +7052,7 @@ static swin__map swin__plan_unet(swin__plan *p)
     swin__show_feature(p, stages, x);
     for (int l = stages - 2; l >= 0 && p->status == SWIN_OK; l--) {
         const swin__up *up = &p->weights->up[l];
-        swin__map above = swin__plan_expand(p, l, x, skip[l].h, skip[l].w);
+        swin__fmap above = swin__plan_expand(p, l, x, skip[l].h, skip[l].w);
         swin__conv concat = swin__make_conv(up->concat, 1, 2 * above.c, above, above.c);
         if (g->body == SWIN__CROSS_UNET) {
             swin__plan_cross(p, l, x, skip[l], above);
@@ -7070,11 +7074,11 @@ static swin__map swin__plan_unet(swin__plan *p)
 }
 
 /* From the features to the logits. */
-static swin__map swin__plan_head(swin__plan *p, const swin__map *feature)
+static swin__fmap swin__plan_head(swin__plan *p, const swin__fmap *feature)
 {
     const swin_config *g = p->config;
     int inputs[SWIN__STAGES], last = inputs[swin__head_inputs(g, inputs) - 1];
-    swin__map x, logits;
+    swin__fmap x, logits;
     switch (g->head) {
     case SWIN__UPER: x = swin__plan_uper(p, feature); break;
     case SWIN__FCN:  x = swin__plan_fcn(p, feature); break;
@@ -7099,11 +7103,11 @@ static swin_status swin__plan_network(swin__plan *p)
     const swin_desc *d = &p->desc;
     int dense = g->head != SWIN__NO_HEAD && g->head != SWIN__CLASSIFIER, labels, classes;
     int slides = swin__slides(&p->crops);
-    swin__map feature[SWIN__STAGES + 1], logits;
+    swin__fmap feature[SWIN__STAGES + 1], logits;
     memset(feature, 0, sizeof feature);
     classes = (int)g->classes;
-    labels = dense && (d->outputs & SWIN_CLASSES || swin__soft(d));
-    slides &= labels || d->outputs & SWIN_LOGITS;
+    labels = dense && (d->outputs & SWIN_OUT_CLASSES || swin__soft(d));
+    slides &= labels || d->outputs & SWIN_OUT_LOGITS;
     p->lasting = slides;
     if (slides && labels) swin__plan_outputs(p, classes);
     if (slides) swin__plan_sums(p, classes);
@@ -7113,9 +7117,9 @@ static swin_status swin__plan_network(swin__plan *p)
     else {
         swin__plan_backbone(p, feature);
         if (p->status != SWIN_OK) return p->status;
-        if (g->head == SWIN__CLASSIFIER && d->outputs & SWIN_SCORES)
+        if (g->head == SWIN__CLASSIFIER && d->outputs & SWIN_OUT_SCORES)
             swin__plan_classifier(p, feature);
-        if (!dense || !(labels || d->outputs & SWIN_LOGITS || d->kept)) {
+        if (!dense || !(labels || d->outputs & SWIN_OUT_LOGITS || d->kept)) {
             p->repeated = p->step_count;
             return p->status;
         }
@@ -7182,7 +7186,7 @@ static swin__crops swin__make_crops(const swin_config *g, const swin_desc *d)
     int w = d->crop_width ? d->crop_width : own ? (int)g->crop_w : d->width;
     int model_strides = own && !d->crop_height && !d->crop_width;
     swin__crops crops;
-    if (d->flags & SWIN_WHOLE) {
+    if (d->flags & SWIN_RUN_WHOLE) {
         h = d->height;
         w = d->width;
     }
@@ -7223,27 +7227,27 @@ static swin_status swin__check_input(const swin_config *g, int w, int h, swin_er
 /* Does the model give what the desc asks for? */
 static swin_status swin__check_outputs(const swin_config *g, const swin_desc *d, swin_error *err)
 {
-    static const unsigned pixels = SWIN_CLASSES | SWIN_LOGITS | SWIN_CONFIDENCE |
-                                   SWIN_CONFIDENCE_F32;
-    unsigned known = pixels | SWIN_FEATURES | SWIN_SCORES | SWIN_ATTENTION;
+    static const unsigned pixels = SWIN_OUT_CLASSES | SWIN_OUT_LOGITS | SWIN_OUT_CONFIDENCE |
+                                   SWIN_OUT_CONFIDENCE_F32;
+    unsigned known = pixels | SWIN_OUT_FEATURES | SWIN_OUT_SCORES | SWIN_OUT_ATTENTION;
     int dense = g->head != SWIN__NO_HEAD && g->head != SWIN__CLASSIFIER;
-    if (d->outputs & ~known || d->flags & ~(unsigned)(SWIN_DIRECT | SWIN_WHOLE | SWIN_FLIP) ||
-        d->tasks < 0)
+    unsigned flags = SWIN_RUN_DIRECT | SWIN_RUN_WHOLE | SWIN_RUN_FLIP;
+    if (d->outputs & ~known || d->flags & ~flags || d->tasks < 0)
         return swin__fail(err, SWIN_ARGUMENT, "desc: unknown outputs or flags, or tasks below 0");
     if (!dense &&
         (d->outputs & pixels || d->votes || d->kept || d->average || d->threshold > 0))
         return swin__fail(err, SWIN_ARGUMENT, "desc: classes or logits of pixels, of a model that "
                           "gives none (a classifier, or features only)");
-    if (g->head != SWIN__CLASSIFIER && d->outputs & SWIN_SCORES)
+    if (g->head != SWIN__CLASSIFIER && d->outputs & SWIN_OUT_SCORES)
         return swin__fail(err, SWIN_ARGUMENT, "desc: scores of a model that is no classifier");
-    if (d->outputs & SWIN_ATTENTION &&
+    if (d->outputs & SWIN_OUT_ATTENTION &&
         (!g->tokens || d->attend_stage < 0 || d->attend_stage >= (int)g->stages ||
          g->depth[d->attend_stage] < 2))
         return swin__fail(err, SWIN_ARGUMENT, "desc: attention through global tokens at a stage "
                           "where there are none, or that has only one block");
-    if (d->outputs & SWIN_ATTENTION &&
+    if (d->outputs & SWIN_OUT_ATTENTION &&
         (d->attend_x < 0 || d->attend_x >= d->picture_width || d->attend_y < 0 ||
-         d->attend_y >= d->picture_height || d->flags & SWIN_FLIP))
+         d->attend_y >= d->picture_height || d->flags & SWIN_RUN_FLIP))
         return swin__fail(err, SWIN_ARGUMENT, "desc: attention of a pixel that is not in the "
                           "picture, or of a mirrored one");
     if (!(d->threshold >= 0 && d->threshold <= 1) || (d->threshold > 0 && g->classes == 256))
@@ -7286,10 +7290,10 @@ static swin_status swin__resolve_average(const swin_model *m, swin_desc *d, swin
     crops->rows = crops->cols = 1;
     d->picture_width = d->width = crops->w = crops->input_w = first->picture_w;
     d->picture_height = d->height = crops->h = crops->input_h = first->picture_h;
-    if (d->outputs == 0) d->outputs = SWIN_CLASSES;
+    if (d->outputs == 0) d->outputs = SWIN_OUT_CLASSES;
     if ((status = swin__check_outputs(&m->config, d, err)) != SWIN_OK) return status;
     if (d->kept || d->votes ||
-        d->outputs & ~(unsigned)(SWIN_CLASSES | SWIN_CONFIDENCE | SWIN_CONFIDENCE_F32))
+        d->outputs & ~(unsigned)(SWIN_OUT_CLASSES | SWIN_OUT_CONFIDENCE | SWIN_OUT_CONFIDENCE_F32))
         return swin__fail(err, SWIN_ARGUMENT, "desc: an average gives classes and confidence only");
     if ((status = swin__check_finished(d, err)) != SWIN_OK) return status;
     for (int i = 0; i < d->average_count; i++) {
@@ -7327,13 +7331,13 @@ static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, sw
         return status;
     if (d->width == 0 && d->height == 0)
         status = swin__input_size(g, d->picture_width, d->picture_height, 0,
-                                  d->flags & SWIN_WHOLE, &d->width, &d->height, err);
+                                  d->flags & SWIN_RUN_WHOLE, &d->width, &d->height, err);
     else
         status = swin__check_size("a network input", d->width, d->height, err);
     if (status != SWIN_OK) return status;
     if (d->outputs == 0 && !d->kept)
-        d->outputs = g->head == SWIN__NO_HEAD ? SWIN_FEATURES
-                     : g->head == SWIN__CLASSIFIER ? SWIN_SCORES : SWIN_CLASSES;
+        d->outputs = g->head == SWIN__NO_HEAD ? SWIN_OUT_FEATURES
+                     : g->head == SWIN__CLASSIFIER ? SWIN_OUT_SCORES : SWIN_OUT_CLASSES;
     if ((status = swin__check_outputs(g, d, err)) != SWIN_OK) return status;
     if ((unsigned)d->crop_width > SWIN_MAX_SIDE || (unsigned)d->crop_height > SWIN_MAX_SIDE ||
         (unsigned)d->stride_width > SWIN_MAX_SIDE || (unsigned)d->stride_height > SWIN_MAX_SIDE)
@@ -7341,7 +7345,7 @@ static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, sw
                           SWIN_MAX_SIDE);
     *crops = swin__make_crops(g, d);
     if (crops->rows * crops->cols > 1) {
-        if (d->outputs & (SWIN_FEATURES | SWIN_ATTENTION) || g->head == SWIN__CLASSIFIER)
+        if (d->outputs & (SWIN_OUT_FEATURES | SWIN_OUT_ATTENTION) || g->head == SWIN__CLASSIFIER)
             return swin__fail(err, SWIN_ARGUMENT,
                               "desc: a sliding window gives no features, attention or scores");
         if ((crops->rows > 1 && crops->stride_h > crops->h) ||
@@ -7649,21 +7653,21 @@ static void swin__next_step(swin_context *c)
     }
 }
 
-SWIN_API swin_status swin_step(swin_context *c, int tasks)
+SWIN_API swin_status swin_step(swin_context *c, int units)
 {
-    if (!c->running || tasks < 1)
+    if (!c->running || units < 1)
         return swin__fail(&c->error, SWIN_ARGUMENT,
-                          "swin_step wants a run that swin_begin started, and tasks above 0");
+                          "swin_step wants a run that swin_begin started, and units above 0");
 #ifdef SWIN_DEBUG
     if (swin__check_place(c) != SWIN_OK) return SWIN_CORRUPT;
 #endif
-    while (tasks > 0 && c->at < c->step_count) {
+    while (units > 0 && c->at < c->step_count) {
         const swin__step *s = &c->steps[c->at];
         swin__batch b;
         b.c = c;
         b.step = s;
         b.first = c->unit;
-        b.count = swin__min(tasks, s->units - c->unit);
+        b.count = swin__min(units, s->units - c->unit);
         b.pieces = swin__min(b.count, c->desc.tasks);
 #ifdef SWIN_DEBUG
         if (c->unit == 0) swin__guards_paint(c, c->at);
@@ -7693,7 +7697,7 @@ SWIN_API swin_status swin_step(swin_context *c, int tasks)
                               s->name);
         }
 #endif
-        tasks -= b.count;
+        units -= b.count;
         c->unit += b.count;
         c->done += s->madds * b.count / s->units;
         if (c->unit == s->units) swin__next_step(c);
@@ -7745,7 +7749,7 @@ SWIN_API swin_map swin_confidence(const swin_context *c)
 
 SWIN_API swin_tensor swin_logits(const swin_context *c)
 {
-    return swin__tensor_result(c, &c->logits, (c->desc.outputs & SWIN_LOGITS) != 0);
+    return swin__tensor_result(c, &c->logits, (c->desc.outputs & SWIN_OUT_LOGITS) != 0);
 }
 
 SWIN_API swin_tensor swin_feature(const swin_context *c, int stage)
@@ -7769,7 +7773,7 @@ SWIN_API int swin_plan_step(const swin_context *c, int index, swin_step_info *in
     if (index < 0 || index >= c->step_count) return 0;
     info->name = c->steps[index].name;
     info->stage = c->steps[index].stage;
-    info->tasks = c->steps[index].units;
+    info->units = c->steps[index].units;
     info->madds = c->steps[index].madds;
     return 1;
 }
@@ -7848,7 +7852,7 @@ SWIN_API swin_status swin_segment(swin_model *m, const unsigned char *rgb, int w
         SWIN_FREE(easy->workspace);
         easy->workspace = NULL;
         easy->context = NULL;
-        d.outputs = SWIN_CLASSES;
+        d.outputs = SWIN_OUT_CLASSES;
         if ((size = swin_workspace_size(m, &d, err)) == 0) return err ? err->status : SWIN_SIZE;
         easy->workspace = SWIN_MALLOC(size);
         if (!easy->workspace)

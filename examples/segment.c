@@ -179,7 +179,7 @@ static const char *set_option(options *o, int option, const char *value)
     case O_SELF_TEST: o->self_test = 1; break;
     case O_RECORD:    o->record = 1; break;
     case O_CONFIDENCE: o->kinds[CONFIDENCE] = 1; break;
-    case O_WHOLE:     o->desc.flags |= SWIN_WHOLE; break;
+    case O_WHOLE:     o->desc.flags |= SWIN_RUN_WHOLE; break;
     case O_FLIP:      o->flip = 1; break;
     case O_OPACITY:
         if (!fraction(value, &o->opacity)) return "expected a number from 0 to 1";
@@ -659,7 +659,7 @@ static swin_status run_all(runner *r, const unsigned char *rgb, int w, int h, sw
     for (int i = 0; i < scales && !status; i++) {
         for (int flip = 0; flip <= o->flip && !status; flip++, runs++) {
             r->scale = o->scale_count ? o->scales[i] : 1;
-            r->desc.flags = o->desc.flags | (flip ? (unsigned)SWIN_FLIP : 0);
+            r->desc.flags = o->desc.flags | (flip ? (unsigned)SWIN_RUN_FLIP : 0);
             status = run_kept(r, rgb, w, h, &kept[runs], error);
         }
     }
@@ -1095,7 +1095,7 @@ static swin_status measure_reference(runner *r, swin_reference *reference, swin_
 {
     int w = (int)reference->width, h = (int)reference->height;
     unsigned char *rgb = (unsigned char *)malloc((size_t)w * (size_t)h * 3);
-    r->desc.outputs = SWIN_CLASSES | SWIN_LOGITS;
+    r->desc.outputs = SWIN_OUT_CLASSES | SWIN_OUT_LOGITS;
     if (!rgb) snprintf(error->text, sizeof error->text, "no memory for the generated picture");
     else swin_reference_picture(rgb, w, h, reference->seed);
     swin_status status = rgb ? run_once(r, rgb, w, h, error) : SWIN_MEMORY;
@@ -1164,18 +1164,18 @@ static int ask(options *o, runner *r, const char *model_path)
             return fail(MODEL, model_path, "is a classifier: it takes pictures, and tells their "
                         "classes as text or --json");
         o->kinds[OVERLAY] = 0;
-        d->outputs = SWIN_SCORES;
+        d->outputs = SWIN_OUT_SCORES;
         return DONE;
     }
     if (o->top) return fail(MODEL, model_path, "is no classifier, which --top is for");
-    d->outputs = SWIN_CLASSES;
+    d->outputs = SWIN_OUT_CLASSES;
     d->threshold = (float)o->threshold;
-    if (o->kinds[CONFIDENCE]) d->outputs |= SWIN_CONFIDENCE_F32;
+    if (o->kinds[CONFIDENCE]) d->outputs |= SWIN_OUT_CONFIDENCE_F32;
     if (o->kinds[ATTENTION]) {
         int stage = o->attend_stage;
         for (int i = 0; o->attend_stage < 0 && i < (int)g->stages; i++)
             if (g->tokens && g->depth[i] > 1) stage = i;
-        d->outputs |= SWIN_ATTENTION;
+        d->outputs |= SWIN_OUT_ATTENTION;
         d->attend_x = o->attend_x;
         d->attend_y = o->attend_y;
         d->attend_stage = stage;

@@ -130,10 +130,10 @@ static int run(const swin_model *m, const npy *in, const char *in_path, const ch
     swin_context *c;
     d.width = (int)in->shape[2];
     d.height = (int)in->shape[1];
-    int slides = d.crop_height || (m->config.mode == SLIDING_WINDOW && !(d.flags & SWIN_WHOLE));
-    d.outputs |= slides ? 0 : SWIN_FEATURES;
-    if (m->config.head == CLASSIFIER) d.outputs |= SWIN_SCORES;
-    else if (m->config.classes) d.outputs |= SWIN_CLASSES | SWIN_LOGITS;
+    int slides = d.crop_height || (m->config.mode == SLIDING_WINDOW && !(d.flags & SWIN_RUN_WHOLE));
+    d.outputs |= slides ? 0 : SWIN_OUT_FEATURES;
+    if (m->config.head == CLASSIFIER) d.outputs |= SWIN_OUT_SCORES;
+    else if (m->config.classes) d.outputs |= SWIN_OUT_CLASSES | SWIN_OUT_LOGITS;
     size_t size = swin_workspace_size(m, &d, &error);
     if (!size) return fail(FAILED, in_path, error.text);
     void *memory = workspace_new(size);
@@ -171,9 +171,9 @@ int main(int argc, char **argv)
             if (cpu < 0) return fail(USAGE, "--cpu", why);
             d.cpu = (swin_cpu)cpu;
         } else if (!strcmp(argv[i], "--whole")) {
-            d.flags |= SWIN_WHOLE;
+            d.flags |= SWIN_RUN_WHOLE;
         } else if (!strcmp(argv[i], "--attend") && i + 1 < argc) {
-            d.outputs |= SWIN_ATTENTION;
+            d.outputs |= SWIN_OUT_ATTENTION;
             if (!numbers(argv[++i], ',', 3, 0, SWIN_MAX_SIDE - 1, at))
                 return fail(USAGE, "--attend", "expected X,Y,STAGE");
             d.attend_x = at[0];

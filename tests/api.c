@@ -244,7 +244,7 @@ static void test_direct(void)
     const swin_image in = picture(rgb, 72, 64);
     swin_desc d = desc_of(72, 64);
     const session fast = start(m, d);
-    d.flags = SWIN_DIRECT;
+    d.flags = SWIN_RUN_DIRECT;
     const session plain = start(m, d);
     const int ran = swin_run(fast.c, &in) == SWIN_OK && swin_run(plain.c, &in) == SWIN_OK;
     const float error = largest_difference(swin_logits(fast.c), swin_logits(plain.c));
@@ -270,11 +270,11 @@ static void test_sliding_window(void)
         swin_desc d = desc_of(w, h);
         d.picture_width = 2 * w;
         d.picture_height = h + 5;
-        d.outputs = SWIN_CLASSES;
+        d.outputs = SWIN_OUT_CLASSES;
         const session ring = start_as(m, d);
-        d.outputs |= SWIN_LOGITS;
+        d.outputs |= SWIN_OUT_LOGITS;
         const session all = start_as(m, d);
-        d.flags = SWIN_WHOLE;
+        d.flags = SWIN_RUN_WHOLE;
         const session once = start_as(m, d);
         same &= !swin_run(ring.c, &in) && !swin_run(all.c, &in) && !swin_run(once.c, &in);
         same &= !memcmp(swin_classes(ring.c).data, swin_classes(all.c).data,
@@ -301,7 +301,7 @@ static void test_flip(void)
     const swin_image in = picture(rgb, W, H), in2 = picture(mirrored, W, H);
     swin_desc d = desc_of(W, H);
     const session plain = start_as(m, d);
-    d.flags = SWIN_FLIP;
+    d.flags = SWIN_RUN_FLIP;
     const session flipped = start_as(m, d);
     int ok = swin_run(plain.c, &in2) == SWIN_OK && swin_run(flipped.c, &in) == SWIN_OK;
     const uint16_t *a = (const uint16_t *)swin_classes(plain.c).data,
@@ -327,12 +327,12 @@ static void test_confidence(void)
     const swin_image in = picture(rgb, W, H);
     swin_desc d = desc_of(W, H);
     memset(votes, 0, (size_t)(W * H * classes) * sizeof *votes);
-    d.outputs = SWIN_CLASSES;
+    d.outputs = SWIN_OUT_CLASSES;
     const session plain = start_as(m, d);
-    d.outputs = SWIN_CLASSES | SWIN_CONFIDENCE_F32;
+    d.outputs = SWIN_OUT_CLASSES | SWIN_OUT_CONFIDENCE_F32;
     d.votes = votes;
     const session floats = start_as(m, d);
-    d.outputs = SWIN_CONFIDENCE;
+    d.outputs = SWIN_OUT_CONFIDENCE;
     d.votes = NULL;
     d.threshold = LIMIT;
     const session bytes = start_as(m, d);
@@ -463,7 +463,7 @@ static void test_memory_limit(void)
     swin_desc d = desc_of(280, 270);
     swin_error e = {SWIN_OK, ""};
     if (swin_open(&m, b.bytes, b.size, 0, &e)) exit(2);
-    d.outputs = SWIN_FEATURES | SWIN_CLASSES | SWIN_LOGITS | SWIN_CONFIDENCE;
+    d.outputs = SWIN_OUT_FEATURES | SWIN_OUT_CLASSES | SWIN_OUT_LOGITS | SWIN_OUT_CONFIDENCE;
     d.tasks = 8;
     d.parallel_for = reversed;
     const uint64_t expected = once(&m, d, in);
@@ -899,8 +899,8 @@ static void test_average_of_one(void)
 {
     static const struct { int model, w, h, picture_w, picture_h; unsigned flags; } cases[] = {
         {PSP_HEAD, 90, 97, 90, 97, 0}, {PSP_HEAD, 97, 50, 203, 31, 0},
-        {PSP_HEAD, 120, 60, 33, 140, SWIN_FLIP}, {PSP_HEAD, 64, 64, 130, 5, SWIN_WHOLE},
-        {GLAM_UPER, 37, 29, 150, 90, 0}, {WIDE_UPER, 60, 44, 70, 21, SWIN_FLIP},
+        {PSP_HEAD, 120, 60, 33, 140, SWIN_RUN_FLIP}, {PSP_HEAD, 64, 64, 130, 5, SWIN_RUN_WHOLE},
+        {GLAM_UPER, 37, 29, 150, 90, 0}, {WIDE_UPER, 60, 44, 70, 21, SWIN_RUN_FLIP},
         {UNET, 64, 64, 10, 200, 0}, {MLP_HEAD, 64, 32, 1, 1, 0}
     };
     int ok = 1;
@@ -915,7 +915,7 @@ static void test_average_of_one(void)
         d.flags = cases[i].flags;
         const void *const kept = kept_run(m, d, &in);
         const void *const twice[] = {kept, kept};
-        d.outputs = SWIN_CLASSES | SWIN_CONFIDENCE_F32;
+        d.outputs = SWIN_OUT_CLASSES | SWIN_OUT_CONFIDENCE_F32;
         const session plain = start_as(m, d), one = average_of(m, &kept, 1, d.outputs, 1);
         const session two = average_of(m, twice, 2, d.outputs, 7);
         const session bare = average_of(m, twice, 2, 0, 3);
@@ -955,13 +955,13 @@ static void test_average_of_two(void)
     unsigned char *rgb = make_rgb(W, H);
     const swin_image in = picture(rgb, W, H);
     swin_desc d = desc_of(W, H);
-    d.outputs = SWIN_LOGITS;
+    d.outputs = SWIN_OUT_LOGITS;
     const session plain = start_as(m, d);
     const void *kept[2] = {kept_run(m, d, &in), NULL};
-    d.flags = SWIN_FLIP;
+    d.flags = SWIN_RUN_FLIP;
     const session flipped = start_as(m, d);
     kept[1] = kept_run(m, d, &in);
-    const session mean = average_of(m, kept, 2, SWIN_CONFIDENCE_F32, 5);
+    const session mean = average_of(m, kept, 2, SWIN_OUT_CONFIDENCE_F32, 5);
     const session bare = average_of(m, kept, 2, 0, 2);
     const uint8_t *ids = (const uint8_t *)swin_classes(mean.c).data;
     const float *sure = (const float *)swin_confidence(mean.c).data;
@@ -1013,7 +1013,7 @@ static void test_average_errors(void)
     d.average_count = 1;
     ok &= refuses(&models[GLAM_UPER], d, SWIN_ARGUMENT);
     ok &= refuses(&models[PLAIN], d, SWIN_ARGUMENT);
-    d.outputs = SWIN_LOGITS;
+    d.outputs = SWIN_OUT_LOGITS;
     ok &= refuses(m, d, SWIN_ARGUMENT);
     d.outputs = 0, d.picture_width = 30, d.picture_height = 40;
     ok &= !refuses(m, d, SWIN_ARGUMENT);
@@ -1076,7 +1076,7 @@ static void test_descs(void)
     d = desc_of(5, 5), d.picture_width = 5, ok &= refuses(m, d, SWIN_SIZE);
     d = desc_of(2000, 2000), ok &= refuses(m, d, SWIN_SIZE); /* beyond the positional table */
     d = desc_of(5, 5), d.outputs = 128, ok &= refuses(m, d, SWIN_ARGUMENT);
-    d = desc_of(5, 5), d.outputs = SWIN_SCORES, ok &= refuses(m, d, SWIN_ARGUMENT);
+    d = desc_of(5, 5), d.outputs = SWIN_OUT_SCORES, ok &= refuses(m, d, SWIN_ARGUMENT);
     d = desc_of(5, 5), d.flags = 8, ok &= refuses(m, d, SWIN_ARGUMENT);
     d = desc_of(5, 5), d.threshold = 1.5f, ok &= refuses(m, d, SWIN_ARGUMENT);
     d = desc_of(5, 5), d.crop_width = -1, ok &= refuses(m, d, SWIN_ARGUMENT);
@@ -1086,9 +1086,9 @@ static void test_descs(void)
     d.stride_width = d.stride_height = SWIN_MAX_SIDE, ok &= refuses(m, d, SWIN_ARGUMENT);
     d = desc_of(5, 5), d.crop_width = INT_MAX, ok &= refuses(m, d, SWIN_ARGUMENT);
     d = desc_of(5, 5), d.stride_height = INT_MIN, ok &= refuses(m, d, SWIN_ARGUMENT);
-    d.stride_width = 2, d.outputs = SWIN_FEATURES, ok &= refuses(m, d, SWIN_ARGUMENT);
+    d.stride_width = 2, d.outputs = SWIN_OUT_FEATURES, ok &= refuses(m, d, SWIN_ARGUMENT);
     d = desc_of(5, 5), d.tasks = -1, ok &= refuses(m, d, SWIN_ARGUMENT);
-    d = desc_of(5, 5), d.outputs = SWIN_LOGITS, ok &= refuses(&models[PLAIN], d, SWIN_ARGUMENT);
+    d = desc_of(5, 5), d.outputs = SWIN_OUT_LOGITS, ok &= refuses(&models[PLAIN], d, SWIN_ARGUMENT);
     report("descs that make no sense", ok);
 
     swin_error e;
@@ -1107,7 +1107,7 @@ static void test_descs(void)
 
     swin_model closed;
     unsigned char damaged[64] = {0};
-    ok = swin_open(&closed, damaged, sizeof damaged, 0, NULL) == SWIN_FORMAT;
+    ok = swin_open(&closed, damaged, sizeof damaged, 0, NULL) == SWIN_DAMAGED;
     d = desc_of(5, 5);
     ok &= refuses(&closed, d, SWIN_ARGUMENT) && refuses(NULL, d, SWIN_ARGUMENT);
     ok &= swin_workspace_size(m, NULL, &e) == 0 && e.status == SWIN_ARGUMENT;
@@ -1215,9 +1215,9 @@ static void test_results(void)
         void *memory = need(size);
         ok &= swin_init(&c, &models[FCN_HEAD], &d, memory, size, NULL) == SWIN_OK;
         ok &= swin_run(c, &in) == SWIN_OK;
-        ok &= !swin_classes(c).data == !(outputs & SWIN_CLASSES);
-        ok &= !swin_logits(c).data == !(outputs & SWIN_LOGITS);
-        ok &= !swin_feature(c, 1).data == !(outputs & SWIN_FEATURES);
+        ok &= !swin_classes(c).data == !(outputs & SWIN_OUT_CLASSES);
+        ok &= !swin_logits(c).data == !(outputs & SWIN_OUT_LOGITS);
+        ok &= !swin_feature(c, 1).data == !(outputs & SWIN_OUT_FEATURES);
         free(memory);
     }
     report("only the outputs asked for", ok);
@@ -1306,7 +1306,7 @@ static void test_attention(void)
     int ok = swin_open(&m, b.bytes, b.size, 0, NULL) == SWIN_OK;
     for (int stage = 0; stage < 3; stage += 2) {
         swin_desc d = desc_of(70, 50);
-        d.outputs = SWIN_ATTENTION;
+        d.outputs = SWIN_OUT_ATTENTION;
         d.attend_stage = stage;
         d.attend_x = 69;
         d.attend_y = 49;
@@ -1337,7 +1337,7 @@ static void test_plan(void)
     double madds = 0;
     int n = 0, ok = !swin_plan_step(s.c, -1, &info);
     for (; swin_plan_step(s.c, n, &info); n++) {
-        ok &= info.tasks > 0 && info.madds >= 0 && info.stage >= -1 && info.name[0];
+        ok &= info.units > 0 && info.madds >= 0 && info.stage >= -1 && info.name[0];
         madds += info.madds;
     }
     report("the plan can be read", ok && n > 10 && madds > 1e6 && !swin_plan_step(s.c, n, &info));
@@ -1440,13 +1440,13 @@ static void test_easy(const char *program)
     int ok = fails_to_load("no such file.swin", SWIN_FILE) && fails_to_load("/", SWIN_FILE);
     report("a missing file, a directory", ok);
     save(path, b.bytes, 0);
-    ok = fails_to_load(path, SWIN_FORMAT);
+    ok = fails_to_load(path, SWIN_DAMAGED);
     save(path, b.bytes, b.size - 1);
-    ok &= fails_to_load(path, SWIN_FORMAT);
+    ok &= fails_to_load(path, SWIN_DAMAGED);
     b.bytes[b.size - 9] ^= 1;
     save(path, b.bytes, b.size);
     b.bytes[b.size - 9] ^= 1;
-    report("damaged files", ok && fails_to_load(path, SWIN_FORMAT) && held == 0);
+    report("damaged files", ok && fails_to_load(path, SWIN_DAMAGED) && held == 0);
     remove(path);
 }
 

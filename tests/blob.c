@@ -129,7 +129,7 @@ static void test_config_promises(void)
         g.reference.present = 0;
         blob fine = make_blob(&g);
         report("plain", "no such picture can be recorded",
-               swin_set_reference(fine.bytes, fine.size, &r, NULL) == SWIN_FORMAT);
+               swin_set_reference(fine.bytes, fine.size, &r, NULL) == SWIN_DAMAGED);
         free(fine.bytes);
         free(b.bytes);
     }
@@ -404,7 +404,7 @@ static void test_reference(const char *name, const blob b)
     c.bytes[b.size - 1] ^= 1;
     blob before = copy_of(c);
     report(name, "no reference for a damaged blob",
-           swin_set_reference(c.bytes, c.size, &want, NULL) == SWIN_FORMAT
+           swin_set_reference(c.bytes, c.size, &want, NULL) == SWIN_DAMAGED
                && !memcmp(before.bytes, c.bytes, c.size));
     free(before.bytes);
     free(c.bytes);

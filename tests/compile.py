@@ -23,7 +23,7 @@ int main(void)
     swin_model model;
     uint32_t sums[2];
     swin_checksum("swin", 4, sums);
-    return !(swin_open(&model, sums, 8, 0, &error) == SWIN_FORMAT && d.cpu == SWIN_CPU_BEST);
+    return !(swin_open(&model, sums, 8, 0, &error) == SWIN_DAMAGED && d.cpu == SWIN_CPU_BEST);
 }
 """
 

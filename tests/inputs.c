@@ -22,8 +22,8 @@ static swin_desc everything(const swin_model *m, int cpu)
 {
     swin_desc d = desc_of(W, H);
     d.cpu = (swin_cpu)cpu;
-    d.outputs = outputs_of(&m->config, SWIN_CONFIDENCE_F32);
-    if (m->config.tokens && !m->config.body) d.outputs |= SWIN_ATTENTION;
+    d.outputs = outputs_of(&m->config, SWIN_OUT_CONFIDENCE_F32);
+    if (m->config.tokens && !m->config.body) d.outputs |= SWIN_OUT_ATTENTION;
     return d;
 }
 

@@ -39,7 +39,7 @@ static uint64_t run(const swin_model *m, swin_desc d, swin_format format, int w,
     static const int pixel[] = {3, 3, 4, 4, 1};
     const size_t bytes = (size_t)w * (size_t)h * (size_t)pixel[format];
     unsigned char *pixels = (unsigned char *)need(4 * (size_t)w * (size_t)h);
-    if (!d.outputs) d.outputs = outputs_of(&m->config, SWIN_CONFIDENCE_F32);
+    if (!d.outputs) d.outputs = outputs_of(&m->config, SWIN_OUT_CONFIDENCE_F32);
     const session s = start_as(m, d);
     for (size_t i = 0; i < bytes; i++) pixels[i] = (unsigned char)dice(256);
     swin_image in = picture(pixels, w, h);
@@ -73,7 +73,7 @@ static void run_resized(const swin_model *m, int which)
         swin_desc d = desc_of(40, 36);
         d.picture_width = 53 - 8 * format;
         d.picture_height = 19 + 11 * format;
-        d.flags = format & 1 ? SWIN_FLIP : 0;
+        d.flags = format & 1 ? SWIN_RUN_FLIP : 0;
         if (m->config.classes && which != SWIN_V2) d.threshold = 0.1f * (float)format;
         dice_state = 7;
         line(names[format], d.picture_width, d.picture_height,
@@ -91,14 +91,14 @@ static void run_average(const swin_model *m)
     dice_state = 7;
     for (int i = 0; i < 2; i++) {
         kept[i] = d.kept = need(swin_kept_size(m, &d, NULL));
-        d.flags = i ? SWIN_FLIP : 0;
+        d.flags = i ? SWIN_RUN_FLIP : 0;
         line("kept", 31, 23, run(m, d, SWIN_RGB8, 31, 23));
     }
     d.kept = NULL;
     d.flags = 0;
     d.average = kept;
     d.average_count = 2;
-    d.outputs = SWIN_CLASSES | SWIN_CONFIDENCE_F32;
+    d.outputs = SWIN_OUT_CLASSES | SWIN_OUT_CONFIDENCE_F32;
     line("average", 31, 23, run(m, d, SWIN_RGB8, 31, 23));
     for (int i = 0; i < 2; i++) free((void *)(uintptr_t)kept[i]);
 }
@@ -107,7 +107,7 @@ static void run_average(const swin_model *m)
 static void run_attention(const swin_model *m)
 {
     swin_desc d = desc_of(61, 45);
-    d.outputs = SWIN_ATTENTION;
+    d.outputs = SWIN_OUT_ATTENTION;
     d.attend_x = 17;
     d.attend_y = 30;
     dice_state = 7;
@@ -118,7 +118,7 @@ static void run_attention(const swin_model *m)
 static void run_direct(const swin_model *m)
 {
     swin_desc d = desc_of(61, 45);
-    d.flags = SWIN_DIRECT;
+    d.flags = SWIN_RUN_DIRECT;
     dice_state = 7;
     line("direct", 61, 45, run(m, d, SWIN_RGB8, 61, 45));
 }

@@ -31,14 +31,14 @@ static inline session start_as(const swin_model *m, swin_desc d)
 /* All that the model can be asked for at once; the confidence in bytes or in floats. */
 static inline unsigned outputs_of(const swin_config *g, unsigned confidence)
 {
-    const unsigned features = g->mode == 1 ? 0 : SWIN_FEATURES;
-    if (g->head == CLASSIFIER) return features | SWIN_SCORES;
-    return g->head ? features | SWIN_CLASSES | SWIN_LOGITS | confidence : features;
+    const unsigned features = g->mode == 1 ? 0 : SWIN_OUT_FEATURES;
+    if (g->head == CLASSIFIER) return features | SWIN_OUT_SCORES;
+    return g->head ? features | SWIN_OUT_CLASSES | SWIN_OUT_LOGITS | confidence : features;
 }
 
 static inline session start(const swin_model *m, swin_desc d)
 {
-    d.outputs = outputs_of(&m->config, SWIN_CONFIDENCE);
+    d.outputs = outputs_of(&m->config, SWIN_OUT_CONFIDENCE);
     return start_as(m, d);
 }
 

@@ -172,7 +172,7 @@ static void run(const swin_model *m)
     d.picture_width = in.width = W;
     d.picture_height = in.height = H;
     d.memory_limit = MEMORY;
-    if (rarely(2)) d.flags = SWIN_WHOLE;
+    if (rarely(2)) d.flags = SWIN_RUN_WHOLE;
     swin_reference_picture(rgb, W, H, 1);
     in.data = rgb;
     const size_t size = swin_workspace_size(m, &d, &e);

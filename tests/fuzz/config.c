@@ -112,16 +112,17 @@ static void draw_outputs(situation *s)
 {
     const swin_config *g = &s->g;
     swin_desc *d = &s->d;
-    const int slides = is_dense(g) && !(d->flags & SWIN_WHOLE)
+    const int slides = is_dense(g) && !(d->flags & SWIN_RUN_WHOLE)
                        && (g->mode == 1 || d->crop_width || d->crop_height);
-    unsigned can = slides ? 0 : SWIN_FEATURES;
-    if (is_dense(g)) can |= SWIN_CLASSES | SWIN_LOGITS | SWIN_CONFIDENCE | SWIN_CONFIDENCE_F32;
-    if (g->head == CLASSIFIER) can |= SWIN_SCORES;
+    unsigned can = slides ? 0 : SWIN_OUT_FEATURES;
+    if (is_dense(g))
+        can |= SWIN_OUT_CLASSES | SWIN_OUT_LOGITS | SWIN_OUT_CONFIDENCE | SWIN_OUT_CONFIDENCE_F32;
+    if (g->head == CLASSIFIER) can |= SWIN_OUT_SCORES;
     d->attend_stage = (int)draw(g->stages);
-    if (g->tokens && !slides && !(d->flags & SWIN_FLIP) && g->depth[d->attend_stage] > 1) {
+    if (g->tokens && !slides && !(d->flags & SWIN_RUN_FLIP) && g->depth[d->attend_stage] > 1) {
         const int w = d->picture_width ? d->picture_width : d->width;
         const int h = d->picture_height ? d->picture_height : d->height;
-        can |= SWIN_ATTENTION;
+        can |= SWIN_OUT_ATTENTION;
         d->attend_x = (int)draw((uint32_t)w);
         d->attend_y = (int)draw((uint32_t)h);
     }
@@ -383,7 +384,7 @@ static void run_average(situation s, const swin_model *m, const run *a, const ru
     memset(&s.d, 0, sizeof s.d);
     s.d.average = kept;
     s.d.average_count = 2;
-    s.d.outputs = SWIN_CLASSES | SWIN_CONFIDENCE_F32;
+    s.d.outputs = SWIN_OUT_CLASSES | SWIN_OUT_CONFIDENCE_F32;
     s.d.threshold = threshold;
     s.d.cpu = SWIN_CPU_SCALAR;
     if (!make_run(&first, &s, m, &s.d, 0xff)) broken("what was kept can be averaged", "");

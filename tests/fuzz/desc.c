@@ -95,7 +95,7 @@ static swin_desc draw_desc(const swin_config *g)
         d.stride_height = mostly(SIDE);
     }
     if (rarely(4)) d.threshold = extreme_float();
-    if (g->tokens && rarely(4)) d.outputs |= SWIN_ATTENTION;
+    if (g->tokens && rarely(4)) d.outputs |= SWIN_OUT_ATTENTION;
     if (rarely(32)) d.average_count = extreme();
     d.attend_x = mostly(3);
     d.attend_y = mostly(3);
@@ -223,7 +223,7 @@ static sums results(const swin_context *c)
 static void look_inside(swin_context *c)
 {
     swin_step_info info;
-    PROMISE(swin_plan_step(c, 0, &info) && strlen(info.name) > 1 && info.tasks > 0,
+    PROMISE(swin_plan_step(c, 0, &info) && strlen(info.name) > 1 && info.units > 0,
             "a plan has steps");
     swin_plan_step(c, extreme(), &info);
     swin_progress(c);

@@ -80,15 +80,16 @@ static swin_desc draw_desc(const swin_config *g)
     d.tasks = rarely(2) ? INT_MAX : (int)between(1, 64);
     d.parallel_for = (swin_parallel_for)(uintptr_t)64;      /* for its tasks; never called */
     if (rarely(4)) d.memory_limit = (size_t)1 << between(20, 40);
-    if (rarely(4)) d.flags = SWIN_DIRECT;
-    d.outputs = dense && rarely(2) ? SWIN_CLASSES | SWIN_LOGITS | SWIN_CONFIDENCE_F32 : 0;
+    if (rarely(4)) d.flags = SWIN_RUN_DIRECT;
+    if (dense && rarely(2))
+        d.outputs = SWIN_OUT_CLASSES | SWIN_OUT_LOGITS | SWIN_OUT_CONFIDENCE_F32;
     if (dense && rarely(3)) {
         draw_rectangle(multiple, &d.crop_width, &d.crop_height);
         if (rarely(2)) d.stride_width = d.stride_height = 1;
     } else if (rarely(3)) {
-        d.outputs |= SWIN_FEATURES;
+        d.outputs |= SWIN_OUT_FEATURES;
     }
-    if (g->tokens && g->depth[0] > 1 && !d.crop_width && rarely(2)) d.outputs |= SWIN_ATTENTION;
+    if (g->tokens && g->depth[0] > 1 && !d.crop_width && rarely(2)) d.outputs |= SWIN_OUT_ATTENTION;
     return d;
 }
 
@@ -146,7 +147,7 @@ static void plan(const swin_model *m, const swin_desc *d)
     swin_context *c;
     if (!size) {
         PROMISE(strlen(e.text) > 10, "a refusal says why");
-        if (e.status == SWIN_ARGUMENT || e.status == SWIN_FORMAT)
+        if (e.status == SWIN_ARGUMENT || e.status == SWIN_DAMAGED)
             broken("a desc that is valid by construction is taken", e.text);
         count(swin_status_text(e.status));
         return;

@@ -146,7 +146,7 @@ static double run_once(const bench *b, int run)
     swin_status status = swin_begin(b->context, &b->image);
     for (int i = 0; status == SWIN_OK && swin_plan_step(b->context, i, &info); i++) {
         double start = seconds(), ms;
-        status = swin_step(b->context, info.tasks);
+        status = swin_step(b->context, info.units);
         if (status == SWIN_MORE) status = SWIN_OK;
         ms = 1e3 * (seconds() - start);
         if (i >= b->from) sum += ms;
@@ -189,7 +189,7 @@ static void print_profile(const bench *b, double peak)
             count++;
         }
         if (earlier) continue;
-        printf("%-18s%6d%6d%7d%10.2f%7.1f%%%10.3f", info.name, info.stage, count, info.tasks, ms,
+        printf("%-18s%6d%6d%7d%10.2f%7.1f%%%10.3f", info.name, info.stage, count, info.units, ms,
                100 * ms / total, giga);
         if (giga > 0) printf("%10.1f", 2e3 * giga / ms);
         if (giga > 0 && peak > 0) printf("%7.1f%%", 2e5 * giga / ms / peak);
@@ -327,8 +327,10 @@ static int load_and_run(settings *s, pool *workers)
 
 static int outputs_named(const char *name)
 {
-    return !strcmp(name, "classes") ? SWIN_CLASSES : !strcmp(name, "logits") ? SWIN_LOGITS
-         : !strcmp(name, "features") ? SWIN_FEATURES : !strcmp(name, "scores") ? SWIN_SCORES : 0;
+    return !strcmp(name, "classes") ? SWIN_OUT_CLASSES : !strcmp(name, "logits") ? SWIN_OUT_LOGITS
+         : !strcmp(name, "features") ? SWIN_OUT_FEATURES
+         : !strcmp(name, "scores")   ? SWIN_OUT_SCORES
+                                     : 0;
 }
 
 /* Reads the option at *at and its value, if it takes one; 0 where it makes no sense. */
@@ -338,7 +340,7 @@ static int read_option(settings *s, int argc, char **argv, int *at)
     char why[256];
     if (!strcmp(name, "--profile")) return s->profile = 1;
     if (!strcmp(name, "--serve")) return s->serve = 1;
-    if (!strcmp(name, "--direct")) return (s->desc.flags = SWIN_DIRECT) != 0;
+    if (!strcmp(name, "--direct")) return (s->desc.flags = SWIN_RUN_DIRECT) != 0;
     ++*at;
     if (!strcmp(name, "--size"))
         return sscanf(value, "%dx%d", &s->width, &s->height) == 2 && s->width > 0 && s->height > 0;
