@@ -1,4 +1,4 @@
-/* swin.h - v0.1.0 - Swin Transformer + GLAM semantic segmentation on the CPU, C99, no dependencies
+/* swin.h - v0.2.0 - Swin Transformer + GLAM semantic segmentation on the CPU, C99, no dependencies
 
    One file is the whole library: a picture in, a class for every pixel out, on any CPU, inside your
    program. MIT licence, see LICENSE.
@@ -121,11 +121,13 @@ WHAT IT NEEDS OF C
 
 MAP OF THIS FILE - search for the anchors
    >>public     the interface: status and errors, models, contexts, results, looking inside, easy
-   >>platform   compilers, errors, sizes           >>plan     steps and memory
-   >>numbers    a vector of 16 lanes, exp, GELU    >>layers   what a step computes, and its plan
-   >>kernels    the inner loops, once per pass     >>network  the architecture, box by box
-   >>blob       the file format and its reader     >>run      contexts, slices, results
-   >>model      geometry and tensors of a config   >>easy     files and malloc
+   >>platform   compilers, errors, sizes           >>layers   what a step computes, and its plan
+   >>numbers    a vector of 16 lanes, exp, GELU    >>heads    from features to logits
+   >>kernels    the inner loops, once per pass     >>bodies   from a picture to features
+   >>blob       the file format                    >>network  a body, a head, what comes after
+   >>config     a model's description, checked     >>open     from a blob to a model
+   >>weights    shapes, tensors, where they lie    >>run      contexts, slices, results
+   >>plan       steps and memory                   >>easy     files and malloc
 */
 #ifndef SWIN_H
 #define SWIN_H
@@ -134,7 +136,7 @@ MAP OF THIS FILE - search for the anchors
 #include <stdint.h>
 
 #define SWIN_VERSION_MAJOR 0
-#define SWIN_VERSION_MINOR 1
+#define SWIN_VERSION_MINOR 2
 #define SWIN_VERSION_PATCH 0
 
 #ifndef SWIN_API
@@ -185,6 +187,122 @@ SWIN_API const char *swin_status_text(swin_status status);      /* the sentence 
 /* -------------------------------------------------------------------------- */
 /* >>public: models                                                           */
 
+/* The kinds of things a model is made of; the names are those of the blob's records, too. */
+
+#define SWIN_BODY_LIST(X)                                                                   \
+    X(SWIN_BODY_BACKBONE)           /* stages, each half the size of the one before */      \
+    X(SWIN_BODY_UNET)               /* Swin-Unet: the stages, and as many levels up again */ \
+    X(SWIN_BODY_CROSS_UNET)         /* the same with cross-attention upsampling */
+
+#define SWIN_HEAD_LIST(X)                                                                   \
+    X(SWIN_HEAD_NONE)               /* features only */                                     \
+    X(SWIN_HEAD_UPER)               /* UPerHead */                                          \
+    X(SWIN_HEAD_FCN)                /* FCNHead */                                           \
+    X(SWIN_HEAD_PSP)                /* PSPHead */                                           \
+    X(SWIN_HEAD_FPN)                /* FPN neck and FPNHead: semantic FPN */                \
+    X(SWIN_HEAD_SEGFORMER)          /* SegformerHead */                                     \
+    X(SWIN_HEAD_GLAM_SEGFORMER)     /* GLAM's SegFormerHead */                              \
+    X(SWIN_HEAD_CLASSIFIER)         /* one class for the picture */                         \
+    X(SWIN_HEAD_UNET)               /* a Unet's own */
+
+/* What becomes of an input that is no whole number of patches. */
+#define SWIN_INPUT_RULE_LIST(X)                                                             \
+    X(SWIN_INPUT_PAD)               /* zeros fill the last patches */                       \
+    X(SWIN_INPUT_FLOOR)             /* what fills no patch is dropped */                    \
+    X(SWIN_INPUT_EXACT)             /* it is refused */
+
+/* When the windows of a stage's odd blocks are shifted. */
+#define SWIN_SHIFT_RULE_LIST(X)                                                             \
+    X(SWIN_SHIFT_STORED)            /* always, by shift_h and shift_w */                    \
+    X(SWIN_SHIFT_SQUARE)            /* unless a side of the map is the window's; smaller    \
+                                       maps are refused (Hugging Face) */                   \
+    X(SWIN_SHIFT_PER_AXIS)          /* along an axis of more than one window (torchvision) */
+
+#define SWIN_POSITION_RULE_LIST(X)                                                          \
+    X(SWIN_POSITION_RESIZED)        /* the grid is resized to the map, bicubic */           \
+    X(SWIN_POSITION_FIXED)          /* the input must have the grid's size */
+
+/* The size that a picture is resized to; a and b are resize_a and resize_b. */
+#define SWIN_RESIZE_RULE_LIST(X)                                                            \
+    X(SWIN_RESIZE_NONE)             /* its own */                                           \
+    X(SWIN_RESIZE_WITHIN)           /* the shape is kept: as large as a long side of a and  \
+                                       a short side of b let it be (mmseg's keep_ratio) */  \
+    X(SWIN_RESIZE_LONGEST)          /* the shape is kept, the longer side is a */           \
+    X(SWIN_RESIZE_SHORTEST)         /* the shape is kept, the shorter side is a */          \
+    X(SWIN_RESIZE_EXACT)            /* a high and b wide */
+
+/* Antialiased filters are as wide as the shrinking. */
+#define SWIN_FILTER_LIST(X)                                                                 \
+    X(SWIN_FILTER_BILINEAR)                                                                 \
+    X(SWIN_FILTER_BILINEAR_ANTIALIASED)                                                     \
+    X(SWIN_FILTER_BICUBIC)                                                                  \
+    X(SWIN_FILTER_BICUBIC_ANTIALIASED)
+
+/* Which part of the resized picture the network sees at a time. */
+#define SWIN_MODE_LIST(X)                                                                   \
+    X(SWIN_MODE_WHOLE)              /* all of it */                                         \
+    X(SWIN_MODE_SLIDE)              /* overlapping crops, whose logits are averaged */      \
+    X(SWIN_MODE_CENTRE)             /* its centre, crop_h x crop_w */
+
+#define SWIN__ENUM(name) name,
+typedef enum swin_body { SWIN_BODY_LIST(SWIN__ENUM) SWIN_BODY_COUNT } swin_body;
+typedef enum swin_head { SWIN_HEAD_LIST(SWIN__ENUM) SWIN_HEAD_COUNT } swin_head;
+typedef enum swin_input_rule {
+    SWIN_INPUT_RULE_LIST(SWIN__ENUM) SWIN_INPUT_RULE_COUNT
+} swin_input_rule;
+typedef enum swin_shift_rule {
+    SWIN_SHIFT_RULE_LIST(SWIN__ENUM) SWIN_SHIFT_RULE_COUNT
+} swin_shift_rule;
+typedef enum swin_position_rule {
+    SWIN_POSITION_RULE_LIST(SWIN__ENUM) SWIN_POSITION_RULE_COUNT
+} swin_position_rule;
+typedef enum swin_resize_rule {
+    SWIN_RESIZE_RULE_LIST(SWIN__ENUM) SWIN_RESIZE_RULE_COUNT
+} swin_resize_rule;
+typedef enum swin_filter { SWIN_FILTER_LIST(SWIN__ENUM) SWIN_FILTER_COUNT } swin_filter;
+typedef enum swin_mode { SWIN_MODE_LIST(SWIN__ENUM) SWIN_MODE_COUNT } swin_mode;
+#undef SWIN__ENUM
+
+/* The most of each that a model may have. */
+enum { SWIN_MAX_STAGES = 8, SWIN_MAX_POOLS = 8, SWIN_MAX_CONVS = 8 };
+
+/* A stage of the backbone; a Unet's level up is like the stage beside it. */
+typedef struct swin_stage_config {
+    int width;                  /* channels */
+    int depth;                  /* blocks */
+    int heads;                  /* of attention; they divide the channels */
+    int hidden;                 /* width of the MLP */
+    int window_h, window_w;
+    int shift_h, shift_w;       /* of odd blocks; even blocks do not shift */
+    int token_rows;             /* kept of GLAM's positional table; 0 where depth is 1 */
+    int token_middle;           /* N tokens take the kept rows from token_middle - floor(N / 2) */
+} swin_stage_config;
+
+typedef struct swin_head_config {
+    int kind;                   /* SWIN_HEAD_... */
+    int channels;               /* of its layers; 0 where it has none */
+    unsigned inputs;            /* bit i: it reads feature i */
+    int align_corners;          /* 1: its resizes keep corners where they are */
+    int pool_count, pool_scale[SWIN_MAX_POOLS];         /* UPerHead, PSPHead */
+    int convs, conv_kernel, conv_concat;                /* FCNHead: how many, their side, and one
+                                                           more over input and result */
+    int neck_channels;          /* FPN: of the neck, */
+    int neck_convs[SWIN_MAX_STAGES];    /* and how many convolutions the head has on each level */
+} swin_head_config;
+
+/* How a picture becomes the network's input. */
+typedef struct swin_picture_config {
+    float mean[3], scale[3];    /* R, G, B: (pixel - mean) * scale, pixels 0..255; scale is 1 / std
+                                   rounded from double */
+    int bgr;                    /* 1: input plane 0 is blue */
+    int resize_rule;            /* SWIN_RESIZE_... */
+    int resize_a, resize_b;
+    int resize_filter;          /* SWIN_FILTER_... */
+    int resize_round;           /* 1: resized pixels are rounded to 8 bits */
+    int mode;                   /* SWIN_MODE_... */
+    int crop_h, crop_w, stride_h, stride_w;     /* of SWIN_MODE_SLIDE and SWIN_MODE_CENTRE */
+} swin_picture_config;
+
 /* The self-test a blob may carry: segmenting the generated picture `seed` of width x height gives a
    class map and logits with these checksums, on every machine. */
 typedef struct swin_reference {
@@ -192,66 +310,35 @@ typedef struct swin_reference {
     uint32_t classes[2], logits[2];     /* swin_checksum of the class map and of the logits' bits */
 } swin_reference;
 
-/* The canonical description of a model, word for word as it lies in the blob: every family of
-   checkpoints is mapped onto it. */
+/* The canonical description of a model: every family of checkpoints is mapped onto it. swin_open
+   reads it from the blob's records and checks it. */
 typedef struct swin_config {
-    uint32_t version;           /* of Swin: 1, or 2 (cosine attention, norms after the branches) */
-    uint32_t body;              /* 0 backbone, 1 Swin-Unet, 2 Swin-Unet with cross-attention
-                                   upsampling */
-    uint32_t head;              /* 0 none, 1 UPerHead, 2 FCNHead, 3 PSPHead, 4 FPN neck and FPNHead,
-                                   5 SegformerHead, 6 GLAM's SegFormerHead, 7 classifier, 8 the
-                                   Unet's own */
-    uint32_t patch;             /* side of a patch in pixels */
-    uint32_t planes;            /* of the input: 3 */
-    uint32_t width;             /* E, channels of stage 0; stage i has E << i */
-    uint32_t stages;            /* 1..4 */
-    uint32_t input_rule;        /* 0 zero-pad to whole patches, 1 drop what fills no patch, 2 whole
-                                   patches only, and only input_h x input_w where that is set */
-    uint32_t depth[4];          /* blocks of a stage */
-    uint32_t heads[4];
-    uint32_t window_h[4], window_w[4];
-    uint32_t shift_h[4], shift_w[4];    /* of odd blocks; even blocks do not shift */
-    uint32_t hidden[4];         /* width of the MLP */
-    uint32_t shift_rule;        /* 0 as stored above; 1 none where a side of the map is the window,
-                                   and smaller maps are refused (Hugging Face); 2 none along an axis
-                                   of one window (torchvision) */
-    uint32_t roll_before_pad;   /* 1: the map is shifted before it is padded (timm >= 0.9) */
+    int version;                /* of Swin: 1, or 2 (cosine attention, norms after the branches) */
+    int body;                   /* SWIN_BODY_... */
+    int patch;                  /* side of a patch in pixels */
+    int planes;                 /* of the input: 3 */
+    struct {
+        int rule;               /* SWIN_INPUT_... */
+        int h, w;               /* the one size of an exact input, or 0 */
+    } input;
+    int shift_rule;             /* SWIN_SHIFT_... */
+    int roll_before_pad;        /* 1: the map is shifted before it is padded (timm >= 0.9) */
     float mask;                 /* added to the score of a pair in different regions: -100, -200 */
     float eps;                  /* of the blocks' norms and the final one; all others have 1e-5 */
-    uint32_t flags;             /* 1 patch norm, 2 qkv bias, 4 absolute position, 8 merge norm, 16
-                                   final norm */
-    uint32_t feature_norms;     /* bit i: feature i is normalised by stage i's norm. None: features
+    int patch_norm, qkv_bias, merge_norm, final_norm;   /* 1: the model has them */
+    unsigned feature_norms;     /* bit i: feature i is normalised by stage i's norm. None: features
                                    are the stages' outputs as they are (a Unet's: their inputs) */
-    uint32_t position_h, position_w;    /* grid of the absolute positions */
-    uint32_t position_rule;     /* 0 resized bicubically, 1 fits that grid only */
-    uint32_t tokens;            /* g, GLAM's global tokens a window */
-    uint32_t token_rows[4];     /* rows kept of the tokens' positional table; 0 where depth is 1 */
-    uint32_t token_middle[4];   /* N tokens take the kept rows from token_middle - floor(N / 2) */
-    uint32_t classes;           /* 0: features only */
-    uint32_t head_channels;
-    uint32_t head_inputs;       /* bit i: the head reads feature i */
-    uint32_t align_corners;     /* of the head's resizes */
-    uint32_t pool_count, pool_scale[8];
-    uint32_t convs, conv_kernel, conv_concat;           /* FCNHead */
-    uint32_t neck_channels, neck_convs[4];      /* FPN: channels of the neck, and how many
-                                   convolutions the head has on each level */
-    uint32_t ignore_label;
-    float mean[3], scale[3];    /* R, G, B: (pixel - mean) * scale, pixels 0..255; scale is 1 / std
-                                   rounded from double */
-    uint32_t bgr;               /* 1: input plane 0 is blue */
-    uint32_t resize_rule;       /* 0 keep the size, 1 long side <= a and short side <= b (mmseg's
-                                   keep_ratio, up and down), 2 longest side a, 3 shortest side a,
-                                   4 exactly a high and b wide */
-    uint32_t resize_a, resize_b;
-    uint32_t resize_filter;     /* 0 bilinear, 1 bilinear antialiased when shrinking, 2 and 3
-                                   bicubic likewise */
-    uint32_t resize_round;      /* 1: resized pixels are rounded to 8 bits */
-    uint32_t mode;              /* 0 whole pictures, 1 sliding window, 2 the centre of the resized
-                                   picture, crop_h x crop_w */
-    uint32_t crop_h, crop_w, stride_h, stride_w;        /* of the sliding window */
+    struct {
+        int h, w;               /* grid of the absolute positions, 0: none */
+        int rule;               /* SWIN_POSITION_... */
+    } position;
+    int tokens;                 /* GLAM's global tokens a window */
+    int stages;
+    swin_stage_config stage[SWIN_MAX_STAGES];
+    swin_head_config head;
+    int classes;                /* 0: features only */
+    swin_picture_config picture;
     swin_reference reference;
-    uint32_t input_h, input_w;  /* the one input size of a model of input_rule 2, or 0 */
-    uint32_t reserved[25];      /* zero */
 } swin_config;
 
 /* A checked view of a blob. Immutable once opened: any number of contexts, on any threads, may
@@ -283,9 +370,16 @@ SWIN_API uint32_t swin_class_color(const swin_model *m, int k);    /* 0xRRGGBB *
    none. */
 SWIN_API const char *swin_note(const swin_model *m, const char *key);
 
-/* The network input size that the model's preprocessing gives a picture of w x h pixels. longest >
-   0 replaces the model's own rule: the longer side becomes that many pixels, the shape is kept. */
-SWIN_API swin_status swin_input_size(const swin_model *m, int w, int h, int longest,
+/* Another size of input than the model's preprocessing gives. Zeros change nothing. */
+typedef struct swin_resizing {
+    int longest;                /* above 0: the longer side becomes that many pixels and the shape
+                                   is kept, whatever the model's rule */
+    double scale;               /* above 0: times this, as averages over several sizes ask for it */
+} swin_resizing;
+
+/* The network's input size for a picture of w x h pixels, by the model's preprocessing; how: NULL,
+   or what is asked for instead. Returns SWIN_OK, SWIN_ARGUMENT or SWIN_SIZE. */
+SWIN_API swin_status swin_input_size(const swin_model *m, int w, int h, const swin_resizing *how,
                                      int *input_w, int *input_h, swin_error *err);
 
 /* Writes a reference into a blob in writable memory and renews the blob's checksum. */
@@ -2510,24 +2604,28 @@ static const swin__kernels *swin__choose(int cpu)
 
 #if defined(SWIN__BUILDING) && !defined(SWIN__PASS)
 /* -------------------------------------------------------------------------- */
-/* >>blob: the file format, version 1, and its reader
+/* >>blob: the file format, version 2
 
    Little-endian; every part starts at a multiple of 64 bytes, in this order, zero bytes between:
 
    header, 128 bytes
        0  8 bytes  magic "\x89SWIN\r\n\x1a"
-       8  u32      version, 1
+       8  u32      version, 2
       12  u32      endian mark, 0x01020304
       16  u64      size of the whole blob, a multiple of 64
       24  u32[2]   checksum of all bytes from 32 to the end: Fletcher's two sums over that range's
                    u32 words w, modulo 2^32:  for each w: a += w, b += a  (both start at 0; [a, b])
-      32  u64[2]   config:    offset (128), size (512)
-      48  u64[2]   directory: offset (640), count of entries of 128 bytes
+      32  u64[2]   config:    offset (128), size (without padding)
+      48  u64[2]   directory: offset, count of entries of 128 bytes
       64  u64[2]   strings:   offset, size (without padding)
       80  u64[2]   data:      offset, size (to the end of the blob)
       96  32 bytes zero
 
-   config     swin_config, 128 words of u32 or f32
+   config     records, one after another: model, one `stage` a stage, head, classes, picture,
+              reference
+       0  12 bytes name, zero-padded ASCII
+      12  u32      bytes that follow
+      16           fields of four bytes each, in the order of the tables in >>config
    directory  per tensor, in the order below
        0  64 bytes name, zero-padded ASCII
       64  u32      number type: 0 f32 (1 f16, 2 bf16, 3 int8 per row: reserved)
@@ -2612,6 +2710,7 @@ typedef struct swin__entry {
 } swin__entry;
 
 enum { SWIN__LAYOUT_PLAIN, SWIN__LAYOUT_ROWS, SWIN__LAYOUT_PANELS };
+enum { SWIN__F32 };             /* number types */
 
 enum { SWIN__CHECKED_FROM = 32 };       /* the checksum's first byte */
 
@@ -2643,17 +2742,17 @@ static int swin__zero(const void *p, size_t size)
 enum { SWIN__NAME_BYTES = 1023 };       /* of a class's name at most */
 
 /* Are the strings pairs of printable UTF-8, the first `classes` of them "#rrggbb" and a name? */
-static int swin__strings_hold(const unsigned char *s, size_t size, uint32_t classes)
+static int swin__strings_hold(const unsigned char *s, size_t size, int classes)
 {
-    size_t count = 0, start = 0;
+    size_t count = 0, start = 0, named = (size_t)classes;
     for (size_t i = 0; i < size; i++) {
         if (s[i] == 0) {
-            if (count % 2 == 0 && count / 2 < classes) {
+            if (count % 2 == 0 && count / 2 < named) {
                 if (i - start != 7 || s[start] != '#') return 0;
                 for (size_t j = start + 1; j < i; j++)
                     if (!strchr("0123456789abcdef", s[j])) return 0;
             }
-            if (count / 2 < classes && i - start > SWIN__NAME_BYTES) return 0;
+            if (count / 2 < named && i - start > SWIN__NAME_BYTES) return 0;
             count++;
             start = i + 1;
         } else if ((s[i] < 32 && s[i] != '\n' && s[i] != '\t') || s[i] == 127) {
@@ -2668,7 +2767,7 @@ static int swin__strings_hold(const unsigned char *s, size_t size, uint32_t clas
                 if (++i >= size || (s[i] & 0xc0) != 0x80) return 0;
         }
     }
-    return start == size && count % 2 == 0 && count / 2 >= classes;
+    return start == size && count % 2 == 0 && count / 2 >= named;
 }
 
 static const char *swin__partner(const char *s)
@@ -2684,14 +2783,14 @@ static const char *swin__next_pair(const char *s)
 /* A mark lies before every so many classes: a look-up walks from the one before it. */
 static int swin__mark_distance(const swin_model *m)
 {
-    return (int)m->config.classes / (int)(sizeof m->marks / sizeof *m->marks) + 1;
+    return m->config.classes / (int)(sizeof m->marks / sizeof *m->marks) + 1;
 }
 
 static void swin__set_marks(swin_model *m)
 {
     const char *s = m->strings;
     int distance = swin__mark_distance(m);
-    for (int k = 0; k < (int)m->config.classes; k++, s = swin__next_pair(s))
+    for (int k = 0; k < m->config.classes; k++, s = swin__next_pair(s))
         if (k % distance == 0) m->marks[k / distance] = (uint32_t)(s - m->strings);
     m->notes = (uint32_t)(s - m->strings);
 }
@@ -2707,14 +2806,14 @@ static const char *swin__class_pair(const swin_model *m, int k)
 
 SWIN_API const char *swin_class_name(const swin_model *m, int k)
 {
-    if (k < 0 || (uint32_t)k >= m->config.classes) return NULL;
+    if (k < 0 || k >= m->config.classes) return NULL;
     return swin__partner(swin__class_pair(m, k));
 }
 
 SWIN_API uint32_t swin_class_color(const swin_model *m, int k)
 {
     uint32_t color = 0;
-    if (k < 0 || (uint32_t)k >= m->config.classes) return 0;
+    if (k < 0 || k >= m->config.classes) return 0;
     for (const char *s = swin__class_pair(m, k) + 1; *s; s++)
         color = color * 16 + (uint32_t)(*s <= '9' ? *s - '0' : *s - 'a' + 10);
     return color;
@@ -2726,33 +2825,6 @@ SWIN_API const char *swin_note(const swin_model *m, const char *key)
     for (; key && s < end; s = swin__next_pair(s))
         if (!strcmp(s, key)) return swin__partner(s);
     return NULL;
-}
-
-/* Whoever opens a blob may run its self-test: the picture of it is bounded like any other field. */
-enum { SWIN__REFERENCE_SIDE = 1024 };
-
-static swin_status swin__check_reference(const swin_reference *r, swin_error *err)
-{
-    if (r->present > 1 || (r->present && (r->width - 1 >= SWIN__REFERENCE_SIDE ||
-                                          r->height - 1 >= SWIN__REFERENCE_SIDE)))
-        return swin__fail(err, SWIN_DAMAGED, "config: the self-test's picture is not 1..%d a side",
-                          SWIN__REFERENCE_SIDE);
-    return SWIN_OK;
-}
-
-SWIN_API swin_status swin_set_reference(void *blob, size_t size, const swin_reference *r,
-                                        swin_error *err)
-{
-    unsigned char *bytes = (unsigned char *)blob;
-    uint32_t sums[2];
-    swin_model m;
-    swin_status status = swin_open(&m, blob, size, SWIN_VERIFY, err);
-    if (status == SWIN_OK) status = swin__check_reference(r, err);
-    if (status != SWIN_OK) return status;
-    memcpy(bytes + sizeof(swin__header) + offsetof(swin_config, reference), r, sizeof *r);
-    swin_checksum(bytes + SWIN__CHECKED_FROM, size - SWIN__CHECKED_FROM, sums);
-    memcpy(bytes + offsetof(swin__header, checksum), sums, sizeof sums);
-    return SWIN_OK;
 }
 
 SWIN_API void swin_reference_picture(unsigned char *rgb, int w, int h, uint32_t seed)
@@ -2784,13 +2856,396 @@ SWIN_API void swin_reference_picture(unsigned char *rgb, int w, int h, uint32_t 
 }
 
 /* -------------------------------------------------------------------------- */
-/* >>model: what a config implies - geometry and tensors                      */
+/* >>config: the records of a model's description, read and checked
+
+   A field is one row of a table below: where it lies in swin_config, and what it may be. A new
+   field takes a member of swin_config, a row here, a line in the converter's description
+   (tools/swinblob/records.py; a test compares the two) and whoever uses it. */
+
+/* Types of fields; each value takes four bytes. */
+enum {
+    SWIN__COUNT,                /* u32, an int from low to high */
+    SWIN__KIND,                 /* u32, an int with a name */
+    SWIN__KNOWN,                /* u32, an int; what is not low ... high is for later versions */
+    SWIN__BITS,                 /* u32 */
+    SWIN__NUMBER                /* f32, from low to high */
+};
+
+typedef struct swin__field {
+    const char *name;
+    int type;
+    int count;                  /* of values */
+    size_t at;                  /* of the first one, in swin_config */
+    double low, high;
+    const char *const *kinds;   /* names of a kind's values */
+} swin__field;
+
+#define SWIN__NAME_OF(name) #name,
+static const char *const swin__body_names[] = { SWIN_BODY_LIST(SWIN__NAME_OF) };
+static const char *const swin__head_names[] = { SWIN_HEAD_LIST(SWIN__NAME_OF) };
+static const char *const swin__input_names[] = { SWIN_INPUT_RULE_LIST(SWIN__NAME_OF) };
+static const char *const swin__shift_names[] = { SWIN_SHIFT_RULE_LIST(SWIN__NAME_OF) };
+static const char *const swin__position_names[] = { SWIN_POSITION_RULE_LIST(SWIN__NAME_OF) };
+static const char *const swin__resize_names[] = { SWIN_RESIZE_RULE_LIST(SWIN__NAME_OF) };
+static const char *const swin__filter_names[] = { SWIN_FILTER_LIST(SWIN__NAME_OF) };
+static const char *const swin__mode_names[] = { SWIN_MODE_LIST(SWIN__NAME_OF) };
+#undef SWIN__NAME_OF
+
+#define SWIN__PLACE(member) \
+    (int)(sizeof ((swin_config *)0)->member / 4), offsetof(swin_config, member)
+#define SWIN__COUNTS(name, member, low, high) \
+    { name, SWIN__COUNT, SWIN__PLACE(member), low, high, NULL }
+#define SWIN__KINDS(name, member, names) \
+    { name, SWIN__KIND, SWIN__PLACE(member), 0, sizeof names / sizeof *names - 1, names }
+
+static const swin__field swin__model_fields[] = {
+    { "version", SWIN__KNOWN, SWIN__PLACE(version), 1, 2, NULL },
+    SWIN__KINDS("body", body, swin__body_names),
+    SWIN__COUNTS("patch", patch, 1, 32),
+    { "planes", SWIN__KNOWN, SWIN__PLACE(planes), 3, 3, NULL },
+    SWIN__KINDS("input_rule", input.rule, swin__input_names),
+    SWIN__COUNTS("input_h", input.h, 0, SWIN_MAX_SIDE),
+    SWIN__COUNTS("input_w", input.w, 0, SWIN_MAX_SIDE),
+    SWIN__KINDS("shift_rule", shift_rule, swin__shift_names),
+    SWIN__COUNTS("roll_before_pad", roll_before_pad, 0, 1),
+    { "mask", SWIN__NUMBER, SWIN__PLACE(mask), -1e6, 0, NULL },
+    { "eps", SWIN__NUMBER, SWIN__PLACE(eps), (double)FLT_MIN, 1, NULL },
+    SWIN__COUNTS("patch_norm", patch_norm, 0, 1),
+    SWIN__COUNTS("qkv_bias", qkv_bias, 0, 1),
+    SWIN__COUNTS("merge_norm", merge_norm, 0, 1),
+    SWIN__COUNTS("final_norm", final_norm, 0, 1),
+    { "feature_norms", SWIN__BITS, SWIN__PLACE(feature_norms), 0, 0, NULL },
+    SWIN__COUNTS("position_h", position.h, 0, 4096),
+    SWIN__COUNTS("position_w", position.w, 0, 4096),
+    SWIN__KINDS("position_rule", position.rule, swin__position_names),
+    SWIN__COUNTS("tokens", tokens, 0, 256),
+};
+
+/* Of stage 0; the others follow it. */
+static const swin__field swin__stage_fields[] = {
+    SWIN__COUNTS("width", stage[0].width, 1, 32768),
+    SWIN__COUNTS("depth", stage[0].depth, 1, 256),
+    SWIN__COUNTS("heads", stage[0].heads, 1, 1024),
+    SWIN__COUNTS("hidden", stage[0].hidden, 1, 65536),
+    SWIN__COUNTS("window_h", stage[0].window_h, 1, 64),
+    SWIN__COUNTS("window_w", stage[0].window_w, 1, 64),
+    SWIN__COUNTS("shift_h", stage[0].shift_h, 0, 63),
+    SWIN__COUNTS("shift_w", stage[0].shift_w, 0, 63),
+    SWIN__COUNTS("token_rows", stage[0].token_rows, 0, 1 << 24),
+    SWIN__COUNTS("token_middle", stage[0].token_middle, 0, 1 << 24),
+};
+
+static const swin__field swin__head_fields[] = {
+    SWIN__KINDS("head", head.kind, swin__head_names),
+    SWIN__COUNTS("head_channels", head.channels, 0, 16384),
+    { "head_inputs", SWIN__BITS, SWIN__PLACE(head.inputs), 0, 0, NULL },
+    SWIN__COUNTS("align_corners", head.align_corners, 0, 1),
+    SWIN__COUNTS("pool_count", head.pool_count, 0, SWIN_MAX_POOLS),
+    SWIN__COUNTS("pool_scale", head.pool_scale, 0, 64),
+    SWIN__COUNTS("convs", head.convs, 0, SWIN_MAX_CONVS),
+    SWIN__COUNTS("conv_kernel", head.conv_kernel, 0, 15),
+    SWIN__COUNTS("conv_concat", head.conv_concat, 0, 1),
+    SWIN__COUNTS("neck_channels", head.neck_channels, 0, 16384),
+    SWIN__COUNTS("neck_convs", head.neck_convs, 0, SWIN_MAX_CONVS),
+};
+
+static const swin__field swin__class_fields[] = {
+    SWIN__COUNTS("classes", classes, 0, 65535),
+};
+
+static const swin__field swin__picture_fields[] = {
+    { "mean", SWIN__NUMBER, SWIN__PLACE(picture.mean), -1e6, 1e6, NULL },
+    { "scale", SWIN__NUMBER, SWIN__PLACE(picture.scale), -1e6, 1e6, NULL },
+    SWIN__COUNTS("bgr", picture.bgr, 0, 1),
+    SWIN__KINDS("resize_rule", picture.resize_rule, swin__resize_names),
+    SWIN__COUNTS("resize_a", picture.resize_a, 0, SWIN_MAX_SIDE),
+    SWIN__COUNTS("resize_b", picture.resize_b, 0, SWIN_MAX_SIDE),
+    SWIN__KINDS("resize_filter", picture.resize_filter, swin__filter_names),
+    SWIN__COUNTS("resize_round", picture.resize_round, 0, 1),
+    SWIN__KINDS("mode", picture.mode, swin__mode_names),
+    SWIN__COUNTS("crop_h", picture.crop_h, 0, SWIN_MAX_SIDE),
+    SWIN__COUNTS("crop_w", picture.crop_w, 0, SWIN_MAX_SIDE),
+    SWIN__COUNTS("stride_h", picture.stride_h, 0, SWIN_MAX_SIDE),
+    SWIN__COUNTS("stride_w", picture.stride_w, 0, SWIN_MAX_SIDE),
+};
+
+/* Whoever opens a blob may run its self-test: the picture of it is bounded like any other field. */
+enum { SWIN__REFERENCE_SIDE = 1024 };
+
+static const swin__field swin__reference_fields[] = {
+    SWIN__COUNTS("present", reference.present, 0, 1),
+    { "seed", SWIN__BITS, SWIN__PLACE(reference.seed), 0, 0, NULL },
+    SWIN__COUNTS("width", reference.width, 0, SWIN__REFERENCE_SIDE),
+    SWIN__COUNTS("height", reference.height, 0, SWIN__REFERENCE_SIDE),
+    { "classes", SWIN__BITS, SWIN__PLACE(reference.classes), 0, 0, NULL },
+    { "logits", SWIN__BITS, SWIN__PLACE(reference.logits), 0, 0, NULL },
+};
+
+/* A kind of record: its fields, and how many records of it there may be, side by side. */
+typedef struct swin__record {
+    const char *name;
+    const swin__field *fields;
+    int field_count, most;
+} swin__record;
+
+#define SWIN__RECORD(name, fields, most) { name, fields, sizeof fields / sizeof *fields, most }
+static const swin__record swin__records[] = {       /* in the order of the blob */
+    SWIN__RECORD("model", swin__model_fields, 1),
+    SWIN__RECORD("stage", swin__stage_fields, SWIN_MAX_STAGES),
+    SWIN__RECORD("head", swin__head_fields, 1),
+    SWIN__RECORD("classes", swin__class_fields, 1),
+    SWIN__RECORD("picture", swin__picture_fields, 1),
+    SWIN__RECORD("reference", swin__reference_fields, 1),
+};
+#undef SWIN__RECORD
+#undef SWIN__KINDS
+#undef SWIN__COUNTS
+#undef SWIN__PLACE
+
+/* What of the config part is not read yet. */
+typedef struct swin__reader {
+    const unsigned char *at;
+    size_t left;
+    swin_error *err;
+} swin__reader;
+
+/* In front of a record's fields. */
+typedef struct swin__record_head {
+    char name[12];
+    uint32_t size;
+} swin__record_head;
+
+static size_t swin__record_size(const swin__record *r)
+{
+    size_t values = 0;
+    for (int i = 0; i < r->field_count; i++) values += (size_t)r->fields[i].count;
+    return 4 * values;
+}
+
+/* Reads value `index` of a field to `to`, from low to high; where: "model" or "stage 2". */
+static swin_status swin__read_value(swin__reader *r, const swin__field *f, const char *where,
+                                    unsigned char *to)
+{
+    uint32_t bits;
+    float number;
+    memcpy(&bits, r->at, 4);
+    memcpy(&number, r->at, 4);
+    memcpy(to, r->at, 4);
+    r->at += 4;
+    r->left -= 4;
+    if (f->type == SWIN__BITS) return SWIN_OK;
+    if (f->type == SWIN__NUMBER)
+        return (double)number >= f->low && (double)number <= f->high
+                   ? SWIN_OK
+                   : swin__fail(r->err, SWIN_DAMAGED, "config: %s of the record `%s` is no number "
+                                "in its range", f->name, where);
+    if (bits >= f->low && bits <= f->high) return SWIN_OK;
+    if (f->type == SWIN__COUNT)
+        return swin__fail(r->err, SWIN_DAMAGED, "config: %s of the record `%s` is %z, not %d..%d",
+                          f->name, where, (size_t)bits, (int)f->low, (int)f->high);
+    return swin__fail(r->err, SWIN_UNSUPPORTED, "config: %s of the record `%s` is %z, which swin.h "
+                      "%d.%d.%d does not know", f->name, where, (size_t)bits, SWIN_VERSION_MAJOR,
+                      SWIN_VERSION_MINOR, SWIN_VERSION_PATCH);
+}
+
+static swin_status swin__read_fields(swin__reader *r, const swin__record *record, int index,
+                                     swin_config *g)
+{
+    char where[24];
+    swin_status status = SWIN_OK;
+    swin__format(where, sizeof where, record->most > 1 ? "%s %d" : "%s", record->name, index);
+    for (int i = 0; i < record->field_count && status == SWIN_OK; i++) {
+        const swin__field *f = &record->fields[i];
+        unsigned char *to = (unsigned char *)g + f->at + (size_t)index * sizeof *g->stage;
+        for (int k = 0; k < f->count && status == SWIN_OK; k++)
+            status = swin__read_value(r, f, where, to + 4 * k);
+    }
+    return status;
+}
+
+/* Is a record of this name next? */
+static int swin__record_is(const swin__reader *r, const char *name)
+{
+    char padded[sizeof ((swin__record_head *)0)->name] = { 0 };
+    memcpy(padded, name, strlen(name));
+    return r->left >= sizeof(swin__record_head) && !memcmp(r->at, padded, sizeof padded);
+}
+
+/* What is next where a record of `wanted` should be, or the end. */
+static swin_status swin__refuse_record(const swin__reader *r, const char *wanted)
+{
+    swin__record_head head;
+    char name[sizeof head.name + 1] = { 0 };
+    int printable = 1;
+    if (r->left < sizeof head)
+        return swin__fail(r->err, SWIN_DAMAGED, wanted ? "config: the record `%s` is missing"
+                                                       : "config: its records do not fill it",
+                          wanted);
+    memcpy(name, r->at, sizeof head.name);
+    for (const char *s = name; *s; s++) printable &= *s > ' ' && *s < 127;
+    for (size_t i = 0; i < sizeof swin__records / sizeof *swin__records; i++)
+        if (swin__record_is(r, swin__records[i].name))
+            return swin__fail(r->err, SWIN_DAMAGED, "config: a record `%s` is out of place", name);
+    return swin__fail(r->err, SWIN_UNSUPPORTED, "config: a record `%s`, which swin.h %d.%d.%d does "
+                      "not know", printable ? name : "?", SWIN_VERSION_MAJOR, SWIN_VERSION_MINOR,
+                      SWIN_VERSION_PATCH);
+}
+
+/* Reads as many records of a kind as there are; *count: how many. */
+static swin_status swin__read_records(swin__reader *r, const swin__record *record, swin_config *g,
+                                      int *count)
+{
+    swin__record_head head;
+    size_t size = swin__record_size(record);
+    for (*count = 0; swin__record_is(r, record->name); ++*count) {
+        swin_status status;
+        memcpy(&head, r->at, sizeof head);
+        if (*count == record->most)
+            return swin__fail(r->err, record->most > 1 ? SWIN_UNSUPPORTED : SWIN_DAMAGED,
+                              "config: more than %d records `%s`", record->most, record->name);
+        if (head.size != size || r->left - sizeof head < size)
+            return swin__fail(r->err, head.size > size ? SWIN_UNSUPPORTED : SWIN_DAMAGED,
+                              "config: a record `%s` of %z bytes, in swin.h %d.%d.%d it has %z",
+                              record->name, (size_t)head.size, SWIN_VERSION_MAJOR,
+                              SWIN_VERSION_MINOR, SWIN_VERSION_PATCH, size);
+        r->at += sizeof head;
+        r->left -= sizeof head;
+        if ((status = swin__read_fields(r, record, *count, g)) != SWIN_OK) return status;
+    }
+    return *count ? SWIN_OK : swin__refuse_record(r, record->name);
+}
+
+/* Reads the config part. Each field is in its range then; swin__check_config asks whether they go
+   together. */
+static swin_status swin__read_config(swin_config *g, const unsigned char *bytes, size_t size,
+                                     swin_error *err)
+{
+    swin__reader r = { bytes, size, err };
+    for (size_t i = 0; i < sizeof swin__records / sizeof *swin__records; i++) {
+        int count;
+        swin_status status = swin__read_records(&r, &swin__records[i], g, &count);
+        if (status != SWIN_OK) return status;
+        if (swin__records[i].most > 1) g->stages = count;
+    }
+    return r.left ? swin__refuse_record(&r, NULL) : SWIN_OK;
+}
+
+/* Fields that must fit each other. Together with the ranges above, this is what the rest relies on:
+       patch, width, hidden, head_channels, neck_channels, classes: a row of any map, its side times
+           its channels, and the columns of any layer are counted in an int; a stage has 4096 <<
+           stage channels at most, as its map's sides are halved
+       heads: divide the channels of their stage; none is without a channel
+       window: a window's tokens, 64 * 64 + 256 at most, squared are an int; square for
+           cross-attention upsampling and for Hugging Face's shift rule, which know one side
+       shift: less than the window, so that what wraps does so once
+       stages, depth, pool_count, convs, neck_convs: bound the plan's and the weights' arrays
+       token_rows, token_middle: the rows that N tokens take are looked up in 24 bits; whether they
+           are there is asked when N is known
+       feature_norms, head_inputs: name stages that there are
+       resize_a, resize_b, input_h, input_w, crop, stride: sides of pictures; a centre crop lies
+           inside its picture, a stride is no longer than its crop; none divides by zero
+       eps, mask, mean, scale: finite numbers; eps is above zero
+   What depends on the input's size, too, is asked when the plan is made: swin__product_fits. */
+
+#define SWIN__DEMAND(holds, status, ...) \
+    do { if (!(holds)) return swin__fail(err, status, __VA_ARGS__); } while (0)
+
+static swin_status swin__check_stage(const swin_config *g, int i, swin_error *err)
+{
+    const swin_stage_config *s = &g->stage[i];
+    int square = s->window_h == s->window_w, global = g->tokens && s->depth > 1;
+    SWIN__DEMAND(i > 3 || s->width <= 4096 << i, SWIN_DAMAGED,
+                 "config: width of stage %d is more than %d", i, 4096 << i);
+    SWIN__DEMAND(s->width % s->heads == 0, SWIN_DAMAGED,
+                 "config: heads of stage %d do not divide its channels", i);
+    SWIN__DEMAND(s->shift_h < s->window_h && s->shift_w < s->window_w, SWIN_DAMAGED,
+                 "config: a shift as large as its window in stage %d", i);
+    SWIN__DEMAND(square || g->shift_rule != SWIN_SHIFT_SQUARE, SWIN_DAMAGED,
+                 "config: windows that are not square under this shift rule in stage %d", i);
+    SWIN__DEMAND(!global || s->token_rows, SWIN_DAMAGED,
+                 "config: no rows of the tokens' positional table in stage %d", i);
+    return SWIN_OK;
+}
+
+static swin_status swin__check_picture(const swin_config *g, swin_error *err)
+{
+    const swin_picture_config *p = &g->picture;
+    int rule = p->resize_rule, both = rule == SWIN_RESIZE_WITHIN || rule == SWIN_RESIZE_EXACT;
+    int resized_w = rule == SWIN_RESIZE_EXACT ? p->resize_b : p->resize_a;
+    SWIN__DEMAND((rule == SWIN_RESIZE_NONE || p->resize_a) && (!both || p->resize_b), SWIN_DAMAGED,
+                 "config: the size to resize to");
+    if (p->mode == SWIN_MODE_WHOLE) return SWIN_OK;
+    SWIN__DEMAND(p->crop_h && p->crop_w, SWIN_DAMAGED, "config: the size of a crop");
+    if (p->mode == SWIN_MODE_SLIDE)
+        SWIN__DEMAND(p->stride_h && p->stride_h <= p->crop_h && p->stride_w &&
+                     p->stride_w <= p->crop_w, SWIN_DAMAGED, "config: a sliding window's stride");
+    else
+        SWIN__DEMAND((rule == SWIN_RESIZE_SHORTEST || rule == SWIN_RESIZE_EXACT) &&
+                     p->resize_a >= p->crop_h && resized_w >= p->crop_w, SWIN_DAMAGED,
+                     "config: a centre crop larger than its picture");
+    return SWIN_OK;
+}
+
+static swin_status swin__check_reference(const swin_reference *r, swin_error *err)
+{
+    if (r->present > 1 || (r->present && (r->width - 1 >= SWIN__REFERENCE_SIDE ||
+                                          r->height - 1 >= SWIN__REFERENCE_SIDE)))
+        return swin__fail(err, SWIN_DAMAGED, "config: the self-test's picture is not 1..%d a side",
+                          SWIN__REFERENCE_SIDE);
+    return SWIN_OK;
+}
+
+/* Whether the kinds of body and head hold, they check themselves: >>bodies, >>heads. */
+static swin_status swin__check_config(const swin_config *g, swin_error *err)
+{
+    swin_status status;
+    SWIN__DEMAND(!(g->tokens && g->version == 2), SWIN_UNSUPPORTED,
+                 "config: global tokens in Swin V2");
+    SWIN__DEMAND(g->feature_norms >> g->stages == 0 && g->head.inputs >> g->stages == 0,
+                 SWIN_DAMAGED, "config: a feature that no stage makes");
+    SWIN__DEMAND(!g->input.h == !g->input.w &&
+                 (g->input.rule == SWIN_INPUT_EXACT || !g->input.h) &&
+                 g->input.h % g->patch == 0 && g->input.w % g->patch == 0, SWIN_DAMAGED,
+                 "config: the one size of the input");
+    SWIN__DEMAND(!g->position.h == !g->position.w, SWIN_DAMAGED,
+                 "config: the grid of absolute positions has one side");
+    for (int i = 0; i < g->stages; i++)
+        if ((status = swin__check_stage(g, i, err)) != SWIN_OK) return status;
+    if ((status = swin__check_reference(&g->reference, err)) != SWIN_OK) return status;
+    return swin__check_picture(g, err);
+}
+
+/* -------------------------------------------------------------------------- */
+/* >>weights: what a config implies - shapes, tensors, and where they lie     */
+
+/* A matrix in panels of 16 outputs, as >>blob describes them. */
+typedef struct swin__panels {
+    const void *data;           /* NULL: there is none */
+    int type;                   /* SWIN__F32 */
+    int inputs;                 /* columns of the matrix, and so rows of a panel */
+} swin__panels;
+
+/* The part of a matrix from an output, a multiple of 16, and an input on. */
+static swin__panels swin__panels_from(swin__panels w, int output, int input)
+{
+    size_t skipped = (size_t)output * (size_t)w.inputs + 16 * (size_t)input;
+    w.data = (const float *)w.data + skipped;
+    return w;
+}
+
+/* Makes them the second factor of a product. */
+static void swin__take_panels(swin__product *p, swin__panels w)
+{
+    p->b = (const float *)w.data;
+    p->ldb = 16;
+    p->panel = 16 * (size_t)w.inputs;
+}
 
 typedef struct swin__affine { const float *weight, *bias; } swin__affine;       /* of a LayerNorm */
 #define SWIN__EPS 1e-5f         /* of all norms but the blocks' and the final one */
 
-/* y = weight x + bias; weight in panels of `inputs` columns, bias NULL where there is none. */
-typedef struct swin__linear { const float *weight, *bias; int inputs; } swin__linear;
+/* y = weight x + bias; bias NULL where there is none. */
+typedef struct swin__linear { swin__panels weight; const float *bias; } swin__linear;
 
 typedef struct swin__block {
     swin__affine norm1, norm2;
@@ -2816,65 +3271,80 @@ typedef struct swin__up {
     swin__stage stage;
 } swin__up;
 
-enum { SWIN__STAGES = 4, SWIN__POOLS = 8, SWIN__CONVS = 8 };
-
 typedef struct swin__weights {
     swin__linear embed;
     swin__affine embed_norm;
     const float *position;              /* [position_h*position_w][E] */
-    swin__stage stage[SWIN__STAGES];
+    swin__stage stage[SWIN_MAX_STAGES];
     swin__affine norm;                  /* after the last stage */
-    swin__up up[SWIN__STAGES];
+    swin__up up[SWIN_MAX_STAGES];
     swin__affine final_norm, final_expand_norm;
     swin__linear final_expand;
-    swin__linear pool[SWIN__POOLS], bottleneck, lateral[SWIN__STAGES], fpn[SWIN__STAGES], fuse;
-    swin__linear conv[SWIN__CONVS], cat, scale[SWIN__STAGES][SWIN__CONVS], classify;
+    /* heads: each has some of these */
+    swin__linear pool[SWIN_MAX_POOLS], bottleneck, fuse, cat, classify, conv[SWIN_MAX_CONVS];
+    swin__linear lateral[SWIN_MAX_STAGES], fpn[SWIN_MAX_STAGES];
+    swin__linear scale[SWIN_MAX_STAGES][SWIN_MAX_CONVS];
 } swin__weights;
 
-enum {
-    SWIN__PATCH_NORM = 1, SWIN__QKV_BIAS = 2, SWIN__POSITION = 4, SWIN__MERGE_NORM = 8,
-    SWIN__FINAL_NORM = 16
-};
-enum { SWIN__BACKBONE, SWIN__UNET, SWIN__CROSS_UNET };
-enum {
-    SWIN__NO_HEAD, SWIN__UPER, SWIN__FCN, SWIN__PSP, SWIN__FPN, SWIN__SEGFORMER,
-    SWIN__GLAM_SEGFORMER, SWIN__CLASSIFIER, SWIN__UNET_HEAD
-};
-enum { SWIN__PAD, SWIN__FLOOR, SWIN__EXACT };                   /* input_rule */
-enum { SWIN__SHIFT_STORED, SWIN__SHIFT_HF, SWIN__SHIFT_PADDED };        /* shift_rule */
-enum { SWIN__WHOLE_MODE, SWIN__SLIDE, SWIN__CENTRE };           /* mode */
+/* What the blocks of a stage, or of a Unet's level up, are made of. */
+typedef struct swin__shape {
+    int channels, hidden;
+    int heads, d, dp;           /* heads of d channels, stored as dp: d rounded up to 16 */
+    int packed;                 /* heads * dp: columns of q, k or v of all heads */
+    int window_h, window_w, area;
+    int table;                  /* entries of a head's relative position biases */
+    int tokens, rows;           /* of a window: global tokens, and these and its pixels */
+    int post_norm, cosine;      /* Swin V2: norms after the branches; cosines for scores */
+} swin__shape;
 
-static int swin__channels(const swin_config *g, int stage) { return (int)g->width << stage; }
-static int swin__head_width(const swin_config *g, int i)
+static swin__shape swin__shape_of(const swin_config *g, int stage)
 {
-    return swin__channels(g, i) / (int)g->heads[i];
+    const swin_stage_config *s = &g->stage[stage];
+    swin__shape shape;
+    shape.channels = s->width;
+    shape.hidden = s->hidden;
+    shape.heads = s->heads;
+    shape.d = s->width / s->heads;
+    shape.dp = swin__padded(shape.d);
+    shape.packed = shape.heads * shape.dp;
+    shape.window_h = s->window_h;
+    shape.window_w = s->window_w;
+    shape.area = s->window_h * s->window_w;
+    shape.table = (2 * s->window_h - 1) * (2 * s->window_w - 1);
+    shape.tokens = g->tokens;
+    shape.rows = shape.tokens + shape.area;
+    shape.post_norm = shape.cosine = g->version == 2;
+    return shape;
 }
-/* all heads of q, k or v, as stored */
-static int swin__heads_width(const swin_config *g, int i)
+
+/* The same of a Unet's cross-attention, whose heads share twice the channels and see no tokens. */
+static swin__shape swin__cross_shape(const swin_config *g, int level)
 {
-    return (int)g->heads[i] * swin__padded(swin__head_width(g, i));
+    swin__shape shape = swin__shape_of(g, level);
+    shape.d *= 2;
+    shape.dp = swin__padded(shape.d);
+    shape.packed = shape.heads * shape.dp;
+    shape.tokens = 0;
+    shape.rows = shape.area;
+    return shape;
 }
-/* the same of a Unet's cross-attention, whose heads share twice the channels */
-static int swin__cross_width(const swin_config *g, int i)
-{
-    return (int)g->heads[i] * swin__padded(2 * swin__head_width(g, i));
-}
+
 static int swin__levels_up(const swin_config *g)
 {
-    return g->body == SWIN__BACKBONE ? 0 : (int)g->stages - 1;
+    return g->body == SWIN_BODY_BACKBONE ? 0 : g->stages - 1;
 }
 /* of all stages and, in a Unet, of the levels up */
 static int swin__blocks(const swin_config *g)
 {
     int n = 0;
-    for (uint32_t i = 0; i < g->stages; i++) n += (int)g->depth[i];
-    for (int i = 0; i < swin__levels_up(g); i++) n += (int)g->depth[i];
+    for (int i = 0; i < g->stages; i++) n += g->stage[i].depth;
+    for (int i = 0; i < swin__levels_up(g); i++) n += g->stage[i].depth;
     return n;
 }
 /* the last block's G-MSA feeds nothing */
 static int swin__has_global(const swin_config *g, int stage, int block)
 {
-    return g->tokens && block + 1 < (int)g->depth[stage];
+    return g->tokens && block + 1 < g->stage[stage].depth;
 }
 
 /* Walks the directory in the order of >>blob: each call of swin__take and its kin expects the next
@@ -2912,7 +3382,7 @@ static const float *swin__take(swin__binder *b, const char *name, uint32_t layou
     swin__format(expected, sizeof expected, "%s%s", b->prefix, name);
     if (memcmp(e.name, expected, sizeof expected))
         return swin__mismatch(b, name, "another tensor is in its place");
-    if (e.type != 0) return swin__mismatch(b, name, "its number type is not f32");
+    if (e.type != SWIN__F32) return swin__mismatch(b, name, "its number type is not f32");
     if (e.layout != layout || !swin__zero(e.zero, sizeof e.zero))
         return swin__mismatch(b, name, "unknown layout");
     if (e.shape[0] != (uint32_t)s0 || e.shape[1] != (uint32_t)s1 || e.shape[2] != (uint32_t)s2 ||
@@ -2950,53 +3420,54 @@ static swin__linear swin__take_linear(swin__binder *b, const char *name, int out
     swin__linear l;
     char full[48];
     swin__format(full, sizeof full, "%s.weight", name);
-    l.weight = swin__take(b, full, SWIN__LAYOUT_PANELS, outputs, inputs, 1);
+    l.weight.data = swin__take(b, full, SWIN__LAYOUT_PANELS, outputs, inputs, 1);
+    l.weight.type = SWIN__F32;
+    l.weight.inputs = inputs;
     swin__format(full, sizeof full, "%s.bias", name);
     l.bias = bias ? swin__vector(b, full, outputs) : NULL;
-    l.inputs = inputs;
     return l;
 }
 
-static const float *swin__take_table(swin__binder *b, const char *name, int i)
+/* Relative position biases of all heads. */
+static const float *swin__take_table(swin__binder *b, const char *name, const swin__shape *s)
 {
-    const swin_config *g = &b->model->config;
-    return swin__take(b, name, SWIN__LAYOUT_PLAIN, (int)g->heads[i], 2 * (int)g->window_h[i] - 1,
-                      2 * (int)g->window_w[i] - 1);
+    return swin__take(b, name, SWIN__LAYOUT_PLAIN, s->heads, 2 * s->window_h - 1,
+                      2 * s->window_w - 1);
 }
 
 /* Block j of a stage, or of a Unet's level up: `where` is "stage" or "up". */
 static void swin__bind_block(swin__binder *b, swin__block *block, const char *where, int i, int j)
 {
     const swin_config *g = &b->model->config;
-    int c = swin__channels(g, i), wide = swin__heads_width(g, i), hidden = (int)g->hidden[i];
-    int qkv_bias = (g->flags & SWIN__QKV_BIAS) != 0;
+    const swin__shape s = swin__shape_of(g, i);
+    int c = s.channels, packed = s.packed;
     swin__format(b->prefix, sizeof b->prefix, "%s%d.block%d.", where, i, j);
     memset(block, 0, sizeof *block);
     block->norm1 = swin__take_affine(b, "norm1", c);
-    block->qkv = swin__take_linear(b, "attn.qkv", 3 * wide, c, qkv_bias);
-    block->table = swin__take_table(b, "attn.bias", i);
-    if (g->version == 2) block->scale = swin__vector(b, "attn.scale", (int)g->heads[i]);
-    block->proj = swin__take_linear(b, "attn.proj", c, wide, 1);
+    block->qkv = swin__take_linear(b, "attn.qkv", 3 * packed, c, g->qkv_bias);
+    block->table = swin__take_table(b, "attn.bias", &s);
+    if (s.cosine) block->scale = swin__vector(b, "attn.scale", s.heads);
+    block->proj = swin__take_linear(b, "attn.proj", c, packed, 1);
     if (swin__has_global(g, i, j)) {
-        block->global_qkv = swin__take_linear(b, "global.qkv", 3 * wide, c, qkv_bias);
-        block->global_proj = swin__take_linear(b, "global.proj", c, wide, 1);
+        block->global_qkv = swin__take_linear(b, "global.qkv", 3 * packed, c, g->qkv_bias);
+        block->global_proj = swin__take_linear(b, "global.proj", c, packed, 1);
     }
     block->norm2 = swin__take_affine(b, "norm2", c);
-    block->fc1 = swin__take_linear(b, "mlp.fc1", hidden, c, 1);
-    block->fc2 = swin__take_linear(b, "mlp.fc2", c, hidden, 1);
+    block->fc1 = swin__take_linear(b, "mlp.fc1", s.hidden, c, 1);
+    block->fc2 = swin__take_linear(b, "mlp.fc2", c, s.hidden, 1);
 }
 
 /* The tokens and blocks of a stage or of a level up. */
 static void swin__bind_blocks(swin__binder *b, swin__stage *stage, const char *where, int i)
 {
     const swin_config *g = &b->model->config;
-    int c = swin__channels(g, i);
+    int c = g->stage[i].width;
     swin__block unused;
-    if (g->tokens) stage->tokens = swin__take(b, "tokens", SWIN__LAYOUT_ROWS, (int)g->tokens, c, 1);
-    if (g->tokens && g->depth[i] > 1)
+    if (g->tokens) stage->tokens = swin__take(b, "tokens", SWIN__LAYOUT_ROWS, g->tokens, c, 1);
+    if (g->tokens && g->stage[i].depth > 1)
         stage->token_position = swin__take(b, "token_position", SWIN__LAYOUT_ROWS,
-                                           (int)g->token_rows[i], c, 1);
-    for (int j = 0; j < (int)g->depth[i]; j++)
+                                           g->stage[i].token_rows, c, 1);
+    for (int j = 0; j < g->stage[i].depth; j++)
         swin__bind_block(b, b->blocks ? b->blocks++ : &unused, where, i, j);
     swin__format(b->prefix, sizeof b->prefix, "%s%d.", where, i);
 }
@@ -3004,363 +3475,16 @@ static void swin__bind_blocks(swin__binder *b, swin__stage *stage, const char *w
 static void swin__bind_stage(swin__binder *b, swin__stage *stage, int i)
 {
     const swin_config *g = &b->model->config;
-    int c = swin__channels(g, i);
+    int c = g->stage[i].width;
     swin__format(b->prefix, sizeof b->prefix, "stage%d.", i);
     swin__bind_blocks(b, stage, "stage", i);
     if (g->feature_norms >> i & 1) stage->norm = swin__take_affine(b, "norm", c);
-    if (i + 1 < (int)g->stages) {
-        if (g->flags & SWIN__MERGE_NORM)
-            stage->merge_norm = swin__take_affine(b, "merge.norm", g->version == 2 ? 2 * c : 4 * c);
-        stage->merge = swin__take_linear(b, "merge", 2 * c, 4 * c, 0);
+    if (i + 1 < g->stages) {
+        int next = g->stage[i + 1].width, post_norm = swin__shape_of(g, i).post_norm;
+        if (g->merge_norm)
+            stage->merge_norm = swin__take_affine(b, "merge.norm", post_norm ? next : 4 * c);
+        stage->merge = swin__take_linear(b, "merge", next, 4 * c, 0);
     }
-}
-
-static void swin__bind_up(swin__binder *b, swin__up *up, int i)
-{
-    const swin_config *g = &b->model->config;
-    int c = swin__channels(g, i), wide = swin__cross_width(g, i), hidden = (int)g->hidden[i];
-    swin__format(b->prefix, sizeof b->prefix, "up%d.", i);
-    up->expand_norm = swin__take_affine(b, "expand.norm", c);
-    up->expand = swin__take_linear(b, "expand", 4 * c, 2 * c, 0);
-    if (g->body == SWIN__CROSS_UNET) {
-        swin__block *cross = &up->cross;
-        cross->norm1 = swin__take_affine(b, "cross.norm1", 2 * c);
-        up->q = swin__take_linear(b, "cross.q", wide, c, 1);
-        up->kv = swin__take_linear(b, "cross.kv", 2 * wide, 2 * c, 1);
-        cross->table = swin__take_table(b, "cross.bias", i);
-        cross->proj = swin__take_linear(b, "cross.proj", c, wide, 1);
-        cross->norm2 = swin__take_affine(b, "cross.norm2", c);
-        cross->fc1 = swin__take_linear(b, "cross.fc1", hidden, c, 1);
-        cross->fc2 = swin__take_linear(b, "cross.fc2", c, hidden, 1);
-    }
-    up->concat = swin__take_linear(b, "concat", c, 2 * c, 1);
-    swin__bind_blocks(b, &up->stage, "up", i);
-}
-
-static void swin__bind_unet(swin__binder *b, swin__weights *w)
-{
-    const swin_config *g = &b->model->config;
-    int e = (int)g->width;
-    for (int l = swin__levels_up(g) - 1; l >= 0; l--) swin__bind_up(b, &w->up[l], l);
-    swin__format(b->prefix, sizeof b->prefix, "final.");
-    w->final_norm = swin__take_affine(b, "norm", e);
-    w->final_expand_norm = swin__take_affine(b, "expand.norm", e);
-    w->final_expand = swin__take_linear(b, "expand", 16 * e, e, 0);
-}
-
-/* The features a head reads, finest first; returns how many. */
-static int swin__head_inputs(const swin_config *g, int inputs[SWIN__STAGES])
-{
-    int n = 0;
-    for (int i = 0; i < (int)g->stages; i++)
-        if (g->head_inputs >> i & 1) inputs[n++] = i;
-    return n;
-}
-
-/* name{l} for l < count: layers of `inputs` columns, or of widths[l]. */
-static void swin__bind_row(swin__binder *b, swin__linear *layers, const char *name, int count,
-                           int outputs, int inputs, const int *widths)
-{
-    char full[24];
-    for (int l = 0; l < count; l++) {
-        swin__format(full, sizeof full, "%s%d", name, l);
-        layers[l] = swin__take_linear(b, full, outputs, widths ? widths[l] : inputs, 1);
-    }
-}
-
-/* FPN's neck and the head's convolutions on its levels. */
-static void swin__bind_fpn(swin__binder *b, swin__weights *w, const int *widths, int levels)
-{
-    const swin_config *g = &b->model->config;
-    int ch = (int)g->head_channels, neck = (int)g->neck_channels;
-    char name[24];
-    swin__format(b->prefix, sizeof b->prefix, "neck.");
-    swin__bind_row(b, w->lateral, "lateral", levels, neck, 0, widths);
-    swin__bind_row(b, w->fpn, "fpn", levels, neck, 9 * neck, NULL);
-    swin__format(b->prefix, sizeof b->prefix, "head.");
-    for (int l = 0; l < levels; l++) {
-        for (int n = 0; n < (int)g->neck_convs[l]; n++) {
-            swin__format(name, sizeof name, "scale%d.conv%d", l, n);
-            w->scale[l][n] = swin__take_linear(b, name, ch, 9 * (n ? ch : neck), 1);
-        }
-    }
-}
-
-static void swin__bind_head(swin__binder *b, swin__weights *w)
-{
-    const swin_config *g = &b->model->config;
-    int inputs[SWIN__STAGES], widths[SWIN__STAGES], levels = swin__head_inputs(g, inputs), last = 0;
-    int ch = (int)g->head_channels, pools = (int)g->pool_count, head = (int)g->head;
-    int area = (int)(g->conv_kernel * g->conv_kernel), convs = (int)g->convs, to_classes = ch;
-    for (int l = 0; l < levels; l++) last = widths[l] = swin__channels(g, inputs[l]);
-    swin__format(b->prefix, sizeof b->prefix, "head.");
-    if (head == SWIN__UPER || head == SWIN__PSP) {
-        swin__bind_row(b, w->pool, "pool", pools, ch, last, NULL);
-        w->bottleneck = swin__take_linear(b, "bottleneck", ch, 9 * (last + pools * ch), 1);
-    }
-    if (head == SWIN__UPER) {
-        swin__bind_row(b, w->lateral, "lateral", levels - 1, ch, 0, widths);
-        swin__bind_row(b, w->fpn, "fpn", levels - 1, ch, 9 * ch, NULL);
-        w->fuse = swin__take_linear(b, "fuse", ch, 9 * levels * ch, 1);
-    }
-    if (head == SWIN__FCN) {
-        int depths[SWIN__CONVS] = { 0 };
-        for (int n = 0; n < convs; n++) depths[n] = area * (n ? ch : last);
-        swin__bind_row(b, w->conv, "conv", convs, ch, 0, depths);
-        if (g->conv_concat) w->cat = swin__take_linear(b, "cat", ch, area * (last + ch), 1);
-        if (!convs) to_classes = last;
-    }
-    if (head == SWIN__FPN) swin__bind_fpn(b, w, widths, levels);
-    if (head == SWIN__SEGFORMER || head == SWIN__GLAM_SEGFORMER) {
-        swin__bind_row(b, w->lateral, "lateral", levels, ch, 0, widths);
-        w->fuse = swin__take_linear(b, "fuse", ch, levels * ch, 1);
-    }
-    if (head == SWIN__CLASSIFIER) to_classes = last;
-    if (head == SWIN__UNET_HEAD) to_classes = (int)g->width;
-    w->classify = swin__take_linear(b, "classify", (int)g->classes, to_classes,
-                                    head != SWIN__UNET_HEAD);
-}
-
-/* Binds all weights; blocks (NULL: only check) has room for every stage's blocks, in order. */
-static swin_status swin__bind(const swin_model *m, swin__weights *w, swin__block *blocks,
-                              swin_error *err)
-{
-    const swin_config *g = &m->config;
-    swin__binder b = { m, blocks, 0, m->data, m->size, "embed.", err, SWIN_OK };
-    int e = (int)g->width, patch = (int)g->patch;
-    b.prefix[5] = 0;
-    w->embed = swin__take_linear(&b, "", e, patch * patch * (int)g->planes, 1);
-    b.prefix[5] = '.';
-    if (g->flags & SWIN__PATCH_NORM) w->embed_norm = swin__take_affine(&b, "norm", e);
-    if (g->flags & SWIN__POSITION)
-        w->position = swin__take(&b, "position", SWIN__LAYOUT_ROWS,
-                                 (int)(g->position_h * g->position_w), e, 1);
-    for (int i = 0; i < (int)g->stages; i++) swin__bind_stage(&b, &w->stage[i], i);
-    b.prefix[0] = 0;
-    if (g->flags & SWIN__FINAL_NORM)
-        w->norm = swin__take_affine(&b, "norm", swin__channels(g, (int)g->stages - 1));
-    if (g->body != SWIN__BACKBONE) swin__bind_unet(&b, w);
-    if (g->head != SWIN__NO_HEAD) swin__bind_head(&b, w);
-    if (b.status == SWIN_OK && b.next != m->tensors)
-        return swin__fail(err, SWIN_DAMAGED,
-                          "the directory holds more tensors than the config implies");
-    if (b.status == SWIN_OK && b.offset != m->size)
-        return swin__fail(err, SWIN_DAMAGED, "the data part is longer than its tensors");
-    return b.status;
-}
-
-/* Every field of a config in its range, and nothing in it that this version does not compute. This
-   is what the rest relies on:
-       patch, width, stages, hidden, head_channels, neck_channels, classes: a row of any map, its
-           side times its channels, and the columns of any layer are counted in an int
-       heads: divide the channels of their stage; none is without a channel
-       window: a window's tokens, 64 * 64 + 256 at most, squared are an int; square for
-           cross-attention upsampling and for Hugging Face's shift rule, which know one side
-       shift: less than the window, so that what wraps does so once
-       depth, pool_count, convs, neck_convs: bound the plan's and the weights' arrays
-       token_rows, token_middle: the rows that N tokens take are looked up in 24 bits; whether they
-           are there is asked when N is known
-       feature_norms, head_inputs: name stages that there are
-       patch 4, the final norm, no feature norms: what a Unet's way up is written for
-       conv_kernel: odd, so that it has a middle
-       resize_a, resize_b, input_h, input_w, crop, stride: sides of pictures; a centre crop lies
-           inside its picture, a stride is no longer than its crop; none divides by zero
-       eps, mask, mean, scale: finite numbers; eps is above zero
-   What depends on the input's size, too, is asked when the plan is made: swin__product_fits. */
-static swin_status swin__check_config(const swin_config *g, swin_error *err)
-{
-#define SWIN__DEMAND(holds, status, text) \
-    do { if (!(holds)) return swin__fail(err, status, text); } while (0)
-    static const uint32_t known = SWIN__PATCH_NORM | SWIN__QKV_BIAS | SWIN__POSITION |
-                                  SWIN__MERGE_NORM | SWIN__FINAL_NORM;
-    int dense = g->head >= SWIN__UPER && g->head <= SWIN__GLAM_SEGFORMER;      /* features to map */
-    int unet = g->body != SWIN__BACKBONE;
-    SWIN__DEMAND(g->version == 1 || g->version == 2, SWIN_UNSUPPORTED,
-                 "config: Swin V1 and V2 are known to this version");
-    SWIN__DEMAND(g->body <= SWIN__CROSS_UNET, SWIN_UNSUPPORTED,
-                 "config: a body this version does not know");
-    SWIN__DEMAND(g->head <= SWIN__UNET_HEAD, SWIN_UNSUPPORTED,
-                 "config: a head this version does not know");
-    SWIN__DEMAND(g->input_rule <= SWIN__EXACT && g->shift_rule <= SWIN__SHIFT_PADDED &&
-                     g->roll_before_pad <= 1 && g->mode <= SWIN__CENTRE,
-                 SWIN_UNSUPPORTED,
-                 "config: an input, shift, roll or inference rule this version does not know");
-    SWIN__DEMAND(!(g->flags & ~known), SWIN_UNSUPPORTED,
-                 "config: flags this version does not know");
-    SWIN__DEMAND(g->resize_rule <= 4 && g->resize_filter <= 3 && g->position_rule <= 1,
-                 SWIN_UNSUPPORTED, "config: a resizing rule this version does not know");
-    SWIN__DEMAND(!(g->tokens && g->version == 2), SWIN_UNSUPPORTED,
-                 "config: global tokens in Swin V2");
-    SWIN__DEMAND(g->planes == 3 && g->patch >= 1 && g->patch <= 32, SWIN_UNSUPPORTED,
-                 "config: planes or patch size");
-    SWIN__DEMAND(g->width >= 1 && g->width <= 4096, SWIN_DAMAGED, "config: width is not 1..4096");
-    SWIN__DEMAND(g->stages >= 1 && g->stages <= SWIN__STAGES, SWIN_DAMAGED,
-                 "config: stages is not 1..4");
-    SWIN__DEMAND(g->tokens <= 256, SWIN_DAMAGED, "config: more than 256 global tokens");
-    SWIN__DEMAND(g->eps > 0 && g->eps < 1 && g->mask <= 0 && g->mask >= -1e6f, SWIN_DAMAGED,
-                 "config: eps or mask");
-    SWIN__DEMAND(g->feature_norms >> g->stages == 0 && g->head_inputs >> g->stages == 0,
-                 SWIN_DAMAGED, "config: a feature that no stage makes");
-    SWIN__DEMAND(unet == (g->head == SWIN__UNET_HEAD), SWIN_DAMAGED,
-                 "config: a Unet without its head, or its head without a Unet");
-    SWIN__DEMAND(!unet || (g->patch == 4 && g->stages >= 2 && g->version == 1 &&
-                           (g->flags & SWIN__FINAL_NORM) && !g->feature_norms),
-                 SWIN_UNSUPPORTED, "config: not a Unet's patch, stages, version or norms");
-    SWIN__DEMAND(g->input_h <= SWIN_MAX_SIDE && g->input_w <= SWIN_MAX_SIDE &&
-                     !g->input_h == !g->input_w && (g->input_rule == SWIN__EXACT || !g->input_h) &&
-                     g->input_h % g->patch == 0 && g->input_w % g->patch == 0,
-                 SWIN_DAMAGED, "config: the one size of the input");
-    SWIN__DEMAND(!(g->flags & SWIN__POSITION) ||
-                     (g->position_h - 1 < 4096 && g->position_w - 1 < 4096),
-                 SWIN_DAMAGED, "config: the grid of absolute positions is not 1..4096");
-    for (uint32_t i = 0; i < g->stages; i++) {
-        SWIN__DEMAND(g->depth[i] >= 1 && g->depth[i] <= 256, SWIN_DAMAGED,
-                     "config: depth is not 1..256");
-        SWIN__DEMAND(g->heads[i] >= 1 && g->heads[i] <= 1024 && (g->width << i) % g->heads[i] == 0,
-                     SWIN_DAMAGED, "config: heads do not divide the channels");
-        SWIN__DEMAND(g->window_h[i] - 1 < 64 && g->window_w[i] - 1 < 64, SWIN_DAMAGED,
-                     "config: window is not 1..64");
-        SWIN__DEMAND(g->shift_h[i] < g->window_h[i] && g->shift_w[i] < g->window_w[i], SWIN_DAMAGED,
-                     "config: a shift as large as its window");
-        SWIN__DEMAND(g->hidden[i] - 1 < 65536, SWIN_DAMAGED,
-                     "config: the MLP's width is not 1..65536");
-        SWIN__DEMAND(g->shift_rule != SWIN__SHIFT_HF || g->window_h[i] == g->window_w[i],
-                     SWIN_DAMAGED, "config: windows that are not square under this shift rule");
-        SWIN__DEMAND(g->body != SWIN__CROSS_UNET || g->window_h[i] == g->window_w[i], SWIN_DAMAGED,
-                     "config: windows that are not square with cross-attention upsampling");
-        SWIN__DEMAND(!g->tokens || g->depth[i] == 1 ||
-                         (g->token_rows[i] - 1 < 1u << 24 && g->token_middle[i] <= 1u << 24),
-                     SWIN_DAMAGED, "config: rows of the tokens' positional table");
-    }
-    SWIN__DEMAND(g->ignore_label <= 65535 && g->bgr <= 1 && g->resize_round <= 1, SWIN_DAMAGED,
-                 "config: a field of preprocessing");
-    for (int i = 0; i < 3; i++)
-        SWIN__DEMAND(g->mean[i] > -1e6f && g->mean[i] < 1e6f && g->scale[i] > -1e6f &&
-                         g->scale[i] < 1e6f,
-                     SWIN_DAMAGED, "config: mean or scale of a colour is no number within 1e6");
-    SWIN__DEMAND(g->resize_a <= SWIN_MAX_SIDE && g->resize_b <= SWIN_MAX_SIDE &&
-                     (g->resize_rule == 0 || g->resize_a) &&
-                     ((g->resize_rule != 1 && g->resize_rule != 4) || g->resize_b),
-                 SWIN_DAMAGED, "config: the size to resize to");
-    SWIN__DEMAND(g->mode == SWIN__WHOLE_MODE ||
-                     (g->crop_h - 1 < SWIN_MAX_SIDE && g->crop_w - 1 < SWIN_MAX_SIDE),
-                 SWIN_DAMAGED, "config: the size of a crop");
-    SWIN__DEMAND(g->mode != SWIN__SLIDE || ((dense || unet) &&
-                     g->stride_h - 1 < g->crop_h && g->stride_w - 1 < g->crop_w),
-                 SWIN_DAMAGED, "config: a sliding window's stride");
-    SWIN__DEMAND(g->mode != SWIN__CENTRE || (g->head == SWIN__CLASSIFIER &&
-                     ((g->resize_rule == 3 && g->resize_a >= g->crop_h &&
-                       g->resize_a >= g->crop_w) ||
-                      (g->resize_rule == 4 && g->resize_a >= g->crop_h &&
-                       g->resize_b >= g->crop_w))),
-                 SWIN_DAMAGED, "config: a centre crop larger than its picture");
-    if (g->head == SWIN__NO_HEAD) {
-        SWIN__DEMAND(!g->classes && !g->head_inputs, SWIN_DAMAGED,
-                     "config: classes without a head");
-        return SWIN_OK;
-    }
-    SWIN__DEMAND(g->classes >= 1 && g->classes <= 65535 && g->align_corners <= 1, SWIN_DAMAGED,
-                 "config: classes is not 1..65535, or align_corners");
-    SWIN__DEMAND(dense ? g->head_channels - 1 < 16384 && g->head_inputs : !g->head_channels,
-                 SWIN_DAMAGED, "config: head channels or inputs");
-    SWIN__DEMAND(!unet || !g->head_inputs, SWIN_DAMAGED, "config: features for a Unet's head");
-    SWIN__DEMAND(g->head != SWIN__CLASSIFIER || g->head_inputs == 1u << (g->stages - 1),
-                 SWIN_DAMAGED, "config: a classifier reads the last feature");
-    SWIN__DEMAND((g->head != SWIN__FCN && g->head != SWIN__PSP) ||
-                     !(g->head_inputs & (g->head_inputs - 1)),
-                 SWIN_DAMAGED, "config: FCNHead and PSPHead read one feature");
-    if (g->head == SWIN__UPER || g->head == SWIN__PSP) {
-        SWIN__DEMAND(g->pool_count - 1 < SWIN__POOLS, SWIN_DAMAGED,
-                     "config: pool_count is not 1..8");
-        for (uint32_t p = 0; p < g->pool_count; p++)
-            SWIN__DEMAND(g->pool_scale[p] - 1 < 64, SWIN_DAMAGED,
-                         "config: a pooling scale is not 1..64");
-    }
-    if (g->head == SWIN__FCN) {
-        SWIN__DEMAND(g->convs <= SWIN__CONVS && g->conv_concat <= 1 &&
-                         (g->convs || !g->conv_concat),
-                     SWIN_DAMAGED, "config: the head's convolutions");
-        SWIN__DEMAND(g->conv_kernel % 2 == 1 && g->conv_kernel <= 15, SWIN_DAMAGED,
-                     "config: the head's kernel size");
-    }
-    if (g->head == SWIN__FPN) {
-        int unused[SWIN__STAGES], levels = swin__head_inputs(g, unused);
-        SWIN__DEMAND(g->neck_channels - 1 < 16384, SWIN_DAMAGED, "config: channels of the neck");
-        for (int l = 0; l < levels; l++)
-            SWIN__DEMAND(g->neck_convs[l] - 1 < (l ? SWIN__CONVS : 1), SWIN_DAMAGED,
-                         "config: the head's convolutions on a level of the neck");
-    }
-    return SWIN_OK;
-#undef SWIN__DEMAND
-}
-
-SWIN_API swin_status swin_open(swin_model *m, const void *blob, size_t size, unsigned flags,
-                               swin_error *err)
-{
-    static const uint32_t mark = 0x01020304;
-    const unsigned char *bytes = (const unsigned char *)blob;
-    swin__header h;
-    swin__weights unused;
-    swin_status status;
-    uint64_t at;
-
-    if (m) memset(m, 0, sizeof *m);
-    if (!m || !blob || (uintptr_t)blob % 4 || (flags & ~(unsigned)SWIN_VERIFY))
-        return swin__fail(err, SWIN_ARGUMENT,
-                          "swin_open wants a model and a blob aligned to 4 bytes");
-    if (size < sizeof h || memcmp(blob, swin__magic, sizeof swin__magic))
-        return swin__fail(err, SWIN_DAMAGED, "not a .swin model: it does not start like one "
-                          "(tools/convert.py makes them from checkpoints)");
-    memcpy(&h, blob, sizeof h);
-    if (h.endian != mark)
-        return swin__fail(err, SWIN_UNSUPPORTED, "the blob is little-endian, this machine is not");
-    if (h.version != 1)
-        return swin__fail(err, SWIN_UNSUPPORTED, "blob version %d, this header reads version 1",
-                          (int)h.version);
-    if (h.size != size)
-        return swin__fail(err, SWIN_DAMAGED, "the blob is damaged: %z bytes, its header says %z",
-                          size, (size_t)h.size);
-
-    at = sizeof h;
-    if (h.config[0] != at || h.config[1] != sizeof m->config || size - at < sizeof m->config)
-        return swin__fail(err, SWIN_DAMAGED, "header: the config part");
-    at += sizeof m->config;
-    if (h.directory[0] != at || h.directory[1] > (size - at) / sizeof(swin__entry))
-        return swin__fail(err, SWIN_DAMAGED, "header: the directory part");
-    at += h.directory[1] * sizeof(swin__entry);
-    if (h.strings[0] != at || h.strings[1] > size - at)
-        return swin__fail(err, SWIN_DAMAGED, "header: the strings part");
-    at = swin__align64(at + h.strings[1]);
-    if (h.data[0] != at || at > size || h.data[1] != size - at || size % 64 ||
-        !swin__zero(h.zero, sizeof h.zero))
-        return swin__fail(err, SWIN_DAMAGED, "header: the data part");
-
-    if (flags & SWIN_VERIFY) {
-        uint32_t sums[2];
-        swin_checksum(bytes + SWIN__CHECKED_FROM, size - SWIN__CHECKED_FROM, sums);
-        if (sums[0] != h.checksum[0] || sums[1] != h.checksum[1])
-            return swin__fail(err, SWIN_DAMAGED, "the blob is damaged: its checksum does not hold");
-    }
-
-    memcpy(&m->config, bytes + h.config[0], sizeof m->config);
-    m->blob = bytes;
-    m->size = size;
-    m->directory = bytes + h.directory[0];
-    m->tensors = h.directory[1];
-    m->data = h.data[0];
-    m->strings = (const char *)(bytes + h.strings[0]);
-    m->strings_size = (size_t)h.strings[1];
-    status = swin__check_config(&m->config, err);
-    if (status == SWIN_OK) status = swin__check_reference(&m->config.reference, err);
-    if (status == SWIN_OK && !swin__zero(m->config.reserved, sizeof m->config.reserved))
-        status = swin__fail(err, SWIN_UNSUPPORTED, "config: words this version does not know");
-    if (status == SWIN_OK &&
-        !swin__strings_hold((const unsigned char *)m->strings, m->strings_size, m->config.classes))
-        status = swin__fail(err, SWIN_DAMAGED, "strings: class names, colours or notes");
-    if (status == SWIN_OK) swin__set_marks(m);
-    if (status == SWIN_OK) status = swin__bind(m, &unused, NULL, err);
-    if (status != SWIN_OK) memset(m, 0, sizeof *m);
-    return status;
 }
 
 /* -------------------------------------------------------------------------- */
@@ -3441,7 +3565,7 @@ typedef struct swin__grid {
 typedef struct swin__step swin__step;
 typedef void (*swin__work)(const swin_context *c, const swin__step *s, int unit, float *scratch);
 
-enum { SWIN__SOURCES = SWIN__STAGES + SWIN__POOLS };
+enum { SWIN__SOURCES = SWIN_MAX_STAGES + SWIN_MAX_POOLS };
 
 /* One input of a convolution over concatenated maps: its channels start at k = first of every tap.
    A smaller map is resized along the axes, on the fly. */
@@ -3455,7 +3579,8 @@ typedef struct swin__source {
 /* A convolution of a kernel x kernel over concatenated sources, zero-padded; weight in panels. */
 typedef struct swin__conv {
     swin__fmap out;
-    const float *weight, *bias;
+    swin__panels weight;
+    const float *bias;
     int kernel, inputs;         /* inputs: channels of all sources, live here or elsewhere */
     int sources, act;
     swin__source source[SWIN__SOURCES];
@@ -3478,6 +3603,7 @@ struct swin__step {
     swin__work work;
     float *scratch;             /* one piece of `room` floats a task */
     size_t room;
+    const void *layer;          /* what `work` computes: a struct that stands beside it */
     union {
         struct {
             swin__fmap x;
@@ -3542,9 +3668,9 @@ struct swin__step {
             swin__linear linear;
             int act;
             int coarse, act_last;           /* maps added; act after them, not before */
-            swin__source add[SWIN__STAGES];
+            swin__source add[SWIN_MAX_STAGES];
         } linear;
-        struct { swin__fmap in, out[SWIN__POOLS]; } pool;
+        struct { swin__fmap in, out[SWIN_MAX_POOLS]; } pool;
         struct {
             const swin__conv *layer;
             unsigned chosen;                /* bit i: this step serves source i */
@@ -3595,7 +3721,7 @@ struct swin_context {
     double total, done;         /* multiply-adds */
     swin_image image;
     swin_map classes, confidence;
-    swin_tensor logits, feature[SWIN__STAGES + 1], scores, attention;
+    swin_tensor logits, feature[SWIN_MAX_STAGES + 1], scores, attention;
     swin_error error;
 #ifdef SWIN_DEBUG
     const swin_context *self;   /* where swin_init made it */
@@ -3789,6 +3915,41 @@ static swin__step *swin__add(swin__plan *p, const char *name, int stage, swin__w
     return s;
 }
 
+/* Room among what is computed once, at init. While sizing it must not be written. */
+static void *swin__table(swin__plan *p, uint64_t bytes)
+{
+    void *table = (void *)(p->tables + (uintptr_t)p->table_bytes);
+    p->table_bytes += swin__align64(bytes);
+    return table;
+}
+
+/* Keeps a copy of something until the context ends; while sizing it is where it is. */
+static const void *swin__keep_copy(swin__plan *p, const void *thing, size_t size)
+{
+    void *copy = swin__table(p, size);
+    return p->context ? memcpy(copy, thing, size) : thing;
+}
+
+/* How a step does its work. */
+typedef struct swin__job {
+    const char *name;
+    int stage;                  /* backbone stage or pyramid level, -1 where it has none */
+    swin__work work;
+    int units;
+    uint64_t scratch;           /* floats that a task takes for itself while the step runs */
+    double madds;
+} swin__job;
+
+/* Adds a step, complete as it is: layer, `size` bytes, is what the work gets as s->layer. Scratch is
+   taken and handed back here, so that all buffers of the step are alive already. */
+static void swin__add_step(swin__plan *p, const swin__job *job, const void *layer, size_t size)
+{
+    const void *kept = swin__keep_copy(p, layer, size);
+    swin__step *s = swin__add(p, job->name, job->stage, job->work, job->units, job->scratch,
+                              job->madds);
+    s->layer = kept;
+}
+
 /* The rows [from, to) of unit `unit`: count rows dealt out evenly. */
 static void swin__share(int count, int units, int unit, int *from, int *to)
 {
@@ -3947,10 +4108,11 @@ static swin__axis swin__axis_antialias(swin__plan *p, int n, int m, int first, i
 /* A picture's n pixels -> m by the model's filter; outputs first, first + 1, ... of them. */
 static swin__axis swin__axis_picture(swin__plan *p, int n, int m, int first, int count)
 {
-    int filter = (int)p->config->resize_filter;
-    if (filter == 0) return swin__axis_bilinear(p, n, m, first, count, 0);
-    if (filter == 2) return swin__axis_bicubic(p, n, m, first, count);
-    return swin__axis_antialias(p, n, m, first, count, filter == 3);
+    int filter = p->config->picture.resize_filter;
+    if (filter == SWIN_FILTER_BILINEAR) return swin__axis_bilinear(p, n, m, first, count, 0);
+    if (filter == SWIN_FILTER_BICUBIC) return swin__axis_bicubic(p, n, m, first, count);
+    return swin__axis_antialias(p, n, m, first, count,
+                                filter == SWIN_FILTER_BICUBIC_ANTIALIASED);
 }
 
 /* -------------------------------------------------------------------------- */
@@ -3969,9 +4131,7 @@ static swin__product swin__dense_product(const swin__linear *l, int rows, int in
     p.k = in;
     p.a = a;
     p.lda = (size_t)lda;
-    p.b = l->weight;
-    p.ldb = 16;
-    p.panel = 16 * (size_t)l->inputs;
+    swin__take_panels(&p, l->weight);
     p.init = l->bias;
     p.c = to;
     p.ldc = (size_t)ldc;
@@ -4015,18 +4175,24 @@ static int swin__scaled(int side, double factor)
 /* A resized picture, and where the network's input lies in it. */
 typedef struct swin__resized { int w, h, left, top; } swin__resized;
 
-/* By the model's rule; longest > 0: the longer side becomes that many pixels. */
-static swin__resized swin__resize_picture(const swin_config *g, int w, int h, int longest)
+/* By the model's rule; how: NULL, or what is asked for instead. */
+static swin__resized swin__resize_picture(const swin_picture_config *picture, int w, int h,
+                                          const swin_resizing *how)
 {
-    int rule = longest > 0 ? 2 : (int)g->resize_rule;
-    double a = longest > 0 ? (double)longest : g->resize_a, b = g->resize_b, factor = 1;
+    int longest = how ? how->longest : 0;
+    double scale = how && how->scale > 0 ? how->scale : 1, factor = scale;
+    int rule = longest > 0 ? SWIN_RESIZE_LONGEST : picture->resize_rule;
+    int a = (int)swin__times(picture->resize_a, scale);
+    int b = (int)swin__times(picture->resize_b, scale);
     double long_side = swin__max(w, h), short_side = swin__min(w, h);
     swin__resized to = { 0, 0, 0, 0 };
-    if (rule == 1) factor = a / long_side < b / short_side ? a / long_side : b / short_side;
-    if (rule == 2) factor = a / long_side;
-    if (rule == 3) factor = a / short_side;
-    to.w = rule == 4 ? (int)g->resize_b : swin__scaled(w, factor);
-    to.h = rule == 4 ? (int)g->resize_a : swin__scaled(h, factor);
+    if (longest > 0) a = (int)(swin__times(swin__min(longest, 2 * SWIN_MAX_SIDE), scale) + 0.5);
+    if (rule == SWIN_RESIZE_WITHIN)
+        factor = a / long_side < b / short_side ? a / long_side : b / short_side;
+    if (rule == SWIN_RESIZE_LONGEST) factor = a / long_side;
+    if (rule == SWIN_RESIZE_SHORTEST) factor = a / short_side;
+    to.w = rule == SWIN_RESIZE_EXACT ? b : swin__scaled(w, factor);
+    to.h = rule == SWIN_RESIZE_EXACT ? a : swin__scaled(h, factor);
     return to;
 }
 
@@ -4043,9 +4209,9 @@ static swin__resized swin__resize(const swin_config *g, const swin_desc *d)
     swin__resized to = { 0, 0, 0, 0 };
     to.w = d->width;
     to.h = d->height;
-    if (g->mode == SWIN__CENTRE && !(d->flags & SWIN_RUN_WHOLE) && d->width == (int)g->crop_w &&
-        d->height == (int)g->crop_h) {
-        to = swin__resize_picture(g, d->picture_width, d->picture_height, 0);
+    if (g->picture.mode == SWIN_MODE_CENTRE && !(d->flags & SWIN_RUN_WHOLE) &&
+        d->width == g->picture.crop_w && d->height == g->picture.crop_h) {
+        to = swin__resize_picture(&g->picture, d->picture_width, d->picture_height, NULL);
         to.left = swin__margin(to.w, d->width);
         to.top = swin__margin(to.h, d->height);
     }
@@ -4096,7 +4262,7 @@ static void swin__resized_row(const swin_context *c, const swin__step *s, int y,
             for (int k = 0; k < 3; k++) row[3 * x + k] += swin__timesf(weight, from[k]);
         }
     }
-    if (c->model->config.resize_round)
+    if (c->model->config.picture.resize_round)
         for (int i = 0; i < 3 * cols->count; i++)
             row[i] = row[i] < 0 ? 0 : row[i] > 255 ? 255 : (float)(int)(row[i] + 0.5f);
 }
@@ -4106,9 +4272,9 @@ static void swin__picture_row(const swin_context *c, const swin__step *s, int y,
                               float *sum)
 {
     const swin_config *g = &c->model->config;
-    const float r0 = g->mean[0], g0 = g->mean[1], b0 = g->mean[2];
-    const float r1 = g->scale[0], g1 = g->scale[1], b1 = g->scale[2];
-    int first = g->bgr ? 2 : 0;
+    const float r0 = g->picture.mean[0], g0 = g->picture.mean[1], b0 = g->picture.mean[2];
+    const float r1 = g->picture.scale[0], g1 = g->picture.scale[1], b1 = g->picture.scale[2];
+    int first = g->picture.bgr ? 2 : 0;
     swin__resized_row(c, s, y, row, sum);
     for (int x = 0; x < c->desc.width; x++, row += 3) {
         const float red = (row[0] - r0) * r1, blue = (row[2] - b0) * b1;
@@ -4148,7 +4314,7 @@ static void swin__embed(const swin_context *c, const swin__step *s, int unit, fl
 {
     const swin__fmap *x = &s->u.embed.x;
     const swin__crops *crops = &c->crops;
-    int patch = (int)c->model->config.patch, w = crops->w, k = 3 * patch * patch,
+    int patch = c->model->config.patch, w = crops->w, k = 3 * patch * patch,
         ld = swin__padded(k);
     int top = swin__crop_top(crops, c->crop), left = swin__crop_left(crops, c->crop);
     float *patches = scratch, *row = patches + (size_t)x->w * (size_t)ld,
@@ -4178,7 +4344,7 @@ static void swin__position(const swin_context *c, const swin__step *s, int unit,
         float coef[16];
         for (int i = 0; i < 16; i++) {
             int ty = unit * rows->taps + i / 4, tx = px * cols->taps + i % 4;
-            int at = rows->at[ty] * (int)c->model->config.position_w + cols->at[tx];
+            int at = rows->at[ty] * c->model->config.position.w + cols->at[tx];
             from[i] = s->u.position.table + (size_t)at * (size_t)x->ld;
             coef[i] = rows->coef[ty] * cols->coef[tx];
         }
@@ -4190,10 +4356,10 @@ static swin__fmap swin__plan_embed(swin__plan *p)
 {
     const swin_config *g = p->config;
     const swin_desc *d = &p->desc;
-    int patch = (int)g->patch, k = 3 * patch * patch, floor = g->input_rule == SWIN__FLOOR;
+    int patch = g->patch, k = 3 * patch * patch, floor = g->input.rule == SWIN_INPUT_FLOOR;
     int h = floor ? p->crops.h / patch : swin__divide_up(p->crops.h, patch);
     int w = floor ? p->crops.w / patch : swin__divide_up(p->crops.w, patch);
-    swin__fmap x = swin__alloc_fmap(p, h, w, (int)g->width);
+    swin__fmap x = swin__alloc_fmap(p, h, w, g->stage[0].width);
     swin__axis rows = { 0, 0, NULL, NULL }, cols = rows;
     swin__resized to = swin__resize(g, d);
     swin__step *s;
@@ -4210,9 +4376,9 @@ static swin__fmap swin__plan_embed(swin__plan *p)
     s->u.embed.norm = p->weights->embed_norm;
     s->u.embed.rows = rows;
     s->u.embed.cols = cols;
-    if (g->flags & SWIN__POSITION) {
-        rows = swin__axis_bicubic(p, (int)g->position_h, h, 0, h);
-        cols = swin__axis_bicubic(p, (int)g->position_w, w, 0, w);
+    if (g->position.h) {
+        rows = swin__axis_bicubic(p, g->position.h, h, 0, h);
+        cols = swin__axis_bicubic(p, g->position.w, w, 0, w);
         s = swin__add(p, "position", 0, swin__position, h, 0, (double)h * w * 16 * x.c);
         s->u.position.x = x;
         s->u.position.table = p->weights->position;
@@ -4285,15 +4451,16 @@ static void swin__dense(const swin_context *c, const swin__step *s, int unit, fl
     low *= 32;
     high = swin__min(32 * high, swin__padded(out->c));
     column_count = high - low;
-    part.weight += (size_t)low * (size_t)part.inputs;
+    part.weight = swin__panels_from(part.weight, low, 0);
     if (part.bias) part.bias += low;
     rows = swin__pixel(out, from) + low;
-    p = swin__dense_product(&part, to - from, part.inputs, column_count,
+    p = swin__dense_product(&part, to - from, part.weight.inputs, column_count,
                             s->u.dense.in + (size_t)from * (size_t)ld, ld,
                             s->u.dense.onto ? scratch : rows,
                             s->u.dense.onto ? column_count : out->ld, s->u.dense.act);
     if (s->u.dense.onto) p.onto = rows, p.ldo = (size_t)out->ld;
-    p.next_b = high < out->c ? p.b + (size_t)column_count * p.panel / 16 : s->u.dense.linear.weight;
+    p.next_b = high < out->c ? p.b + (size_t)column_count * p.panel / 16
+                             : (const float *)s->u.dense.linear.weight.data;
     c->kernels->gemm(&p);
 }
 
@@ -4307,7 +4474,7 @@ static void swin__plan_dense(swin__plan *p, const char *name, int stage, const f
     uint64_t rows = (uint64_t)swin__divide_up(pixels, groups);
     swin__step *s = swin__add(p, name, stage, swin__dense, groups * column_count,
                               onto ? rows * 32 * (uint64_t)swin__divide_up(pairs, column_count) : 0,
-                              (double)pixels * linear.inputs * out.c);
+                              (double)pixels * linear.weight.inputs * out.c);
     s->u.dense.in = in;
     s->u.dense.ld = ld;
     s->u.dense.column_count = column_count;
@@ -4692,17 +4859,17 @@ static swin__grid swin__make_grid(const swin_config *g, int stage, int block, in
     swin__grid grid;
     grid.h = h;
     grid.w = w;
-    grid.window_h = (int)g->window_h[stage];
-    grid.window_w = (int)g->window_w[stage];
+    grid.window_h = g->stage[stage].window_h;
+    grid.window_w = g->stage[stage].window_w;
     grid.rows = swin__divide_up(h, grid.window_h);
     grid.cols = swin__divide_up(w, grid.window_w);
-    grid.shift_h = block % 2 ? (int)g->shift_h[stage] : 0;
-    grid.shift_w = block % 2 ? (int)g->shift_w[stage] : 0;
-    if (g->shift_rule == SWIN__SHIFT_HF && swin__min(h, w) <= grid.window_h)
+    grid.shift_h = block % 2 ? g->stage[stage].shift_h : 0;
+    grid.shift_w = block % 2 ? g->stage[stage].shift_w : 0;
+    if (g->shift_rule == SWIN_SHIFT_SQUARE && swin__min(h, w) <= grid.window_h)
         grid.shift_h = grid.shift_w = 0;
-    if (g->shift_rule == SWIN__SHIFT_PADDED && grid.rows == 1) grid.shift_h = 0;
-    if (g->shift_rule == SWIN__SHIFT_PADDED && grid.cols == 1) grid.shift_w = 0;
-    grid.roll_before_pad = (int)g->roll_before_pad;
+    if (g->shift_rule == SWIN_SHIFT_PER_AXIS && grid.rows == 1) grid.shift_h = 0;
+    if (g->shift_rule == SWIN_SHIFT_PER_AXIS && grid.cols == 1) grid.shift_w = 0;
+    grid.roll_before_pad = g->roll_before_pad;
     return grid;
 }
 
@@ -4713,22 +4880,22 @@ static swin__step *swin__add_attention(swin__plan *p, const char *name, swin__wo
 {
     const swin_config *g = p->config;
     swin__grid grid = swin__make_grid(g, stage, block, x.h, x.w);
-    int n = grid.window_h * grid.window_w + (int)g->tokens;
-    int wide = swin__heads_width(g, stage), d = swin__head_width(g, stage);
+    int n = grid.window_h * grid.window_w + g->tokens;
+    int wide = swin__shape_of(g, stage).packed, d = swin__shape_of(g, stage).d;
     double rows = (double)windows * n;
     swin__attention_room room = swin__attention_layout((float *)(uintptr_t)64, &grid,
-                                                       (int)g->tokens, group, x.ld, wide, d);
+                                                       g->tokens, group, x.ld, wide, d);
     swin__step *s = swin__add(p, name, stage, work, swin__divide_up(windows, group), room.size,
                               rows * (4.0 * x.c * x.c + 2.0 * n * x.c));
     s->u.attention.x = x;
     s->u.attention.block = weights;
     s->u.attention.grid = grid;
-    s->u.attention.heads = (int)g->heads[stage];
+    s->u.attention.heads = g->stage[stage].heads;
     s->u.attention.d = d;
     s->u.attention.wide = wide;
     s->u.attention.group = group;
     s->u.attention.post_norm = g->version == 2;
-    s->u.attention.tokens = (int)g->tokens;
+    s->u.attention.tokens = g->tokens;
     s->u.attention.shared = block == 0;
     s->u.attention.tokens_in = tokens_in;
     s->u.attention.look = p->look;
@@ -4741,9 +4908,9 @@ static void swin__plan_windows(swin__plan *p, int stage, int block, const swin__
 {
     const swin_config *g = p->config;
     swin__grid grid = swin__make_grid(g, stage, block, x.h, x.w);
-    int wide = swin__heads_width(g, stage), dp = swin__padded(swin__head_width(g, stage));
-    int windows = grid.rows * grid.cols, n = grid.window_h * grid.window_w + (int)g->tokens;
-    int group = swin__max(1, swin__min(224 / n, windows * (int)g->heads[stage] / SWIN__MANY));
+    int wide = swin__shape_of(g, stage).packed, dp = swin__padded(swin__shape_of(g, stage).d);
+    int windows = grid.rows * grid.cols, n = grid.window_h * grid.window_w + g->tokens;
+    int group = swin__max(1, swin__min(224 / n, windows * g->stage[stage].heads / SWIN__MANY));
     swin__fmap mixed, token_qkv, token_mixed, tokens;
     swin__fmap qkv = swin__plan_branch(p, "qkv", stage, x, weights->norm1, weights->qkv,
                                       SWIN__LINEAR, 3 * wide);
@@ -4751,23 +4918,23 @@ static void swin__plan_windows(swin__plan *p, int stage, int block, const swin__
     memset(&token_qkv, 0, sizeof token_qkv);
     memset(&token_mixed, 0, sizeof token_mixed);
     if (g->tokens) {
-        token_qkv = swin__alloc_fmap(p, block ? windows : 1, (int)g->tokens, 3 * wide);
+        token_qkv = swin__alloc_fmap(p, block ? windows : 1, g->tokens, 3 * wide);
         swin__plan_dense(p, "qkv", stage, tokens_in, x.ld, weights->qkv, SWIN__LINEAR, token_qkv,
                          0);
     }
     mixed = swin__alloc_fmap(p, x.h, x.w, wide);
-    if (tokens_out) token_mixed = swin__alloc_fmap(p, windows, (int)g->tokens, wide);
+    if (tokens_out) token_mixed = swin__alloc_fmap(p, windows, g->tokens, wide);
     s = swin__add(p, "attention", stage, swin__windows,
-                  (int)g->heads[stage] * swin__divide_up(windows, group),
-                  swin__attention_layout((float *)(uintptr_t)64, &grid, (int)g->tokens, 1, dp, dp,
-                                         swin__head_width(g, stage)).size,
+                  g->stage[stage].heads * swin__divide_up(windows, group),
+                  swin__attention_layout((float *)(uintptr_t)64, &grid, g->tokens, 1, dp, dp,
+                                         swin__shape_of(g, stage).d).size,
                   2.0 * windows * n * n * x.c);
     s->u.attention.block = weights;
     s->u.attention.grid = grid;
-    s->u.attention.heads = (int)g->heads[stage];
-    s->u.attention.d = swin__head_width(g, stage);
+    s->u.attention.heads = g->stage[stage].heads;
+    s->u.attention.d = swin__shape_of(g, stage).d;
     s->u.attention.wide = wide;
-    s->u.attention.tokens = (int)g->tokens;
+    s->u.attention.tokens = g->tokens;
     s->u.attention.shared = block == 0;
     s->u.attention.qkv = qkv;
     s->u.attention.mixed = mixed;
@@ -4780,7 +4947,7 @@ static void swin__plan_windows(swin__plan *p, int stage, int block, const swin__
         tokens = x;
         tokens.data = tokens_out;
         tokens.h = windows;
-        tokens.w = (int)g->tokens;
+        tokens.w = g->tokens;
         swin__plan_dense(p, "proj", stage, token_mixed.data, wide, weights->proj, SWIN__LINEAR,
                          tokens, 0);
         swin__release(p, token_mixed.data);
@@ -4793,10 +4960,10 @@ static void swin__plan_attention(swin__plan *p, int stage, int block, const swin
 {
     const swin_config *g = p->config;
     swin__grid grid = swin__make_grid(g, stage, block, x.h, x.w);
-    int windows = grid.rows * grid.cols, n = grid.window_h * grid.window_w + (int)g->tokens;
+    int windows = grid.rows * grid.cols, n = grid.window_h * grid.window_w + g->tokens;
     /* about 200 rows share a trip of the weights, fewer where there would be few units */
     int group = swin__max(1, swin__min(224 / n, windows / SWIN__MANY));
-    if (g->shift_rule == SWIN__SHIFT_HF && swin__min(x.h, x.w) < grid.window_h)
+    if (g->shift_rule == SWIN_SHIFT_SQUARE && swin__min(x.h, x.w) < grid.window_h)
         p->status = swin__fail(
             p->err, SWIN_SIZE, "the map of stage %d is %d x %d, smaller than this model's window "
             "of %d: take a larger input", stage, x.w, x.h, grid.window_h);
@@ -4930,12 +5097,12 @@ static void swin__plan_look(swin__plan *p, int stage, swin__fmap x)
 {
     const swin_config *g = p->config;
     const swin_desc *d = &p->desc;
-    int last = (int)g->depth[stage] - 1, tokens = (int)g->tokens, y, q;
+    int last = g->stage[stage].depth - 1, tokens = g->tokens, y, q;
     swin__grid grid = swin__make_grid(g, stage, last, x.h, x.w),
                before = swin__make_grid(g, stage, last - 1, x.h, x.w);
     int area = grid.window_h * grid.window_w, windows = before.rows * before.cols;
-    y = (int)((double)d->attend_y * d->height / d->picture_height) / ((int)g->patch << stage);
-    q = (int)((double)d->attend_x * d->width / d->picture_width) / ((int)g->patch << stage);
+    y = (int)((double)d->attend_y * d->height / d->picture_height) / (g->patch << stage);
+    q = (int)((double)d->attend_x * d->width / d->picture_width) / (g->patch << stage);
     y = swin__in_windows(&grid, swin__min(y, x.h - 1), grid.shift_h, x.h,
                          grid.rows * grid.window_h);
     q = swin__in_windows(&grid, swin__min(q, x.w - 1), grid.shift_w, x.w,
@@ -5041,12 +5208,12 @@ static void swin__plan_global(swin__plan *p, int stage, const swin__block *weigh
                               const float *position, float *tokens, int n, int look)
 {
     const swin_config *g = p->config;
-    int c = swin__channels(g, stage), ld = swin__padded(c), heads = (int)g->heads[stage],
-        wide = swin__heads_width(g, stage);
-    int middle = (int)g->token_middle[stage], first = middle - n / 2, queries = 84;
+    int c = g->stage[stage].width, ld = swin__padded(c), heads = g->stage[stage].heads,
+        wide = swin__shape_of(g, stage).packed;
+    int middle = g->stage[stage].token_middle, first = middle - n / 2, queries = 84;
     swin__step *s, common;
     int rows;
-    if (first < 0 || n > (int)g->token_rows[stage] - first) {
+    if (first < 0 || n > g->stage[stage].token_rows - first) {
         p->status = swin__fail(
             p->err, SWIN_SIZE,
             "the input needs %d global tokens in stage %d and the model's positional table "
@@ -5073,7 +5240,7 @@ static void swin__plan_global(swin__plan *p, int stage, const swin__block *weigh
     s->u.global.linear = weights->global_qkv;
     if (look) {
         s = swin__add(p, "look", stage, swin__look_mixed, 1,
-                      (uint64_t)swin__padded(n) * (g->tokens + 1) + g->tokens, 0);
+                      (uint64_t)(swin__padded(n) + 1) * (uint64_t)(g->tokens + 1), 0);
         s->u = common.u;
         s->u.global.look = p->look;
     }
@@ -5112,18 +5279,14 @@ static void swin__mlp(const swin_context *c, const swin__step *s, int unit, floa
         int column_count = swin__min(chunk, hidden - h);
         up.m = rows;  up.n = swin__padded(column_count);  up.k = x->c;
         up.a = in;  up.lda = (size_t)x->ld;
-        up.b = s->u.mlp.fc1.weight + (size_t)h * (size_t)x->c;
-        up.ldb = 16;
-        up.panel = 16 * (size_t)x->c;
+        swin__take_panels(&up, swin__panels_from(s->u.mlp.fc1.weight, h, 0));
         up.init = s->u.mlp.fc1.bias + h;
         up.c = mid;  up.ldc = (size_t)chunk;
         up.act = SWIN__GELU;
         c->kernels->gemm(&up);
         down.m = rows;  down.n = x->ld;  down.k = column_count;
         down.a = mid;  down.lda = (size_t)chunk;
-        down.b = s->u.mlp.fc2.weight + (size_t)h * 16;
-        down.ldb = 16;
-        down.panel = 16 * (size_t)hidden;
+        swin__take_panels(&down, swin__panels_from(s->u.mlp.fc2.weight, 0, h));
         down.init = h ? out : s->u.mlp.fc2.bias;  down.ldi = h ? (size_t)x->ld : 0;
         down.c = out;  down.ldc = (size_t)x->ld;
         if (!s->u.mlp.post_norm && h + chunk >= hidden)
@@ -5137,7 +5300,7 @@ static void swin__mlp(const swin_context *c, const swin__step *s, int unit, floa
 
 static void swin__plan_mlp(swin__plan *p, int stage, const swin__block *weights, swin__fmap x)
 {
-    int hidden = (int)p->config->hidden[stage], chunk = swin__min(swin__padded(hidden), 384);
+    int hidden = p->config->stage[stage].hidden, chunk = swin__min(swin__padded(hidden), 384);
     double madds = 2.0 * x.c * hidden;
     int units = swin__units(swin__pixels(&x), madds / 2, SWIN__MANY);
     int rows = swin__divide_up(swin__pixels(&x), units);
@@ -5209,8 +5372,8 @@ static swin__fmap swin__plan_merge(swin__plan *p, int stage, swin__fmap in)
     swin__affine norm = p->weights->stage[stage].merge_norm;
     swin__linear linear = p->weights->stage[stage].merge;
     swin__fmap out = swin__alloc_fmap(p, swin__divide_up(in.h, 2), swin__divide_up(in.w, 2),
-                                    2 * in.c), rows;
-    double madds = 8.0 * in.c * in.c;
+                                    p->config->stage[stage + 1].width), rows;
+    double madds = 4.0 * in.c * out.c;
     int pixels = swin__pixels(&out), units = swin__units(pixels, 4 * madds, SWIN__MANY);
     int post_norm = p->config->version == 2, few = units < SWIN__MANY / 4;
     swin__step *s;
@@ -5304,7 +5467,7 @@ static void swin__final(const swin_context *c, const swin__step *s, int unit, fl
 
 static swin__fmap swin__plan_final(swin__plan *p, swin__fmap in)
 {
-    swin__fmap out = swin__alloc_fmap(p, 4 * in.h, 4 * in.w, (int)p->config->classes);
+    swin__fmap out = swin__alloc_fmap(p, 4 * in.h, 4 * in.w, p->config->classes);
     double madds = 16.0 * in.w * in.c * (in.c + out.c);
     swin__step *s = swin__add(p, "final", 0, swin__final, in.h,
                               (uint64_t)in.w * (uint64_t)(5 * in.ld + 16 * in.c + 16),
@@ -5401,7 +5564,7 @@ static void swin__plan_cross(swin__plan *p, int level, swin__fmap x, swin__fmap 
                              swin__fmap out)
 {
     const swin_config *g = p->config;
-    int heads = (int)g->heads[level], wide = swin__cross_width(g, level);
+    int heads = g->stage[level].heads, wide = swin__cross_shape(g, level).packed;
     swin__grid keys = swin__make_grid(g, level, 0, x.h, x.w), queries = keys;
     int area = keys.window_h * keys.window_w, windows = keys.rows * keys.cols;
     swin__cross_room room = swin__cross_layout((float *)(uintptr_t)64, area, x.ld, out.ld, wide,
@@ -5519,13 +5682,13 @@ static void swin__pool(const swin_context *c, const swin__step *s, int unit, flo
 }
 
 /* Pools `in` to count scales. */
-static void swin__plan_pools(swin__plan *p, swin__fmap in, const uint32_t *scale, int count,
+static void swin__plan_pools(swin__plan *p, swin__fmap in, const int *scale, int count,
                              swin__fmap *out)
 {
     int bins = 0;
     swin__step *s;
     for (int i = 0; i < count; i++) {
-        out[i] = swin__alloc_fmap(p, (int)scale[i], (int)scale[i], in.c);
+        out[i] = swin__alloc_fmap(p, scale[i], scale[i], in.c);
         bins += swin__pixels(&out[i]);
     }
     s = swin__add(p, "pool", -1, swin__pool, bins, 0, 0);
@@ -5545,10 +5708,10 @@ static void swin__plan_pools(swin__plan *p, swin__fmap in, const uint32_t *scale
    Winograd  F(6x6, 3x3): a fifth of the multiplications, for maps of many pixels;
    direct    rows gathered for one tap after the other. */
 
-static const float *swin__conv_panel(const swin__conv *conv, int panel, int tap, int first)
+/* The weights from an output, a multiple of 16, and channel `first` of a tap on. */
+static swin__panels swin__conv_panels(const swin__conv *conv, int output, int tap, int first)
 {
-    size_t depth = (size_t)(conv->kernel * conv->kernel * conv->inputs);
-    return conv->weight + ((size_t)panel * depth + (size_t)(tap * conv->inputs + first)) * 16;
+    return swin__panels_from(conv->weight, output, tap * conv->inputs + first);
 }
 
 /* Products of rows of one source with one tap of the weights. */
@@ -5563,9 +5726,7 @@ static swin__product swin__tap_product(const swin__conv *conv, int source, int t
     p.k = from->map.c;
     p.a = a;
     p.lda = (size_t)from->map.ld;
-    p.b = swin__conv_panel(conv, 0, tap, from->first);
-    p.ldb = 16;
-    p.panel = (size_t)(conv->kernel * conv->kernel * conv->inputs) * 16;
+    swin__take_panels(&p, swin__conv_panels(conv, 0, tap, from->first));
     p.c = to;
     p.ldc = (size_t)conv->out.ld;
     return p;
@@ -5813,7 +5974,8 @@ static void swin__tile_weights(const swin_context *c, const swin__step *s, int u
             c->kernels->wino_weights(
                 s->u.conv.weights + ((size_t)panel * (size_t)depth + (size_t)from) * 16,
                 swin__weight_plane(depth, conv->out.ld),
-                swin__conv_panel(conv, panel, 0, conv->source[i].first + first + from - at),
+                (const float *)swin__conv_panels(conv, 16 * panel, 0, conv->source[i].first +
+                                                                          first + from - at).data,
                 16 * (size_t)conv->inputs, to - from, s->u.conv.tall, s->u.conv.broad);
         at += count;
     }
@@ -6201,7 +6363,7 @@ static swin__fmap swin__plan_conv(swin__plan *p, const char *name, int level, sw
     int pixels = swin__product_fits(p, "pixels of a map", conv.out.h, conv.out.w);
     int plain = (p->desc.flags & SWIN_RUN_DIRECT) != 0;
     int tiled = !plain && conv.kernel == 3 && pixels >= 256 && conv.out.c >= 32;
-    int doubled = -1, aligned = (int)p->config->align_corners;
+    int doubled = -1, aligned = p->config->head.align_corners;
     unsigned taps = 0, rest = 0;
     swin__fmap room;
     if (p->status != SWIN_OK) conv.out.h = conv.out.w = pixels = 1;
@@ -6309,7 +6471,7 @@ static void swin__slide_mean(const swin_context *c, const swin__step *s, int uni
 static void swin__plan_slide(swin__plan *p, swin__fmap logits)
 {
     const swin__crops *crops = &p->crops;
-    int aligned = (int)p->config->align_corners, units = swin__divide_up(crops->h, SWIN__BAND);
+    int aligned = p->config->head.align_corners, units = swin__divide_up(crops->h, SWIN__BAND);
     swin__axis rows = swin__axis_bilinear(p, logits.h, crops->h, 0, crops->h, aligned);
     swin__axis cols = swin__axis_bilinear(p, logits.w, crops->w, 0, crops->w, aligned);
     swin__step *s = swin__add(p, "slide", -1, swin__slide, units,
@@ -6468,7 +6630,7 @@ static void swin__plan_labels(swin__plan *p, swin__fmap logits)
 {
     const swin_desc *d = &p->desc;
     int w = d->picture_width, h = d->picture_height, soft = swin__soft(d);
-    int aligned = (int)p->config->align_corners;
+    int aligned = p->config->head.align_corners;
     uint64_t room = (uint64_t)(logits.w + (soft ? SWIN__SOFT : 0)) * (uint64_t)logits.ld;
     swin__axis rows = p->ring ? swin__axis_bilinear(p, d->height, h, 0, h, 0)
                               : swin__axis_twice(p, logits.h, d->height, h, aligned, 0);
@@ -6536,7 +6698,7 @@ static void swin__plan_keep(swin__plan *p, swin__fmap logits)
     k->h = logits.h;
     k->w = logits.w;
     k->ld = logits.ld;
-    k->aligned = (int)p->config->align_corners;
+    k->aligned = p->config->head.align_corners;
     k->flip = (p->desc.flags & SWIN_RUN_FLIP) != 0;
     k->crops = p->crops;
 }
@@ -6606,7 +6768,7 @@ static void swin__run_row(const swin_context *c, const swin__run *run, int y, in
 static void swin__run_sums(const swin_context *c, const swin__step *s, const float *rows, int chunk,
                            int wide, const int *x, int *id, int count, float *sums)
 {
-    int ld = s->u.average.ld, classes = (int)c->model->config.classes;
+    int ld = s->u.average.ld, classes = c->model->config.classes;
     float *block = sums + SWIN__SOFT * ld, inverse[SWIN__SOFT], one = 1;
     for (int r = 0; r < s->u.average.count; r++, rows += (size_t)s->u.average.span * (size_t)ld) {
         const swin__axis *cols = &s->u.average.runs[r].cols;
@@ -6736,7 +6898,13 @@ static void swin__plan_average(swin__plan *p)
 }
 
 /* -------------------------------------------------------------------------- */
-/* >>network: the architecture, box by box                                    */
+/* >>heads: from features to logits
+
+   Add a head: its enumerator in SWIN_HEAD_LIST, a row in swin__heads below, and beside the others a
+   function that checks its fields of swin_head_config, one that binds its tensors (their names and
+   order go into >>blob) and one that plans its layers. Where swin__weights has no place for its
+   layers, they get one there. In the converter: a line for its name, one for its tensors
+   (tools/swinblob/canonical.py), and a module that reads its checkpoints. */
 
 static swin_tensor swin__view(swin__fmap map)
 {
@@ -6751,14 +6919,498 @@ static swin_tensor swin__view(swin__fmap map)
     return t;
 }
 
+static void swin__show_feature(swin__plan *p, int index, swin__fmap map)
+{
+    if (p->context && p->desc.outputs & SWIN_OUT_FEATURES)
+        p->context->feature[index] = swin__view(map);
+}
+
+/* A feature is needed no longer; one that is a result stays. */
+static void swin__drop_feature(swin__plan *p, swin__fmap feature)
+{
+    if (!(p->desc.outputs & SWIN_OUT_FEATURES)) swin__release(p, feature.data);
+}
+
+/* --- layers of a head ------------------------------------------------------------------------- */
+
+/* The features it reads, finest first; returns how many. */
+static int swin__head_inputs(const swin_config *g, int inputs[SWIN_MAX_STAGES])
+{
+    int n = 0;
+    for (int i = 0; i < g->stages; i++)
+        if (g->head.inputs >> i & 1) inputs[n++] = i;
+    return n;
+}
+
+/* The channels of these features; returns how many there are. */
+static int swin__head_widths(const swin_config *g, int widths[SWIN_MAX_STAGES])
+{
+    int count = swin__head_inputs(g, widths);
+    for (int l = 0; l < count; l++) widths[l] = g->stage[widths[l]].width;
+    return count;
+}
+
+static int swin__head_depth(const swin_config *g)
+{
+    int widths[SWIN_MAX_STAGES], count = swin__head_widths(g, widths);
+    return widths[count - 1];
+}
+
+/* name{l} for l < count: layers of `inputs` columns, or of widths[l]. */
+static void swin__bind_row(swin__binder *b, swin__linear *layers, const char *name, int count,
+                           int outputs, int inputs, const int *widths)
+{
+    char full[24];
+    for (int l = 0; l < count; l++) {
+        swin__format(full, sizeof full, "%s%d", name, l);
+        layers[l] = swin__take_linear(b, full, outputs, widths ? widths[l] : inputs, 1);
+    }
+}
+
+/* The last layer: classes of `inputs` channels. */
+static void swin__bind_classes(swin__binder *b, swin__weights *w, int inputs)
+{
+    w->classify = swin__take_linear(b, "classify", b->model->config.classes, inputs, 1);
+}
+
+static swin__fmap swin__plan_classes(swin__plan *p, swin__fmap x)
+{
+    return swin__plan_linear(p, "classify", -1, x, p->config->classes, p->weights->classify,
+                             SWIN__LINEAR)->u.linear.out;
+}
+
+/* The same of a map that nothing else reads. */
+static swin__fmap swin__plan_classify(swin__plan *p, swin__fmap x)
+{
+    swin__fmap logits = swin__plan_classes(p, x);
+    swin__release(p, x.data);
+    return logits;
+}
+
+/* A convolution from the blob's weights, its output as large as `like`; sources are added by the
+   caller. */
+static swin__conv swin__make_conv(swin__linear linear, int kernel, int inputs, swin__fmap like,
+                                  int channels)
+{
+    swin__conv conv;
+    memset(&conv, 0, sizeof conv);
+    conv.weight = linear.weight;
+    conv.bias = linear.bias;
+    conv.kernel = kernel;
+    conv.inputs = inputs;
+    conv.act = SWIN__RELU;
+    conv.out = like;
+    conv.out.c = channels;
+    return conv;
+}
+
+static void swin__add_source(swin__conv *conv, swin__fmap map, int first)
+{
+    conv->source[conv->sources].map = map;
+    conv->source[conv->sources].first = first;
+    conv->sources++;
+}
+
+/* --- UPerHead and PSPHead: pooled branches ---------------------------------------------------- */
+
+static swin_status swin__check_pools(const swin_config *g, swin_error *err)
+{
+    SWIN__DEMAND(g->head.pool_count, SWIN_DAMAGED, "config: pool_count is 0");
+    for (int p = 0; p < g->head.pool_count; p++)
+        SWIN__DEMAND(g->head.pool_scale[p], SWIN_DAMAGED, "config: pool_scale is 0");
+    return SWIN_OK;
+}
+
+static void swin__bind_pyramid_top(swin__binder *b, swin__weights *w)
+{
+    const swin_config *g = &b->model->config;
+    int ch = g->head.channels, pools = g->head.pool_count, last = swin__head_depth(g);
+    swin__bind_row(b, w->pool, "pool", pools, ch, last, NULL);
+    w->bottleneck = swin__take_linear(b, "bottleneck", ch, 9 * (last + pools * ch), 1);
+}
+
+/* The pyramid's top: bottleneck(concat[feature, pooled branches]). */
+static swin__fmap swin__plan_pyramid_top(swin__plan *p, swin__fmap feature)
+{
+    const swin_config *g = p->config;
+    int pools = g->head.pool_count, ch = g->head.channels;
+    swin__conv conv = swin__make_conv(p->weights->bottleneck, 3, feature.c + pools * ch, feature,
+                                      ch);
+    swin__fmap pooled[SWIN_MAX_POOLS], branch[SWIN_MAX_POOLS], top;
+    swin__plan_pools(p, feature, g->head.pool_scale, pools, pooled);
+    swin__add_source(&conv, feature, 0);
+    for (int i = 0; i < pools; i++) {
+        branch[i] = swin__plan_linear(p, "pool linear", i, pooled[i], ch, p->weights->pool[i],
+                                      SWIN__RELU)->u.linear.out;
+        swin__release(p, pooled[i].data);
+        swin__add_source(&conv, branch[i], feature.c + i * ch);
+    }
+    top = swin__plan_conv(p, "bottleneck", -1, conv);
+    for (int i = 0; i < pools; i++) swin__release(p, branch[i].data);
+    return top;
+}
+
+static void swin__bind_uper(swin__binder *b, swin__weights *w)
+{
+    int widths[SWIN_MAX_STAGES], levels = swin__head_widths(&b->model->config, widths);
+    int ch = b->model->config.head.channels;
+    swin__bind_pyramid_top(b, w);
+    swin__bind_row(b, w->lateral, "lateral", levels - 1, ch, 0, widths);
+    swin__bind_row(b, w->fpn, "fpn", levels - 1, ch, 9 * ch, NULL);
+    w->fuse = swin__take_linear(b, "fuse", ch, 9 * levels * ch, 1);
+    swin__bind_classes(b, w, ch);
+}
+
+/* Laterals from coarse to fine, then a convolution each, all fused
+   at the finest size. The laterals come first; large maps and weights of tiles then fit closely. */
+static swin__fmap swin__plan_uper(swin__plan *p, const swin__fmap *feature)
+{
+    int inputs[SWIN_MAX_STAGES], levels = swin__head_inputs(p->config, inputs),
+                              ch = p->config->head.channels;
+    swin__fmap lateral[SWIN_MAX_STAGES], out[SWIN_MAX_STAGES], fused;
+    swin__conv fuse;
+    lateral[levels - 1] = swin__plan_pyramid_top(p, feature[inputs[levels - 1]]);
+    swin__drop_feature(p, feature[inputs[levels - 1]]);
+    for (int l = levels - 2; l >= 0; l--) {
+        swin__step *s = swin__plan_linear(p, "lateral", l, feature[inputs[l]], ch,
+                                          p->weights->lateral[l], SWIN__RELU);
+        lateral[l] = s->u.linear.out;
+        swin__add_bilinear(p, s, lateral[l + 1], p->config->head.align_corners);
+        swin__drop_feature(p, feature[inputs[l]]);
+    }
+    out[levels - 1] = lateral[levels - 1];
+    for (int l = levels - 2; l >= 0; l--) {
+        swin__conv conv = swin__make_conv(p->weights->fpn[l], 3, ch, lateral[l], ch);
+        swin__add_source(&conv, lateral[l], 0);
+        out[l] = swin__plan_conv(p, "fpn", l, conv);
+        swin__release(p, lateral[l].data);
+    }
+    fuse = swin__make_conv(p->weights->fuse, 3, levels * ch, out[0], ch);
+    for (int l = 0; l < levels; l++) swin__add_source(&fuse, out[l], l * ch);
+    fused = swin__plan_conv(p, "fuse", 0, fuse);
+    for (int l = 0; l < levels; l++) swin__release(p, out[l].data);
+    return swin__plan_classify(p, fused);
+}
+
+static void swin__bind_psp(swin__binder *b, swin__weights *w)
+{
+    swin__bind_pyramid_top(b, w);
+    swin__bind_classes(b, w, b->model->config.head.channels);
+}
+
+static swin__fmap swin__plan_psp(swin__plan *p, const swin__fmap *feature)
+{
+    int inputs[SWIN_MAX_STAGES];
+    swin__fmap in = feature[inputs[swin__head_inputs(p->config, inputs) - 1]];
+    swin__fmap x = swin__plan_pyramid_top(p, in);
+    swin__drop_feature(p, in);
+    return swin__plan_classify(p, x);
+}
+
+/* --- FCNHead ---------------------------------------------------------------------------------- */
+
+static swin_status swin__check_fcn(const swin_config *g, swin_error *err)
+{
+    SWIN__DEMAND(g->head.convs || !g->head.conv_concat, SWIN_DAMAGED,
+                 "config: conv_concat without convs");
+    SWIN__DEMAND(g->head.conv_kernel % 2, SWIN_DAMAGED, "config: conv_kernel has no middle");
+    return SWIN_OK;
+}
+
+static void swin__bind_fcn(swin__binder *b, swin__weights *w)
+{
+    const swin_head_config *h = &b->model->config.head;
+    int depths[SWIN_MAX_CONVS] = { 0 }, area = h->conv_kernel * h->conv_kernel, ch = h->channels;
+    int last = swin__head_depth(&b->model->config);
+    for (int n = 0; n < h->convs; n++) depths[n] = area * (n ? ch : last);
+    swin__bind_row(b, w->conv, "conv", h->convs, ch, 0, depths);
+    if (h->conv_concat) w->cat = swin__take_linear(b, "cat", ch, area * (last + ch), 1);
+    swin__bind_classes(b, w, h->convs ? ch : last);
+}
+
+/* Convolutions in a row, then one over the input and their result. */
+static swin__fmap swin__plan_fcn(swin__plan *p, const swin__fmap *feature)
+{
+    const swin_config *g = p->config;
+    int inputs[SWIN_MAX_STAGES], kernel = g->head.conv_kernel, ch = g->head.channels;
+    swin__fmap in = feature[inputs[swin__head_inputs(g, inputs) - 1]], x = in;
+    for (int n = 0; n < g->head.convs; n++) {
+        swin__conv conv = swin__make_conv(p->weights->conv[n], kernel, x.c, in, ch);
+        swin__fmap next;
+        swin__add_source(&conv, x, 0);
+        next = swin__plan_conv(p, "conv", n, conv);
+        if (n) swin__release(p, x.data);
+        x = next;
+    }
+    if (g->head.conv_concat) {
+        swin__conv conv = swin__make_conv(p->weights->cat, kernel, in.c + ch, in, ch);
+        swin__fmap next;
+        swin__add_source(&conv, in, 0);
+        swin__add_source(&conv, x, in.c);
+        next = swin__plan_conv(p, "concat", -1, conv);
+        swin__release(p, x.data);
+        x = next;
+    }
+    if (g->head.convs) swin__drop_feature(p, in);
+    else return swin__plan_classes(p, in);
+    return swin__plan_classify(p, x);
+}
+
+/* --- FPNHead: semantic FPN -------------------------------------------------------------------- */
+
+static swin_status swin__check_fpn(const swin_config *g, swin_error *err)
+{
+    int unused[SWIN_MAX_STAGES], levels = swin__head_inputs(g, unused);
+    SWIN__DEMAND(g->head.neck_channels, SWIN_DAMAGED, "config: neck_channels is 0");
+    for (int l = 0; l < levels; l++)
+        SWIN__DEMAND(l ? g->head.neck_convs[l] : g->head.neck_convs[l] == 1, SWIN_DAMAGED,
+                     "config: the head's convolutions on level %d of the neck", l);
+    return SWIN_OK;
+}
+
+/* FPN's neck and the head's convolutions on its levels. */
+static void swin__bind_fpn(swin__binder *b, swin__weights *w)
+{
+    const swin_config *g = &b->model->config;
+    int ch = g->head.channels, neck = g->head.neck_channels;
+    int widths[SWIN_MAX_STAGES], levels = swin__head_widths(g, widths);
+    char name[24];
+    swin__format(b->prefix, sizeof b->prefix, "neck.");
+    swin__bind_row(b, w->lateral, "lateral", levels, neck, 0, widths);
+    swin__bind_row(b, w->fpn, "fpn", levels, neck, 9 * neck, NULL);
+    swin__format(b->prefix, sizeof b->prefix, "head.");
+    for (int l = 0; l < levels; l++) {
+        for (int n = 0; n < g->head.neck_convs[l]; n++) {
+            swin__format(name, sizeof name, "scale%d.conv%d", l, n);
+            w->scale[l][n] = swin__take_linear(b, name, ch, 9 * (n ? ch : neck), 1);
+        }
+    }
+    swin__bind_classes(b, w, ch);
+}
+
+/* Laterals from coarse to fine and a convolution each (the neck),
+   then every level convolved and enlarged in turn, and the classes of all summed at the finest
+   size: classifying commutes with resizing. */
+static swin__fmap swin__plan_fpn(swin__plan *p, const swin__fmap *feature)
+{
+    const swin_config *g = p->config;
+    int inputs[SWIN_MAX_STAGES], levels = swin__head_inputs(g, inputs);
+    int aligned = g->head.align_corners, ch = g->head.channels, neck = g->head.neck_channels;
+    swin__fmap lateral[SWIN_MAX_STAGES], classes[SWIN_MAX_STAGES];
+    swin__linear classify = p->weights->classify;
+    swin__step *s = NULL;
+    for (int l = levels - 1; l >= 0; l--) {
+        s = swin__plan_linear(p, "lateral", l, feature[inputs[l]], neck, p->weights->lateral[l],
+                              SWIN__LINEAR);
+        lateral[l] = s->u.linear.out;
+        if (l + 1 < levels) {
+            const swin__fmap *coarse = &lateral[l + 1];
+            swin__axis rows = swin__axis_nearest(p, coarse->h, lateral[l].h);
+            swin__add_resized(s, *coarse, rows, swin__axis_nearest(p, coarse->w, lateral[l].w));
+        }
+        swin__drop_feature(p, feature[inputs[l]]);
+    }
+    for (int l = levels - 1; l >= 0; l--) {
+        swin__conv conv = swin__make_conv(p->weights->fpn[l], 3, neck, lateral[l], neck);
+        swin__fmap x;
+        conv.act = SWIN__LINEAR;
+        swin__add_source(&conv, lateral[l], 0);
+        x = swin__plan_conv(p, "fpn", l, conv);
+        swin__release(p, lateral[l].data);
+        for (int n = 0; n < g->head.neck_convs[l]; n++) {
+            swin__fmap like = x;
+            if (n) like.h *= 2;
+            if (n) like.w *= 2;
+            conv = swin__make_conv(p->weights->scale[l][n], 3, x.c, like, ch);
+            swin__add_source(&conv, x, 0);
+            like = swin__plan_conv(p, "scale", l, conv);
+            swin__release(p, x.data);
+            x = like;
+        }
+        classify.bias = l ? NULL : p->weights->classify.bias;
+        s = swin__plan_linear(p, "classify", l, x, g->classes, classify, SWIN__LINEAR);
+        classes[l] = s->u.linear.out;
+        swin__release(p, x.data);
+    }
+    for (int l = 1; l < levels; l++) {
+        const swin__fmap *in = &classes[l], *out = &classes[0];
+        swin__axis rows = swin__axis_twice(p, in->h, 2 * in->h, out->h, aligned, aligned);
+        swin__add_resized(s, *in, rows,
+                          swin__axis_twice(p, in->w, 2 * in->w, out->w, aligned, aligned));
+        swin__release(p, in->data);
+    }
+    return classes[0];
+}
+
+/* --- SegformerHead and GLAM's ----------------------------------------------------------------- */
+
+static void swin__bind_segformer(swin__binder *b, swin__weights *w)
+{
+    int widths[SWIN_MAX_STAGES], levels = swin__head_widths(&b->model->config, widths);
+    int ch = b->model->config.head.channels;
+    swin__bind_row(b, w->lateral, "lateral", levels, ch, 0, widths);
+    w->fuse = swin__take_linear(b, "fuse", ch, levels * ch, 1);
+    swin__bind_classes(b, w, ch);
+}
+
+/* A layer each, all fused at the finest size. The fusing
+   layer's share of a coarser level is computed there: it commutes with resizing. */
+static swin__fmap swin__plan_segformer(swin__plan *p, const swin__fmap *feature)
+{
+    const swin_config *g = p->config;
+    int inputs[SWIN_MAX_STAGES], levels = swin__head_inputs(g, inputs), ch = g->head.channels;
+    int glam = g->head.kind == SWIN_HEAD_GLAM_SEGFORMER;
+    swin__fmap part[SWIN_MAX_STAGES];
+    swin__step *s = NULL;
+    for (int l = levels - 1; l >= 0; l--) {
+        swin__linear share = p->weights->fuse;
+        swin__fmap x = swin__plan_linear(p, "lateral", l, feature[inputs[l]], ch,
+                                        p->weights->lateral[l],
+                                        glam ? SWIN__LINEAR : SWIN__RELU)->u.linear.out;
+        swin__drop_feature(p, feature[inputs[l]]);
+        share.weight = swin__panels_from(share.weight, 0, l * ch);
+        if (l) share.bias = NULL;
+        s = swin__plan_linear(p, "fuse", l, x, ch, share, l ? SWIN__LINEAR : SWIN__RELU);
+        part[l] = s->u.linear.out;
+        swin__release(p, x.data);
+    }
+    s->u.linear.act_last = 1;
+    for (int l = 1; l < levels; l++) {
+        swin__add_bilinear(p, s, part[l], glam ? 0 : g->head.align_corners);
+        swin__release(p, part[l].data);
+    }
+    return swin__plan_classify(p, part[0]);
+}
+
+/* --- the image classifier --------------------------------------------------------------------- */
+
+static void swin__bind_classifier(swin__binder *b, swin__weights *w)
+{
+    swin__bind_classes(b, w, swin__head_depth(&b->model->config));
+}
+
+/* The mean of the final map's pixels, and its classes. */
+static swin__fmap swin__plan_classifier(swin__plan *p, const swin__fmap *feature)
+{
+    static const int whole[] = { 1 };
+    const swin_config *g = p->config;
+    int last = g->final_norm ? g->stages : g->stages - 1;
+    swin__fmap mean;
+    swin__plan_pools(p, feature[last], whole, 1, &mean);
+    return swin__plan_classes(p, mean);
+}
+
+/* --- a Unet's own ----------------------------------------------------------------------------- */
+
+static swin_status swin__check_unet_head(const swin_config *g, swin_error *err)
+{
+    SWIN__DEMAND(g->body != SWIN_BODY_BACKBONE, SWIN_DAMAGED,
+                 "config: a Unet's head without a Unet");
+    return SWIN_OK;
+}
+
+static void swin__bind_unet_head(swin__binder *b, swin__weights *w)
+{
+    int e = b->model->config.stage[0].width;
+    swin__format(b->prefix, sizeof b->prefix, "final.");
+    w->final_norm = swin__take_affine(b, "norm", e);
+    w->final_expand_norm = swin__take_affine(b, "expand.norm", e);
+    w->final_expand = swin__take_linear(b, "expand", 16 * e, e, 0);
+    swin__format(b->prefix, sizeof b->prefix, "head.");
+    w->classify = swin__take_linear(b, "classify", b->model->config.classes, e, 0);
+}
+
+static swin__fmap swin__plan_unet_head(swin__plan *p, const swin__fmap *feature)
+{
+    swin__fmap logits = swin__plan_final(p, feature[0]);
+    swin__release(p, feature[0].data);
+    return logits;
+}
+
+/* --- the kinds of heads ----------------------------------------------------------------------- */
+
+/* Which features, and so what head_inputs and head_channels may be. */
+enum {
+    SWIN__READS_NOTHING,        /* or what its body hands over */
+    SWIN__READS_ONE, SWIN__READS_SOME,
+    SWIN__READS_LAST            /* the last stage's, through the final norm where there is one; it
+                                   has no channels of its own */
+};
+enum { SWIN__GIVES_NOTHING, SWIN__GIVES_PIXELS, SWIN__GIVES_SCORES };   /* logits of these */
+
+typedef struct swin__head_kind {
+    const char *name;
+    int reads, gives;
+    /* NULL where nothing is left to check */
+    swin_status (*check)(const swin_config *g, swin_error *err);
+    void (*bind)(swin__binder *b, swin__weights *w);            /* names start with "head." */
+    swin__fmap (*plan)(swin__plan *p, const swin__fmap *feature);       /* returns the logits */
+} swin__head_kind;
+
+static const swin__head_kind swin__heads[] = {          /* in the order of SWIN_HEAD_LIST */
+    { "no head", SWIN__READS_NOTHING, SWIN__GIVES_NOTHING, NULL, NULL, NULL },
+    { "UPerHead", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
+      swin__check_pools, swin__bind_uper, swin__plan_uper },
+    { "FCNHead", SWIN__READS_ONE, SWIN__GIVES_PIXELS,
+      swin__check_fcn, swin__bind_fcn, swin__plan_fcn },
+    { "PSPHead", SWIN__READS_ONE, SWIN__GIVES_PIXELS,
+      swin__check_pools, swin__bind_psp, swin__plan_psp },
+    { "FPNHead", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
+      swin__check_fpn, swin__bind_fpn, swin__plan_fpn },
+    { "SegformerHead", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
+      NULL, swin__bind_segformer, swin__plan_segformer },
+    { "GLAM's SegFormerHead", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
+      NULL, swin__bind_segformer, swin__plan_segformer },
+    { "a classifier", SWIN__READS_LAST, SWIN__GIVES_SCORES,
+      NULL, swin__bind_classifier, swin__plan_classifier },
+    { "a Unet's head", SWIN__READS_NOTHING, SWIN__GIVES_PIXELS,
+      swin__check_unet_head, swin__bind_unet_head, swin__plan_unet_head },
+};
+typedef char swin__heads_are_all_there[sizeof swin__heads / sizeof *swin__heads == SWIN_HEAD_COUNT
+                                           ? 1 : -1];
+
+static const swin__head_kind *swin__head_of(const swin_config *g)
+{
+    return &swin__heads[g->head.kind];
+}
+
+static swin_status swin__check_head(const swin_config *g, swin_error *err)
+{
+    const swin__head_kind *kind = swin__head_of(g);
+    unsigned inputs = g->head.inputs, last = 1u << (g->stages - 1);
+    int layers = kind->reads == SWIN__READS_ONE || kind->reads == SWIN__READS_SOME;
+    SWIN__DEMAND(!g->classes == (kind->gives == SWIN__GIVES_NOTHING), SWIN_DAMAGED,
+                 "config: %d classes for %s", g->classes, kind->name);
+    SWIN__DEMAND(layers ? inputs && g->head.channels : !g->head.channels, SWIN_DAMAGED,
+                 "config: head_channels or head_inputs of %s", kind->name);
+    SWIN__DEMAND(layers || inputs == (kind->reads == SWIN__READS_LAST ? last : 0), SWIN_DAMAGED,
+                 "config: head_inputs of %s", kind->name);
+    SWIN__DEMAND(kind->reads != SWIN__READS_ONE || !(inputs & (inputs - 1)), SWIN_DAMAGED,
+                 "config: %s reads one feature", kind->name);
+    SWIN__DEMAND(g->picture.mode != SWIN_MODE_SLIDE || kind->gives == SWIN__GIVES_PIXELS,
+                 SWIN_DAMAGED, "config: a sliding window with %s", kind->name);
+    SWIN__DEMAND(g->picture.mode != SWIN_MODE_CENTRE || kind->gives == SWIN__GIVES_SCORES,
+                 SWIN_DAMAGED, "config: a centre crop with %s", kind->name);
+    return kind->check ? kind->check(g, err) : SWIN_OK;
+}
+
+/* -------------------------------------------------------------------------- */
+/* >>bodies: from a picture to features
+
+   Add a backbone: its enumerator in SWIN_BODY_LIST, a row in swin__bodies below, and beside the
+   others a function that checks what it asks of a config, one that binds its tensors (their names
+   and order go into >>blob) and one that plans its layers and fills the features. Fields of its own
+   go into a record of >>config. In the converter: a line for its name, one for its tensors
+   (tools/swinblob/canonical.py), and a module that reads its checkpoints. */
+
 /* The blocks of a stage or of a level up, in place on x. */
 static void swin__plan_stage(swin__plan *p, int stage, const swin__stage *weights, swin__fmap x)
 {
     const swin_config *g = p->config;
     swin__grid grid = swin__make_grid(g, stage, 0, x.h, x.w);
     int n = swin__product_fits(p, "global tokens", grid.rows * grid.cols, g->tokens);
-    float *tokens = n && g->depth[stage] > 1 ? swin__alloc(p, (uint64_t)n * (uint64_t)x.ld) : NULL;
-    int depth = (int)g->depth[stage];
+    int depth = g->stage[stage].depth;
+    float *tokens = n && depth > 1 ? swin__alloc(p, (uint64_t)n * (uint64_t)x.ld) : NULL;
     int looks = p->desc.outputs & SWIN_OUT_ATTENTION && p->desc.attend_stage == stage &&
                 weights == &p->weights->stage[stage];
     if (p->status != SWIN_OK) return;
@@ -6790,25 +7442,34 @@ static void swin__plan_stage(swin__plan *p, int stage, const swin__stage *weight
     if (tokens) swin__release(p, tokens);
 }
 
-static void swin__show_feature(swin__plan *p, int index, swin__fmap map)
+static void swin__bind_embed(swin__binder *b, swin__weights *w)
 {
-    if (p->context && p->desc.outputs & SWIN_OUT_FEATURES)
-        p->context->feature[index] = swin__view(map);
+    const swin_config *g = &b->model->config;
+    int width = g->stage[0].width;
+    w->embed = swin__take_linear(b, "embed", width, g->patch * g->patch * g->planes, 1);
+    if (g->patch_norm) w->embed_norm = swin__take_affine(b, "embed.norm", width);
+    if (g->position.h)
+        w->position = swin__take(b, "embed.position", SWIN__LAYOUT_ROWS,
+                                 g->position.h * g->position.w, width, 1);
 }
 
-static void swin__drop_feature(swin__plan *p, swin__fmap feature)
+static void swin__bind_backbone(swin__binder *b, swin__weights *w)
 {
-    if (!(p->desc.outputs & SWIN_OUT_FEATURES)) swin__release(p, feature.data);
+    const swin_config *g = &b->model->config;
+    swin__bind_embed(b, w);
+    for (int i = 0; i < g->stages; i++) swin__bind_stage(b, &w->stage[i], i);
+    b->prefix[0] = 0;
+    if (g->final_norm) w->norm = swin__take_affine(b, "norm", g->stage[g->stages - 1].width);
 }
 
 /* Fills the features that are wanted; the others stay empty. feature[stages]: the final norm's. */
-static void swin__plan_backbone(swin__plan *p, swin__fmap feature[SWIN__STAGES + 1])
+static void swin__plan_backbone(swin__plan *p, swin__fmap feature[SWIN_MAX_STAGES + 1])
 {
     const swin_config *g = p->config;
-    int stages = (int)g->stages, all = p->desc.outputs & SWIN_OUT_FEATURES;
-    int last = g->flags & SWIN__FINAL_NORM && (all || g->head == SWIN__CLASSIFIER);
-    uint32_t given = g->feature_norms ? g->feature_norms | g->head_inputs : (1u << stages) - 1;
-    uint32_t wanted = all ? given : g->head_inputs;
+    int stages = g->stages, all = p->desc.outputs & SWIN_OUT_FEATURES;
+    int last = g->final_norm && (all || swin__head_of(g)->reads == SWIN__READS_LAST);
+    uint32_t given = g->feature_norms ? g->feature_norms | g->head.inputs : (1u << stages) - 1;
+    uint32_t wanted = all ? given : g->head.inputs;
     uint32_t reached = p->desc.outputs & SWIN_OUT_ATTENTION ? wanted | 1u << p->desc.attend_stage
                                                         : wanted;
     swin__fmap x = swin__plan_embed(p);
@@ -6831,212 +7492,61 @@ static void swin__plan_backbone(swin__plan *p, swin__fmap feature[SWIN__STAGES +
     }
 }
 
-/* A convolution from the blob's weights, its output as large as `like`; sources are added by the
-   caller. */
-static swin__conv swin__make_conv(swin__linear linear, int kernel, int inputs, swin__fmap like,
-                                  int channels)
+/* --- Unets ------------------------------------------------------------------------------------ */
+
+static swin_status swin__check_unet(const swin_config *g, swin_error *err)
 {
-    swin__conv conv;
-    memset(&conv, 0, sizeof conv);
-    conv.weight = linear.weight;
-    conv.bias = linear.bias;
-    conv.kernel = kernel;
-    conv.inputs = inputs;
-    conv.act = SWIN__RELU;
-    conv.out = like;
-    conv.out.c = channels;
-    return conv;
+    SWIN__DEMAND(g->head.kind == SWIN_HEAD_UNET, SWIN_DAMAGED, "config: a Unet without its head");
+    SWIN__DEMAND(g->patch == 4 && g->stages >= 2 && g->version == 1 && g->final_norm &&
+                 !g->feature_norms, SWIN_UNSUPPORTED,
+                 "config: not a Unet's patch, stages, version or norms");
+    for (int i = 0; i < g->stages; i++) {
+        const swin_stage_config *s = &g->stage[i];
+        SWIN__DEMAND(!i || s->width == 2 * s[-1].width, SWIN_UNSUPPORTED,
+                     "config: a Unet whose stage %d is not twice as wide as the one before", i);
+        SWIN__DEMAND(g->body != SWIN_BODY_CROSS_UNET || s->window_h == s->window_w, SWIN_DAMAGED,
+                     "config: windows that are not square with cross-attention in stage %d", i);
+    }
+    return SWIN_OK;
 }
 
-static void swin__add_source(swin__conv *conv, swin__fmap map, int first)
+static void swin__bind_up(swin__binder *b, swin__up *up, int i)
 {
-    conv->source[conv->sources].map = map;
-    conv->source[conv->sources].first = first;
-    conv->sources++;
+    const swin_config *g = &b->model->config;
+    const swin__shape s = swin__cross_shape(g, i);
+    int c = s.channels, packed = s.packed;
+    swin__format(b->prefix, sizeof b->prefix, "up%d.", i);
+    up->expand_norm = swin__take_affine(b, "expand.norm", c);
+    up->expand = swin__take_linear(b, "expand", 4 * c, 2 * c, 0);
+    if (g->body == SWIN_BODY_CROSS_UNET) {
+        swin__block *cross = &up->cross;
+        cross->norm1 = swin__take_affine(b, "cross.norm1", 2 * c);
+        up->q = swin__take_linear(b, "cross.q", packed, c, 1);
+        up->kv = swin__take_linear(b, "cross.kv", 2 * packed, 2 * c, 1);
+        cross->table = swin__take_table(b, "cross.bias", &s);
+        cross->proj = swin__take_linear(b, "cross.proj", c, packed, 1);
+        cross->norm2 = swin__take_affine(b, "cross.norm2", c);
+        cross->fc1 = swin__take_linear(b, "cross.fc1", s.hidden, c, 1);
+        cross->fc2 = swin__take_linear(b, "cross.fc2", c, s.hidden, 1);
+    }
+    up->concat = swin__take_linear(b, "concat", c, 2 * c, 1);
+    swin__bind_blocks(b, &up->stage, "up", i);
 }
 
-/* The pyramid's top: bottleneck(concat[feature, pooled branches]). */
-static swin__fmap swin__plan_pyramid_top(swin__plan *p, swin__fmap feature)
+static void swin__bind_unet(swin__binder *b, swin__weights *w)
 {
-    const swin_config *g = p->config;
-    int pools = (int)g->pool_count, ch = (int)g->head_channels;
-    swin__conv conv = swin__make_conv(p->weights->bottleneck, 3, feature.c + pools * ch, feature,
-                                      ch);
-    swin__fmap pooled[SWIN__POOLS], branch[SWIN__POOLS], top;
-    swin__plan_pools(p, feature, g->pool_scale, pools, pooled);
-    swin__add_source(&conv, feature, 0);
-    for (int i = 0; i < pools; i++) {
-        branch[i] = swin__plan_linear(p, "pool linear", i, pooled[i], ch, p->weights->pool[i],
-                                      SWIN__RELU)->u.linear.out;
-        swin__release(p, pooled[i].data);
-        swin__add_source(&conv, branch[i], feature.c + i * ch);
-    }
-    top = swin__plan_conv(p, "bottleneck", -1, conv);
-    for (int i = 0; i < pools; i++) swin__release(p, branch[i].data);
-    return top;
+    swin__bind_backbone(b, w);
+    for (int l = swin__levels_up(&b->model->config); l-- > 0;) swin__bind_up(b, &w->up[l], l);
 }
 
-/* UPerHead up to its classifier: laterals from coarse to fine, then a convolution each, all fused
-   at the finest size. The laterals come first; large maps and weights of tiles then fit closely. */
-static swin__fmap swin__plan_uper(swin__plan *p, const swin__fmap *feature)
-{
-    int inputs[SWIN__STAGES], levels = swin__head_inputs(p->config, inputs),
-                              ch = (int)p->config->head_channels;
-    swin__fmap lateral[SWIN__STAGES], out[SWIN__STAGES], fused;
-    swin__conv fuse;
-    lateral[levels - 1] = swin__plan_pyramid_top(p, feature[inputs[levels - 1]]);
-    swin__drop_feature(p, feature[inputs[levels - 1]]);
-    for (int l = levels - 2; l >= 0; l--) {
-        swin__step *s = swin__plan_linear(p, "lateral", l, feature[inputs[l]], ch,
-                                          p->weights->lateral[l], SWIN__RELU);
-        lateral[l] = s->u.linear.out;
-        swin__add_bilinear(p, s, lateral[l + 1], (int)p->config->align_corners);
-        swin__drop_feature(p, feature[inputs[l]]);
-    }
-    out[levels - 1] = lateral[levels - 1];
-    for (int l = levels - 2; l >= 0; l--) {
-        swin__conv conv = swin__make_conv(p->weights->fpn[l], 3, ch, lateral[l], ch);
-        swin__add_source(&conv, lateral[l], 0);
-        out[l] = swin__plan_conv(p, "fpn", l, conv);
-        swin__release(p, lateral[l].data);
-    }
-    fuse = swin__make_conv(p->weights->fuse, 3, levels * ch, out[0], ch);
-    for (int l = 0; l < levels; l++) swin__add_source(&fuse, out[l], l * ch);
-    fused = swin__plan_conv(p, "fuse", 0, fuse);
-    for (int l = 0; l < levels; l++) swin__release(p, out[l].data);
-    return fused;
-}
-
-/* FCNHead up to its classifier: convolutions in a row, then one over the input and their result. */
-static swin__fmap swin__plan_fcn(swin__plan *p, const swin__fmap *feature)
-{
-    const swin_config *g = p->config;
-    int inputs[SWIN__STAGES], kernel = (int)g->conv_kernel, ch = (int)g->head_channels;
-    swin__fmap in = feature[inputs[swin__head_inputs(g, inputs) - 1]], x = in;
-    for (int n = 0; n < (int)g->convs; n++) {
-        swin__conv conv = swin__make_conv(p->weights->conv[n], kernel, x.c, in, ch);
-        swin__fmap next;
-        swin__add_source(&conv, x, 0);
-        next = swin__plan_conv(p, "conv", n, conv);
-        if (n) swin__release(p, x.data);
-        x = next;
-    }
-    if (g->conv_concat) {
-        swin__conv conv = swin__make_conv(p->weights->cat, kernel, in.c + ch, in, ch);
-        swin__fmap next;
-        swin__add_source(&conv, in, 0);
-        swin__add_source(&conv, x, in.c);
-        next = swin__plan_conv(p, "concat", -1, conv);
-        swin__release(p, x.data);
-        x = next;
-    }
-    if (g->convs) swin__drop_feature(p, in);
-    return x;
-}
-
-/* Semantic FPN up to its classes: laterals from coarse to fine and a convolution each (the neck),
-   then every level convolved and enlarged in turn, and the classes of all summed at the finest
-   size: classifying commutes with resizing. */
-static swin__fmap swin__plan_fpn(swin__plan *p, const swin__fmap *feature)
-{
-    const swin_config *g = p->config;
-    int inputs[SWIN__STAGES], levels = swin__head_inputs(g, inputs);
-    int aligned = (int)g->align_corners, ch = (int)g->head_channels, neck = (int)g->neck_channels;
-    swin__fmap lateral[SWIN__STAGES], classes[SWIN__STAGES];
-    swin__linear classify = p->weights->classify;
-    swin__step *s = NULL;
-    for (int l = levels - 1; l >= 0; l--) {
-        s = swin__plan_linear(p, "lateral", l, feature[inputs[l]], neck, p->weights->lateral[l],
-                              SWIN__LINEAR);
-        lateral[l] = s->u.linear.out;
-        if (l + 1 < levels) {
-            const swin__fmap *coarse = &lateral[l + 1];
-            swin__axis rows = swin__axis_nearest(p, coarse->h, lateral[l].h);
-            swin__add_resized(s, *coarse, rows, swin__axis_nearest(p, coarse->w, lateral[l].w));
-        }
-        swin__drop_feature(p, feature[inputs[l]]);
-    }
-    for (int l = levels - 1; l >= 0; l--) {
-        swin__conv conv = swin__make_conv(p->weights->fpn[l], 3, neck, lateral[l], neck);
-        swin__fmap x;
-        conv.act = SWIN__LINEAR;
-        swin__add_source(&conv, lateral[l], 0);
-        x = swin__plan_conv(p, "fpn", l, conv);
-        swin__release(p, lateral[l].data);
-        for (int n = 0; n < (int)g->neck_convs[l]; n++) {
-            swin__fmap like = x;
-            if (n) like.h *= 2;
-            if (n) like.w *= 2;
-            conv = swin__make_conv(p->weights->scale[l][n], 3, x.c, like, ch);
-            swin__add_source(&conv, x, 0);
-            like = swin__plan_conv(p, "scale", l, conv);
-            swin__release(p, x.data);
-            x = like;
-        }
-        classify.bias = l ? NULL : p->weights->classify.bias;
-        s = swin__plan_linear(p, "classify", l, x, (int)g->classes, classify, SWIN__LINEAR);
-        classes[l] = s->u.linear.out;
-        swin__release(p, x.data);
-    }
-    for (int l = 1; l < levels; l++) {
-        const swin__fmap *in = &classes[l], *out = &classes[0];
-        swin__axis rows = swin__axis_twice(p, in->h, 2 * in->h, out->h, aligned, aligned);
-        swin__add_resized(s, *in, rows,
-                          swin__axis_twice(p, in->w, 2 * in->w, out->w, aligned, aligned));
-        swin__release(p, in->data);
-    }
-    return classes[0];
-}
-
-/* Both Segformer heads up to the classifier: a layer each, all fused at the finest size. The fusing
-   layer's share of a coarser level is computed there: it commutes with resizing. */
-static swin__fmap swin__plan_segformer(swin__plan *p, const swin__fmap *feature)
-{
-    const swin_config *g = p->config;
-    int inputs[SWIN__STAGES], levels = swin__head_inputs(g, inputs), ch = (int)g->head_channels;
-    int glam = g->head == SWIN__GLAM_SEGFORMER;
-    swin__fmap part[SWIN__STAGES];
-    swin__step *s = NULL;
-    for (int l = levels - 1; l >= 0; l--) {
-        swin__linear share = p->weights->fuse;
-        swin__fmap x = swin__plan_linear(p, "lateral", l, feature[inputs[l]], ch,
-                                        p->weights->lateral[l],
-                                        glam ? SWIN__LINEAR : SWIN__RELU)->u.linear.out;
-        swin__drop_feature(p, feature[inputs[l]]);
-        share.weight += 16 * (size_t)(l * ch);
-        if (l) share.bias = NULL;
-        s = swin__plan_linear(p, "fuse", l, x, ch, share, l ? SWIN__LINEAR : SWIN__RELU);
-        part[l] = s->u.linear.out;
-        swin__release(p, x.data);
-    }
-    s->u.linear.act_last = 1;
-    for (int l = 1; l < levels; l++) {
-        swin__add_bilinear(p, s, part[l], glam ? 0 : (int)g->align_corners);
-        swin__release(p, part[l].data);
-    }
-    return part[0];
-}
-
-/* The mean of the final map's pixels, and its classes. */
-static void swin__plan_classifier(swin__plan *p, const swin__fmap *feature)
-{
-    static const uint32_t whole[] = { 1 };
-    const swin_config *g = p->config;
-    int last = g->flags & SWIN__FINAL_NORM ? (int)g->stages : (int)g->stages - 1;
-    swin__fmap mean, scores;
-    swin__plan_pools(p, feature[last], whole, 1, &mean);
-    scores = swin__plan_linear(p, "classify", -1, mean, (int)g->classes, p->weights->classify,
-                               SWIN__LINEAR)->u.linear.out;
-    if (p->context) p->context->scores = swin__view(scores);
-}
-
-/* A Unet's logits: the stages down, each one's input kept as a skip, and the levels up. */
-static swin__fmap swin__plan_unet(swin__plan *p)
+/* The stages down, each one's input kept as a skip, and the levels up; the head reads the finest
+   level, which takes feature 0's place. */
+static void swin__plan_unet(swin__plan *p, swin__fmap feature[SWIN_MAX_STAGES + 1])
 {
     static const swin__affine none = { NULL, NULL };
     const swin_config *g = p->config;
-    int stages = (int)g->stages;
-    swin__fmap skip[SWIN__STAGES + 1], x = swin__plan_embed(p), logits;
+    int stages = g->stages;
+    swin__fmap skip[SWIN_MAX_STAGES + 1], x = swin__plan_embed(p);
     for (int i = 0; i < stages && p->status == SWIN_OK; i++) {
         swin__fmap next;
         if (i + 1 < stages || p->desc.outputs & SWIN_OUT_FEATURES) {
@@ -7054,7 +7564,7 @@ static swin__fmap swin__plan_unet(swin__plan *p)
         const swin__up *up = &p->weights->up[l];
         swin__fmap above = swin__plan_expand(p, l, x, skip[l].h, skip[l].w);
         swin__conv concat = swin__make_conv(up->concat, 1, 2 * above.c, above, above.c);
-        if (g->body == SWIN__CROSS_UNET) {
+        if (g->body == SWIN_BODY_CROSS_UNET) {
             swin__plan_cross(p, l, x, skip[l], above);
             swin__plan_mlp(p, l, &up->cross, above);
         }
@@ -7068,32 +7578,53 @@ static swin__fmap swin__plan_unet(swin__plan *p)
         swin__drop_feature(p, skip[l]);
         swin__plan_stage(p, l, &up->stage, x);
     }
-    logits = swin__plan_final(p, x);
-    swin__release(p, x.data);
-    return logits;
+    feature[0] = x;
 }
 
-/* From the features to the logits. */
-static swin__fmap swin__plan_head(swin__plan *p, const swin__fmap *feature)
+/* --- the kinds of bodies ---------------------------------------------------------------------- */
+
+typedef struct swin__body_kind {
+    /* NULL where nothing is left to check */
+    swin_status (*check)(const swin_config *g, swin_error *err);
+    void (*bind)(swin__binder *b, swin__weights *w);
+    void (*plan)(swin__plan *p, swin__fmap feature[SWIN_MAX_STAGES + 1]);
+} swin__body_kind;
+
+static const swin__body_kind swin__bodies[] = {         /* in the order of SWIN_BODY_LIST */
+    { NULL, swin__bind_backbone, swin__plan_backbone },
+    { swin__check_unet, swin__bind_unet, swin__plan_unet },
+    { swin__check_unet, swin__bind_unet, swin__plan_unet },
+};
+typedef char swin__bodies_are_all_there[sizeof swin__bodies / sizeof *swin__bodies ==
+                                            SWIN_BODY_COUNT ? 1 : -1];
+
+/* -------------------------------------------------------------------------- */
+/* >>network: a body, a head and what comes after them                        */
+
+/* Do the fields of a config, each in its range, go together? */
+static swin_status swin__check_model(const swin_config *g, swin_error *err)
 {
-    const swin_config *g = p->config;
-    int inputs[SWIN__STAGES], last = inputs[swin__head_inputs(g, inputs) - 1];
-    swin__fmap x, logits;
-    switch (g->head) {
-    case SWIN__UPER: x = swin__plan_uper(p, feature); break;
-    case SWIN__FCN:  x = swin__plan_fcn(p, feature); break;
-    case SWIN__FPN:  return swin__plan_fpn(p, feature);
-    case SWIN__PSP:
-        x = swin__plan_pyramid_top(p, feature[last]);
-        swin__drop_feature(p, feature[last]);
-        break;
-    default: x = swin__plan_segformer(p, feature); break;
-    }
-    logits = swin__plan_linear(p, "classify", -1, x, (int)g->classes, p->weights->classify,
-                               SWIN__LINEAR)->u.linear.out;
-    if (g->head == SWIN__FCN && !g->convs) swin__drop_feature(p, x);
-    else swin__release(p, x.data);
-    return logits;
+    const swin__body_kind *body = &swin__bodies[g->body];
+    swin_status status = swin__check_config(g, err);
+    if (status == SWIN_OK && body->check) status = body->check(g, err);
+    return status == SWIN_OK ? swin__check_head(g, err) : status;
+}
+
+/* Binds all weights; blocks (NULL: only check) has room for every stage's blocks, in order. */
+static swin_status swin__bind(const swin_model *m, swin__weights *w, swin__block *blocks,
+                              swin_error *err)
+{
+    const swin_config *g = &m->config;
+    swin__binder b = { m, blocks, 0, m->data, m->size, "", err, SWIN_OK };
+    swin__bodies[g->body].bind(&b, w);
+    swin__format(b.prefix, sizeof b.prefix, "head.");
+    if (swin__head_of(g)->bind) swin__head_of(g)->bind(&b, w);
+    if (b.status == SWIN_OK && b.next != m->tensors)
+        return swin__fail(err, SWIN_DAMAGED,
+                          "the directory holds more tensors than the config implies");
+    if (b.status == SWIN_OK && b.offset != m->size)
+        return swin__fail(err, SWIN_DAMAGED, "the data part is longer than its tensors");
+    return b.status;
 }
 
 /* From the first patch to the class map. */
@@ -7101,38 +7632,142 @@ static swin_status swin__plan_network(swin__plan *p)
 {
     const swin_config *g = p->config;
     const swin_desc *d = &p->desc;
-    int dense = g->head != SWIN__NO_HEAD && g->head != SWIN__CLASSIFIER, labels, classes;
-    int slides = swin__slides(&p->crops);
-    swin__fmap feature[SWIN__STAGES + 1], logits;
+    const swin__head_kind *head = swin__head_of(g);
+    int pixels = head->gives == SWIN__GIVES_PIXELS;
+    int labels = pixels && (d->outputs & SWIN_OUT_CLASSES || swin__soft(d));
+    int logits = labels || d->outputs & SWIN_OUT_LOGITS, slides = logits && swin__slides(&p->crops);
+    swin__fmap feature[SWIN_MAX_STAGES + 1], out;
     memset(feature, 0, sizeof feature);
-    classes = (int)g->classes;
-    labels = dense && (d->outputs & SWIN_OUT_CLASSES || swin__soft(d));
-    slides &= labels || d->outputs & SWIN_OUT_LOGITS;
     p->lasting = slides;
-    if (slides && labels) swin__plan_outputs(p, classes);
-    if (slides) swin__plan_sums(p, classes);
+    if (slides && labels) swin__plan_outputs(p, g->classes);
+    if (slides) swin__plan_sums(p, g->classes);
     p->lasting = 0;
 
-    if (g->body != SWIN__BACKBONE) logits = swin__plan_unet(p);
-    else {
-        swin__plan_backbone(p, feature);
-        if (p->status != SWIN_OK) return p->status;
-        if (g->head == SWIN__CLASSIFIER && d->outputs & SWIN_OUT_SCORES)
-            swin__plan_classifier(p, feature);
-        if (!dense || !(labels || d->outputs & SWIN_OUT_LOGITS || d->kept)) {
-            p->repeated = p->step_count;
-            return p->status;
-        }
-        logits = swin__plan_head(p, feature);
-    }
-    if (d->kept) swin__plan_keep(p, logits);
+    swin__bodies[g->body].plan(p, feature);
     p->repeated = p->step_count;
-    if (slides) swin__plan_slide(p, logits);
-    if (slides) logits = p->sums;
-    if (p->context) p->context->logits = swin__view(logits);
-    if (!slides && labels) swin__plan_outputs(p, classes);
-    if (labels) swin__plan_labels(p, logits);
+    if (p->status != SWIN_OK || !(pixels ? logits || d->kept : d->outputs & SWIN_OUT_SCORES))
+        return p->status;
+    out = head->plan(p, feature);
+    if (d->kept) swin__plan_keep(p, out);
+    p->repeated = p->step_count;
+    if (p->context && !pixels) p->context->scores = swin__view(out);
+    if (!pixels) return p->status;
+    if (slides) swin__plan_slide(p, out);
+    if (slides) out = p->sums;
+    if (p->context) p->context->logits = swin__view(out);
+    if (!slides && labels) swin__plan_outputs(p, g->classes);
+    if (labels) swin__plan_labels(p, out);
     return p->status;
+}
+
+/* -------------------------------------------------------------------------- */
+/* >>open: from a blob to a model                                             */
+
+enum { SWIN__BLOB_VERSION = 2 };
+
+static swin_status swin__check_header(const swin__header *h, size_t size, swin_error *err)
+{
+    static const uint32_t mark = 0x01020304;
+    if (h->endian != mark)
+        return swin__fail(err, SWIN_UNSUPPORTED, "the blob is little-endian, this machine is not");
+    if (h->version != SWIN__BLOB_VERSION)
+        return swin__fail(err, SWIN_UNSUPPORTED, "blob version %z, swin.h %d.%d.%d reads version "
+                          "%d: convert the checkpoint again", (size_t)h->version,
+                          SWIN_VERSION_MAJOR, SWIN_VERSION_MINOR, SWIN_VERSION_PATCH,
+                          SWIN__BLOB_VERSION);
+    if (h->size != size)
+        return swin__fail(err, SWIN_DAMAGED, "the blob is damaged: %z bytes, its header says %z",
+                          size, (size_t)h->size);
+    return swin__zero(h->zero, sizeof h->zero) ? SWIN_OK
+                                               : swin__fail(err, SWIN_DAMAGED, "header: its end");
+}
+
+/* Does a part of a blob of `size` bytes start at `at`, and do its `count` things of so many bytes
+   fit? */
+static int swin__part_holds(const uint64_t part[2], uint64_t at, size_t size, uint64_t bytes)
+{
+    return at <= size && part[0] == at && part[1] <= (size - at) / bytes;
+}
+
+/* Where the parts of a blob lie; they follow each other, the last one to the end. */
+static swin_status swin__check_parts(const swin__header *h, size_t size, swin_error *err)
+{
+    uint64_t at = sizeof *h;
+    if (!swin__part_holds(h->config, at, size, 1))
+        return swin__fail(err, SWIN_DAMAGED, "header: the config part");
+    at = swin__align64(at + h->config[1]);
+    if (!swin__part_holds(h->directory, at, size, sizeof(swin__entry)))
+        return swin__fail(err, SWIN_DAMAGED, "header: the directory part");
+    at += h->directory[1] * sizeof(swin__entry);
+    if (!swin__part_holds(h->strings, at, size, 1))
+        return swin__fail(err, SWIN_DAMAGED, "header: the strings part");
+    at = swin__align64(at + h->strings[1]);
+    if (!swin__part_holds(h->data, at, size, 1) || h->data[1] != size - at || size % 64)
+        return swin__fail(err, SWIN_DAMAGED, "header: the data part");
+    return SWIN_OK;
+}
+
+/* Reads a model's config and asks whether all that it implies is there. */
+static swin_status swin__read_model(swin_model *m, const swin__header *h, swin_error *err)
+{
+    swin__weights unused;
+    swin_status status = swin__read_config(&m->config, m->blob + h->config[0], h->config[1], err);
+    if (status == SWIN_OK) status = swin__check_model(&m->config, err);
+    if (status != SWIN_OK) return status;
+    if (!swin__strings_hold((const unsigned char *)m->strings, m->strings_size, m->config.classes))
+        return swin__fail(err, SWIN_DAMAGED, "strings: class names, colours or notes");
+    swin__set_marks(m);
+    return swin__bind(m, &unused, NULL, err);
+}
+
+SWIN_API swin_status swin_open(swin_model *m, const void *blob, size_t size, unsigned flags,
+                               swin_error *err)
+{
+    const unsigned char *bytes = (const unsigned char *)blob;
+    swin__header h;
+    swin_status status;
+    if (m) memset(m, 0, sizeof *m);
+    if (!m || !blob || (uintptr_t)blob % 4 || (flags & ~(unsigned)SWIN_VERIFY))
+        return swin__fail(err, SWIN_ARGUMENT,
+                          "swin_open wants a model and a blob aligned to 4 bytes");
+    if (size < sizeof h || memcmp(blob, swin__magic, sizeof swin__magic))
+        return swin__fail(err, SWIN_DAMAGED, "not a .swin model: it does not start like one "
+                          "(tools/convert.py makes them from checkpoints)");
+    memcpy(&h, blob, sizeof h);
+    if ((status = swin__check_header(&h, size, err)) != SWIN_OK) return status;
+    if ((status = swin__check_parts(&h, size, err)) != SWIN_OK) return status;
+    if (flags & SWIN_VERIFY) {
+        uint32_t sums[2];
+        swin_checksum(bytes + SWIN__CHECKED_FROM, size - SWIN__CHECKED_FROM, sums);
+        if (memcmp(sums, h.checksum, sizeof sums))
+            return swin__fail(err, SWIN_DAMAGED, "the blob is damaged: its checksum does not hold");
+    }
+    m->blob = bytes;
+    m->size = size;
+    m->directory = bytes + h.directory[0];
+    m->tensors = h.directory[1];
+    m->data = h.data[0];
+    m->strings = (const char *)(bytes + h.strings[0]);
+    m->strings_size = (size_t)h.strings[1];
+    if ((status = swin__read_model(m, &h, err)) != SWIN_OK) memset(m, 0, sizeof *m);
+    return status;
+}
+
+SWIN_API swin_status swin_set_reference(void *blob, size_t size, const swin_reference *r,
+                                        swin_error *err)
+{
+    unsigned char *bytes = (unsigned char *)blob;
+    uint64_t config[2];
+    uint32_t sums[2];
+    swin_model m;
+    swin_status status = swin_open(&m, blob, size, SWIN_VERIFY, err);
+    if (status == SWIN_OK) status = swin__check_reference(r, err);
+    if (status != SWIN_OK) return status;
+    memcpy(&config, bytes + offsetof(swin__header, config), sizeof config);
+    memcpy(bytes + config[0] + config[1] - sizeof *r, r, sizeof *r);     /* the last record */
+    swin_checksum(bytes + SWIN__CHECKED_FROM, size - SWIN__CHECKED_FROM, sums);
+    memcpy(bytes + offsetof(swin__header, checksum), sums, sizeof sums);
+    return SWIN_OK;
 }
 
 /* -------------------------------------------------------------------------- */
@@ -7149,41 +7784,47 @@ static swin_status swin__check_size(const char *what, int w, int h, swin_error *
 }
 
 /* swin_input_size; whole: without a centre crop */
-static swin_status swin__input_size(const swin_config *g, int w, int h, int longest, int whole,
-                                    int *input_w, int *input_h, swin_error *err)
+static swin_status swin__input_size(const swin_config *g, int w, int h, const swin_resizing *how,
+                                    int whole, swin__resized *to, swin_error *err)
 {
-    int patch = (int)g->patch;
-    swin__resized to;
+    int patch = g->patch, asked = how && how->longest > 0;
     if (swin__check_size("a picture", w, h, err)) return SWIN_SIZE;
-    to = swin__resize_picture(g, w, h, longest);
-    if (g->mode == SWIN__CENTRE && longest <= 0 && !whole) {
-        to.w = (int)g->crop_w;
-        to.h = (int)g->crop_h;
+    *to = swin__resize_picture(&g->picture, w, h, how);
+    if (g->picture.mode == SWIN_MODE_CENTRE && !asked && !whole) {
+        to->w = g->picture.crop_w;
+        to->h = g->picture.crop_h;
     }
-    if (g->input_rule == SWIN__EXACT) {
-        to.w = g->input_w ? (int)g->input_w : swin__max(1, to.w / patch) * patch;
-        to.h = g->input_h ? (int)g->input_h : swin__max(1, to.h / patch) * patch;
+    if (g->input.rule == SWIN_INPUT_EXACT) {
+        to->w = g->input.w ? g->input.w : swin__max(1, to->w / patch) * patch;
+        to->h = g->input.h ? g->input.h : swin__max(1, to->h / patch) * patch;
     }
-    *input_w = to.w;
-    *input_h = to.h;
-    return swin__check_size("a network input", to.w, to.h, err);
+    return swin__check_size("a network input", to->w, to->h, err);
 }
 
-SWIN_API swin_status swin_input_size(const swin_model *m, int w, int h, int longest,
+SWIN_API swin_status swin_input_size(const swin_model *m, int w, int h, const swin_resizing *how,
                                      int *input_w, int *input_h, swin_error *err)
 {
+    swin__resized to;
+    swin_status status;
     if (!m || !input_w || !input_h)
         return swin__fail(err, SWIN_ARGUMENT, "swin_input_size wants a model, and places for the "
                           "size");
-    return swin__input_size(&m->config, w, h, longest, 0, input_w, input_h, err);
+    if (how && !(how->scale >= 0 && how->scale <= SWIN_MAX_SIDE))
+        return swin__fail(err, SWIN_ARGUMENT, "swin_input_size: a scale that is not 0..%d",
+                          SWIN_MAX_SIDE);
+    status = swin__input_size(&m->config, w, h, how, 0, &to, err);
+    if (status != SWIN_OK) return status;
+    *input_w = to.w;
+    *input_h = to.h;
+    return SWIN_OK;
 }
 
 /* The crops of a resolved desc; one where nothing slides. */
 static swin__crops swin__make_crops(const swin_config *g, const swin_desc *d)
 {
-    int own = g->mode == SWIN__SLIDE;
-    int h = d->crop_height ? d->crop_height : own ? (int)g->crop_h : d->height;
-    int w = d->crop_width ? d->crop_width : own ? (int)g->crop_w : d->width;
+    int own = g->picture.mode == SWIN_MODE_SLIDE;
+    int h = d->crop_height ? d->crop_height : own ? g->picture.crop_h : d->height;
+    int w = d->crop_width ? d->crop_width : own ? g->picture.crop_w : d->width;
     int model_strides = own && !d->crop_height && !d->crop_width;
     swin__crops crops;
     if (d->flags & SWIN_RUN_WHOLE) {
@@ -7195,9 +7836,9 @@ static swin__crops swin__make_crops(const swin_config *g, const swin_desc *d)
     crops.h = swin__min(h, d->height);
     crops.w = swin__min(w, d->width);
     crops.stride_h = d->stride_height ? d->stride_height
-                     : model_strides ? (int)g->stride_h : swin__max(1, 2 * h / 3);
+                     : model_strides ? g->picture.stride_h : swin__max(1, 2 * h / 3);
     crops.stride_w = d->stride_width ? d->stride_width
-                     : model_strides ? (int)g->stride_w : swin__max(1, 2 * w / 3);
+                     : model_strides ? g->picture.stride_w : swin__max(1, 2 * w / 3);
     crops.rows = swin__divide_up(crops.input_h - crops.h, crops.stride_h) + 1;
     crops.cols = swin__divide_up(crops.input_w - crops.w, crops.stride_w) + 1;
     return crops;
@@ -7206,21 +7847,21 @@ static swin__crops swin__make_crops(const swin_config *g, const swin_desc *d)
 /* Can the network take inputs of this size? */
 static swin_status swin__check_input(const swin_config *g, int w, int h, swin_error *err)
 {
-    int patch = (int)g->patch;
-    if (g->input_h && (h != (int)g->input_h || w != (int)g->input_w))
+    int patch = g->patch;
+    if (g->input.h && (h != g->input.h || w != g->input.w))
         return swin__fail(err, SWIN_SIZE, "this model takes inputs of %d x %d pixels only, not "
-                          "%d x %d", (int)g->input_w, (int)g->input_h, w, h);
-    if (g->input_rule == SWIN__EXACT && (h % patch || w % patch))
+                          "%d x %d", g->input.w, g->input.h, w, h);
+    if (g->input.rule == SWIN_INPUT_EXACT && (h % patch || w % patch))
         return swin__fail(err, SWIN_SIZE, "this model takes inputs whose sides are multiples of "
                           "%d, not %d x %d", patch, w, h);
-    if (g->input_rule == SWIN__FLOOR && (h < patch || w < patch))
+    if (g->input.rule == SWIN_INPUT_FLOOR && (h < patch || w < patch))
         return swin__fail(err, SWIN_SIZE, "an input of %d x %d pixels is less than a patch", w, h);
-    if (g->flags & SWIN__POSITION && g->position_rule == 1 &&
-        (swin__divide_up(w, patch) != (int)g->position_w ||
-         swin__divide_up(h, patch) != (int)g->position_h))
+    if (g->position.h && g->position.rule == SWIN_POSITION_FIXED &&
+        (swin__divide_up(w, patch) != g->position.w ||
+         swin__divide_up(h, patch) != g->position.h))
         return swin__fail(err, SWIN_SIZE,
                           "this model's absolute positions fit an input of %d x %d pixels only",
-                          (int)g->position_w * patch, (int)g->position_h * patch);
+                          g->position.w * patch, g->position.h * patch);
     return SWIN_OK;
 }
 
@@ -7230,19 +7871,19 @@ static swin_status swin__check_outputs(const swin_config *g, const swin_desc *d,
     static const unsigned pixels = SWIN_OUT_CLASSES | SWIN_OUT_LOGITS | SWIN_OUT_CONFIDENCE |
                                    SWIN_OUT_CONFIDENCE_F32;
     unsigned known = pixels | SWIN_OUT_FEATURES | SWIN_OUT_SCORES | SWIN_OUT_ATTENTION;
-    int dense = g->head != SWIN__NO_HEAD && g->head != SWIN__CLASSIFIER;
+    int gives = swin__head_of(g)->gives;
     unsigned flags = SWIN_RUN_DIRECT | SWIN_RUN_WHOLE | SWIN_RUN_FLIP;
     if (d->outputs & ~known || d->flags & ~flags || d->tasks < 0)
         return swin__fail(err, SWIN_ARGUMENT, "desc: unknown outputs or flags, or tasks below 0");
-    if (!dense &&
+    if (gives != SWIN__GIVES_PIXELS &&
         (d->outputs & pixels || d->votes || d->kept || d->average || d->threshold > 0))
         return swin__fail(err, SWIN_ARGUMENT, "desc: classes or logits of pixels, of a model that "
                           "gives none (a classifier, or features only)");
-    if (g->head != SWIN__CLASSIFIER && d->outputs & SWIN_OUT_SCORES)
+    if (gives != SWIN__GIVES_SCORES && d->outputs & SWIN_OUT_SCORES)
         return swin__fail(err, SWIN_ARGUMENT, "desc: scores of a model that is no classifier");
     if (d->outputs & SWIN_OUT_ATTENTION &&
-        (!g->tokens || d->attend_stage < 0 || d->attend_stage >= (int)g->stages ||
-         g->depth[d->attend_stage] < 2))
+        (!g->tokens || d->attend_stage < 0 || d->attend_stage >= g->stages ||
+         g->stage[d->attend_stage].depth < 2))
         return swin__fail(err, SWIN_ARGUMENT, "desc: attention through global tokens at a stage "
                           "where there are none, or that has only one block");
     if (d->outputs & SWIN_OUT_ATTENTION &&
@@ -7299,7 +7940,7 @@ static swin_status swin__resolve_average(const swin_model *m, swin_desc *d, swin
     for (int i = 0; i < d->average_count; i++) {
         const swin__kept *k = (const swin__kept *)d->average[i];
         if (k->picture_w != first->picture_w || k->picture_h != first->picture_h ||
-            k->classes != (int)m->config.classes)
+            k->classes != m->config.classes)
             return swin__fail(err, SWIN_ARGUMENT, "desc: run %d of an average has another picture "
                               "size or other classes", i);
     }
@@ -7313,9 +7954,11 @@ static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, sw
 {
     const swin_config *g;
     swin_status status;
+    int gives;
     if (!m || !m->blob || !asked)
         return swin__fail(err, SWIN_ARGUMENT, "wanted: a model that swin_open opened, and a desc");
     g = &m->config;
+    gives = swin__head_of(g)->gives;
     *d = *asked;
     if ((uintptr_t)d->kept % 4 || (uintptr_t)d->votes % 4)
         return swin__fail(err, SWIN_ARGUMENT, "desc: kept or votes are not aligned to 4 bytes");
@@ -7329,15 +7972,19 @@ static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, sw
     if ((status = swin__check_size("a picture", d->picture_width, d->picture_height, err)) !=
         SWIN_OK)
         return status;
-    if (d->width == 0 && d->height == 0)
-        status = swin__input_size(g, d->picture_width, d->picture_height, 0,
-                                  d->flags & SWIN_RUN_WHOLE, &d->width, &d->height, err);
-    else
+    if (d->width == 0 && d->height == 0) {
+        swin__resized to;
+        status = swin__input_size(g, d->picture_width, d->picture_height, NULL,
+                                  d->flags & SWIN_RUN_WHOLE, &to, err);
+        d->width = to.w;
+        d->height = to.h;
+    } else {
         status = swin__check_size("a network input", d->width, d->height, err);
+    }
     if (status != SWIN_OK) return status;
     if (d->outputs == 0 && !d->kept)
-        d->outputs = g->head == SWIN__NO_HEAD ? SWIN_OUT_FEATURES
-                     : g->head == SWIN__CLASSIFIER ? SWIN_OUT_SCORES : SWIN_OUT_CLASSES;
+        d->outputs = gives == SWIN__GIVES_PIXELS   ? SWIN_OUT_CLASSES
+                     : gives == SWIN__GIVES_SCORES ? SWIN_OUT_SCORES : SWIN_OUT_FEATURES;
     if ((status = swin__check_outputs(g, d, err)) != SWIN_OK) return status;
     if ((unsigned)d->crop_width > SWIN_MAX_SIDE || (unsigned)d->crop_height > SWIN_MAX_SIDE ||
         (unsigned)d->stride_width > SWIN_MAX_SIDE || (unsigned)d->stride_height > SWIN_MAX_SIDE)
@@ -7345,7 +7992,7 @@ static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, sw
                           SWIN_MAX_SIDE);
     *crops = swin__make_crops(g, d);
     if (crops->rows * crops->cols > 1) {
-        if (d->outputs & (SWIN_OUT_FEATURES | SWIN_OUT_ATTENTION) || g->head == SWIN__CLASSIFIER)
+        if (d->outputs & (SWIN_OUT_FEATURES | SWIN_OUT_ATTENTION) || gives == SWIN__GIVES_SCORES)
             return swin__fail(err, SWIN_ARGUMENT,
                               "desc: a sliding window gives no features, attention or scores");
         if ((crops->rows > 1 && crops->stride_h > crops->h) ||
@@ -7705,7 +8352,7 @@ SWIN_API swin_status swin_step(swin_context *c, int units)
     if (c->at < c->step_count) return SWIN_MORE;
     c->running = 0;
     c->finished = 1;
-    if (c->desc.kept) ((swin__kept *)c->desc.kept)->classes = (int)c->model->config.classes;
+    if (c->desc.kept) ((swin__kept *)c->desc.kept)->classes = c->model->config.classes;
     return SWIN_OK;
 }
 
@@ -7754,7 +8401,7 @@ SWIN_API swin_tensor swin_logits(const swin_context *c)
 
 SWIN_API swin_tensor swin_feature(const swin_context *c, int stage)
 {
-    int there = stage >= 0 && stage <= SWIN__STAGES;
+    int there = stage >= 0 && stage <= SWIN_MAX_STAGES;
     return swin__tensor_result(c, &c->feature[there ? stage : 0], there);
 }
 

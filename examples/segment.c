@@ -68,7 +68,7 @@ enum { OVERLAY, MASK, IDS, CONFIDENCE, ATTENTION, KINDS };
 static const char *const kind_names[KINDS] = {
     "overlay", "mask", "ids", "confidence", "attention"
 };
-enum { SCALES_MAX = 16, TOP = 5, CLASSIFIER = 7 };      /* TOP: classes told; CLASSIFIER: a head */
+enum { SCALES_MAX = 16, TOP = 5 };              /* TOP: classes told */
 
 typedef struct options {
     const char *model, *out, *json_path;
@@ -562,19 +562,17 @@ typedef struct runner {
     uint32_t *palette;          /* 0xRRGGBB of each class */
 } runner;
 
+static int is_classifier(const swin_model *m)
+{
+    return m->config.head.kind == SWIN_HEAD_CLASSIFIER;
+}
+
 /* The input size by the model's rule or --size, times the scale. */
 static swin_status input_size(const runner *r, int w, int h, int *input_w, int *input_h,
                               swin_error *error)
 {
-    swin_model scaled = *r->model;
-    int longest = (int)(r->options->size * r->scale + 0.5);
-    scaled.config.resize_a = (uint32_t)(scaled.config.resize_a * r->scale);
-    scaled.config.resize_b = (uint32_t)(scaled.config.resize_b * r->scale);
-    swin_status status = swin_input_size(&scaled, w, h, longest, input_w, input_h, error);
-    if (status || r->scale == 1 || longest || scaled.config.resize_rule) return status;
-    *input_w = (int)(w * r->scale + 0.5);
-    *input_h = (int)(h * r->scale + 0.5);
-    return SWIN_OK;
+    swin_resizing how = { r->options->size, r->scale };
+    return swin_input_size(r->model, w, h, &how, input_w, input_h, error);
 }
 
 static swin_status no_memory(swin_error *error, const char *what, size_t size)
@@ -922,7 +920,7 @@ static void paint(picture *p, const runner *r, double opacity)
 {
     for (size_t i = 0; i < (size_t)p->width * (size_t)p->height; i++) {
         unsigned id = class_at(r->classes, i);
-        int known = id < r->model->config.classes;
+        int known = id < (unsigned)r->model->config.classes;
         if (known || opacity == 1) blend(p->rgb + 3 * i, known ? r->palette[id] : 0, opacity);
     }
 }
@@ -1002,7 +1000,7 @@ static void write_json(FILE *f, const job *j, const runner *r, const char *model
         const share *s = &j->shares[i];
         fprintf(f, "%s{\"id\": %d, \"name\": ", i ? ", " : "", s->id);
         json_text(f, swin_class_name(r->model, s->id));
-        if (r->model->config.head == CLASSIFIER)
+        if (is_classifier(r->model))
             fprintf(f, isfinite(s->score) ? ", \"score\": %.6f}" : ", \"score\": null}", s->score);
         else
             fprintf(f, ", \"color\": \"#%06x\", \"pixels\": %zu, \"share\": %.6f}",
@@ -1023,8 +1021,8 @@ static int segment(job *j, runner *r)
     swin_status status = run(r, j->picture.rgb, j->picture.width, j->picture.height, &error);
     j->network = seconds() - start;
     if (status) return fail(IMAGE_FAILED, j->image, error.text);
-    if (r->model->config.head == CLASSIFIER) return rank_classes(j, swin_scores(r->context)), DONE;
-    j->present = count_classes(r->classes, (int)r->model->config.classes, j->shares);
+    if (is_classifier(r->model)) return rank_classes(j, swin_scores(r->context)), DONE;
+    j->present = count_classes(r->classes, r->model->config.classes, j->shares);
     return write_pictures(j, r);
 }
 
@@ -1047,7 +1045,7 @@ static void summarise(const job *j, const runner *r)
             j->network);
     for (int i = 0; i < j->present && i < 4; i++) {
         const share *s = &j->shares[i];
-        double part = r->model->config.head == CLASSIFIER ? s->score : part_of(s, &j->picture);
+        double part = is_classifier(r->model) ? s->score : part_of(s, &j->picture);
         fprintf(stderr, " %s %.0f%%", swin_class_name(r->model, s->id), 100 * part);
     }
     fputc('\n', stderr);
@@ -1058,12 +1056,12 @@ static int segment_all(const options *o, runner *r, const char *model_path)
     int status = DONE, talk = !o->quiet && on_terminal();
     FILE *json = !o->json_path ? stdout : fopen(o->json_path, "wb");
     if (!json) return fail(IMAGE_FAILED, o->json_path, strerror(errno));
-    uint32_t classes = r->model->config.classes;
-    share *shares = (share *)malloc(classes * sizeof *shares);
-    r->palette = (uint32_t *)malloc(classes * sizeof *r->palette);
+    int classes = r->model->config.classes;
+    share *shares = (share *)malloc((size_t)classes * sizeof *shares);
+    r->palette = (uint32_t *)malloc((size_t)classes * sizeof *r->palette);
     if (!shares || !r->palette)
         return fail(IMAGE_FAILED, "memory", "none left to count the classes");
-    for (uint32_t k = 0; k < classes; k++) r->palette[k] = swin_class_color(r->model, (int)k);
+    for (int k = 0; k < classes; k++) r->palette[k] = swin_class_color(r->model, k);
     for (int i = 0; i < o->count; i++) {
         if (talk && o->count > 1) progress_show(i, o->count);
         job j = {0};
@@ -1075,7 +1073,7 @@ static int segment_all(const options *o, runner *r, const char *model_path)
         } else {
             if (o->json) write_json(json, &j, r, model_path);
             int written = o->json ? flush_output(json, o->json_path) :
-                          r->model->config.head == CLASSIFIER ? print_top(&j, r) : DONE;
+                          is_classifier(r->model) ? print_top(&j, r) : DONE;
             if (written) status = written;
             else if (talk) summarise(&j, r);
         }
@@ -1158,7 +1156,7 @@ static int ask(options *o, runner *r, const char *model_path)
 {
     const swin_config *g = &r->model->config;
     swin_desc *d = &r->desc;
-    if (g->head == CLASSIFIER) {
+    if (g->head.kind == SWIN_HEAD_CLASSIFIER) {
         if (o->self_test || o->record || o->kinds[MASK] || o->kinds[IDS] || o->kinds[CONFIDENCE] ||
             o->kinds[ATTENTION] || o->flip || o->scale_count || o->out)
             return fail(MODEL, model_path, "is a classifier: it takes pictures, and tells their "
@@ -1173,8 +1171,8 @@ static int ask(options *o, runner *r, const char *model_path)
     if (o->kinds[CONFIDENCE]) d->outputs |= SWIN_OUT_CONFIDENCE_F32;
     if (o->kinds[ATTENTION]) {
         int stage = o->attend_stage;
-        for (int i = 0; o->attend_stage < 0 && i < (int)g->stages; i++)
-            if (g->tokens && g->depth[i] > 1) stage = i;
+        for (int i = 0; o->attend_stage < 0 && i < g->stages; i++)
+            if (g->tokens && g->stage[i].depth > 1) stage = i;
         d->outputs |= SWIN_OUT_ATTENTION;
         d->attend_x = o->attend_x;
         d->attend_y = o->attend_y;

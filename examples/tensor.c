@@ -21,7 +21,6 @@ static const char usage[] =
     "Exit status: 0 done, 1 the input or an output failed, 2 usage, 3 the model failed.\n";
 
 enum { DONE, FAILED, USAGE, MODEL };
-enum { CLASSIFIER = 7, SLIDING_WINDOW = 1 };    /* a config's head and mode */
 
 static int fail(int status, const char *what, const char *why)
 {
@@ -130,9 +129,10 @@ static int run(const swin_model *m, const npy *in, const char *in_path, const ch
     swin_context *c;
     d.width = (int)in->shape[2];
     d.height = (int)in->shape[1];
-    int slides = d.crop_height || (m->config.mode == SLIDING_WINDOW && !(d.flags & SWIN_RUN_WHOLE));
+    int slides = d.crop_height || (m->config.picture.mode == SWIN_MODE_SLIDE &&
+                                   !(d.flags & SWIN_RUN_WHOLE));
     d.outputs |= slides ? 0 : SWIN_OUT_FEATURES;
-    if (m->config.head == CLASSIFIER) d.outputs |= SWIN_OUT_SCORES;
+    if (m->config.head.kind == SWIN_HEAD_CLASSIFIER) d.outputs |= SWIN_OUT_SCORES;
     else if (m->config.classes) d.outputs |= SWIN_OUT_CLASSES | SWIN_OUT_LOGITS;
     size_t size = swin_workspace_size(m, &d, &error);
     if (!size) return fail(FAILED, in_path, error.text);
@@ -147,7 +147,7 @@ static int run(const swin_model *m, const npy *in, const char *in_path, const ch
     int status;
     if (swin_init(&c, m, &d, memory, size, &error)) status = fail(FAILED, in_path, error.text);
     else if (swin_run(c, &image)) status = fail(FAILED, in_path, swin_error_text(c));
-    else status = save_results(prefix, c, (int)m->config.stages);
+    else status = save_results(prefix, c, m->config.stages);
     free(memory);
     return status;
 }

@@ -320,7 +320,7 @@ static void test_confidence(void)
     enum { W = 37, H = 29 };
     static const float LIMIT = 0.3f;
     const swin_model *m = &models[GLAM_UPER];
-    const int classes = (int)m->config.classes;
+    const int classes = m->config.classes;
     unsigned char *rgb = make_rgb(W, H);
     float *votes = (float *)need((size_t)(W * H * classes) * sizeof *votes);
     uint8_t decided[W * H];
@@ -369,17 +369,17 @@ static void test_centre_crop(void)
     swin_image middle = picture(rgb + 3 * (60 * 4 + 14), 32, 32);
     swin_desc d;
     memset(&d, 0, sizeof d);
-    m.config.mode = 2;
-    m.config.resize_rule = 3;
-    m.config.resize_a = 40;
-    m.config.crop_h = m.config.crop_w = 32;
+    m.config.picture.mode = SWIN_MODE_CENTRE;
+    m.config.picture.resize_rule = SWIN_RESIZE_SHORTEST;
+    m.config.picture.resize_a = 40;
+    m.config.picture.crop_h = m.config.picture.crop_w = 32;
     middle.stride = 3 * 60;
     d.picture_width = 60;
     d.picture_height = 40;
     const session crop = start_as(&m, d), part = start_as(&models[SWIN_V2], desc_of(32, 32));
     int ok = !swin_run(crop.c, &in) && !swin_run(part.c, &middle);
     const swin_tensor a = swin_scores(crop.c), b = swin_scores(part.c);
-    ok &= a.channels == (int)m.config.classes
+    ok &= a.channels == m.config.classes
           && largest_difference(a, b) == 0 && fabsf(element(a, 0, 0, 0)) > 0;
     report("a centre crop", ok);
     free(crop.memory);
@@ -726,9 +726,10 @@ static void test_planes(void)
         const swin_config *g = &models[which].config;
         for (int k = 0; k < 3; k++)
             for (int i = 0; i < W * H; i++) {
-                const int color = g->bgr ? 2 - k : k;
-                const float centred = (float)rgb[3 * i + color] - g->mean[color];
-                planes[k * PLANE + (H - 1 - i / W) * LD + i % W] = centred * g->scale[color];
+                const int color = g->picture.bgr ? 2 - k : k;
+                const float centred = (float)rgb[3 * i + color] - g->picture.mean[color];
+                planes[k * PLANE + (H - 1 - i / W) * LD + i % W] =
+                    centred * g->picture.scale[color];
             }
         swin_image in = picture(NULL, W, H);
         in.data = planes + (H - 1) * LD;
@@ -780,7 +781,7 @@ static void test_resizing(void)
         swin_model m = models[FCN_HEAD];
         swin_desc d = desc_of(w, h);
         swin_image in = picture(NULL, w, h);
-        m.config.resize_filter = (uint32_t)antialias;
+        m.config.picture.resize_filter = antialias;
         for (int p = 0; p < W * H * 3; p++) from[p] = rgb[p];
         resize_axis(from, W, between, w, antialias, 3, H, across, narrow);
         /* columns: each triple of a row is one line, its values a row apart */
@@ -788,8 +789,8 @@ static void test_resizing(void)
             resize_axis(between + 3 * x, H, to + 3 * x, h, antialias, narrow, 1, 0, 0);
         for (int p = 0; p < w * h; p++)
             for (int k = 0; k < 3; k++)
-                planes[k * w * h + p] = (float)((to[3 * p + k] - (double)g->mean[k])
-                                                * (double)g->scale[k]);
+                planes[k * w * h + p] = (float)((to[3 * p + k] - (double)g->picture.mean[k])
+                                                * (double)g->picture.scale[k]);
         in.data = planes;
         in.format = SWIN_PLANES;
         const session expected = start(&m, d);
@@ -813,8 +814,18 @@ static void test_resizing(void)
 
 static int sized(const swin_model *m, int w, int h, int longest, int want_w, int want_h)
 {
+    const swin_resizing how = {longest, 0};
     int got_w = 0, got_h = 0;
-    return swin_input_size(m, w, h, longest, &got_w, &got_h, NULL) == SWIN_OK && got_w == want_w
+    return swin_input_size(m, w, h, &how, &got_w, &got_h, NULL) == SWIN_OK && got_w == want_w
+           && got_h == want_h;
+}
+
+/* A size by the model's rule, or with a longer side, times a factor. */
+static int scaled(const swin_model *m, int longest, double scale, int want_w, int want_h)
+{
+    const swin_resizing how = {longest, scale};
+    int got_w = 0, got_h = 0;
+    return swin_input_size(m, 640, 480, &how, &got_w, &got_h, NULL) == SWIN_OK && got_w == want_w
            && got_h == want_h;
 }
 
@@ -823,25 +834,29 @@ static void test_input_sizes(void)
     swin_model m = models[GLAM_UPER];
     swin_config *g = &m.config;
     swin_error e;
+    const swin_resizing large = {20000, 0}, odd = {0, NAN};
     int w, h, ok = sized(&m, 640, 479, 0, 640, 479) && sized(&m, 640, 480, 320, 320, 240);
     ok &= sized(&m, 480, 640, 320, 240, 320) && sized(&m, 1000, 1, 100, 100, 1);
-    g->resize_a = 2048;
-    g->resize_b = 512;
-    g->resize_rule = 1;
+    g->picture.resize_a = 2048;
+    g->picture.resize_b = 512;
+    g->picture.resize_rule = SWIN_RESIZE_WITHIN;
     ok &= sized(&m, 640, 480, 0, 683, 512) && sized(&m, 480, 640, 0, 512, 683);
-    ok &= sized(&m, 4000, 100, 0, 2048, 51);
-    g->resize_rule = 2;
+    ok &= sized(&m, 4000, 100, 0, 2048, 51) && scaled(&m, 0, 0.5, 341, 256);
+    ok &= scaled(&m, 320, 1.5, 480, 360) && scaled(&m, 0, 0, 683, 512);
+    g->picture.resize_rule = SWIN_RESIZE_LONGEST;
     ok &= sized(&m, 640, 480, 0, 2048, 1536) && sized(&m, 640, 480, 64, 64, 48);
-    g->resize_rule = 3;
-    g->resize_a = 256;
+    g->picture.resize_rule = SWIN_RESIZE_SHORTEST;
+    g->picture.resize_a = 256;
     ok &= sized(&m, 640, 480, 0, 341, 256) && sized(&m, 64, 128, 0, 256, 512);
-    g->resize_rule = 4;
+    g->picture.resize_rule = SWIN_RESIZE_EXACT;
     ok &= sized(&m, 640, 480, 0, 512, 256) && sized(&m, 640, 480, 64, 64, 48);
-    g->resize_rule = 0;
+    g->picture.resize_rule = SWIN_RESIZE_NONE;
+    ok &= scaled(&m, 0, 1.25, 800, 600) && scaled(&m, 0, 0.001, 1, 1);
     ok &= swin_input_size(&m, 0, 5, 0, &w, &h, &e) == SWIN_SIZE && strlen(e.text) > 10;
     ok &= swin_input_size(&m, 1 << 20, 5, 0, &w, &h, &e) == SWIN_SIZE && strlen(e.text) > 10;
     ok &= swin_input_size(&m, 9000, 9000, 0, &w, &h, &e) == SWIN_SIZE && strlen(e.text) > 10;
-    ok &= swin_input_size(&m, 5, 5, 20000, &w, &h, &e) == SWIN_SIZE && strlen(e.text) > 10;
+    ok &= swin_input_size(&m, 5, 5, &large, &w, &h, &e) == SWIN_SIZE && strlen(e.text) > 10;
+    ok &= swin_input_size(&m, 5, 5, &odd, &w, &h, &e) == SWIN_ARGUMENT && strlen(e.text) > 10;
     ok &= swin_input_size(NULL, 5, 5, 0, &w, &h, &e) == SWIN_ARGUMENT && strlen(e.text) > 10;
     ok &= swin_input_size(&m, 5, 5, 0, &w, NULL, NULL) == SWIN_ARGUMENT;
     report("input sizes", ok);
@@ -951,7 +966,7 @@ static void test_average_of_two(void)
 {
     enum { W = 97, H = 70 };
     const swin_model *m = &models[PSP_HEAD];
-    const int classes = (int)m->config.classes;
+    const int classes = m->config.classes;
     unsigned char *rgb = make_rgb(W, H);
     const swin_image in = picture(rgb, W, H);
     swin_desc d = desc_of(W, H);
@@ -1120,12 +1135,12 @@ static void test_counts(void)
 {
     swin_config g = model_config(GLAM_UPER);
     swin_model m;
-    g.patch = g.stages = g.heads[0] = 1;
-    g.depth[0] = 2;
-    g.window_h[0] = g.window_w[0] = 1;
-    g.shift_h[0] = g.shift_w[0] = 0;
+    g.patch = g.stages = g.stage[0].heads = 1;
+    g.stage[0].depth = 2;
+    g.stage[0].window_h = g.stage[0].window_w = 1;
+    g.stage[0].shift_h = g.stage[0].shift_w = 0;
     g.tokens = 256;
-    g.feature_norms = g.head_inputs = 1;
+    g.feature_norms = g.head.inputs = 1;
     blob b = make_blob(&g);
     int ok = swin_open(&m, b.bytes, b.size, 0, NULL) == SWIN_OK;
     report("windows times tokens", ok && refuses(&m, desc_of(10831, 1549), SWIN_SIZE)
@@ -1134,7 +1149,7 @@ static void test_counts(void)
 
     g = model_config(SEMANTIC_FPN);
     g.patch = 1;
-    g.neck_convs[1] = g.neck_convs[2] = 8;
+    g.head.neck_convs[1] = g.head.neck_convs[2] = 8;
     b = make_blob(&g);
     ok = swin_open(&m, b.bytes, b.size, 0, NULL) == SWIN_OK;
     report("a level doubled again and again", ok && refuses(&m, desc_of(8192, 8192), SWIN_SIZE));
@@ -1298,7 +1313,7 @@ static void test_results_in_time(void)
 static void test_attention(void)
 {
     swin_config g = model_config(GLAM_UPER);
-    g.head_inputs = 1;
+    g.head.inputs = 1;
     const blob b = make_blob(&g);
     swin_model m;
     unsigned char *rgb = make_rgb(70, 50);

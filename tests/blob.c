@@ -28,6 +28,16 @@ static blob copy_of(const blob b)
     return c;
 }
 
+/* Where a part of the blob starts. */
+enum { CONFIG = 32, DIRECTORY = 48 };
+
+static size_t part_of(const blob b, size_t part)
+{
+    uint64_t offset;
+    memcpy(&offset, b.bytes + part, sizeof offset);
+    return (size_t)offset;
+}
+
 /* --- trying a blob ---------------------------------------------------------------------------- */
 
 /* A refusal must say why, and leave nothing in the model. */
@@ -51,10 +61,10 @@ static int opens(const blob b, unsigned flags)
 static int read_strings(const swin_model *m)
 {
     size_t total = 1;
-    for (int k = 0; k < (int)m->config.classes; k++)
+    for (int k = 0; k < m->config.classes; k++)
         total += strlen(swin_class_name(m, k)) + swin_class_color(m, k);
     return total > 0 && !swin_note(m, "no such note") && !swin_class_name(m, -1)
-           && !swin_class_name(m, (int)m->config.classes);
+           && !swin_class_name(m, m->config.classes);
 }
 
 /* Segments 7 x 5 pixels; ids must be classes. Too large a workspace is a fine answer. */
@@ -80,7 +90,7 @@ static int runs(const swin_model *m)
     const swin_map map = ok ? swin_classes(c) : (swin_map){0};
     for (int i = 0; map.data && i < map.width * map.height; i++) {
         const unsigned char *bytes = (const unsigned char *)map.data + i * map.bytes;
-        ok &= bytes[0] + (map.bytes > 1 ? bytes[1] << 8 : 0) < (int)m->config.classes;
+        ok &= bytes[0] + (map.bytes > 1 ? bytes[1] << 8 : 0) < m->config.classes;
     }
     free(memory);
     return ok;
@@ -103,8 +113,8 @@ static int harmless(const blob b)
 static void test_config_promises(void)
 {
     swin_config g = model_config(CROSS_UNET);
-    g.window_h[0] = 16, g.window_w[0] = 2;
-    g.shift_h[0] = g.shift_w[0] = 1;
+    g.stage[0].window_h = 16, g.stage[0].window_w = 2;
+    g.stage[0].shift_h = g.stage[0].shift_w = 1;
     blob b = make_blob(&g);
     report("cross unet", "windows that are not square", refused(b, SWIN_VERIFY));
     free(b.bytes);
@@ -112,8 +122,8 @@ static void test_config_promises(void)
     static const float bad[] = {NAN, INFINITY, -INFINITY, 1e30f};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         g = model_config(PLAIN);
-        if (i % 2) g.mean[i % 3] = bad[i];
-        else g.scale[i % 3] = bad[i];
+        if (i % 2) g.picture.mean[i % 3] = bad[i];
+        else g.picture.scale[i % 3] = bad[i];
         b = make_blob(&g);
         report("plain", "a colour's mean or scale", refused(b, SWIN_VERIFY));
         free(b.bytes);
@@ -155,7 +165,7 @@ static void test_many_notes(void)
     put64(b.bytes + STRINGS + 8, text);
     put64(b.bytes + DATA, data[0] + moved);
     for (uint64_t i = 0; i < count; i++) {
-        unsigned char *entry = b.bytes + HEADER + CONFIG + ENTRY * i;
+        unsigned char *entry = b.bytes + part_of(b, DIRECTORY) + ENTRY * i;
         memcpy(&offset, entry + PLACE, 8);
         put64(entry + PLACE, offset + moved);
     }
@@ -215,7 +225,7 @@ static void test_long_name(void)
         put64(c.bytes + 72, size);
         put64(c.bytes + 80, start);
         for (uint64_t i = 0; i < count; i++) {
-            unsigned char *entry = c.bytes + HEADER + CONFIG + ENTRY * i;
+            unsigned char *entry = c.bytes + part_of(c, DIRECTORY) + ENTRY * i;
             memcpy(&offset, entry + 88, 8);
             put64(entry + 88, offset + moved);
         }
@@ -284,7 +294,7 @@ static void test_config(const char *name, const blob b)
     static const uint32_t values[] = {0, 1, 2, 3, 0x7fffffff, 0xffffffff, 0x80000000,
                                       0x7fc00000};
     int ok = 1;
-    for (size_t at = HEADER; at < HEADER + CONFIG; at += 4) {
+    for (size_t at = HEADER; at < part_of(b, DIRECTORY); at += 4) {
         for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
             blob c = copy_of(b);
             put32(c.bytes + at, values[i]);
@@ -372,7 +382,7 @@ static void test_random(const char *name, const blob b, size_t front, int rounds
     for (int round = 0; round < rounds; round++) {
         blob c = copy_of(b);
         for (uint32_t wounds = 1 + dice(4); wounds; wounds--) {
-            const size_t region = dice(3) == 0 ? b.size : dice(2) ? front : HEADER + CONFIG;
+            const size_t region = dice(3) == 0 ? b.size : dice(2) ? front : part_of(b, DIRECTORY);
             const size_t at = 4 * dice((uint32_t)(region / 4));
             uint32_t word;
             memcpy(&word, c.bytes + at, 4);
@@ -421,7 +431,7 @@ int main(void)
         const blob b = model_blob(which);
         uint64_t strings[2];
         memcpy(strings, b.bytes + 64, sizeof strings);
-        const size_t directory = HEADER + CONFIG, text = (size_t)strings[0];
+        const size_t directory = part_of(b, DIRECTORY), text = (size_t)strings[0];
         const size_t front = text + (size_t)strings[1];
         test_valid(name, b);
         test_arguments(name, b);

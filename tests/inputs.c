@@ -36,7 +36,7 @@ static int sound(const swin_model *m, const swin_context *c)
         const int id = classes.bytes == 1 ? ((const uint8_t *)classes.data)[i]
                                           : ((const uint16_t *)classes.data)[i];
         const float confidence = ((const float *)sure.data)[i];
-        if (id >= (int)m->config.classes || !(confidence >= 0 && confidence <= 1)) return 0;
+        if (id >= m->config.classes || !(confidence >= 0 && confidence <= 1)) return 0;
     }
     return 1;
 }

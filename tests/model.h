@@ -13,10 +13,8 @@
 
 typedef struct blob { unsigned char *bytes; size_t size; } blob;
 
-enum { HEADER = 128, CONFIG = 512, ENTRY = 128 };
+enum { HEADER = 128, ENTRY = 128 };
 enum { PLAIN_LAYOUT, ROWS_LAYOUT, PANELS_LAYOUT };
-enum { PATCH_NORM = 1, QKV_BIAS = 2, POSITION = 4, MERGE_NORM = 8, FINAL_NORM = 16 };
-enum { NO_HEAD, UPER, FCN, PSP, FPN, SEGFORMER, GLAM_SEGFORMER, CLASSIFIER, UNET_HEAD };
 
 static int up16(int n) { return (n + 15) / 16 * 16; }
 static size_t up64(size_t n) { return (n + 63) / 64 * 64; }
@@ -140,8 +138,8 @@ static void linear(maker *k, const char *name, int outputs, int inputs, int bias
 static void table(maker *k, const char *name, int stage)
 {
     const swin_config *g = k->g;
-    tensor(k, name, PLAIN_LAYOUT, (int)g->heads[stage], 2 * (int)g->window_h[stage] - 1,
-           2 * (int)g->window_w[stage] - 1, 0, 1);
+    tensor(k, name, PLAIN_LAYOUT, g->stage[stage].heads, 2 * g->stage[stage].window_h - 1,
+           2 * g->stage[stage].window_w - 1, 0, 1);
 }
 
 /* --- layers ----------------------------------------------------------------------------------- */
@@ -149,11 +147,11 @@ static void table(maker *k, const char *name, int stage)
 static void attention(maker *k, const char *name, int stage)
 {
     const swin_config *g = k->g;
-    const int c = (int)g->width << stage, heads = (int)g->heads[stage], d = c / heads;
+    const int c = g->stage[stage].width, heads = g->stage[stage].heads, d = c / heads;
     char full[32];
     k->live = d, k->stride = up16(d);
     snprintf(full, sizeof full, "%s.qkv", name);
-    linear(k, full, 3 * heads * up16(d), c, (g->flags & QKV_BIAS) != 0);
+    linear(k, full, 3 * heads * up16(d), c, g->qkv_bias);
     k->stride = 0;
     if (!strcmp(name, "attn")) table(k, "attn.bias", stage);
     if (!strcmp(name, "attn") && g->version == 2) vector(k, "attn.scale", "", heads, 30, 29);
@@ -165,43 +163,44 @@ static void attention(maker *k, const char *name, int stage)
 static void blocks(maker *k, const char *where, int i)
 {
     const swin_config *g = k->g;
-    const int c = (int)g->width << i, depth = (int)g->depth[i], tokens = (int)g->tokens;
+    const int c = g->stage[i].width, depth = g->stage[i].depth, tokens = g->tokens;
     if (tokens) tensor(k, "tokens", ROWS_LAYOUT, tokens, c, 1, 0, 1);
     if (tokens && depth > 1)
-        tensor(k, "token_position", ROWS_LAYOUT, (int)g->token_rows[i], c, 1, 0, 1);
+        tensor(k, "token_position", ROWS_LAYOUT, g->stage[i].token_rows, c, 1, 0, 1);
     for (int j = 0; j < depth; j++) {
         snprintf(k->prefix, sizeof k->prefix, "%s%d.block%d.", where, i, j);
         affine(k, "norm1", c);
         attention(k, "attn", i);
         if (tokens && j < depth - 1) attention(k, "global", i);
         affine(k, "norm2", c);
-        linear(k, "mlp.fc1", (int)g->hidden[i], c, 1);
-        linear(k, "mlp.fc2", c, (int)g->hidden[i], 1);
+        linear(k, "mlp.fc1", g->stage[i].hidden, c, 1);
+        linear(k, "mlp.fc2", c, g->stage[i].hidden, 1);
     }
 }
 
 static void stage(maker *k, int i)
 {
     const swin_config *g = k->g;
-    const int c = (int)g->width << i;
+    const int c = g->stage[i].width;
     snprintf(k->prefix, sizeof k->prefix, "stage%d.", i);
     blocks(k, "stage", i);
     snprintf(k->prefix, sizeof k->prefix, "stage%d.", i);
     if (g->feature_norms >> i & 1) affine(k, "norm", c);
-    if (i == (int)g->stages - 1) return;
-    if (g->flags & MERGE_NORM) affine(k, "merge.norm", g->version == 2 ? 2 * c : 4 * c);
-    linear(k, "merge", 2 * c, 4 * c, 0);
+    if (i == g->stages - 1) return;
+    const int next = g->stage[i + 1].width;
+    if (g->merge_norm) affine(k, "merge.norm", g->version == 2 ? next : 4 * c);
+    linear(k, "merge", next, 4 * c, 0);
 }
 
 /* A Unet's level up, with or without cross-attention. */
 static void level_up(maker *k, int i)
 {
     const swin_config *g = k->g;
-    const int c = (int)g->width << i, heads = (int)g->heads[i], d = 2 * c / heads;
+    const int c = g->stage[i].width, heads = g->stage[i].heads, d = 2 * c / heads;
     snprintf(k->prefix, sizeof k->prefix, "up%d.", i);
     affine(k, "expand.norm", c);
     linear(k, "expand", 4 * c, 2 * c, 0);
-    if (g->body == 2) {
+    if (g->body == SWIN_BODY_CROSS_UNET) {
         affine(k, "cross.norm1", 2 * c);
         k->live = d, k->stride = up16(d);
         linear(k, "cross.q", heads * up16(d), c, 1);
@@ -210,8 +209,8 @@ static void level_up(maker *k, int i)
         table(k, "cross.bias", i);
         linear(k, "cross.proj", c, heads * up16(d), 1);
         affine(k, "cross.norm2", c);
-        linear(k, "cross.fc1", (int)g->hidden[i], c, 1);
-        linear(k, "cross.fc2", c, (int)g->hidden[i], 1);
+        linear(k, "cross.fc1", g->stage[i].hidden, c, 1);
+        linear(k, "cross.fc2", c, g->stage[i].hidden, 1);
     }
     linear(k, "concat", c, 2 * c, 1);
     blocks(k, "up", i);
@@ -230,29 +229,28 @@ static void row(maker *k, const char *name, int count, int outputs, const int *i
 static void head(maker *k)
 {
     const swin_config *g = k->g;
-    const int ch = (int)g->head_channels, area = (int)(g->conv_kernel * g->conv_kernel);
-    const int head = (int)g->head, pools = (int)g->pool_count, neck = (int)g->neck_channels;
-    const int all[8] = {ch, ch, ch, ch, ch, ch, ch, ch}, necks[4] = {neck, neck, neck, neck};
-    int width[4] = {0}, same[8], levels = 0, last = (int)g->width;
-    for (int i = 0; i < 4; i++)
-        if (g->head_inputs >> i & 1) last = width[levels++] = (int)g->width << i;
-    for (int i = 0; i < 8; i++) same[i] = last;
-    snprintf(k->prefix, sizeof k->prefix, head == FPN ? "neck." : "head.");
-    if (head == UPER || head == PSP) {
+    const int ch = g->head.channels, area = g->head.conv_kernel * g->head.conv_kernel;
+    const int head = g->head.kind, pools = g->head.pool_count, neck = g->head.neck_channels;
+    int all[8], necks[8], width[8] = {0}, same[8], levels = 0, last = g->stage[0].width;
+    for (int i = 0; i < g->stages; i++)
+        if (g->head.inputs >> i & 1) last = width[levels++] = g->stage[i].width;
+    for (int i = 0; i < 8; i++) all[i] = ch, necks[i] = neck, same[i] = last;
+    snprintf(k->prefix, sizeof k->prefix, head == SWIN_HEAD_FPN ? "neck." : "head.");
+    if (head == SWIN_HEAD_UPER || head == SWIN_HEAD_PSP) {
         row(k, "pool", pools, ch, same, 1);
         linear(k, "bottleneck", ch, 9 * (last + pools * ch), 1);
     }
-    if (head == UPER) {
+    if (head == SWIN_HEAD_UPER) {
         row(k, "lateral", levels - 1, ch, width, 1);
         row(k, "fpn", levels - 1, ch, all, 9);
         linear(k, "fuse", ch, 9 * levels * ch, 1);
     }
-    if (head == FCN) {
+    if (head == SWIN_HEAD_FCN) {
         for (int n = 1; n < 8; n++) same[n] = ch;
-        row(k, "conv", (int)g->convs, ch, same, area);
-        if (g->conv_concat) linear(k, "cat", ch, area * (last + ch), 1);
+        row(k, "conv", g->head.convs, ch, same, area);
+        if (g->head.conv_concat) linear(k, "cat", ch, area * (last + ch), 1);
     }
-    if (head == FPN) {
+    if (head == SWIN_HEAD_FPN) {
         row(k, "lateral", levels, neck, width, 1);
         row(k, "fpn", levels, neck, necks, 9);
         snprintf(k->prefix, sizeof k->prefix, "head.");
@@ -260,27 +258,26 @@ static void head(maker *k)
             const int depths[8] = {neck, ch, ch, ch, ch, ch, ch, ch};
             char name[32];
             snprintf(name, sizeof name, "scale%d.conv", l);
-            row(k, name, (int)g->neck_convs[l], ch, depths, 9);
+            row(k, name, g->head.neck_convs[l], ch, depths, 9);
         }
     }
-    if (head == SEGFORMER || head == GLAM_SEGFORMER) {
+    if (head == SWIN_HEAD_SEGFORMER || head == SWIN_HEAD_GLAM_SEGFORMER) {
         row(k, "lateral", levels, ch, width, 1);
         linear(k, "fuse", ch, levels * ch, 1);
     }
-    linear(k, "classify", (int)g->classes,
-           head == CLASSIFIER || head == UNET_HEAD || (head == FCN && !g->convs) ? last : ch,
-           head != UNET_HEAD);
+    if (g->head.channels && (head != SWIN_HEAD_FCN || g->head.convs)) last = ch;
+    linear(k, "classify", g->classes, last, head != SWIN_HEAD_UNET);
 }
 
 /* What lies between the stages and the head. */
 static void after_stages(maker *k)
 {
     const swin_config *g = k->g;
-    const int e = (int)g->width;
+    const int e = g->stage[0].width;
     k->prefix[0] = 0;
-    if (g->flags & FINAL_NORM) affine(k, "norm", e << (g->stages - 1));
+    if (g->final_norm) affine(k, "norm", g->stage[g->stages - 1].width);
     if (!g->body) return;
-    for (int l = (int)g->stages - 2; l >= 0; l--) level_up(k, l);
+    for (int l = g->stages - 2; l >= 0; l--) level_up(k, l);
     snprintf(k->prefix, sizeof k->prefix, "final.");
     affine(k, "norm", e);
     affine(k, "expand.norm", e);
@@ -309,15 +306,44 @@ static size_t add_string(char *to, size_t at, const char *text)
     return at + strlen(text) + 1;
 }
 
+/* Adds a record to a config part that ends at `at`, or measures it (to: NULL); returns its end. */
+static size_t put_record(unsigned char *to, size_t at, const char *name, const void *fields,
+                         size_t size)
+{
+    if (to) {
+        memset(to + at, 0, 12);
+        memcpy(to + at, name, strlen(name));
+        put32(to + at + 12, (uint32_t)size);
+        memcpy(to + at + 16, fields, size);
+    }
+    return at + 16 + size;
+}
+
+/* Writes the config part, or measures it (to: NULL); returns its size. The members of swin_config
+   lie in the order of the records' fields. */
+static size_t put_config(const swin_config *g, unsigned char *to)
+{
+    size_t at = put_record(to, 0, "model", g, offsetof(swin_config, stages));
+    for (int i = 0; i < g->stages; i++)
+        at = put_record(to, at, "stage", &g->stage[i], sizeof g->stage[i]);
+    at = put_record(to, at, "head", &g->head, sizeof g->head);
+    at = put_record(to, at, "classes", &g->classes, sizeof g->classes);
+    at = put_record(to, at, "picture", &g->picture, sizeof g->picture);
+    return put_record(to, at, "reference", &g->reference, sizeof g->reference);
+}
+
+/* Where the directory of a blob with this config starts. */
+static size_t directory_offset(const swin_config *g) { return HEADER + up64(put_config(g, NULL)); }
+
 /* Class k is called "class k" and has the colour 16 * k; one note, "name". */
 static size_t make_strings(const swin_config *g, char *to)
 {
     size_t at = 0;
     char text[32];
-    for (unsigned i = 0; i < g->classes; i++) {
-        snprintf(text, sizeof text, "#%06x", 16 * i);
+    for (int i = 0; i < g->classes; i++) {
+        snprintf(text, sizeof text, "#%06x", 16u * (unsigned)i);
         at = add_string(to, at, text);
-        snprintf(text, sizeof text, "class %u", i);
+        snprintf(text, sizeof text, "class %d", i);
         at = add_string(to, at, text);
     }
     at = add_string(to, at, "name");
@@ -328,36 +354,37 @@ static size_t make_strings(const swin_config *g, char *to)
 static void make_tensors(maker *k)
 {
     const swin_config *g = k->g;
-    const int patch = (int)g->patch, width = (int)g->width;
+    const int patch = g->patch, width = g->stage[0].width;
     linear(k, "embed", width, patch * patch * 3, 1);
-    if (g->flags & PATCH_NORM) affine(k, "embed.norm", width);
-    if (g->flags & POSITION)
-        tensor(k, "embed.position", ROWS_LAYOUT, (int)(g->position_h * g->position_w), width, 1,
+    if (g->patch_norm) affine(k, "embed.norm", width);
+    if (g->position.h)
+        tensor(k, "embed.position", ROWS_LAYOUT, g->position.h * g->position.w, width, 1,
                0, 1);
-    for (int i = 0; i < (int)g->stages; i++) stage(k, i);
+    for (int i = 0; i < g->stages; i++) stage(k, i);
     after_stages(k);
-    if (g->head) head(k);
+    if (g->head.kind) head(k);
 }
 
 /* Where a blob's data starts. */
 static size_t data_offset(const maker *k, size_t text)
 {
-    return up64(HEADER + CONFIG + k->count * ENTRY + text);
+    return up64(directory_offset(k->g) + k->count * ENTRY + text);
 }
 
 /* Writes everything but the data; the bytes are zero, and without a checksum yet. */
 static void write_front(const maker *k, const char *strings, size_t text, blob b)
 {
     static const unsigned char magic[8] = {0x89, 'S', 'W', 'I', 'N', '\r', '\n', 0x1a};
-    const size_t directory = HEADER + CONFIG, at = directory + k->count * ENTRY;
+    const size_t directory = directory_offset(k->g), at = directory + k->count * ENTRY;
     const size_t data = data_offset(k, text);
-    const uint64_t parts[8] = {HEADER, CONFIG, directory, k->count, at, text, data, k->used};
+    const uint64_t parts[8] = {HEADER, put_config(k->g, NULL), directory, k->count,
+                               at, text, data, k->used};
     memcpy(b.bytes, magic, sizeof magic);
-    put32(b.bytes + 8, 1);
+    put32(b.bytes + 8, 2);
     put32(b.bytes + 12, 0x01020304);
     put64(b.bytes + 16, b.size);
     memcpy(b.bytes + 32, parts, sizeof parts);
-    memcpy(b.bytes + HEADER, k->g, CONFIG);
+    put_config(k->g, b.bytes + HEADER);
     memcpy(b.bytes + directory, k->directory, k->count * ENTRY);
     for (size_t i = 0; i < k->count; i++) {
         unsigned char *place = b.bytes + directory + i * ENTRY + 88;
@@ -429,7 +456,7 @@ enum {
 static const char *const model_names[MODELS] = {
     "plain", "glam", "fcn", "v2", "unet", "cross unet", "semantic fpn", "mlp", "psp", "wide"};
 
-static const struct { uint32_t width, stages, depth[4], heads[4], window[4]; } shapes[MODELS] = {
+static const struct { int width, stages, depth[4], heads[4], window[4]; } shapes[MODELS] = {
     {6, 1, {2}, {1}, {2}},                          /* PLAIN */
     {8, 3, {3, 1, 2}, {2, 1, 4}, {3, 2, 4}},        /* GLAM_UPER */
     {12, 2, {1, 2}, {3, 6}, {5, 3}},                /* FCN_HEAD */
@@ -443,88 +470,90 @@ static const struct { uint32_t width, stages, depth[4], heads[4], window[4]; } s
 };
 
 /* The head of each model: its kind, classes, channels and the features it reads. */
-static const struct { uint32_t head, classes, channels, inputs; } heads[MODELS] = {
-    {NO_HEAD, 0, 0, 0}, {UPER, 5, 8, 7}, {FCN, 19, 10, 2}, {CLASSIFIER, 9, 0, 4},
-    {UNET_HEAD, 5, 0, 0}, {UNET_HEAD, 3, 0, 0}, {FPN, 6, 10, 7}, {SEGFORMER, 7, 8, 7},
-    {PSP, 4, 12, 2}, {UPER, 300, 64, 7},
+static const struct { int head, classes, channels; unsigned inputs; } heads[MODELS] = {
+    {SWIN_HEAD_NONE, 0, 0, 0}, {SWIN_HEAD_UPER, 5, 8, 7}, {SWIN_HEAD_FCN, 19, 10, 2},
+    {SWIN_HEAD_CLASSIFIER, 9, 0, 4}, {SWIN_HEAD_UNET, 5, 0, 0}, {SWIN_HEAD_UNET, 3, 0, 0},
+    {SWIN_HEAD_FPN, 6, 10, 7}, {SWIN_HEAD_SEGFORMER, 7, 8, 7},
+    {SWIN_HEAD_PSP, 4, 12, 2}, {SWIN_HEAD_UPER, 300, 64, 7},
 };
 
 static inline swin_config model_config(int which)
 {
-    static const uint32_t scales[4] = {1, 2, 3, 6};
+    static const int scales[4] = {1, 2, 3, 6};
     const int unet = which == UNET || which == CROSS_UNET;
     swin_config g;
     memset(&g, 0, sizeof g);
     g.version = which == SWIN_V2 ? 2 : 1;
-    g.body = which == UNET ? 1 : which == CROSS_UNET ? 2 : 0;
+    g.body = which == UNET         ? SWIN_BODY_UNET
+             : which == CROSS_UNET ? SWIN_BODY_CROSS_UNET
+                                   : SWIN_BODY_BACKBONE;
     g.patch = 4;
     g.planes = 3;
-    g.width = shapes[which].width;
     g.stages = shapes[which].stages;
-    for (uint32_t i = 0; i < g.stages; i++) {
-        g.depth[i] = shapes[which].depth[i];
-        g.heads[i] = shapes[which].heads[i];
-        g.window_h[i] = shapes[which].window[i];
-        g.window_w[i] = shapes[which].window[i] + (which == FCN_HEAD);
-        g.shift_h[i] = g.window_h[i] / 2;
-        g.shift_w[i] = g.window_w[i] / 2;
-        g.hidden[i] = which == WIDE_UPER ? 4 * g.width << i : (g.width << i) + 3;
+    for (int i = 0; i < g.stages; i++) {
+        swin_stage_config *stage = &g.stage[i];
+        stage->width = shapes[which].width << i;
+        stage->depth = shapes[which].depth[i];
+        stage->heads = shapes[which].heads[i];
+        stage->window_h = shapes[which].window[i];
+        stage->window_w = shapes[which].window[i] + (which == FCN_HEAD);
+        stage->shift_h = stage->window_h / 2;
+        stage->shift_w = stage->window_w / 2;
+        stage->hidden = which == WIDE_UPER ? 4 * stage->width : stage->width + 3;
     }
     g.mask = -100;
     g.eps = 1e-5f;
-    g.flags = which == FCN_HEAD ? 0 : PATCH_NORM | QKV_BIAS | MERGE_NORM;
-    if (which == SWIN_V2 || unet) g.flags |= FINAL_NORM;
+    g.patch_norm = g.qkv_bias = g.merge_norm = which != FCN_HEAD;
+    g.final_norm = which == SWIN_V2 || unet;
     if (which != SWIN_V2 && which != SEMANTIC_FPN && !unet)
         g.feature_norms = (1u << g.stages) - 1;
     for (int i = 0; i < 3; i++) {
-        g.mean[i] = 100 + 10.0f * (float)i;
-        g.scale[i] = (float)(20 + i) / 1000;
+        g.picture.mean[i] = 100 + 10.0f * (float)i;
+        g.picture.scale[i] = (float)(20 + i) / 1000;
     }
-    g.ignore_label = 255;
-    g.head = heads[which].head;
+    g.head.kind = heads[which].head;
     g.classes = heads[which].classes;
-    g.head_channels = heads[which].channels;
-    g.head_inputs = heads[which].inputs;
+    g.head.channels = heads[which].channels;
+    g.head.inputs = heads[which].inputs;
     if (which == GLAM_UPER || unet) {
         g.tokens = 2;
-        for (uint32_t i = 0; i < g.stages; i++) {
-            g.token_rows[i] = g.depth[i] > 1 ? 400u >> i : 0;
-            g.token_middle[i] = g.depth[i] > 1 ? 200u >> i : 0;
+        for (int i = 0; i < g.stages; i++) {
+            g.stage[i].token_rows = g.stage[i].depth > 1 ? 400 >> i : 0;
+            g.stage[i].token_middle = g.stage[i].depth > 1 ? 200 >> i : 0;
         }
     }
     if (which == GLAM_UPER) {
-        g.flags |= POSITION;
-        g.position_h = 5;
-        g.position_w = 7;
-        g.align_corners = 1;
-        g.bgr = 1;
+        g.position.h = 5;
+        g.position.w = 7;
+        g.head.align_corners = 1;
+        g.picture.bgr = 1;
     }
     if (which == SWIN_V2) {
         g.roll_before_pad = 1;
         g.mask = -200;
-        g.resize_filter = 3;
-        g.resize_round = 1;
+        g.picture.resize_filter = SWIN_FILTER_BICUBIC_ANTIALIASED;
+        g.picture.resize_round = 1;
     }
     if (which == SEMANTIC_FPN) {
-        static const uint32_t convs[4] = {1, 1, 2};
-        g.shift_rule = 2;
-        g.neck_channels = 7;
-        memcpy(g.neck_convs, convs, sizeof convs);
+        static const int convs[4] = {1, 1, 2};
+        g.shift_rule = SWIN_SHIFT_PER_AXIS;
+        g.head.neck_channels = 7;
+        memcpy(g.head.neck_convs, convs, sizeof convs);
     }
     if (which == PSP_HEAD) {
-        g.mode = 1;
-        g.crop_h = 24;
-        g.crop_w = 40;
-        g.stride_h = g.stride_w = 17;
+        g.picture.mode = SWIN_MODE_SLIDE;
+        g.picture.crop_h = 24;
+        g.picture.crop_w = 40;
+        g.picture.stride_h = g.picture.stride_w = 17;
     }
-    if (g.head == UPER || g.head == PSP) {
-        g.pool_count = 4;
-        memcpy(g.pool_scale, scales, sizeof scales);
+    if (g.head.kind == SWIN_HEAD_UPER || g.head.kind == SWIN_HEAD_PSP) {
+        g.head.pool_count = 4;
+        memcpy(g.head.pool_scale, scales, sizeof scales);
     }
     if (which == FCN_HEAD) {
-        g.convs = 2;
-        g.conv_kernel = 3;
-        g.conv_concat = 1;
+        g.head.convs = 2;
+        g.head.conv_kernel = 3;
+        g.head.conv_concat = 1;
     }
     return g;
 }

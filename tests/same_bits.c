@@ -129,7 +129,7 @@ static void run_model(int which)
     swin_model m;
     swin_error e;
     if (swin_open(&m, b.bytes, b.size, SWIN_VERIFY, &e)) stop(e.text);
-    m.config.resize_filter = (uint32_t)which % 4;
+    m.config.picture.resize_filter = (uint32_t)which % 4;
     run_sizes(&m, which);
     if (which != WIDE_UPER && which != PSP_HEAD) run_resized(&m, which);
     if (which == GLAM_UPER) {

@@ -31,9 +31,9 @@ static inline session start_as(const swin_model *m, swin_desc d)
 /* All that the model can be asked for at once; the confidence in bytes or in floats. */
 static inline unsigned outputs_of(const swin_config *g, unsigned confidence)
 {
-    const unsigned features = g->mode == 1 ? 0 : SWIN_OUT_FEATURES;
-    if (g->head == CLASSIFIER) return features | SWIN_OUT_SCORES;
-    return g->head ? features | SWIN_OUT_CLASSES | SWIN_OUT_LOGITS | confidence : features;
+    const unsigned features = g->picture.mode == SWIN_MODE_SLIDE ? 0 : SWIN_OUT_FEATURES;
+    if (g->head.kind == SWIN_HEAD_CLASSIFIER) return features | SWIN_OUT_SCORES;
+    return g->head.kind ? features | SWIN_OUT_CLASSES | SWIN_OUT_LOGITS | confidence : features;
 }
 
 static inline session start(const swin_model *m, swin_desc d)

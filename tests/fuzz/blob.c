@@ -33,7 +33,7 @@ static uint32_t draw_value(uint32_t old)
                                       16384, 65535, 65536, 1u << 24, 1u << 26, 0x7fffffff,
                                       0x80000000, 0xffffffff, 0x7f800000, 0xff800000, 0x7fc00000,
                                       0x7f7fffff, 0xff7fffff, 1};
-    switch (draw(4)) {
+    switch (draw(5)) {
     case 0: return old ^ 1u << draw(32);
     case 1: return old + draw(5) - 2;
     case 2: return draw_word();
@@ -76,7 +76,12 @@ static char *draw_strings(const swin_config *g, size_t *text)
 /* Can tensors be made for this config? What the reader refuses is not rebuilt but sent as it is. */
 static int rebuildable(const swin_config *g)
 {
-    return swin__check_config(g, NULL) == SWIN_OK && weights_of(g) < 3e5;
+    unsigned char config[2048];
+    swin_config read;
+    memset(&read, 0, sizeof read);
+    return g->stages >= 1 && g->stages <= SWIN_MAX_STAGES
+           && swin__read_config(&read, config, put_config(g, config), NULL) == SWIN_OK
+           && swin__check_model(g, NULL) == SWIN_OK && weights_of(g) < 3e5;
 }
 
 static blob rebuild(const swin_config *g)
@@ -100,29 +105,32 @@ static blob draw_blob(void)
     while (!rebuildable(&at_hand)) at_hand = draw_model(SMALL);
     swin_config other = at_hand;
     for (uint32_t words = rarely(2) ? between(1, 3) : 0; words; words--)
-        wound_word((unsigned char *)&other + 4 * draw(CONFIG / 4));
+        wound_word((unsigned char *)&other + 4 * draw(sizeof other / 4));
+    other.stages = at_hand.stages;
     if (rebuildable(&other)) {
         at_hand = other;
         return rebuild(&other);
     }
     blob b = rebuild(&at_hand);
-    memcpy(b.bytes + HEADER, &other, CONFIG);
+    put_config(&other, b.bytes + HEADER);
     at_hand = other;
     return b;
 }
 
-/* Some place of the blob's parts: header, an entry, the strings, the data. */
+/* Some place of the blob's parts: header, config, an entry, the strings, the data. */
 static size_t draw_place(blob b)
 {
-    uint64_t count, text, length, data;
+    uint64_t directory, count, text, length, data;
+    memcpy(&directory, b.bytes + 48, 8);
     memcpy(&count, b.bytes + 56, 8);
     memcpy(&text, b.bytes + 64, 8);
     memcpy(&length, b.bytes + 72, 8);
     memcpy(&data, b.bytes + 80, 8);
-    switch (draw(4)) {
+    switch (draw(5)) {
     case 0: return draw(HEADER / 4) * 4;
-    case 1: return HEADER + CONFIG + draw((uint32_t)count) * ENTRY + draw(ENTRY / 4) * 4;
-    case 2: return (size_t)text + (length ? draw((uint32_t)length) : 0) / 4 * 4;
+    case 1: return (size_t)directory + draw((uint32_t)count) * ENTRY + draw(ENTRY / 4) * 4;
+    case 2: return HEADER + draw((uint32_t)(directory - HEADER) / 4) * 4;
+    case 3: return (size_t)text + (length ? draw((uint32_t)length) : 0) / 4 * 4;
     default: return (size_t)data + draw((uint32_t)((b.size - data) / 4)) * 4;
     }
 }
@@ -133,7 +141,7 @@ static void look_up(const swin_model *m, int k, const char *key)
 {
     const clock_t start = clock();
     const char *name = swin_class_name(m, k), *note = swin_note(m, key);
-    const int is_class = k >= 0 && k < (int)m->config.classes;
+    const int is_class = k >= 0 && k < m->config.classes;
     PROMISE(is_class == (name != NULL) && swin_class_color(m, k) < 1u << 24,
             "there are names of classes, and of nothing else");
     PROMISE(!note || strlen(note) + 1 <= m->strings_size, "a note lies in the strings");
@@ -143,7 +151,7 @@ static void look_up(const swin_model *m, int k, const char *key)
 
 static void read_strings(const swin_model *m)
 {
-    const int classes = (int)m->config.classes;
+    const int classes = m->config.classes;
     look_up(m, -1, "name");
     look_up(m, classes, "no such note");
     look_up(m, 0, "k1");
@@ -155,7 +163,7 @@ static void check_classes(const swin_model *m, swin_map map)
     for (int i = 0; map.data && i < map.width * map.height; i++) {
         const unsigned char *at = (const unsigned char *)map.data + i * map.bytes;
         const unsigned id = at[0] + (map.bytes > 1 ? at[1] * 256u : 0);
-        PROMISE(id < m->config.classes, "a pixel's id is a class");
+        PROMISE(id < (unsigned)m->config.classes, "a pixel's id is a class");
     }
 }
 

@@ -58,54 +58,59 @@ static void print_situation(void)
 
 /* --- drawing a situation ---------------------------------------------------------------------- */
 
-static int is_dense(const swin_config *g) { return g->head && g->head != CLASSIFIER; }
-static int fixed_grid(const swin_config *g) { return g->flags & POSITION && g->position_rule; }
-
-/* A grid of absolute positions that fits no other input: the sizes follow from it. */
-static void fit_grid(swin_config *g, uint32_t sides)
+static int is_dense(const swin_config *g)
 {
-    if (!fixed_grid(g)) return;
-    g->position_h = 1 + (g->position_h - 1) % sides;
-    g->position_w = 1 + (g->position_w - 1) % sides;
-    const uint32_t h = g->position_h * g->patch, w = g->position_w * g->patch;
-    if (g->input_h) g->input_h = h, g->input_w = w;
-    if (!g->mode) return;
-    g->crop_h = h;
-    g->crop_w = w;
-    g->stride_h = 1 + (g->stride_h - 1) % h;
-    g->stride_w = 1 + (g->stride_w - 1) % w;
-    if (g->mode != 2) return;
-    g->resize_a = h > w ? h : w;
-    g->resize_b = g->resize_a;
+    return g->head.kind && g->head.kind != SWIN_HEAD_CLASSIFIER;
 }
 
-static void draw_sizes(situation *s, uint32_t sides)
+static int fixed_grid(const swin_config *g) { return g->position.h && g->position.rule; }
+
+/* A grid of absolute positions that fits no other input: the sizes follow from it. */
+static void fit_grid(swin_config *g, int sides)
+{
+    if (!fixed_grid(g)) return;
+    g->position.h = 1 + (g->position.h - 1) % sides;
+    g->position.w = 1 + (g->position.w - 1) % sides;
+    const int h = g->position.h * g->patch, w = g->position.w * g->patch;
+    if (g->input.h) g->input.h = h, g->input.w = w;
+    if (!g->picture.mode) return;
+    g->picture.crop_h = h;
+    g->picture.crop_w = w;
+    g->picture.stride_h = 1 + (g->picture.stride_h - 1) % h;
+    g->picture.stride_w = 1 + (g->picture.stride_w - 1) % w;
+    if (g->picture.mode != SWIN_MODE_CENTRE) return;
+    g->picture.resize_a = h > w ? h : w;
+    g->picture.resize_b = g->picture.resize_a;
+}
+
+static void draw_sizes(situation *s, int sides)
 {
     const swin_config *g = &s->g;
     swin_desc *d = &s->d;
     const double pixels = BUDGET / 4.0 / (g->classes + 1.0);
-    const uint32_t most = pixels > 1600 ? 40 : pixels < 4 ? 2 : (uint32_t)sqrt(pixels);
-    const uint32_t pictures = rarely(2);
+    const int most = pixels > 1600 ? 40 : pixels < 4 ? 2 : (int)sqrt(pixels);
+    const int pictures = (int)rarely(2);
     if (!pictures || rarely(2)) {
-        d->width = (int)(fixed_grid(g) ? g->position_w * g->patch : draw_length(g, sides));
-        d->height = (int)(fixed_grid(g) ? g->position_h * g->patch : draw_length(g, sides));
-        if (g->input_h) d->width = (int)g->input_w, d->height = (int)g->input_h;
+        d->width = fixed_grid(g) ? g->position.w * g->patch : draw_length(g, sides);
+        d->height = fixed_grid(g) ? g->position.h * g->patch : draw_length(g, sides);
+        if (g->input.h) d->width = g->input.w, d->height = g->input.h;
     }
     if (!pictures) return;
-    const uint32_t least = d->width || g->resize_rule || g->input_rule != 1 ? 1 : g->patch;
-    d->picture_width = (int)(least < most ? between(least, most) : least);
-    d->picture_height = (int)(least < most ? between(least, most) : least);
+    const int any_size = d->width || g->picture.resize_rule || g->input.rule != SWIN_INPUT_FLOOR;
+    const int least = any_size ? 1 : g->patch;
+    d->picture_width = least < most ? within(least, most) : least;
+    d->picture_height = least < most ? within(least, most) : least;
 }
 
-static void draw_crops(situation *s, uint32_t sides)
+static void draw_crops(situation *s, int sides)
 {
     const swin_config *g = &s->g;
     swin_desc *d = &s->d;
-    if (g->input_h || fixed_grid(g) || !rarely(4)) return;
-    if (!rarely(3)) d->crop_width = (int)draw_length(g, sides);
-    if (!rarely(3)) d->crop_height = (int)draw_length(g, sides);
-    if (d->crop_width && rarely(2)) d->stride_width = (int)between(1, (uint32_t)d->crop_width);
-    if (d->crop_height && rarely(2)) d->stride_height = (int)between(1, (uint32_t)d->crop_height);
+    if (g->input.h || fixed_grid(g) || !rarely(4)) return;
+    if (!rarely(3)) d->crop_width = draw_length(g, sides);
+    if (!rarely(3)) d->crop_height = draw_length(g, sides);
+    if (d->crop_width && rarely(2)) d->stride_width = within(1, d->crop_width);
+    if (d->crop_height && rarely(2)) d->stride_height = within(1, d->crop_height);
 }
 
 static void draw_outputs(situation *s)
@@ -113,18 +118,19 @@ static void draw_outputs(situation *s)
     const swin_config *g = &s->g;
     swin_desc *d = &s->d;
     const int slides = is_dense(g) && !(d->flags & SWIN_RUN_WHOLE)
-                       && (g->mode == 1 || d->crop_width || d->crop_height);
+                       && (g->picture.mode == SWIN_MODE_SLIDE || d->crop_width || d->crop_height);
     unsigned can = slides ? 0 : SWIN_OUT_FEATURES;
     if (is_dense(g))
         can |= SWIN_OUT_CLASSES | SWIN_OUT_LOGITS | SWIN_OUT_CONFIDENCE | SWIN_OUT_CONFIDENCE_F32;
-    if (g->head == CLASSIFIER) can |= SWIN_OUT_SCORES;
-    d->attend_stage = (int)draw(g->stages);
-    if (g->tokens && !slides && !(d->flags & SWIN_RUN_FLIP) && g->depth[d->attend_stage] > 1) {
+    if (g->head.kind == SWIN_HEAD_CLASSIFIER) can |= SWIN_OUT_SCORES;
+    d->attend_stage = any(g->stages);
+    const int attends = g->tokens && g->stage[d->attend_stage].depth > 1;
+    if (attends && !slides && !(d->flags & SWIN_RUN_FLIP)) {
         const int w = d->picture_width ? d->picture_width : d->width;
         const int h = d->picture_height ? d->picture_height : d->height;
         can |= SWIN_OUT_ATTENTION;
-        d->attend_x = (int)draw((uint32_t)w);
-        d->attend_y = (int)draw((uint32_t)h);
+        d->attend_x = any(w);
+        d->attend_y = any(h);
     }
     d->outputs = rarely(4) ? 0 : draw(128) & can;
     if (!is_dense(g)) return;
@@ -152,34 +158,37 @@ static void draw_runs(situation *s)
 static swin_config draw_wide(void)
 {
     swin_config g;
-    do g = draw_model(SMALL); while (g.body || g.head < UPER || g.head > FPN);
-    g.patch = between(1, 2);
-    g.width = 32;
-    g.stages = between(1, 2);
-    g.flags &= ~(uint32_t)POSITION;
+    do g = draw_model(SMALL);
+    while (g.body || g.head.kind < SWIN_HEAD_UPER || g.head.kind > SWIN_HEAD_FPN);
+    const int one = g.head.kind == SWIN_HEAD_FCN || g.head.kind == SWIN_HEAD_PSP;
+    g.patch = within(1, 2);
+    g.stages = within(1, 2);
+    g.position.h = g.position.w = 0;
     g.tokens = 0;
-    for (int i = 0; i < 2; i++) {
-        g.depth[i] = 1;
-        g.heads[i] = draw_heads(g.width << i);
-        g.window_h[i] = g.window_w[i] = between(1, 5);
-        g.shift_h[i] = g.shift_w[i] = 0;
-        g.hidden[i] = between(1, 40);
+    memset(g.stage, 0, sizeof g.stage);
+    for (int i = 0; i < g.stages; i++) {
+        swin_stage_config *s = &g.stage[i];
+        s->width = 32 << i;
+        s->depth = 1;
+        s->heads = draw_heads(s->width);
+        s->window_h = s->window_w = within(1, 5);
+        s->hidden = within(1, 40);
     }
     g.feature_norms &= (1u << g.stages) - 1;
-    g.head_inputs = g.head == FCN || g.head == PSP ? 1 : between(1, (1u << g.stages) - 1);
-    g.head_channels = rarely(3) ? 64 : 32;
-    g.neck_channels = g.head == FPN ? 32 : 0;
-    g.pool_count = g.pool_count ? 1 : 0;
-    if (g.head == FCN) g.convs = between(1, 2), g.conv_kernel = 3;
+    g.head.inputs = one ? 1 : between(1, (1u << g.stages) - 1);
+    g.head.channels = rarely(3) ? 64 : 32;
+    g.head.neck_channels = g.head.kind == SWIN_HEAD_FPN ? 32 : 0;
+    g.head.pool_count = g.head.pool_count ? 1 : 0;
+    if (g.head.kind == SWIN_HEAD_FCN) g.head.convs = within(1, 2), g.head.conv_kernel = 3;
     return g;
 }
 
 /* Maps of a wide head as large as its tiles want them. */
 static void widen(situation *s)
 {
-    const int patch = (int)s->g.patch;
-    s->g.mode = 0;
-    s->g.input_h = s->g.input_w = 0;
+    const int patch = s->g.patch;
+    s->g.picture.mode = 0;
+    s->g.input.h = s->g.input.w = 0;
     s->d.width = (int)between(16, 18) * patch;
     s->d.height = (int)between(16, 18) * patch;
     s->d.crop_width = s->d.crop_height = s->d.stride_width = s->d.stride_height = 0;
@@ -192,8 +201,7 @@ static situation draw_situation(void)
     memset(&s, 0, sizeof s);
     do s.g = wide ? draw_wide() : draw_model(SMALL); while (!wide && weights_of(&s.g) > 4e5);
     const double sides = sqrt(BUDGET / weights_of(&s.g));
-    const uint32_t cap = rarely(6) ? 48 : 16;
-    const uint32_t most = sides > cap ? cap : sides < 1 ? 1 : (uint32_t)sides;
+    const int cap = rarely(6) ? 48 : 16, most = sides > cap ? cap : sides < 1 ? 1 : (int)sides;
     fit_windows(&s.g, most);
     draw_preprocessing(&s.g, most);
     fit_grid(&s.g, most);
@@ -263,7 +271,7 @@ static void give_votes(run *r, const swin_model *m, swin_desc *d)
     swin__crops crops;
     if (swin__resolve(m, d, &resolved, &crops, NULL)) return;
     const size_t pixels = (size_t)(resolved.picture_width * resolved.picture_height);
-    r->votes = fenced_new(pixels * m->config.classes * sizeof(float), 0, 0);
+    r->votes = fenced_new(pixels * (size_t)m->config.classes * sizeof(float), 0, 0);
     d->votes = (float *)(void *)r->votes.bytes;
 }
 
@@ -350,7 +358,7 @@ static void classes_hold(const situation *s, swin_map map)
     for (int i = 0; map.data && i < map.width * map.height; i++) {
         const unsigned char *at = (const unsigned char *)map.data + i * map.bytes;
         const unsigned id = at[0] + (map.bytes > 1 ? at[1] * 256u : 0);
-        PROMISE(id < s->g.classes
+        PROMISE(id < (unsigned)s->g.classes
                     || (s->d.threshold > 0 && id == (map.bytes > 1 ? 65535u : 255u)),
                 "a pixel's id is a class, or says that it is in doubt");
     }
@@ -363,7 +371,7 @@ static void compare(const situation *s, const run *a, const run *b)
     same_tensor(swin_logits(a->c), swin_logits(b->c), "logits");
     same_tensor(swin_scores(a->c), swin_scores(b->c), "scores");
     same_tensor(swin_attention(a->c), swin_attention(b->c), "attention");
-    for (int i = 0; i <= (int)s->g.stages; i++)
+    for (int i = 0; i <= s->g.stages; i++)
         same_tensor(swin_feature(a->c, i), swin_feature(b->c, i), "features");
     if (s->votes && memcmp(a->votes.bytes, b->votes.bytes, a->votes.size))
         broken("both runs give the same bits", "votes");

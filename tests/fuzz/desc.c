@@ -76,8 +76,8 @@ static void backwards(void *user, swin_task task, void *arg, int count)
 
 static swin_desc draw_desc(const swin_config *g)
 {
-    const int dense = g->head && g->head != CLASSIFIER, fit = !rarely(8);
-    const unsigned fitting = dense ? 1 | 2 | 4 | 16 | 32 : g->head ? 4 | 8 : 4;
+    const int dense = g->head.kind && g->head.kind != SWIN_HEAD_CLASSIFIER, fit = !rarely(8);
+    const unsigned fitting = dense ? 1 | 2 | 4 | 16 | 32 : g->head.kind ? 4 | 8 : 4;
     swin_desc d;
     memset(&d, 0, sizeof d);
     if (rarely(2)) d.width = mostly(SIDE), d.height = mostly(SIDE);
@@ -294,7 +294,7 @@ static float *give_votes(const swin_model *m, swin_desc *d)
         return NULL;
     const size_t pixels = (size_t)resolved.picture_width * (size_t)resolved.picture_height;
     if (pixels > SIDE * SIDE) return NULL;
-    d->votes = (float *)calloc(pixels * m->config.classes, sizeof(float));
+    d->votes = (float *)calloc(pixels * (size_t)m->config.classes, sizeof(float));
     return d->votes;
 }
 
@@ -351,17 +351,20 @@ static void try_functions(const swin_model *m)
     swin_error e = {SWIN_OK, ""};
     const int k = extreme();
     PROMISE(strlen(swin_status_text((swin_status)k)) > 3, "every status has a sentence");
-    PROMISE((k >= 0 && k < (int)m->config.classes) == (swin_class_name(m, k) != NULL),
+    PROMISE((k >= 0 && k < m->config.classes) == (swin_class_name(m, k) != NULL),
             "every class has a name");
     swin_class_color(m, k);
     swin_cpu_available((swin_cpu)k);
     swin_reference_picture(one, 1, 1, draw_word());
-    const int picture_w = mostly(SIDE), picture_h = mostly(SIDE), longest = extreme();
-    if (swin_input_size(m, picture_w, picture_h, longest, &w, &h, &e) == SWIN_OK)
+    static const double scales[] = {0, 1, 0.5, 1.75, 1e-30, 16384, 1e30, -1, NAN, INFINITY};
+    const int picture_w = mostly(SIDE), picture_h = mostly(SIDE);
+    const swin_resizing how = {extreme(), ONE_OF(scales)};
+    if (swin_input_size(m, picture_w, picture_h, rarely(4) ? NULL : &how, &w, &h, &e) == SWIN_OK)
         PROMISE(w >= 1 && h >= 1 && w <= SWIN_MAX_SIDE && h <= SWIN_MAX_SIDE,
                 "an input has a size");
     else
-        PROMISE(e.status == SWIN_SIZE && strlen(e.text) > 10, "a refusal says why");
+        PROMISE((e.status == SWIN_SIZE || e.status == SWIN_ARGUMENT) && strlen(e.text) > 10,
+                "a refusal says why");
     try_decide();
 }
 

@@ -61,18 +61,18 @@ static void draw_rectangle(int multiple, int *w, int *h)
 static swin_config draw_large(void)
 {
     swin_config g = draw_model(rarely(3) ? SMALL : LARGE);
-    if (g.shift_rule == 1) g.shift_rule = 0;
+    if (g.shift_rule == SWIN_SHIFT_SQUARE) g.shift_rule = SWIN_SHIFT_STORED;
     if (!g.body && rarely(2)) g.patch = 1;
-    g.scale[0] = g.scale[1] = g.scale[2] = 1;
-    g.position_rule = 0;
-    g.resize_filter = draw(4);
-    g.input_rule = draw(3);
+    g.picture.scale[0] = g.picture.scale[1] = g.picture.scale[2] = 1;
+    g.position.rule = 0;
+    g.picture.resize_filter = any(SWIN_FILTER_COUNT);
+    g.input.rule = any(SWIN_INPUT_RULE_COUNT);
     return g;
 }
 
 static swin_desc draw_desc(const swin_config *g)
 {
-    const int dense = g->head && g->head != CLASSIFIER, multiple = (int)g->patch;
+    const int dense = g->head.kind && g->head.kind != SWIN_HEAD_CLASSIFIER, multiple = g->patch;
     swin_desc d;
     memset(&d, 0, sizeof d);
     draw_rectangle(multiple, &d.width, &d.height);
@@ -89,7 +89,8 @@ static swin_desc draw_desc(const swin_config *g)
     } else if (rarely(3)) {
         d.outputs |= SWIN_OUT_FEATURES;
     }
-    if (g->tokens && g->depth[0] > 1 && !d.crop_width && rarely(2)) d.outputs |= SWIN_OUT_ATTENTION;
+    if (g->tokens && g->stage[0].depth > 1 && !d.crop_width && rarely(2))
+        d.outputs |= SWIN_OUT_ATTENTION;
     return d;
 }
 
