@@ -3606,64 +3606,6 @@ struct swin__step {
     const void *layer;          /* what `work` computes: a struct that stands beside it */
     union {
         struct {
-            swin__fmap x;
-            swin__linear linear;
-            swin__affine norm;
-            swin__axis rows, cols;
-        } embed;
-        struct { swin__fmap x; const float *table; swin__axis rows, cols; } position;
-        struct {
-            swin__fmap x;
-            const swin__block *block;
-            swin__grid grid;
-            int heads, d, wide, group;      /* windows a unit */
-            int post_norm;                  /* Swin V2: norm1 after the branch, not before */
-            int tokens, shared;             /* shared: all windows have the same tokens */
-            const float *tokens_in;         /* [shared ? g : windows*g][ld] */
-            float *tokens_out;              /* [windows*g][ld], NULL where they feed nothing */
-            swin__fmap qkv, mixed;           /* where qkv and proj are steps of their own: x's */
-            swin__fmap token_qkv, token_mixed;       /* and the tokens' */
-            swin__look look;
-        } attention;
-        struct {
-            swin__fmap x;
-            swin__affine norm;
-            swin__linear fc1, fc2;
-            int hidden, chunk, post_norm;
-        } mlp;
-        struct {
-            int n, c, ld, heads, wide;      /* n tokens */
-            const float *tokens, *position;
-            float *qkv, *keys, *out, *result;   /* keys: [heads][panels][dp][16] */
-            swin__linear linear;
-            swin__look look;
-        } global;
-        struct {
-            swin__fmap in, rows, out;    /* rows: the product's, where that is a step of its own */
-            swin__affine norm;
-            swin__linear linear;
-            int post_norm;
-        } merge;
-        struct { swin__fmap in, out; swin__affine norm; swin__linear linear; } expand;
-        struct {
-            swin__fmap x, skip, out;
-            const swin__up *weights;
-            swin__grid keys, queries;
-            int heads, wide;
-        } cross;
-        struct {
-            swin__fmap in, out;
-            swin__affine norm, expand_norm;
-            swin__linear expand, classify;
-        } final;
-        struct { swin__fmap in, out; swin__affine norm; float eps; int onto; } norm;
-        struct {
-            const float *in;                /* [pixels of out][ld] */
-            int ld, column_count, act, onto;        /* shares of the columns; out += instead of = */
-            swin__fmap out;
-            swin__linear linear;
-        } dense;
-        struct {
             swin__fmap in, out;
             swin__linear linear;
             int act;
@@ -3950,32 +3892,11 @@ static void swin__add_step(swin__plan *p, const swin__job *job, const void *laye
     s->layer = kept;
 }
 
-/* The rows [from, to) of unit `unit`: count rows dealt out evenly. */
-static void swin__share(int count, int units, int unit, int *from, int *to)
-{
-    *from = (int)((int64_t)count * unit / units);
-    *to = (int)((int64_t)count * (unit + 1) / units);
-}
+/* -------------------------------------------------------------------------- */
+/* >>resize: how a map or a picture is resized along an axis
 
-/* Rows a unit of a product takes: about 50 million multiply-adds, 28 to 196 rows (14 tiles of 14).
-   */
-static int swin__rows_a_unit(double madds_a_row)
-{
-    double rows = 5e7 / madds_a_row;
-    return rows > 196 ? 196 : rows < 28 ? 28 : (int)rows / 14 * 14;
-}
-
-enum { SWIN__MANY = 64 };       /* units a step should offer, for as many cores */
-
-/* Units of a product of count rows: as many as that gives, and more where a small map would offer
-   fewer than wanted, of 28 rows and more. */
-static int swin__units(int count, double madds_a_row, int wanted)
-{
-    int units = swin__divide_up(count, swin__rows_a_unit(madds_a_row));
-    return swin__max(units, swin__min(wanted, count / 28));
-}
-
-/* ---- resizing axes ---- */
+   An axis holds for each output the inputs it mixes and their shares. Two axes, of rows and of
+   columns, resize a map. */
 
 /* Bilinear resize n -> m, output o: (1-t) * x[a] + t * x[b]. -- reference: half-pixel centres, or
    aligned corners */
@@ -3989,22 +3910,24 @@ static void swin__bilinear(int n, int m, int o, int aligned, int *a, int *b, dou
     *t = u - *a;
 }
 
-static swin__axis swin__alloc_axis(swin__plan *p, int count, int taps)
+/* Makes room for an axis of count outputs; 0 while sizing, when nothing may be written to it. */
+static int swin__alloc_axis(swin__plan *p, swin__axis *axis, int count, int taps)
 {
-    swin__axis axis = { count, taps, NULL, NULL };
-    uint64_t bytes = swin__align64((uint64_t)count * (uint64_t)taps * 4);
-    axis.at = (int *)(p->tables + (uintptr_t)p->table_bytes);
-    axis.coef = (float *)(p->tables + (uintptr_t)(p->table_bytes + bytes));
-    p->table_bytes += 2 * bytes;
-    return axis;
+    uint64_t bytes = (uint64_t)count * (uint64_t)taps * 4;
+    axis->count = count;
+    axis->taps = taps;
+    axis->at = (int *)swin__table(p, bytes);
+    axis->coef = (float *)swin__table(p, bytes);
+    return p->context != NULL;
 }
 
 /* Outputs first, first + 1, ... of n -> m. */
 static swin__axis swin__axis_bilinear(swin__plan *p, int n, int m, int first, int count,
                                       int aligned)
 {
-    swin__axis axis = swin__alloc_axis(p, count, 2);
-    for (int o = 0; p->context && o < count; o++) {
+    swin__axis axis;
+    if (!swin__alloc_axis(p, &axis, count, 2)) return axis;
+    for (int o = 0; o < count; o++) {
         double t;
         swin__bilinear(n, m, first + o, aligned, &axis.at[2 * o], &axis.at[2 * o + 1], &t);
         axis.coef[2 * o] = (float)(1 - t);
@@ -4016,36 +3939,47 @@ static swin__axis swin__axis_bilinear(swin__plan *p, int n, int m, int first, in
 /* The pixel that n -> m takes as it is. */
 static swin__axis swin__axis_nearest(swin__plan *p, int n, int m)
 {
-    swin__axis axis = swin__alloc_axis(p, m, 1);
-    for (int o = 0; p->context && o < m; o++) {
+    swin__axis axis;
+    if (!swin__alloc_axis(p, &axis, m, 1)) return axis;
+    for (int o = 0; o < m; o++) {
         axis.at[o] = (int)((int64_t)o * n / m);
         axis.coef[o] = 1;
     }
     return axis;
 }
 
-/* Two bilinear resizes in sequence, n -> m -> q with n <= 2 m, as one sum of at most four. */
+/* Output o of n -> m -> q as one sum: the shares of up to four inputs from `*first` on. */
+static void swin__bilinear_twice(const int sizes[3], int o, const int aligned[2], int *first,
+                                 double share[4])
+{
+    int middle[2];
+    double outer;
+    swin__bilinear(sizes[1], sizes[2], o, aligned[1], &middle[0], &middle[1], &outer);
+    for (int i = 0; i < 2; i++) {
+        int a, b;
+        double inner, part = i ? outer : 1 - outer;
+        swin__bilinear(sizes[0], sizes[1], middle[i], aligned[0], &a, &b, &inner);
+        if (!i) *first = a;
+        share[a - *first] += swin__times(part, 1 - inner);
+        share[b - *first] += swin__times(part, inner);
+    }
+}
+
+/* Two bilinear resizes in sequence, n -> m -> q with n <= 2 m, as one. */
 static swin__axis swin__axis_twice(swin__plan *p, int n, int m, int q, int aligned,
                                    int aligned_again)
 {
+    const int sizes[3] = { n, m, q }, corners[2] = { aligned, aligned_again };
     swin__axis axis;
     if (m == q) return swin__axis_bilinear(p, n, m, 0, m, aligned);
-    axis = swin__alloc_axis(p, q, n > m ? 4 : 3);
-    for (int o = 0; p->context && o < q; o++) {
-        int mid[2], first = 0;
-        double outer, sum[4] = { 0, 0, 0, 0 };
-        swin__bilinear(m, q, o, aligned_again, &mid[0], &mid[1], &outer);
-        for (int i = 0; i < 2; i++) {
-            int a, b;
-            double inner, share = i ? outer : 1 - outer;
-            swin__bilinear(n, m, mid[i], aligned, &a, &b, &inner);
-            if (!i) first = a;
-            sum[a - first] += swin__times(share, 1 - inner);
-            sum[b - first] += swin__times(share, inner);
-        }
+    if (!swin__alloc_axis(p, &axis, q, n > m ? 4 : 3)) return axis;
+    for (int o = 0; o < q; o++) {
+        int first = 0;
+        double share[4] = { 0, 0, 0, 0 };
+        swin__bilinear_twice(sizes, o, corners, &first, share);
         for (int t = 0; t < axis.taps; t++) {
             axis.at[o * axis.taps + t] = swin__min(first + t, n - 1);
-            axis.coef[o * axis.taps + t] = (float)sum[t];
+            axis.coef[o * axis.taps + t] = (float)share[t];
         }
     }
     return axis;
@@ -4066,8 +4000,9 @@ static double swin__cubic(double x, double a)
 /* Outputs first, first + 1, ... of n -> m, cubic with a = -0.75, indices clamped. */
 static swin__axis swin__axis_bicubic(swin__plan *p, int n, int m, int first, int count)
 {
-    swin__axis axis = swin__alloc_axis(p, count, 4);
-    for (int o = 0; p->context && o < count; o++) {
+    swin__axis axis;
+    if (!swin__alloc_axis(p, &axis, count, 4)) return axis;
+    for (int o = 0; o < count; o++) {
         double u = swin__times(first + o + 0.5, (double)n / m) - 0.5;
         int a = (int)(u + 1) - 1;               /* floor, as u >= -0.5 */
         for (int i = 0; i < 4; i++) {
@@ -4080,15 +4015,16 @@ static swin__axis swin__axis_bicubic(swin__plan *p, int n, int m, int first, int
 }
 
 /* The same with the filter as wide as the shrinking and cut at the border, as Pillow does it:
-   linear, or cubic with A = -0.5. */
+   linear, or cubic with a = -0.5. */
 static swin__axis swin__axis_antialias(swin__plan *p, int n, int m, int first, int count, int cubic)
 {
     double scale = (double)n / m, stretch = scale > 1 ? scale : 1, support = stretch * (1 + cubic);
-    swin__axis axis = swin__alloc_axis(p, count, 2 * (int)support + 3);
-    for (int o = 0; p->context && o < count; o++) {
+    swin__axis axis;
+    if (!swin__alloc_axis(p, &axis, count, 2 * (int)support + 3)) return axis;
+    for (int o = 0; o < count; o++) {
         double centre = swin__times(first + o + 0.5, scale), sum = 0;
-        int start = swin__max(0, (int)(centre - support + 0.5)),
-            end = swin__min(n, (int)(centre + support + 0.5));
+        int start = swin__max(0, (int)(centre - support + 0.5));
+        int end = swin__min(n, (int)(centre + support + 0.5));
         int *at = axis.at + o * axis.taps;
         float *coef = axis.coef + o * axis.taps;
         for (int pass = 0; pass < 2; pass++) {
@@ -4115,56 +4051,7 @@ static swin__axis swin__axis_picture(swin__plan *p, int n, int m, int first, int
                                 filter == SWIN_FILTER_BICUBIC_ANTIALIASED);
 }
 
-/* -------------------------------------------------------------------------- */
-/* >>layers: what a unit of a step computes, and how the plan adds the step
-
-   Everything here is index arithmetic and calls of kernels; a unit writes only its own rows. */
-
-/* c = act(init + a * linear), rows of `in` columns to rows of `out` columns. */
-static swin__product swin__dense_product(const swin__linear *l, int rows, int in, int out,
-                                         const float *a, int lda, float *to, int ldc, int act)
-{
-    swin__product p;
-    memset(&p, 0, sizeof p);
-    p.m = rows;
-    p.n = swin__padded(out);
-    p.k = in;
-    p.a = a;
-    p.lda = (size_t)lda;
-    swin__take_panels(&p, l->weight);
-    p.init = l->bias;
-    p.c = to;
-    p.ldc = (size_t)ldc;
-    p.act = act;
-    return p;
-}
-
-static void swin__apply(const swin_context *c, const swin__linear *l, int rows, int in, int out,
-                        const float *a, int lda, float *to, int ldc, int act)
-{
-    const swin__product p = swin__dense_product(l, rows, in, out, a, lda, to, ldc, act);
-    c->kernels->gemm(&p);
-}
-
-static void swin__clear(float *row, int n)
-{
-    memset(row, 0, (size_t)n * sizeof *row);
-}
-
-static void swin__copy(float *to, const float *from, int n)
-{
-    memcpy(to, from, (size_t)n * sizeof *to);
-}
-
-/* LayerNorm of rows ld apart; to may be from. */
-static void swin__norm_rows(const swin_context *c, const swin__affine *norm, float eps, int rows,
-                            int channels, const float *from, float *to, int ld)
-{
-    c->kernels->norm(to, (size_t)ld, from, (size_t)ld, rows, channels, norm->weight, norm->bias,
-                     eps);
-}
-
-/* ---- the size of a picture as the network wants it ---- */
+/* --- the size of a picture as the network wants it --------------------------------------------- */
 
 static int swin__scaled(int side, double factor)
 {
@@ -4218,7 +4105,147 @@ static swin__resized swin__resize(const swin_config *g, const swin_desc *d)
     return to;
 }
 
-/* ---- patch embedding: x = norm(W patch + b) + position */
+/* -------------------------------------------------------------------------- */
+/* >>rows: layers that work on rows of channels - embedding, norms, products, MLP
+
+   In this room and those below, a layer is a struct of what it computes with, a function that does
+   a unit of its work, and one that adds it to a plan. All of it is index arithmetic and calls of
+   kernels; a unit writes only its own rows. */
+
+/* n rows of c channels, ld floats apart. */
+typedef struct swin__rows { float *data; size_t ld; int n, c; } swin__rows;
+
+static swin__rows swin__make_rows(float *data, int ld, int n, int c)
+{
+    swin__rows rows;
+    rows.data = data;
+    rows.ld = (size_t)ld;
+    rows.n = n;
+    rows.c = c;
+    return rows;
+}
+
+static float *swin__row(swin__rows rows, int index)
+{
+    return rows.data + (size_t)index * rows.ld;
+}
+
+/* n of the rows, from one on; n rows of a map's pixels, from one on. */
+static swin__rows swin__rows_from(swin__rows rows, int first, int n)
+{
+    rows.data = swin__row(rows, first);
+    rows.n = n;
+    return rows;
+}
+
+static swin__rows swin__map_rows(const swin__fmap *map, int first, int n)
+{
+    return swin__make_rows(swin__pixel(map, first), map->ld, n, map->c);
+}
+
+/* to = act(init + W in) with as many rows as `in` has; to.c outputs of the layer. */
+static swin__product swin__rows_product(const swin__linear *l, swin__rows in, swin__rows to,
+                                        int act)
+{
+    swin__product p;
+    memset(&p, 0, sizeof p);
+    p.m = in.n;
+    p.n = swin__padded(to.c);
+    p.k = in.c;
+    p.a = in.data;
+    p.lda = in.ld;
+    swin__take_panels(&p, l->weight);
+    p.init = l->bias;
+    p.c = to.data;
+    p.ldc = to.ld;
+    p.act = act;
+    return p;
+}
+
+static void swin__apply(const swin_context *c, const swin__linear *l, swin__rows in, swin__rows to,
+                        int act)
+{
+    const swin__product p = swin__rows_product(l, in, to, act);
+    c->kernels->gemm(&p);
+}
+
+static void swin__clear(float *row, size_t n)
+{
+    memset(row, 0, n * sizeof *row);
+}
+
+static void swin__copy(float *to, const float *from, int n)
+{
+    memcpy(to, from, (size_t)n * sizeof *to);
+}
+
+/* to += from, as wide as they are stored. */
+static void swin__add_rows(const swin_context *c, swin__rows to, swin__rows from)
+{
+    c->kernels->add(to.data, to.ld, from.data, from.ld, from.n, swin__padded(from.c));
+}
+
+static void swin__copy_rows(const swin_context *c, swin__rows to, swin__rows from)
+{
+    c->kernels->copy(to.data, to.ld, from.data, from.ld, from.n, swin__padded(from.c));
+}
+
+/* LayerNorm of rows; to may be from. */
+static void swin__norm_rows(const swin_context *c, const swin__affine *norm, float eps,
+                            swin__rows from, swin__rows to)
+{
+    c->kernels->norm(to.data, to.ld, from.data, from.ld, from.n, from.c, norm->weight, norm->bias,
+                     eps);
+}
+
+/* The rows [from, to) of unit `unit`: count rows dealt out evenly. */
+static void swin__share(int count, int units, int unit, int *from, int *to)
+{
+    *from = (int)((int64_t)count * unit / units);
+    *to = (int)((int64_t)count * (unit + 1) / units);
+}
+
+/* The rows of a map that belong to a unit of a step. */
+static swin__rows swin__unit_rows(const swin__fmap *map, const swin__step *s, int unit)
+{
+    int from, to;
+    swin__share(swin__pixels(map), s->units, unit, &from, &to);
+    return swin__map_rows(map, from, to - from);
+}
+
+/* A unit of a product has about 50 million multiply-adds, half a millisecond, and 2 to 14 of the
+   widest tiles of 14 rows: fewer would read the weights for too little, more would be too long. */
+enum { SWIN__TILE_ROWS_MOST = 14, SWIN__UNIT_ROWS_LEAST = 28, SWIN__UNIT_ROWS_MOST = 196 };
+#define SWIN__UNIT_MADDS 5e7
+
+static int swin__rows_a_unit(double madds_a_row)
+{
+    double rows = SWIN__UNIT_MADDS / madds_a_row;
+    if (rows > SWIN__UNIT_ROWS_MOST) return SWIN__UNIT_ROWS_MOST;
+    if (rows < SWIN__UNIT_ROWS_LEAST) return SWIN__UNIT_ROWS_LEAST;
+    return (int)rows / SWIN__TILE_ROWS_MOST * SWIN__TILE_ROWS_MOST;
+}
+
+enum { SWIN__MANY = 64 };       /* units a step should offer, for as many cores */
+
+/* Units of a product of count rows: as many as that gives, and more where a small map would offer
+   fewer than wanted, of SWIN__UNIT_ROWS_LEAST rows and more. */
+static int swin__units(int count, double madds_a_row, int wanted)
+{
+    int units = swin__divide_up(count, swin__rows_a_unit(madds_a_row));
+    return swin__max(units, swin__min(wanted, count / SWIN__UNIT_ROWS_LEAST));
+}
+
+/* --- the picture's rows ------------------------------------------------------------------------ */
+
+/* Patch embedding: x = norm(W patch + b). The axes resize the picture; no outputs where it has the
+   input's size. */
+typedef struct swin__embed_layer {
+    swin__fmap x;
+    swin__linear linear;
+    swin__affine norm;
+    swin__axis rows, cols;
+} swin__embed_layer;
 
 /* sum = weight * one row of an 8-bit picture, as R, G, B, or with more: added to sum. */
 static void swin__take_pixels(const swin_context *c, int y, float weight, int more, float *sum)
@@ -4241,11 +4268,12 @@ static void swin__take_pixels(const swin_context *c, int y, float weight, int mo
     }
 }
 
-/* Row y of the network's input from the picture: [width][3] in R, G, B order, 0..255. */
-static void swin__resized_row(const swin_context *c, const swin__step *s, int y, float *row,
+/* Row y of the network's input from the picture: [width][3] in R, G, B order, 0..255. sum: room for
+   a row of the picture. */
+static void swin__resized_row(const swin_context *c, const swin__embed_layer *l, int y, float *row,
                               float *sum)
 {
-    const swin__axis *rows = &s->u.embed.rows, *cols = &s->u.embed.cols;
+    const swin__axis *rows = &l->rows, *cols = &l->cols;
     int more = 0;
     if (!rows->count) {
         swin__take_pixels(c, y, 1, 0, row);
@@ -4254,7 +4282,7 @@ static void swin__resized_row(const swin_context *c, const swin__step *s, int y,
     for (int t = y * rows->taps; t < (y + 1) * rows->taps; t++)
         if (rows->coef[t] != 0)
             swin__take_pixels(c, rows->at[t], rows->coef[t], more++, sum);
-    swin__clear(row, 3 * cols->count);
+    swin__clear(row, 3 * (size_t)cols->count);
     for (int x = 0; x < cols->count; x++) {
         for (int t = 0; t < cols->taps; t++) {
             const float *from = sum + 3 * cols->at[x * cols->taps + t];
@@ -4268,14 +4296,14 @@ static void swin__resized_row(const swin_context *c, const swin__step *s, int y,
 }
 
 /* Row y of the picture as the network wants it, normalised: [width][plane]. */
-static void swin__picture_row(const swin_context *c, const swin__step *s, int y, float *row,
+static void swin__picture_row(const swin_context *c, const swin__embed_layer *l, int y, float *row,
                               float *sum)
 {
-    const swin_config *g = &c->model->config;
-    const float r0 = g->picture.mean[0], g0 = g->picture.mean[1], b0 = g->picture.mean[2];
-    const float r1 = g->picture.scale[0], g1 = g->picture.scale[1], b1 = g->picture.scale[2];
-    int first = g->picture.bgr ? 2 : 0;
-    swin__resized_row(c, s, y, row, sum);
+    const swin_picture_config *g = &c->model->config.picture;
+    const float r0 = g->mean[0], g0 = g->mean[1], b0 = g->mean[2];
+    const float r1 = g->scale[0], g1 = g->scale[1], b1 = g->scale[2];
+    int first = g->bgr ? 2 : 0;
+    swin__resized_row(c, l, y, row, sum);
     for (int x = 0; x < c->desc.width; x++, row += 3) {
         const float red = (row[0] - r0) * r1, blue = (row[2] - b0) * b1;
         row[1] = (row[1] - g0) * g1;
@@ -4295,12 +4323,12 @@ static void swin__planes_row(const swin_context *c, int y, float *row)
 }
 
 /* Row y of the network's input, mirrored where the desc says so. */
-static void swin__input_row(const swin_context *c, const swin__step *s, int y, float *row,
+static void swin__input_row(const swin_context *c, const swin__embed_layer *l, int y, float *row,
                             float *sum)
 {
     int last = c->desc.width - 1;
     if (c->image.format == SWIN_PLANES) swin__planes_row(c, y, row);
-    else swin__picture_row(c, s, y, row, sum);
+    else swin__picture_row(c, l, y, row, sum);
     for (int x = 0; c->desc.flags & SWIN_RUN_FLIP && x < last - x; x++) {
         float swapped[3];
         memcpy(swapped, row + 3 * x, sizeof swapped);
@@ -4309,47 +4337,67 @@ static void swin__input_row(const swin_context *c, const swin__step *s, int y, f
     }
 }
 
+/* --- patch embedding --------------------------------------------------------------------------- */
+
 /* One row of patches. */
 static void swin__embed(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__fmap *x = &s->u.embed.x;
+    const swin__embed_layer *l = (const swin__embed_layer *)s->layer;
     const swin__crops *crops = &c->crops;
-    int patch = c->model->config.patch, w = crops->w, k = 3 * patch * patch,
-        ld = swin__padded(k);
+    int patch = c->model->config.patch, w = crops->w, k = 3 * patch * patch;
     int top = swin__crop_top(crops, c->crop), left = swin__crop_left(crops, c->crop);
-    float *patches = scratch, *row = patches + (size_t)x->w * (size_t)ld,
-          *sum = row + 3 * c->desc.width;
-    swin__clear(patches, x->w * ld);            /* what lies beyond the picture is zero */
+    swin__rows x = swin__map_rows(&l->x, unit * l->x.w, l->x.w);
+    swin__rows patches = swin__make_rows(scratch, swin__padded(k), x.n, k);
+    float *row = swin__row(patches, x.n), *sum = row + 3 * c->desc.width;
+    swin__clear(patches.data, (size_t)x.n * patches.ld);    /* what lies beyond the picture is 0 */
     for (int py = 0; py < patch && unit * patch + py < crops->h; py++) {
-        swin__input_row(c, s, top + unit * patch + py, row, sum);
-        for (int px = 0; px < x->w; px++)
-            swin__copy(patches + (size_t)px * (size_t)ld + 3 * py * patch,
-                       row + 3 * (left + px * patch), 3 * swin__min(patch, w - px * patch));
+        swin__input_row(c, l, top + unit * patch + py, row, sum);
+        for (int px = 0; px < x.n; px++)
+            swin__copy(swin__row(patches, px) + 3 * py * patch, row + 3 * (left + px * patch),
+                       3 * swin__min(patch, w - px * patch));
     }
-    swin__apply(c, &s->u.embed.linear, x->w, k, x->c, patches, ld, swin__pixel(x, unit * x->w),
-                x->ld, SWIN__LINEAR);
-    if (s->u.embed.norm.weight)
-        swin__norm_rows(c, &s->u.embed.norm, SWIN__EPS, x->w, x->c, swin__pixel(x, unit * x->w),
-                        swin__pixel(x, unit * x->w), x->ld);
+    swin__apply(c, &l->linear, patches, x, SWIN__LINEAR);
+    if (l->norm.weight) swin__norm_rows(c, &l->norm, SWIN__EPS, x, x);
 }
 
-/* Absolute positions, resized to the map: one row of patches. */
+/* x += the absolute positions' table [table_w columns][x.ld], resized to the map. */
+typedef struct swin__position_layer {
+    swin__fmap x;
+    const float *table;
+    int table_w;
+    swin__axis rows, cols;
+} swin__position_layer;
+
+/* One row of patches: each mixes 4 x 4 of the table. */
 static void swin__position(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__fmap *x = &s->u.position.x;
-    const swin__axis *rows = &s->u.position.rows, *cols = &s->u.position.cols;
+    const swin__position_layer *l = (const swin__position_layer *)s->layer;
+    const swin__axis *rows = &l->rows, *cols = &l->cols;
     (void)scratch;
-    for (int px = 0; px < x->w; px++) {
+    for (int px = 0; px < l->x.w; px++) {
         const float *from[16];
         float coef[16];
         for (int i = 0; i < 16; i++) {
             int ty = unit * rows->taps + i / 4, tx = px * cols->taps + i % 4;
-            int at = rows->at[ty] * c->model->config.position.w + cols->at[tx];
-            from[i] = s->u.position.table + (size_t)at * (size_t)x->ld;
+            int at = rows->at[ty] * l->table_w + cols->at[tx];
+            from[i] = l->table + (size_t)at * (size_t)l->x.ld;
             coef[i] = rows->coef[ty] * cols->coef[tx];
         }
-        c->kernels->combine(swin__pixel(x, unit * x->w + px), x->ld, from, coef, 16, 1);
+        c->kernels->combine(swin__pixel(&l->x, unit * l->x.w + px), l->x.ld, from, coef, 16, 1);
     }
+}
+
+static void swin__plan_position(swin__plan *p, swin__fmap x)
+{
+    const swin_config *g = p->config;
+    swin__job job = { "position", 0, swin__position, x.h, 0, (double)x.h * x.w * 16 * x.c };
+    swin__position_layer l;
+    l.x = x;
+    l.table = p->weights->position;
+    l.table_w = g->position.w;
+    l.rows = swin__axis_bicubic(p, g->position.h, x.h, 0, x.h);
+    l.cols = swin__axis_bicubic(p, g->position.w, x.w, 0, x.w);
+    swin__add_step(p, &job, &l, sizeof l);
 }
 
 static swin__fmap swin__plan_embed(swin__plan *p)
@@ -4359,168 +4407,299 @@ static swin__fmap swin__plan_embed(swin__plan *p)
     int patch = g->patch, k = 3 * patch * patch, floor = g->input.rule == SWIN_INPUT_FLOOR;
     int h = floor ? p->crops.h / patch : swin__divide_up(p->crops.h, patch);
     int w = floor ? p->crops.w / patch : swin__divide_up(p->crops.w, patch);
-    swin__fmap x = swin__alloc_fmap(p, h, w, g->stage[0].width);
-    swin__axis rows = { 0, 0, NULL, NULL }, cols = rows;
     swin__resized to = swin__resize(g, d);
-    swin__step *s;
+    swin__job job = { "embed", 0, swin__embed, h, 0, 0 };
+    swin__embed_layer l;
+    memset(&l, 0, sizeof l);
+    l.x = swin__alloc_fmap(p, h, w, g->stage[0].width);
+    l.linear = p->weights->embed;
+    l.norm = p->weights->embed_norm;
     if (to.w != d->picture_width || to.h != d->picture_height || to.left || to.top) {
-        rows = swin__axis_picture(p, d->picture_height, to.h, to.top, d->height);
-        cols = swin__axis_picture(p, d->picture_width, to.w, to.left, d->width);
+        l.rows = swin__axis_picture(p, d->picture_height, to.h, to.top, d->height);
+        l.cols = swin__axis_picture(p, d->picture_width, to.w, to.left, d->width);
     }
-    s = swin__add(p, "embed", 0, swin__embed, h,
-                  (uint64_t)w * (uint64_t)swin__padded(k) + 3 * (uint64_t)d->width +
-                      3 * (uint64_t)d->picture_width,
-                  (double)h * w * k * x.c);
-    s->u.embed.x = x;
-    s->u.embed.linear = p->weights->embed;
-    s->u.embed.norm = p->weights->embed_norm;
-    s->u.embed.rows = rows;
-    s->u.embed.cols = cols;
-    if (g->position.h) {
-        rows = swin__axis_bicubic(p, g->position.h, h, 0, h);
-        cols = swin__axis_bicubic(p, g->position.w, w, 0, w);
-        s = swin__add(p, "position", 0, swin__position, h, 0, (double)h * w * 16 * x.c);
-        s->u.position.x = x;
-        s->u.position.table = p->weights->position;
-        s->u.position.rows = rows;
-        s->u.position.cols = cols;
-    }
-    return x;
+    job.scratch = (uint64_t)w * (uint64_t)swin__padded(k) + 3 * (uint64_t)d->width +
+                  3 * (uint64_t)d->picture_width;
+    job.madds = (double)h * w * k * l.x.c;
+    swin__add_step(p, &job, &l, sizeof l);
+    if (g->position.h) swin__plan_position(p, l.x);
+    return l.x;
 }
 
-/* ---- rows normalised: out = norm(in) or, as Swin V2 has it, out = out + norm(in); a copy where
-   there is no norm */
+/* --- norms ------------------------------------------------------------------------------------- */
+
+/* out = norm(in) or, as Swin V2 has it, out = out + norm(in); a copy where there is no norm. */
+typedef struct swin__norm_layer {
+    swin__fmap in, out;
+    swin__affine norm;
+    float eps;
+    int onto;
+} swin__norm_layer;
+
+enum { SWIN__NORM_ROWS = 128 }; /* a unit, at most: some hundred thousand floats */
 
 static void swin__norm_map(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__fmap *in = &s->u.norm.in, *out = &s->u.norm.out;
-    const swin__affine *norm = &s->u.norm.norm;
-    int from, to;
-    swin__share(swin__pixels(in), s->units, unit, &from, &to);
-    if (!norm->weight) {
-        swin__copy(swin__pixel(out, from), swin__pixel(in, from), (to - from) * in->ld);
-    } else if (!s->u.norm.onto) {
-        c->kernels->norm(swin__pixel(out, from), (size_t)out->ld, swin__pixel(in, from),
-                         (size_t)in->ld, to - from, in->c, norm->weight, norm->bias,
-                         s->u.norm.eps);
-    } else {
-        swin__norm_rows(c, norm, s->u.norm.eps, to - from, in->c, swin__pixel(in, from), scratch,
-                        in->ld);
-        c->kernels->add(swin__pixel(out, from), (size_t)out->ld, scratch, (size_t)in->ld,
-                        to - from, in->ld);
+    const swin__norm_layer *l = (const swin__norm_layer *)s->layer;
+    swin__rows in = swin__unit_rows(&l->in, s, unit), out = swin__unit_rows(&l->out, s, unit);
+    swin__rows normed = l->onto ? swin__make_rows(scratch, l->in.ld, in.n, in.c) : out;
+    if (!l->norm.weight) {
+        memcpy(out.data, in.data, (size_t)in.n * in.ld * sizeof(float));
+        return;
     }
+    swin__norm_rows(c, &l->norm, l->eps, in, normed);
+    if (l->onto) swin__add_rows(c, out, normed);
 }
 
-static void swin__add_norm(swin__plan *p, int stage, swin__fmap in, swin__fmap out,
-                           swin__affine norm, float eps, int onto)
+static void swin__add_norm(swin__plan *p, int stage, const swin__norm_layer *l)
 {
-    int rows = 128;
-    swin__step *s = swin__add(p, norm.weight ? "norm" : "copy", stage, swin__norm_map,
-                              swin__divide_up(swin__pixels(&in), rows),
-                              onto ? (uint64_t)rows * (uint64_t)in.ld : 0, 0);
-    s->u.norm.in = in;
-    s->u.norm.out = out;
-    s->u.norm.norm = norm;
-    s->u.norm.eps = eps;
-    s->u.norm.onto = onto;
+    swin__job job = { l->norm.weight ? "norm" : "copy", stage, swin__norm_map, 0, 0, 0 };
+    job.units = swin__divide_up(swin__pixels(&l->in), SWIN__NORM_ROWS);
+    if (l->onto) job.scratch = SWIN__NORM_ROWS * (uint64_t)l->in.ld;
+    swin__add_step(p, &job, l, sizeof *l);
 }
 
 static swin__fmap swin__plan_norm(swin__plan *p, int stage, swin__fmap in, swin__affine norm,
-                                 float eps)
+                                  float eps)
 {
-    swin__fmap out = swin__alloc_fmap(p, in.h, in.w, in.c);
-    swin__add_norm(p, stage, in, out, norm, eps, 0);
-    return out;
+    swin__norm_layer l = { in, swin__alloc_fmap(p, in.h, in.w, in.c), norm, eps, 0 };
+    swin__add_norm(p, stage, &l);
+    return l.out;
 }
 
-/* ---- products of rows: out = act(W in + b), or out = out + W in + b; some rows and some columns a
-   unit
+/* --- products ----------------------------------------------------------------------------------
 
-   On large maps a step does more at a time, while its rows are in cache, and cuts the map into
-   units of rows. A small map has too few rows for that: there each product is a step. */
+   On large maps a step does more than a product at a time, while its rows are in cache, and cuts
+   the map into units of rows. A small map has too few rows for that: there each product is a step,
+   whose units take some rows and some columns. */
+
+/* out = act(W in + b), or with onto out += W in + b; in: [pixels of out][ld]. */
+typedef struct swin__dense_layer {
+    const float *in;
+    int ld;
+    swin__linear linear;
+    swin__fmap out;
+    int act, onto;
+    int column_parts;           /* shares of the columns, pairs of panels */
+} swin__dense_layer;
+
+enum { SWIN__DENSE_ROWS = 98 }; /* a unit, at most: 7 tiles of 14 */
 
 static void swin__dense(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__fmap *out = &s->u.dense.out;
-    swin__linear part = s->u.dense.linear;
-    int parts = s->u.dense.column_count, ld = s->u.dense.ld, from, to, low, high, column_count;
-    float *rows;
+    const swin__dense_layer *l = (const swin__dense_layer *)s->layer;
+    swin__linear part = l->linear;
+    int parts = l->column_parts, from, to, low, high, columns;
+    size_t ld = (size_t)l->ld;
     swin__product p;
-    swin__share(swin__pixels(out), s->units / parts, unit / parts, &from, &to);
-    swin__share(swin__divide_up(out->c, 32), parts, unit % parts, &low, &high);
+    float *out;
+    swin__share(swin__pixels(&l->out), s->units / parts, unit / parts, &from, &to);
+    swin__share(swin__divide_up(l->out.c, 32), parts, unit % parts, &low, &high);
     low *= 32;
-    high = swin__min(32 * high, swin__padded(out->c));
-    column_count = high - low;
+    high = swin__min(32 * high, swin__padded(l->out.c));
+    columns = high - low;
     part.weight = swin__panels_from(part.weight, low, 0);
     if (part.bias) part.bias += low;
-    rows = swin__pixel(out, from) + low;
-    p = swin__dense_product(&part, to - from, part.weight.inputs, column_count,
-                            s->u.dense.in + (size_t)from * (size_t)ld, ld,
-                            s->u.dense.onto ? scratch : rows,
-                            s->u.dense.onto ? column_count : out->ld, s->u.dense.act);
-    if (s->u.dense.onto) p.onto = rows, p.ldo = (size_t)out->ld;
-    p.next_b = high < out->c ? p.b + (size_t)column_count * p.panel / 16
-                             : (const float *)s->u.dense.linear.weight.data;
+    out = swin__pixel(&l->out, from) + low;
+    memset(&p, 0, sizeof p);
+    p.m = to - from;  p.n = columns;  p.k = part.weight.inputs;
+    p.a = l->in + (size_t)from * ld;  p.lda = ld;
+    swin__take_panels(&p, part.weight);
+    p.init = part.bias;
+    p.act = l->act;
+    p.c = l->onto ? scratch : out;
+    p.ldc = (size_t)(l->onto ? columns : l->out.ld);
+    if (l->onto) p.onto = out, p.ldo = (size_t)l->out.ld;
+    p.next_b = (const float *)(high < l->out.c ? swin__panels_from(part.weight, columns, 0)
+                                               : l->linear.weight).data;
     c->kernels->gemm(&p);
 }
 
-/* Adds out = act(W in + b), or with onto out += W in + b; in has a row for every pixel of out. */
-static void swin__plan_dense(swin__plan *p, const char *name, int stage, const float *in, int ld,
-                             swin__linear linear, int act, swin__fmap out, int onto)
+/* A layer without activation from rows that lie ld apart, one for every pixel of out. */
+static swin__dense_layer swin__make_dense(const float *in, int ld, swin__linear linear,
+                                          swin__fmap out)
 {
-    int pixels = swin__pixels(&out), groups = swin__divide_up(pixels, 98); /* 7 tiles of 14 */
-    int pairs = swin__divide_up(out.c, 32);
-    int column_count = swin__max(1, swin__min(pairs, swin__divide_up(SWIN__MANY, groups)));
-    uint64_t rows = (uint64_t)swin__divide_up(pixels, groups);
-    swin__step *s = swin__add(p, name, stage, swin__dense, groups * column_count,
-                              onto ? rows * 32 * (uint64_t)swin__divide_up(pairs, column_count) : 0,
-                              (double)pixels * linear.weight.inputs * out.c);
-    s->u.dense.in = in;
-    s->u.dense.ld = ld;
-    s->u.dense.column_count = column_count;
-    s->u.dense.act = act;
-    s->u.dense.onto = onto;
-    s->u.dense.out = out;
-    s->u.dense.linear = linear;
+    swin__dense_layer l;
+    memset(&l, 0, sizeof l);
+    l.in = in;
+    l.ld = ld;
+    l.linear = linear;
+    l.out = out;
+    l.act = SWIN__LINEAR;
+    return l;
 }
 
-/* The way back into x of a branch whose last product is W in + b: x += W in + b, or by Swin V2's
-   order x += norm(W in + b). */
-static void swin__plan_return(swin__plan *p, const char *name, int stage, swin__fmap in,
-                              swin__linear linear, swin__affine norm, swin__fmap x)
+static void swin__plan_dense(swin__plan *p, const char *name, int stage, swin__dense_layer l)
 {
-    if (p->config->version == 2) {
-        swin__fmap out = swin__alloc_fmap(p, x.h, x.w, x.c);
-        swin__plan_dense(p, name, stage, in.data, in.ld, linear, SWIN__LINEAR, out, 0);
-        swin__add_norm(p, stage, out, x, norm, p->config->eps, 1);
-        swin__release(p, out.data);
-    } else {
-        swin__plan_dense(p, name, stage, in.data, in.ld, linear, SWIN__LINEAR, x, 1);
+    int pixels = swin__pixels(&l.out), groups = swin__divide_up(pixels, SWIN__DENSE_ROWS);
+    int pairs = swin__divide_up(l.out.c, 32), rows = swin__divide_up(pixels, groups);
+    swin__job job = { name, stage, swin__dense, 0, 0, 0 };
+    l.column_parts = swin__max(1, swin__min(pairs, swin__divide_up(SWIN__MANY, groups)));
+    job.units = groups * l.column_parts;
+    if (l.onto)
+        job.scratch = (uint64_t)rows * 32 * (uint64_t)swin__divide_up(pairs, l.column_parts);
+    job.madds = (double)pixels * l.linear.weight.inputs * l.out.c;
+    swin__add_step(p, &job, &l, sizeof l);
+}
+
+/* --- branches in steps of products ------------------------------------------------------------- */
+
+/* A branch of a block: x += f(norm(x)), or by Swin V2's order x += norm(f(x)). */
+typedef struct swin__branch {
+    int stage;
+    swin__fmap x;
+    swin__affine norm;
+    int post_norm;
+} swin__branch;
+
+static swin__branch swin__make_branch(const swin__plan *p, int stage, swin__fmap x,
+                                      swin__affine norm)
+{
+    swin__branch b;
+    b.stage = stage;
+    b.x = x;
+    b.norm = norm;
+    b.post_norm = swin__shape_of(p->config, stage).post_norm;
+    return b;
+}
+
+/* f's first product: `columns` of them. */
+static swin__fmap swin__plan_branch(swin__plan *p, const swin__branch *b, const char *name,
+                                    swin__linear linear, int act, int columns)
+{
+    swin__norm_layer norm = { b->x, b->x, b->norm, p->config->eps, 0 };
+    swin__dense_layer dense;
+    if (!b->post_norm) {
+        norm.out = swin__alloc_factor(p, b->x.h, b->x.w, b->x.c);
+        swin__add_norm(p, b->stage, &norm);
+    }
+    dense = swin__make_dense(norm.out.data, norm.out.ld, linear,
+                             swin__alloc_factor(p, b->x.h, b->x.w, columns));
+    dense.act = act;
+    swin__plan_dense(p, name, b->stage, dense);
+    if (!b->post_norm) swin__release(p, norm.out.data);
+    return dense.out;
+}
+
+/* f's last product, of `in`, and the way back into x. */
+static void swin__plan_return(swin__plan *p, const swin__branch *b, const char *name,
+                              swin__fmap in, swin__linear linear)
+{
+    swin__dense_layer dense = swin__make_dense(in.data, in.ld, linear, b->x);
+    swin__norm_layer norm = { b->x, b->x, b->norm, p->config->eps, 1 };
+    dense.onto = !b->post_norm;
+    if (b->post_norm) norm.in = dense.out = swin__alloc_fmap(p, b->x.h, b->x.w, b->x.c);
+    swin__plan_dense(p, name, b->stage, dense);
+    if (!b->post_norm) return;
+    swin__add_norm(p, b->stage, &norm);
+    swin__release(p, norm.in.data);
+}
+
+/* --- MLP: x = x + fc2(GELU(fc1(norm(x)))) ------------------------------------------------------ */
+
+typedef struct swin__mlp_layer {
+    swin__fmap x;
+    swin__affine norm;
+    swin__linear fc1, fc2;
+    int hidden, chunk;          /* hidden columns, and how many at a time */
+    int post_norm;
+} swin__mlp_layer;
+
+/* Hidden columns at a time: with them a unit's rows stay in the second cache. */
+enum { SWIN__MLP_COLUMNS = 384 };
+
+/* out = fc2(GELU(fc1(in))), chunk by chunk of the hidden columns; the last product also adds to x,
+   unless a norm comes first. */
+static void swin__mlp_chunks(const swin_context *c, const swin__mlp_layer *l, swin__rows in,
+                             swin__rows middle, swin__rows out, swin__rows x)
+{
+    for (int h = 0; h < l->hidden; h += l->chunk) {
+        int last = h + l->chunk >= l->hidden;
+        swin__linear fc1 = l->fc1, fc2 = l->fc2;
+        swin__product up, down;
+        fc1.weight = swin__panels_from(fc1.weight, h, 0);
+        fc1.bias += h;
+        fc2.weight = swin__panels_from(fc2.weight, 0, h);
+        middle.c = swin__min(l->chunk, l->hidden - h);
+        up = swin__rows_product(&fc1, in, middle, SWIN__GELU);
+        c->kernels->gemm(&up);
+        down = swin__rows_product(&fc2, middle, out, SWIN__LINEAR);
+        if (h) down.init = out.data, down.ldi = out.ld;
+        if (last && !l->post_norm) down.onto = x.data, down.ldo = x.ld;
+        c->kernels->gemm(&down);
     }
 }
 
-/* The way out: the product of a branch's input, x or by the order of Swin V1 norm(x). */
-static swin__fmap swin__plan_branch(swin__plan *p, const char *name, int stage, swin__fmap x,
-                                   swin__affine norm, swin__linear linear, int act,
-                                   int column_count)
+static void swin__mlp(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    int first = p->config->version != 2;
-    swin__fmap in = first ? swin__alloc_factor(p, x.h, x.w, x.c) : x;
-    swin__fmap out;
-    if (first) swin__add_norm(p, stage, x, in, norm, p->config->eps, 0);
-    out = swin__alloc_factor(p, x.h, x.w, column_count);
-    swin__plan_dense(p, name, stage, in.data, in.ld, linear, act, out, 0);
-    if (first) swin__release(p, in.data);
-    return out;
+    const swin__mlp_layer *l = (const swin__mlp_layer *)s->layer;
+    float eps = c->model->config.eps;
+    swin__rows x = swin__unit_rows(&l->x, s, unit);
+    swin__rows in = swin__make_rows(scratch, l->x.ld, x.n, x.c);
+    swin__rows middle = swin__make_rows(swin__row(in, x.n), l->chunk, x.n, l->chunk);
+    swin__rows out = swin__make_rows(swin__row(middle, x.n), l->x.ld, x.n, x.c);
+    if (!l->post_norm) swin__norm_rows(c, &l->norm, eps, x, in);
+    swin__mlp_chunks(c, l, l->post_norm ? x : in, middle, out, x);
+    if (!l->post_norm) return;
+    swin__norm_rows(c, &l->norm, eps, out, out);
+    swin__add_rows(c, x, out);
 }
 
-/* ---- windowed attention: x = x + proj(softmax(q k + bias + mask) v) */
-
-/* The source pixel of row r, column q of window (wr, wc), or -1 for padding: shift and wrap are
-   address arithmetic. */
-static int swin__window_pixel(const swin__grid *g, int wr, int wc, int r, int q)
+/* In one step, or where that would offer few units in steps of products. */
+static void swin__plan_mlp(swin__plan *p, int stage, const swin__block *weights, swin__fmap x)
 {
-    int y = wr * g->window_h + r, x = wc * g->window_w + q;
+    swin__shape shape = swin__shape_of(p->config, stage);
+    double madds = 2.0 * x.c * shape.hidden;
+    int units = swin__units(swin__pixels(&x), madds / 2, SWIN__MANY);
+    int rows = swin__divide_up(swin__pixels(&x), units);
+    swin__job job = { "mlp", stage, swin__mlp, units, 0, madds * swin__pixels(&x) };
+    swin__mlp_layer l = { x, weights->norm2, weights->fc1, weights->fc2, shape.hidden,
+                          swin__min(swin__padded(shape.hidden), SWIN__MLP_COLUMNS),
+                          shape.post_norm };
+    if (units < SWIN__MANY) {
+        swin__branch branch = swin__make_branch(p, stage, x, weights->norm2);
+        swin__fmap middle = swin__plan_branch(p, &branch, "fc1", weights->fc1, SWIN__GELU,
+                                              shape.hidden);
+        swin__plan_return(p, &branch, "fc2", middle, weights->fc2);
+        swin__release(p, middle.data);
+        return;
+    }
+    job.scratch = (uint64_t)(rows + 1) * (uint64_t)(2 * x.ld + l.chunk);
+    swin__add_step(p, &job, &l, sizeof l);
+}
+
+/* -------------------------------------------------------------------------- */
+/* >>attention: windows, global tokens, and what looks into them
+
+   A window's rows are its global tokens, if there are any, and its pixels. Attention's heads lie
+   side by side in a row of q, k or v, dp floats each; `packed` is all of them. */
+
+/* A score that softmax gives nothing: exp of it less any score that counts is zero. */
+#define SWIN__NO_SCORE (-1e30f)
+
+/* --- windows ----------------------------------------------------------------------------------- */
+
+/* A walk over the pixels of a window, and what swin__next_run found last. */
+typedef struct swin__window {
+    const swin__grid *grid;
+    int row, column;            /* of the window, among the grid's */
+    int r, q;                   /* the next pixel: row and column in the window */
+    int pixel, count;           /* so many of a row, side by side in the map from `pixel` on; -1:
+                                   all of them are padding */
+} swin__window;
+
+static swin__window swin__window_of(const swin__grid *g, int index)
+{
+    swin__window w = { g, index / g->cols, index % g->cols, 0, 0, -1, 0 };
+    return w;
+}
+
+/* The map's pixel at row r, column q of a window, or -1 for padding: shift and wrap are address
+   arithmetic. */
+static int swin__window_pixel(const swin__window *w, int r, int q)
+{
+    const swin__grid *g = w->grid;
+    int y = w->row * g->window_h + r, x = w->column * g->window_w + q;
     if (g->roll_before_pad)
         return y < g->h && x < g->w ? (y + g->shift_h) % g->h * g->w + (x + g->shift_w) % g->w : -1;
     y += g->shift_h;
@@ -4530,13 +4709,19 @@ static int swin__window_pixel(const swin__grid *g, int wr, int wc, int r, int q)
     return y < g->h && x < g->w ? y * g->w + x : -1;
 }
 
-/* The same of as many tokens of a row as lie side by side, or are all padding, from column q on. */
-static int swin__window_run(const swin__grid *g, int wr, int wc, int r, int q, int *run)
+/* Finds the next pixels that lie side by side; 0 at the window's end. */
+static int swin__next_run(swin__window *w)
 {
-    int pixel = swin__window_pixel(g, wr, wc, r, q), step = pixel >= 0;
-    for (*run = 1; q + *run < g->window_w; ++*run)
-        if (swin__window_pixel(g, wr, wc, r, q + *run) != pixel + *run * step) break;
-    return pixel;
+    const swin__grid *g = w->grid;
+    int step;
+    if (w->q == g->window_w) w->q = 0, w->r++;
+    if (w->r == g->window_h) return 0;
+    w->pixel = swin__window_pixel(w, w->r, w->q);
+    step = w->pixel >= 0;
+    for (w->count = 1; w->q + w->count < g->window_w; w->count++)
+        if (swin__window_pixel(w, w->r, w->q + w->count) != w->pixel + w->count * step) break;
+    w->q += w->count;
+    return 1;
 }
 
 /* The shift region along one axis of a window's row: 0 before the last window, then 1, and 2 for
@@ -4547,324 +4732,62 @@ static int swin__region(int window, int windows, int length, int shift, int at)
     return at < length - shift ? 1 : 2;
 }
 
-/* Does this window hold tokens of different regions? Fills the region of each key, up to whole
-   lanes: 0 belongs to all (global tokens). */
-static int swin__regions(const swin__grid *g, int tokens, int wr, int wc, float *region)
+/* Does a window hold pixels of different regions? Fills the region of each key, up to whole lanes:
+   0 belongs to all (global tokens). */
+static int swin__regions(const swin__window *w, int tokens, float *region)
 {
-    int mixed = (g->shift_h && wr + 1 == g->rows) || (g->shift_w && wc + 1 == g->cols);
+    const swin__grid *g = w->grid;
+    int last_row = w->row + 1 == g->rows, last_column = w->column + 1 == g->cols;
     int keys = tokens + g->window_h * g->window_w;
-    if (!mixed) return 0;
+    if (!(g->shift_h && last_row) && !(g->shift_w && last_column)) return 0;
     for (int t = 0; t < tokens; t++) *region++ = 0;
     for (int r = 0; r < g->window_h; r++)
         for (int q = 0; q < g->window_w; q++)
-            *region++ = (float)(1 + 3 * swin__region(wr, g->rows, g->window_h, g->shift_h, r)
-                                  + swin__region(wc, g->cols, g->window_w, g->shift_w, q));
+            *region++ = (float)(1 + 3 * swin__region(w->row, g->rows, g->window_h, g->shift_h, r)
+                                  + swin__region(w->column, g->cols, g->window_w, g->shift_w, q));
     for (int lane = keys; lane < swin__padded(keys); lane++) *region++ = 0;
     return 1;
 }
 
-/* Where the pieces of one unit's scratch lie. n: rows of a window; wide: heads * dp. */
-typedef struct swin__attention_room {
-    int n, lanes;               /* n rounded up: keys as they are stored */
-    float *rows;                /* [group*n][ld]: LN'd inputs, then attention outputs */
-    /* [group*n][3*wide]; at the end the projected rows [group*n][x.ld] */
-    float *qkv;
-    float *keys;                /* [lanes/16][dp][16] */
-    float *bands;               /* one head's biases: see swin__bands */
-    float *scores;              /* [n][lanes], and 16 more */
-    float *region, *inverse;    /* [lanes] */
-    uint64_t size;
-} swin__attention_room;
-
-static swin__attention_room swin__attention_layout(float *scratch, const swin__grid *g, int tokens,
-                                                   int group, int ld, int wide, int d)
+/* A window's pixels of a map to rows of its channels, zero in the padding; norm: NULL, or what they
+   go through. */
+static void swin__window_rows(const swin_context *c, const swin__fmap *map, swin__window w,
+                              const swin__affine *norm, float eps, swin__rows to)
 {
-    swin__attention_room r;
-    int n = tokens + g->window_h * g->window_w,
-        bands = swin__padded(g->window_w * g->window_w * (2 * g->window_h - 1)) + 16;
-    uint64_t rows = (uint64_t)group * (uint64_t)n, lanes = (uint64_t)swin__padded(n),
-             dp = (uint64_t)swin__padded(d);
-    uint64_t in = (uint64_t)swin__max(ld, wide);
-    r.n = n;
-    r.lanes = (int)lanes;
-    r.rows = scratch;
-    r.qkv = r.rows + rows * in;
-    r.keys = r.qkv + rows * 3 * (uint64_t)wide;
-    r.bands = r.keys + lanes * dp;
-    r.scores = r.bands + bands;
-    r.region = r.scores + (uint64_t)n * lanes + 16;
-    r.inverse = r.region + lanes;
-    r.size = rows * (in + 3 * (uint64_t)wide) + lanes * dp + (uint64_t)bands +
-             (uint64_t)n * lanes + 16 + 2 * lanes;
-    return r;
-}
-
-/* One head's biases from its table [2 window_h - 1][2 window_w - 1], as the kernel `bias` takes
-   them. Whole registers are copied, beyond the ends of rows, and so from a copy of the table; there
-   is room for it where the scores will be. */
-static void swin__bands(const swin_context *c, const swin__grid *g, const float *table,
-                        const swin__attention_room *r)
-{
-    int w = g->window_w, down = 2 * g->window_h - 1, across = 2 * w - 1;
-    swin__copy(r->scores, table, down * across);
-    for (int q = 0; q < w; q++)
-        c->kernels->copy(r->bands + q * down * w, (size_t)w, r->scores + w - 1 - q, (size_t)across,
-                         down, swin__padded(w));
-}
-
-/* The rows of a window of a map, zero in the padding; norm: NULL, or what they go through. */
-static void swin__window_rows(const swin_context *c, const swin__fmap *map, const swin__grid *g,
-                              int window, const swin__affine *norm, float eps, float *rows, int ld)
-{
-    int wr = window / g->cols, wc = window % g->cols;
-    for (int r = 0; r < g->window_h; r++) {
-        for (int q = 0, run; q < g->window_w; q += run, rows += run * ld) {
-            int pixel = swin__window_run(g, wr, wc, r, q, &run);
-            if (pixel < 0) swin__clear(rows, run * ld);
-            else if (norm)
-                c->kernels->norm(rows, (size_t)ld, swin__pixel(map, pixel), (size_t)map->ld, run,
-                                 map->c, norm->weight, norm->bias, eps);
-            else
-                c->kernels->copy(rows, (size_t)ld, swin__pixel(map, pixel), (size_t)map->ld, run,
-                                 map->ld);
-        }
+    for (int at = 0; swin__next_run(&w); at += w.count) {
+        swin__rows rows = swin__rows_from(to, at, w.count);
+        rows.c = map->c;
+        if (w.pixel < 0) swin__clear(rows.data, (size_t)w.count * rows.ld);
+        else if (norm) swin__norm_rows(c, norm, eps, swin__map_rows(map, w.pixel, w.count), rows);
+        else swin__copy_rows(c, rows, swin__map_rows(map, w.pixel, w.count));
     }
 }
 
-/* The way back, map += rows or norm(rows); they are map->ld apart and change with the norm. */
-static void swin__add_window(const swin_context *c, const swin__fmap *map, const swin__grid *g,
-                             int window, const swin__affine *norm, float *rows)
+/* The way back: map += rows or, with a norm, which changes them, map += norm(rows). */
+static void swin__add_window(const swin_context *c, const swin__fmap *map, swin__window w,
+                             const swin__affine *norm, swin__rows from)
 {
-    int wr = window / g->cols, wc = window % g->cols, ld = map->ld;
-    for (int r = 0; r < g->window_h; r++) {
-        for (int q = 0, run; q < g->window_w; q += run, rows += run * ld) {
-            int pixel = swin__window_run(g, wr, wc, r, q, &run);
-            if (pixel < 0) continue;
-            if (norm) swin__norm_rows(c, norm, c->model->config.eps, run, map->c, rows, rows, ld);
-            c->kernels->add(swin__pixel(map, pixel), (size_t)ld, rows, (size_t)ld, run, ld);
-        }
-    }
-}
-
-static void swin__gather_window(const swin_context *c, const swin__step *s, int window, float *rows,
-                                int ld)
-{
-    const swin__fmap *x = &s->u.attention.x;
-    int tokens = s->u.attention.tokens, first = s->u.attention.shared ? 0 : window * tokens;
-    if (tokens)
-        c->kernels->copy(rows, (size_t)ld,
-                         s->u.attention.tokens_in + (size_t)first * (size_t)x->ld, (size_t)x->ld,
-                         tokens, x->ld);
-    swin__window_rows(c, x, &s->u.attention.grid, window,
-                      s->u.attention.post_norm ? NULL : &s->u.attention.block->norm1,
-                      c->model->config.eps, rows + tokens * ld, ld);
-}
-
-static void swin__scatter_window(const swin_context *c, const swin__step *s, int window,
-                                 float *rows)
-{
-    const swin__fmap *x = &s->u.attention.x;
-    int tokens = s->u.attention.tokens;
-    if (s->u.attention.tokens_out)
-        swin__copy(s->u.attention.tokens_out + (size_t)(window * tokens) * (size_t)x->ld, rows,
-                   tokens * x->ld);
-    swin__add_window(c, x, &s->u.attention.grid, window,
-                     s->u.attention.post_norm ? &s->u.attention.block->norm1 : NULL,
-                     rows + tokens * x->ld);
-}
-
-/* One head of one window: out[queries][dp] = softmax(q k + bias + mask) v. scores [queries][lanes],
-   with lanes the number of keys rounded up, hold the bias. */
-typedef struct swin__head {
-    const float *q, *k, *v;
-    size_t ldq, ldk, ldo;       /* ldk: of k and v */
-    int queries, keys, dp;
-    const float *region;
-    float *panels, *scores, *inverse, *out;
-} swin__head;
-
-static void swin__attend(const swin_context *c, const swin__head *h)
-{
-    const swin__kernels *k = c->kernels;
-    int lanes = swin__padded(h->keys);
-    swin__product scores, mix;
-    memset(&scores, 0, sizeof scores);
-    memset(&mix, 0, sizeof mix);
-    k->transpose(h->panels, h->k, h->ldk, h->keys, h->dp);
-    scores.m = h->queries;  scores.n = lanes;  scores.k = h->dp;
-    scores.a = h->q;  scores.lda = h->ldq;
-    scores.b = h->panels;  scores.ldb = 16;  scores.panel = 16 * (size_t)h->dp;
-    scores.init = h->scores;  scores.ldi = (size_t)lanes;
-    scores.c = h->scores;  scores.ldc = (size_t)lanes;
-    k->gemm(&scores);
-    k->softmax(h->scores, (size_t)lanes, h->queries, lanes, h->region, c->model->config.mask,
-               h->inverse);
-    mix.m = h->queries;  mix.n = h->dp;  mix.k = h->keys;
-    mix.a = h->scores;  mix.lda = (size_t)lanes;
-    mix.b = h->v;  mix.ldb = h->ldk;  mix.panel = 16;
-    mix.c = h->out;  mix.ldc = h->ldo;
-    k->gemm(&mix);
-    k->scale(h->out, h->ldo, h->queries, h->dp, h->inverse);
-}
-
-/* What all heads of a window have in common; q, k, v, region and out are each one's own. */
-static swin__head swin__window_head(const swin__attention_room *r, int wide, int dp, int ldo)
-{
-    swin__head head;
-    memset(&head, 0, sizeof head);
-    head.ldq = head.ldk = 3 * (size_t)wide;
-    head.ldo = (size_t)ldo;
-    head.queries = head.keys = r->n;
-    head.dp = dp;
-    head.panels = r->keys;  head.scores = r->scores;  head.inverse = r->inverse;
-    return head;
-}
-
-/* Swin V2: q and k of one head become unit vectors, q times the head's factor. */
-static void swin__cosine(const swin_context *c, float factor, float *q, float *k, size_t ld,
-                         int rows, int dp)
-{
-    c->kernels->unit(q, ld, rows, dp, factor);
-    c->kernels->unit(k, ld, rows, dp, 1);
-}
-
-static void swin__attention(const swin_context *c, const swin__step *s, int unit, float *scratch)
-{
-    const swin__fmap *x = &s->u.attention.x;
-    const swin__grid *g = &s->u.attention.grid;
-    const swin__block *block = s->u.attention.block;
-    int tokens = s->u.attention.tokens, n = tokens + g->window_h * g->window_w;
-    int wide = s->u.attention.wide, dp = wide / s->u.attention.heads, ld = swin__max(x->ld, wide);
-    int table = (2 * g->window_h - 1) * (2 * g->window_w - 1), from, to, rows;
-    swin__head head;
-    swin__attention_room r = swin__attention_layout(scratch, g, tokens, s->u.attention.group, x->ld,
-                                                    wide, s->u.attention.d);
-    swin__share(g->rows * g->cols, s->units, unit, &from, &to);
-    rows = (to - from) * n;
-
-    for (int i = from; i < to; i++)
-        swin__gather_window(c, s, i, r.rows + (size_t)((i - from) * n) * (size_t)ld, ld);
-    swin__apply(c, &block->qkv, rows, x->c, 3 * wide, r.rows, ld, r.qkv, 3 * wide, SWIN__LINEAR);
-    head = swin__window_head(&r, wide, dp, ld);
-    for (int h = 0; h < s->u.attention.heads; h++) {
-        if (block->scale)
-            swin__cosine(c, block->scale[h], r.qkv + h * dp, r.qkv + wide + h * dp,
-                         3 * (size_t)wide, rows, dp);
-        swin__bands(c, g, block->table + h * table, &r);
-        for (int i = from; i < to; i++) {
-            size_t first = (size_t)((i - from) * n);
-            int mixed = swin__regions(g, tokens, i / g->cols, i % g->cols, r.region);
-            head.q = r.qkv + first * 3 * (size_t)wide + h * dp;
-            head.k = head.q + wide;
-            head.v = head.k + wide;
-            head.region = mixed ? r.region : NULL;
-            head.out = r.rows + first * (size_t)ld + h * dp;
-            c->kernels->bias(r.scores, r.lanes, r.bands, tokens, g->window_h, g->window_w);
-            swin__attend(c, &head);
-        }
-    }
-    swin__apply(c, &block->proj, rows, wide, x->c, r.rows, ld, r.qkv, x->ld, SWIN__LINEAR);
-    for (int i = from; i < to; i++)
-        swin__scatter_window(c, s, i, r.qkv + (size_t)((i - from) * n) * (size_t)x->ld);
-}
-
-/* The same where qkv and proj are steps of their own: some windows of one head a unit. Padding has
-   no qkv of its own; its rows are zero, so theirs are the bias. */
-
-/* q, k and v of one head of some pixels. */
-static void swin__copy_head(const swin_context *c, float *to, const float *from, size_t ld,
-                            int pixels, int wide, int dp)
-{
-    for (int part = 0; part < 3; part++)
-        c->kernels->copy(to + part * dp, 3 * (size_t)dp, from + part * wide, ld, pixels, dp);
-}
-
-static void swin__gather_head(const swin_context *c, const swin__step *s, int window, int head,
-                              float *rows)
-{
-    const swin__grid *g = &s->u.attention.grid;
-    const swin__fmap *qkv = &s->u.attention.qkv, *token_qkv = &s->u.attention.token_qkv;
-    int wr = window / g->cols, wc = window % g->cols;
-    const float *bias = s->u.attention.block->qkv.bias;
-    int wide = s->u.attention.wide, dp = wide / s->u.attention.heads, at = head * dp;
-    int tokens = s->u.attention.tokens, first = s->u.attention.shared ? 0 : window * tokens;
-    if (tokens)
-        swin__copy_head(c, rows, swin__pixel(token_qkv, first) + at, (size_t)token_qkv->ld, tokens,
-                        wide, dp);
-    rows += tokens * 3 * dp;
-    for (int r = 0; r < g->window_h; r++) {
-        for (int q = 0, run; q < g->window_w; q += run, rows += run * 3 * dp) {
-            int pixel = swin__window_run(g, wr, wc, r, q, &run);
-            if (pixel >= 0)
-                swin__copy_head(c, rows, swin__pixel(qkv, pixel) + at, (size_t)qkv->ld, run, wide,
-                                dp);
-            else if (bias) swin__copy_head(c, rows, bias + at, 0, run, wide, dp);
-            else swin__clear(rows, run * 3 * dp);
-        }
-    }
-}
-
-static void swin__scatter_head(const swin_context *c, const swin__step *s, int window, int head,
-                               const float *rows)
-{
-    const swin__grid *g = &s->u.attention.grid;
-    const swin__fmap *mixed = &s->u.attention.mixed, *token_mixed = &s->u.attention.token_mixed;
-    int wr = window / g->cols, wc = window % g->cols;
-    int tokens = s->u.attention.tokens, dp = s->u.attention.wide / s->u.attention.heads;
-    if (token_mixed->data)
-        c->kernels->copy(swin__pixel(token_mixed, window * tokens) + head * dp,
-                         (size_t)token_mixed->ld, rows, (size_t)dp, tokens, dp);
-    rows += tokens * dp;
-    for (int r = 0; r < g->window_h; r++) {
-        for (int q = 0, run; q < g->window_w; q += run, rows += run * dp) {
-            int pixel = swin__window_run(g, wr, wc, r, q, &run);
-            if (pixel >= 0)
-                c->kernels->copy(swin__pixel(mixed, pixel) + head * dp, (size_t)mixed->ld, rows,
-                                 (size_t)dp, run, dp);
-        }
-    }
-}
-
-static void swin__windows(const swin_context *c, const swin__step *s, int unit, float *scratch)
-{
-    const swin__grid *g = &s->u.attention.grid;
-    const swin__block *block = s->u.attention.block;
-    int tokens = s->u.attention.tokens, n = tokens + g->window_h * g->window_w;
-    int heads = s->u.attention.heads, h = unit % heads, dp = s->u.attention.wide / heads;
-    int table = (2 * g->window_h - 1) * (2 * g->window_w - 1), from, to;
-    swin__attention_room r = swin__attention_layout(scratch, g, tokens, 1, dp, dp,
-                                                    s->u.attention.d);
-    swin__head head = swin__window_head(&r, dp, dp, dp);
-    head.q = r.qkv;
-    head.k = head.q + dp;
-    head.v = head.k + dp;
-    head.out = r.rows;
-    swin__bands(c, g, block->table + h * table, &r);
-    swin__share(g->rows * g->cols, s->units / heads, unit / heads, &from, &to);
-    for (int i = from; i < to; i++) {
-        int mixed = swin__regions(g, tokens, i / g->cols, i % g->cols, r.region);
-        swin__gather_head(c, s, i, h, r.qkv);
-        if (block->scale)
-            swin__cosine(c, block->scale[h], r.qkv, r.qkv + dp, 3 * (size_t)dp, n, dp);
-        head.region = mixed ? r.region : NULL;
-        c->kernels->bias(r.scores, r.lanes, r.bands, tokens, g->window_h, g->window_w);
-        swin__attend(c, &head);
-        swin__scatter_head(c, s, i, h, r.rows);
+    for (int at = 0; swin__next_run(&w); at += w.count) {
+        swin__rows rows = swin__rows_from(from, at, w.count);
+        if (w.pixel < 0) continue;
+        if (norm) swin__norm_rows(c, norm, c->model->config.eps, rows, rows);
+        swin__add_rows(c, swin__map_rows(map, w.pixel, w.count), rows);
     }
 }
 
 /* The windows of a block by the model's rule. */
 static swin__grid swin__make_grid(const swin_config *g, int stage, int block, int h, int w)
 {
+    const swin_stage_config *s = &g->stage[stage];
     swin__grid grid;
     grid.h = h;
     grid.w = w;
-    grid.window_h = g->stage[stage].window_h;
-    grid.window_w = g->stage[stage].window_w;
+    grid.window_h = s->window_h;
+    grid.window_w = s->window_w;
     grid.rows = swin__divide_up(h, grid.window_h);
     grid.cols = swin__divide_up(w, grid.window_w);
-    grid.shift_h = block % 2 ? g->stage[stage].shift_h : 0;
-    grid.shift_w = block % 2 ? g->stage[stage].shift_w : 0;
+    grid.shift_h = block % 2 ? s->shift_h : 0;
+    grid.shift_w = block % 2 ? s->shift_w : 0;
     if (g->shift_rule == SWIN_SHIFT_SQUARE && swin__min(h, w) <= grid.window_h)
         grid.shift_h = grid.shift_w = 0;
     if (g->shift_rule == SWIN_SHIFT_PER_AXIS && grid.rows == 1) grid.shift_h = 0;
@@ -4873,202 +4796,668 @@ static swin__grid swin__make_grid(const swin_config *g, int stage, int block, in
     return grid;
 }
 
-/* Adds a step of windowed attention: `group` windows a unit, `windows` of them. */
-static swin__step *swin__add_attention(swin__plan *p, const char *name, swin__work work, int stage,
-                                       int block, const swin__block *weights, swin__fmap x,
-                                       const float *tokens_in, int windows, int group)
+/* --- one head ---------------------------------------------------------------------------------- */
+
+/* One head of one window: out [queries][dp] = softmax(q k + bias + mask) v. scores [queries][lanes],
+   with lanes the number of keys rounded up to 16, hold the bias. */
+typedef struct swin__attendance {
+    const float *q, *k, *v, *region;    /* region: of each key; NULL where nothing is masked */
+    size_t ldq, ldk, ldv, ldo;
+    int queries, keys, dp;
+    float *panels;                      /* room for the keys transposed, [lanes/16][dp][16] */
+    float *scores, *inverse, *out;      /* inverse [queries]: 1 / the sums of the softmax */
+} swin__attendance;
+
+static void swin__attend(const swin_context *c, const swin__attendance *a)
 {
-    const swin_config *g = p->config;
-    swin__grid grid = swin__make_grid(g, stage, block, x.h, x.w);
-    int n = grid.window_h * grid.window_w + g->tokens;
-    int wide = swin__shape_of(g, stage).packed, d = swin__shape_of(g, stage).d;
-    double rows = (double)windows * n;
-    swin__attention_room room = swin__attention_layout((float *)(uintptr_t)64, &grid,
-                                                       g->tokens, group, x.ld, wide, d);
-    swin__step *s = swin__add(p, name, stage, work, swin__divide_up(windows, group), room.size,
-                              rows * (4.0 * x.c * x.c + 2.0 * n * x.c));
-    s->u.attention.x = x;
-    s->u.attention.block = weights;
-    s->u.attention.grid = grid;
-    s->u.attention.heads = g->stage[stage].heads;
-    s->u.attention.d = d;
-    s->u.attention.wide = wide;
-    s->u.attention.group = group;
-    s->u.attention.post_norm = g->version == 2;
-    s->u.attention.tokens = g->tokens;
-    s->u.attention.shared = block == 0;
-    s->u.attention.tokens_in = tokens_in;
-    s->u.attention.look = p->look;
-    return s;
+    const swin__kernels *k = c->kernels;
+    int lanes = swin__padded(a->keys);
+    swin__product scores, mix;
+    memset(&scores, 0, sizeof scores);
+    memset(&mix, 0, sizeof mix);
+    k->transpose(a->panels, a->k, a->ldk, a->keys, a->dp);
+    scores.m = a->queries;  scores.n = lanes;  scores.k = a->dp;
+    scores.a = a->q;  scores.lda = a->ldq;
+    scores.b = a->panels;  scores.ldb = 16;  scores.panel = 16 * (size_t)a->dp;
+    scores.init = scores.c = a->scores;
+    scores.ldi = scores.ldc = (size_t)lanes;
+    k->gemm(&scores);
+    k->softmax(a->scores, scores.ldc, a->queries, lanes, a->region, c->model->config.mask,
+               a->inverse);
+    mix.m = a->queries;  mix.n = a->dp;  mix.k = a->keys;
+    mix.a = a->scores;  mix.lda = scores.ldc;
+    mix.b = a->v;  mix.ldb = a->ldv;  mix.panel = 16;
+    mix.c = a->out;  mix.ldc = a->ldo;
+    k->gemm(&mix);
+    k->scale(a->out, a->ldo, a->queries, a->dp, a->inverse);
+}
+
+/* One head's biases from its table [2 window_h - 1][2 window_w - 1], as the kernel `bias` takes
+   them. Whole registers are copied, beyond the ends of rows, and so from a copy of the table. */
+static void swin__bands(const swin_context *c, const swin__shape *f, const float *table,
+                        float *copy, float *bands)
+{
+    int w = f->window_w, down = 2 * f->window_h - 1, across = 2 * w - 1;
+    swin__copy(copy, table, down * across);
+    for (int q = 0; q < w; q++)
+        c->kernels->copy(bands + q * down * w, (size_t)w, copy + w - 1 - q, (size_t)across, down,
+                         swin__padded(w));
+}
+
+/* Where the pieces of a unit's scratch start, in floats. */
+typedef struct swin__attention_scratch {
+    uint64_t rows;              /* [group * rows][ld]: normed inputs, then attention outputs */
+    uint64_t qkv;               /* [group * rows][3 * packed]; at the end the projected rows */
+    uint64_t keys;              /* [lanes/16][dp][16] */
+    uint64_t bands;             /* one head's biases: see swin__bands */
+    uint64_t scores;            /* [rows][lanes], and 16 more */
+    uint64_t region, inverse;   /* [lanes] */
+    uint64_t size;
+    int ld, lanes;              /* lanes: rows of a window, rounded up to 16 */
+} swin__attention_scratch;
+
+/* Of `group` windows; columns: of a row that goes in, packed: of q, k or v. */
+static swin__attention_scratch swin__attention_layout(const swin__shape *f, int group, int columns,
+                                                      int packed)
+{
+    int bands = swin__padded(f->window_w * f->window_w * (2 * f->window_h - 1)) + 16;
+    uint64_t rows = (uint64_t)group * (uint64_t)f->rows, lanes = (uint64_t)swin__padded(f->rows);
+    swin__attention_scratch at;
+    at.ld = swin__max(columns, packed);
+    at.lanes = (int)lanes;
+    at.rows = 0;
+    at.qkv = at.rows + rows * (uint64_t)at.ld;
+    at.keys = at.qkv + rows * 3 * (uint64_t)packed;
+    at.bands = at.keys + lanes * (uint64_t)f->dp;
+    at.scores = at.bands + (uint64_t)bands;
+    at.region = at.scores + (uint64_t)f->rows * lanes + 16;
+    at.inverse = at.region + lanes;
+    at.size = at.inverse + lanes;
+    return at;
+}
+
+/* What all heads of a window have in common; q, k, v, region and out are each one's own. ld: of
+   q, k and v, ldo: of the output. */
+static swin__attendance swin__window_attendance(const swin__shape *f,
+                                                const swin__attention_scratch *at, float *scratch,
+                                                int ld, int ldo)
+{
+    swin__attendance a;
+    memset(&a, 0, sizeof a);
+    a.ldq = a.ldk = a.ldv = (size_t)ld;
+    a.ldo = (size_t)ldo;
+    a.queries = a.keys = f->rows;
+    a.dp = f->dp;
+    a.panels = scratch + at->keys;
+    a.scores = scratch + at->scores;
+    a.inverse = scratch + at->inverse;
+    return a;
+}
+
+/* --- windowed attention: x = x + proj(softmax(q k + bias + mask) v) ---------------------------- */
+
+/* Windowed attention of a block, whose x's windows are read and written in one step. */
+typedef struct swin__attention_layer {
+    int stage;
+    swin__shape shape;
+    swin__grid grid;
+    const swin__block *block;
+    swin__fmap x;
+    int shared;                 /* all windows have the same tokens */
+    const float *tokens_in;     /* [shared ? tokens : windows * tokens][x.ld] */
+    float *tokens_out;          /* [windows * tokens][x.ld], NULL where they feed nothing */
+    int group;                  /* windows a unit, at most */
+} swin__attention_layer;
+
+/* Block `index` of a stage, without its tokens. */
+static swin__attention_layer swin__make_attention(const swin__plan *p, int stage, int index,
+                                                  const swin__block *block, swin__fmap x)
+{
+    swin__attention_layer l;
+    memset(&l, 0, sizeof l);
+    l.stage = stage;
+    l.shape = swin__shape_of(p->config, stage);
+    l.grid = swin__make_grid(p->config, stage, index, x.h, x.w);
+    l.block = block;
+    l.x = x;
+    l.shared = index == 0;
+    l.group = 1;
+    return l;
+}
+
+static int swin__windows_of(const swin__attention_layer *l) { return l->grid.rows * l->grid.cols; }
+
+/* A window's rows, through norm1 where that comes first. */
+static void swin__gather_window(const swin_context *c, const swin__attention_layer *l, int window,
+                                swin__rows to)
+{
+    int tokens = l->shape.tokens, first = l->shared ? 0 : window * tokens;
+    size_t ld = (size_t)l->x.ld;
+    if (tokens)
+        c->kernels->copy(to.data, to.ld, l->tokens_in + (size_t)first * ld, ld, tokens, l->x.ld);
+    swin__window_rows(c, &l->x, swin__window_of(&l->grid, window),
+                      l->shape.post_norm ? NULL : &l->block->norm1, c->model->config.eps,
+                      swin__rows_from(to, tokens, l->shape.area));
+}
+
+static void swin__scatter_window(const swin_context *c, const swin__attention_layer *l, int window,
+                                 swin__rows from)
+{
+    int tokens = l->shape.tokens;
+    if (l->tokens_out)
+        swin__copy(l->tokens_out + (size_t)(window * tokens) * (size_t)l->x.ld, from.data,
+                   tokens * l->x.ld);
+    swin__add_window(c, &l->x, swin__window_of(&l->grid, window),
+                     l->shape.post_norm ? &l->block->norm1 : NULL,
+                     swin__rows_from(from, tokens, l->shape.area));
+}
+
+/* Swin V2: q and k of one head become unit vectors, q times the head's factor. */
+static void swin__cosines(const swin_context *c, float factor, float *q, float *k, size_t ld,
+                          int rows, int dp)
+{
+    c->kernels->unit(q, ld, rows, dp, factor);
+    c->kernels->unit(k, ld, rows, dp, 1);
+}
+
+/* The windows of a unit: from ... to - 1, their rows and these rows' q, k and v. */
+typedef struct swin__attention_unit {
+    int from, to;
+    swin__rows rows, qkv;
+    swin__attention_scratch at;
+    float *scratch;
+} swin__attention_unit;
+
+/* Head h of a unit's windows: its outputs take the place of its rows. */
+static void swin__attend_windows(const swin_context *c, const swin__attention_layer *l, int h,
+                                 const swin__attention_unit *u)
+{
+    const swin__shape *f = &l->shape;
+    float *region = u->scratch + u->at.region, *bands = u->scratch + u->at.bands;
+    swin__attendance a = swin__window_attendance(f, &u->at, u->scratch, 3 * f->packed, u->at.ld);
+    float *q = u->qkv.data + h * f->dp;
+    if (f->cosine)
+        swin__cosines(c, l->block->scale[h], q, q + f->packed, u->qkv.ld, u->qkv.n, f->dp);
+    swin__bands(c, f, l->block->table + h * f->table, a.scores, bands);
+    for (int i = u->from; i < u->to; i++) {
+        const swin__window w = swin__window_of(&l->grid, i);
+        int first = (i - u->from) * f->rows;
+        a.q = swin__row(u->qkv, first) + h * f->dp;
+        a.k = a.q + f->packed;
+        a.v = a.k + f->packed;
+        a.region = swin__regions(&w, f->tokens, region) ? region : NULL;
+        a.out = swin__row(u->rows, first) + h * f->dp;
+        c->kernels->bias(a.scores, u->at.lanes, bands, f->tokens, f->window_h, f->window_w);
+        swin__attend(c, &a);
+    }
+}
+
+static void swin__attention(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__attention_layer *l = (const swin__attention_layer *)s->layer;
+    const swin__shape *f = &l->shape;
+    int n = f->rows, count;
+    swin__attention_unit u;
+    swin__rows mixed, projected;
+    u.at = swin__attention_layout(f, l->group, l->x.ld, f->packed);
+    u.scratch = scratch;
+    swin__share(swin__windows_of(l), s->units, unit, &u.from, &u.to);
+    count = u.to - u.from;
+    u.rows = swin__make_rows(scratch + u.at.rows, u.at.ld, count * n, l->x.c);
+    u.qkv = swin__make_rows(scratch + u.at.qkv, 3 * f->packed, count * n, 3 * f->packed);
+    for (int i = 0; i < count; i++)
+        swin__gather_window(c, l, u.from + i, swin__rows_from(u.rows, i * n, n));
+    swin__apply(c, &l->block->qkv, u.rows, u.qkv, SWIN__LINEAR);
+    for (int h = 0; h < f->heads; h++) swin__attend_windows(c, l, h, &u);
+    mixed = u.rows;
+    mixed.c = f->packed;
+    projected = swin__make_rows(u.qkv.data, l->x.ld, count * n, l->x.c);
+    swin__apply(c, &l->block->proj, mixed, projected, SWIN__LINEAR);
+    for (int i = 0; i < count; i++)
+        swin__scatter_window(c, l, u.from + i, swin__rows_from(projected, i * n, n));
+}
+
+/* --- the same in steps of products and of windows ---------------------------------------------- */
+
+/* Between the products, which make q, k and v of all pixels and tokens and take what they are mixed
+   to: some windows of one head a unit. Padding has no row of its own; its rows are zero, so that its
+   q, k and v are the bias. */
+typedef struct swin__windows_layer {
+    swin__attention_layer attention;
+    swin__fmap qkv, mixed;                      /* x's */
+    swin__fmap token_qkv, token_mixed;          /* the tokens'; empty where there are none */
+} swin__windows_layer;
+
+/* q, k and v of one head, [n][3 * dp], from rows of all; ld 0: one row for all. */
+static void swin__gather_parts(const swin_context *c, const swin__shape *f, float *to,
+                               const float *from, int ld, int n)
+{
+    for (int part = 0; part < 3; part++)
+        c->kernels->copy(to + part * f->dp, 3 * (size_t)f->dp, from + part * f->packed, (size_t)ld,
+                         n, f->dp);
+}
+
+/* q, k and v of head h of a window's rows. */
+static void swin__gather_head(const swin_context *c, const swin__windows_layer *l, int window,
+                              int h, swin__rows to)
+{
+    const swin__shape *f = &l->attention.shape;
+    const float *bias = l->attention.block->qkv.bias;
+    swin__window w = swin__window_of(&l->attention.grid, window);
+    int first = l->attention.shared ? 0 : window * f->tokens, at = h * f->dp;
+    if (f->tokens)
+        swin__gather_parts(c, f, to.data, swin__pixel(&l->token_qkv, first) + at, l->token_qkv.ld,
+                           f->tokens);
+    for (int i = f->tokens; swin__next_run(&w); i += w.count) {
+        float *rows = swin__row(to, i);
+        if (w.pixel >= 0)
+            swin__gather_parts(c, f, rows, swin__pixel(&l->qkv, w.pixel) + at, l->qkv.ld, w.count);
+        else if (bias) swin__gather_parts(c, f, rows, bias + at, 0, w.count);
+        else swin__clear(rows, (size_t)w.count * to.ld);
+    }
+}
+
+static void swin__scatter_head(const swin_context *c, const swin__windows_layer *l, int window,
+                               int h, swin__rows from)
+{
+    const swin__shape *f = &l->attention.shape;
+    swin__window w = swin__window_of(&l->attention.grid, window);
+    if (l->token_mixed.data)
+        c->kernels->copy(swin__pixel(&l->token_mixed, window * f->tokens) + h * f->dp,
+                         (size_t)l->token_mixed.ld, from.data, from.ld, f->tokens, f->dp);
+    for (int i = f->tokens; swin__next_run(&w); i += w.count)
+        if (w.pixel >= 0)
+            c->kernels->copy(swin__pixel(&l->mixed, w.pixel) + h * f->dp, (size_t)l->mixed.ld,
+                             swin__row(from, i), from.ld, w.count, f->dp);
+}
+
+static void swin__windows(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__windows_layer *l = (const swin__windows_layer *)s->layer;
+    const swin__attention_layer *attention = &l->attention;
+    const swin__shape *f = &attention->shape;
+    swin__attention_scratch at = swin__attention_layout(f, 1, f->dp, f->dp);
+    int h = unit % f->heads, dp = f->dp, from, to;
+    swin__attendance a = swin__window_attendance(f, &at, scratch, 3 * dp, dp);
+    swin__rows qkv = swin__make_rows(scratch + at.qkv, 3 * dp, f->rows, 3 * dp);
+    swin__rows out = swin__make_rows(scratch + at.rows, dp, f->rows, dp);
+    float *bands = scratch + at.bands, *region = scratch + at.region;
+    a.q = qkv.data;
+    a.k = a.q + dp;
+    a.v = a.k + dp;
+    a.out = out.data;
+    swin__bands(c, f, attention->block->table + h * f->table, a.scores, bands);
+    swin__share(swin__windows_of(attention), s->units / f->heads, unit / f->heads, &from, &to);
+    for (int i = from; i < to; i++) {
+        const swin__window w = swin__window_of(&attention->grid, i);
+        swin__gather_head(c, l, i, h, qkv);
+        if (f->cosine)
+            swin__cosines(c, attention->block->scale[h], qkv.data, qkv.data + dp, qkv.ld, qkv.n,
+                          dp);
+        a.region = swin__regions(&w, f->tokens, region) ? region : NULL;
+        c->kernels->bias(a.scores, at.lanes, bands, f->tokens, f->window_h, f->window_w);
+        swin__attend(c, &a);
+        swin__scatter_head(c, l, i, h, out);
+    }
+}
+
+/* About so many rows share a trip of the weights through the caches, fewer where there would be few
+   units. */
+enum { SWIN__ATTENTION_ROWS = 224 };
+
+static int swin__windows_a_unit(const swin__shape *f, int offered)
+{
+    return swin__max(1, swin__min(SWIN__ATTENTION_ROWS / f->rows, offered / SWIN__MANY));
+}
+
+/* The tokens' rows before and after the windows; where they feed nothing, `out` is NULL. */
+static void swin__plan_token_qkv(swin__plan *p, swin__windows_layer *l)
+{
+    const swin__attention_layer *a = &l->attention;
+    const swin__shape *f = &a->shape;
+    if (!f->tokens) return;
+    l->token_qkv = swin__alloc_fmap(p, a->shared ? 1 : swin__windows_of(a), f->tokens,
+                                    3 * f->packed);
+    swin__plan_dense(p, "qkv", a->stage, swin__make_dense(a->tokens_in, a->x.ld, a->block->qkv,
+                                                          l->token_qkv));
+}
+
+static void swin__plan_token_proj(swin__plan *p, const swin__windows_layer *l)
+{
+    const swin__attention_layer *a = &l->attention;
+    swin__fmap tokens = a->x;
+    if (!a->tokens_out) return;
+    tokens.data = a->tokens_out;
+    tokens.h = swin__windows_of(a);
+    tokens.w = a->shape.tokens;
+    swin__plan_dense(p, "proj", a->stage, swin__make_dense(l->token_mixed.data, l->token_mixed.ld,
+                                                           a->block->proj, tokens));
+    swin__release(p, l->token_mixed.data);
 }
 
 /* Attention in steps of products and of windows. */
-static void swin__plan_windows(swin__plan *p, int stage, int block, const swin__block *weights,
-                               swin__fmap x, const float *tokens_in, float *tokens_out)
+static void swin__plan_windows(swin__plan *p, const swin__attention_layer *a)
 {
-    const swin_config *g = p->config;
-    swin__grid grid = swin__make_grid(g, stage, block, x.h, x.w);
-    int wide = swin__shape_of(g, stage).packed, dp = swin__padded(swin__shape_of(g, stage).d);
-    int windows = grid.rows * grid.cols, n = grid.window_h * grid.window_w + g->tokens;
-    int group = swin__max(1, swin__min(224 / n, windows * g->stage[stage].heads / SWIN__MANY));
-    swin__fmap mixed, token_qkv, token_mixed, tokens;
-    swin__fmap qkv = swin__plan_branch(p, "qkv", stage, x, weights->norm1, weights->qkv,
-                                      SWIN__LINEAR, 3 * wide);
-    swin__step *s;
-    memset(&token_qkv, 0, sizeof token_qkv);
-    memset(&token_mixed, 0, sizeof token_mixed);
-    if (g->tokens) {
-        token_qkv = swin__alloc_fmap(p, block ? windows : 1, g->tokens, 3 * wide);
-        swin__plan_dense(p, "qkv", stage, tokens_in, x.ld, weights->qkv, SWIN__LINEAR, token_qkv,
-                         0);
-    }
-    mixed = swin__alloc_fmap(p, x.h, x.w, wide);
-    if (tokens_out) token_mixed = swin__alloc_fmap(p, windows, g->tokens, wide);
-    s = swin__add(p, "attention", stage, swin__windows,
-                  g->stage[stage].heads * swin__divide_up(windows, group),
-                  swin__attention_layout((float *)(uintptr_t)64, &grid, g->tokens, 1, dp, dp,
-                                         swin__shape_of(g, stage).d).size,
-                  2.0 * windows * n * n * x.c);
-    s->u.attention.block = weights;
-    s->u.attention.grid = grid;
-    s->u.attention.heads = g->stage[stage].heads;
-    s->u.attention.d = swin__shape_of(g, stage).d;
-    s->u.attention.wide = wide;
-    s->u.attention.tokens = g->tokens;
-    s->u.attention.shared = block == 0;
-    s->u.attention.qkv = qkv;
-    s->u.attention.mixed = mixed;
-    s->u.attention.token_qkv = token_qkv;
-    s->u.attention.token_mixed = token_mixed;
-    swin__release(p, qkv.data);
-    if (g->tokens) swin__release(p, token_qkv.data);
-    swin__plan_return(p, "proj", stage, mixed, weights->proj, weights->norm1, x);
-    if (tokens_out) {
-        tokens = x;
-        tokens.data = tokens_out;
-        tokens.h = windows;
-        tokens.w = g->tokens;
-        swin__plan_dense(p, "proj", stage, token_mixed.data, wide, weights->proj, SWIN__LINEAR,
-                         tokens, 0);
-        swin__release(p, token_mixed.data);
-    }
-    swin__release(p, mixed.data);
+    const swin__shape *f = &a->shape;
+    int windows = swin__windows_of(a), group = swin__windows_a_unit(f, windows * f->heads);
+    swin__job job = { "attention", a->stage, swin__windows, 0, 0, 0 };
+    swin__branch branch = swin__make_branch(p, a->stage, a->x, a->block->norm1);
+    swin__windows_layer l;
+    memset(&l, 0, sizeof l);
+    l.attention = *a;
+    l.qkv = swin__plan_branch(p, &branch, "qkv", a->block->qkv, SWIN__LINEAR, 3 * f->packed);
+    swin__plan_token_qkv(p, &l);
+    l.mixed = swin__alloc_fmap(p, a->x.h, a->x.w, f->packed);
+    if (a->tokens_out) l.token_mixed = swin__alloc_fmap(p, windows, f->tokens, f->packed);
+    job.units = f->heads * swin__divide_up(windows, group);
+    job.scratch = swin__attention_layout(f, 1, f->dp, f->dp).size;
+    job.madds = 2.0 * windows * f->rows * f->rows * a->x.c;
+    swin__add_step(p, &job, &l, sizeof l);
+    swin__release(p, l.qkv.data);
+    if (f->tokens) swin__release(p, l.token_qkv.data);
+    swin__plan_return(p, &branch, "proj", l.mixed, a->block->proj);
+    swin__plan_token_proj(p, &l);
+    swin__release(p, l.mixed.data);
 }
 
-static void swin__plan_attention(swin__plan *p, int stage, int block, const swin__block *weights,
-                                 swin__fmap x, const float *tokens_in, float *tokens_out)
+/* The multiply-adds of so many windows: q, k, v and the projection, and the scores and their mix. */
+static double swin__attention_madds(const swin__attention_layer *a, int windows)
 {
-    const swin_config *g = p->config;
-    swin__grid grid = swin__make_grid(g, stage, block, x.h, x.w);
-    int windows = grid.rows * grid.cols, n = grid.window_h * grid.window_w + g->tokens;
-    /* about 200 rows share a trip of the weights, fewer where there would be few units */
-    int group = swin__max(1, swin__min(224 / n, windows / SWIN__MANY));
-    if (g->shift_rule == SWIN_SHIFT_SQUARE && swin__min(x.h, x.w) < grid.window_h)
+    double c = a->x.c, n = a->shape.rows;
+    return windows * n * (4.0 * c * c + 2.0 * n * c);
+}
+
+static void swin__plan_attention(swin__plan *p, swin__attention_layer a)
+{
+    int windows = swin__windows_of(&a);
+    swin__job job = { "attention", a.stage, swin__attention, 0, 0, 0 };
+    if (p->config->shift_rule == SWIN_SHIFT_SQUARE && swin__min(a.x.h, a.x.w) < a.grid.window_h) {
         p->status = swin__fail(
             p->err, SWIN_SIZE, "the map of stage %d is %d x %d, smaller than this model's window "
-            "of %d: take a larger input", stage, x.w, x.h, grid.window_h);
-    else if (windows < SWIN__MANY)
-        swin__plan_windows(p, stage, block, weights, x, tokens_in, tokens_out);
-    else
-        swin__add_attention(p, "attention", swin__attention, stage, block, weights, x, tokens_in,
-                            windows, group)->u.attention.tokens_out = tokens_out;
+            "of %d: take a larger input", a.stage, a.x.w, a.x.h, a.grid.window_h);
+        return;
+    }
+    if (windows < SWIN__MANY) {
+        swin__plan_windows(p, &a);
+        return;
+    }
+    a.group = swin__windows_a_unit(&a.shape, windows);
+    job.units = swin__divide_up(windows, a.group);
+    job.scratch = swin__attention_layout(&a.shape, a.group, a.x.ld, a.shape.packed).size;
+    job.madds = swin__attention_madds(&a, windows);
+    swin__add_step(p, &job, &a, sizeof a);
 }
 
-/* ---- SWIN_OUT_ATTENTION: where the global tokens let a pixel look
+/* --- G-MSA: T = proj(softmax(q k) v), every window's global tokens attend to all --------------- */
+
+/* keys a block of the streaming softmax; fixed, as it shapes the sums */
+enum { SWIN__KEYS = 64 };
+enum { SWIN__GLOBAL_QUERIES = 84 };     /* a unit of one head, at most: 6 tiles of 14 */
+
+/* Its three steps share the buffers: q, k and v of all n tokens, keys transposed into panels, and
+   what the heads make of them. */
+typedef struct swin__global_layer {
+    swin__shape shape;
+    int n;
+    const swin__block *block;
+    const float *position;      /* [n][ld] */
+    swin__rows tokens;          /* [n], replaced in the end */
+    swin__rows qkv;             /* [n] of 3 * packed */
+    float *keys;                /* [heads][lanes/16][dp][16], lanes: n rounded up to 16 */
+    swin__rows out;             /* [n] of packed */
+} swin__global_layer;
+
+/* The keys of one head. */
+static float *swin__global_keys(const swin__global_layer *l, int head)
+{
+    return l->keys + (size_t)head * (size_t)swin__padded(l->n) * (size_t)l->shape.dp;
+}
+
+/* qkv of a share of tokens + position, with the keys transposed into panels. */
+static void swin__global_qkv(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__global_layer *l = (const swin__global_layer *)s->layer;
+    const swin__shape *f = &l->shape;
+    int from, to;
+    swin__rows in, tokens, qkv;
+    swin__share(swin__divide_up(l->n, 16), s->units, unit, &from, &to);
+    from *= 16;
+    to = swin__min(16 * to, l->n);
+    tokens = swin__rows_from(l->tokens, from, to - from);
+    qkv = swin__rows_from(l->qkv, from, to - from);
+    in = swin__make_rows(scratch, (int)tokens.ld, tokens.n, tokens.c);
+    memcpy(in.data, tokens.data, (size_t)in.n * in.ld * sizeof(float));
+    c->kernels->add(in.data, in.ld, l->position + (size_t)from * in.ld, in.ld, in.n, (int)in.ld);
+    swin__apply(c, &l->block->global_qkv, in, qkv, SWIN__LINEAR);
+    for (int h = 0; h < f->heads; h++)
+        c->kernels->transpose(swin__global_keys(l, h) + (size_t)from * (size_t)f->dp,
+                              qkv.data + f->packed + h * f->dp, qkv.ld, qkv.n, f->dp);
+}
+
+/* Softmax as it streams over blocks of keys. */
+typedef struct swin__stream {
+    swin__rows q, out;          /* one head's share of the queries, and its outputs so far */
+    const float *keys, *v;      /* the head's panels, and its values, ldv apart */
+    size_t ldv;
+    float *scores;              /* [queries][SWIN__KEYS] */
+    float *beyond;              /* [SWIN__KEYS]: what scores start from */
+    float *top, *sum;           /* of each query: the highest score, and the sum, so far */
+} swin__stream;
+
+/* The block of count keys from `key` on. */
+static void swin__stream_block(const swin_context *c, const swin__stream *t, int key, int count)
+{
+    int lanes = swin__padded(count), dp = t->out.c;
+    swin__product scores, mix;
+    memset(&scores, 0, sizeof scores);
+    memset(&mix, 0, sizeof mix);
+    for (int i = 0; i < lanes; i++) t->beyond[i] = i < count ? 0 : SWIN__NO_SCORE;
+    scores.m = t->q.n;  scores.n = lanes;  scores.k = dp;
+    scores.a = t->q.data;  scores.lda = t->q.ld;
+    scores.b = t->keys + (size_t)key * (size_t)dp;
+    scores.ldb = 16;
+    scores.panel = 16 * (size_t)dp;
+    scores.init = t->beyond;
+    scores.c = t->scores;  scores.ldc = SWIN__KEYS;
+    c->kernels->gemm(&scores);
+    c->kernels->online(t->scores, SWIN__KEYS, t->q.n, lanes, t->top, t->sum, t->out.data,
+                       t->out.ld, dp);
+    mix.m = t->q.n;  mix.n = dp;  mix.k = count;
+    mix.a = t->scores;  mix.lda = SWIN__KEYS;
+    mix.b = t->v + (size_t)key * t->ldv;  mix.ldb = t->ldv;  mix.panel = 16;
+    mix.init = mix.c = t->out.data;
+    mix.ldi = mix.ldc = t->out.ld;
+    c->kernels->gemm(&mix);
+}
+
+/* A share of the queries of one head against all keys, block by block. */
+static void swin__global_attend(const swin_context *c, const swin__step *s, int unit,
+                                float *scratch)
+{
+    const swin__global_layer *l = (const swin__global_layer *)s->layer;
+    const swin__shape *f = &l->shape;
+    int h = unit % f->heads, at = h * f->dp, from, to;
+    swin__stream t;
+    swin__share(l->n, s->units / f->heads, unit / f->heads, &from, &to);
+    t.q = swin__rows_from(l->qkv, from, to - from);
+    t.q.data += at;
+    t.out = swin__rows_from(l->out, from, to - from);
+    t.out.data += at;
+    t.out.c = f->dp;
+    t.keys = swin__global_keys(l, h);
+    t.v = l->qkv.data + 2 * f->packed + at;
+    t.ldv = l->qkv.ld;
+    t.scores = scratch;
+    t.beyond = t.scores + t.q.n * SWIN__KEYS;
+    t.top = t.beyond + SWIN__KEYS;
+    t.sum = t.top + swin__padded(t.q.n);
+    for (int i = 0; i < t.q.n; i++) {
+        t.top[i] = SWIN__NO_SCORE;
+        t.sum[i] = 0;
+        swin__clear(swin__row(t.out, i), (size_t)f->dp);
+    }
+    for (int key = 0; key < l->n; key += SWIN__KEYS)
+        swin__stream_block(c, &t, key, swin__min(SWIN__KEYS, l->n - key));
+    for (int i = 0; i < t.q.n; i++) t.sum[i] = 1 / t.sum[i];
+    c->kernels->scale(t.out.data, t.out.ld, t.out.n, f->dp, t.sum);
+}
+
+static void swin__global_proj(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__global_layer *l = (const swin__global_layer *)s->layer;
+    int from, to;
+    (void)scratch;
+    swin__share(l->n, s->units, unit, &from, &to);
+    swin__apply(c, &l->block->global_proj, swin__rows_from(l->out, from, to - from),
+                swin__rows_from(l->tokens, from, to - from), SWIN__LINEAR);
+}
+
+/* The first of the table's rows that n tokens take; fails the plan where it does not reach. */
+static int swin__first_position(swin__plan *p, int stage, int n)
+{
+    const swin_stage_config *s = &p->config->stage[stage];
+    int first = s->token_middle - n / 2;
+    if (first >= 0 && n <= s->token_rows - first) return first;
+    p->status = swin__fail(
+        p->err, SWIN_SIZE,
+        "the input needs %d global tokens in stage %d and the model's positional table "
+        "does not reach that far: take a smaller input, or convert with a larger --max-size",
+        n, stage);
+    return 0;
+}
+
+/* Adds qkv of n tokens, in whole panels of keys a unit. */
+static void swin__plan_global_qkv(swin__plan *p, int stage, const swin__global_layer *l)
+{
+    double madds = 3.0 * l->tokens.c * l->tokens.c;
+    int rows = swin__max(16, swin__rows_a_unit(madds) / 16 * 16);
+    swin__job job = { "global qkv", stage, swin__global_qkv, swin__divide_up(l->n, rows),
+                      (uint64_t)(rows + 16) * (uint64_t)l->tokens.ld, madds * l->n };
+    swin__add_step(p, &job, l, sizeof *l);
+}
+
+static void swin__plan_global_attend(swin__plan *p, int stage, const swin__global_layer *l)
+{
+    int queries = SWIN__GLOBAL_QUERIES;
+    swin__job job = { "global attention", stage, swin__global_attend,
+                      l->shape.heads * swin__divide_up(l->n, queries), 0,
+                      2.0 * l->n * l->n * l->tokens.c };
+    job.scratch = (uint64_t)(queries * SWIN__KEYS + SWIN__KEYS + 2 * swin__padded(queries));
+    swin__add_step(p, &job, l, sizeof *l);
+}
+
+static void swin__plan_global_proj(swin__plan *p, int stage, const swin__global_layer *l)
+{
+    double madds = (double)l->tokens.c * l->tokens.c;
+    swin__job job = { "global proj", stage, swin__global_proj,
+                      swin__units(l->n, madds, SWIN__MANY), 0, madds * l->n };
+    swin__add_step(p, &job, l, sizeof *l);
+}
+
+/* --- SWIN_OUT_ATTENTION: where the global tokens let a pixel look ------------------------------
 
    The pixel attends to its window's tokens in a stage's last block; these came from the G-MSA of
    the block before, where they attended to the tokens of all windows, which had attended to their
    windows' pixels. The product of the three, heads averaged, is a map over the stage's pixels. */
 
+typedef struct swin__look_layer {
+    swin__attention_layer attention;
+    swin__look look;
+} swin__look_layer;
+
 /* Mean over the heads of what count rows of a window from `first` on attend to: to [count][lanes].
    */
-static void swin__look_rows(const swin_context *c, const swin__step *s, int window, int first,
-                            int count, float *scratch, float *to)
+static void swin__look_rows(const swin_context *c, const swin__attention_layer *l, int window,
+                            int first, int count, float *scratch, float *to)
 {
-    const swin__fmap *x = &s->u.attention.x;
-    const swin__grid *g = &s->u.attention.grid;
-    const swin__block *block = s->u.attention.block;
-    int tokens = s->u.attention.tokens, n = tokens + g->window_h * g->window_w;
-    int heads = s->u.attention.heads, wide = s->u.attention.wide, dp = wide / heads;
-    int ld = swin__max(x->ld, wide), table = (2 * g->window_h - 1) * (2 * g->window_w - 1);
-    swin__attention_room r = swin__attention_layout(scratch, g, tokens, 1, x->ld, wide,
-                                                    s->u.attention.d);
-    int mixed = swin__regions(g, tokens, window / g->cols, window % g->cols, r.region);
-    swin__head head;
-    swin__gather_window(c, s, window, r.rows, ld);
-    swin__apply(c, &block->qkv, n, x->c, 3 * wide, r.rows, ld, r.qkv, 3 * wide, SWIN__LINEAR);
-    head = swin__window_head(&r, wide, dp, ld);
-    head.queries = first + count;
-    head.region = mixed ? r.region : NULL;
-    head.out = r.rows;
-    swin__clear(to, count * r.lanes);
-    for (int h = 0; h < heads; h++) {
-        float *scores = r.scores + (size_t)first * (size_t)r.lanes;
-        swin__bands(c, g, block->table + h * table, &r);
-        c->kernels->bias(r.scores, r.lanes, r.bands, tokens, g->window_h, g->window_w);
-        head.q = r.qkv + h * dp;
-        head.k = head.q + wide;
-        head.v = head.k + wide;
-        swin__attend(c, &head);
-        for (int i = 0; i < count; i++) r.inverse[first + i] /= (float)heads;
-        c->kernels->scale(scores, (size_t)r.lanes, count, r.lanes, r.inverse + first);
-        c->kernels->add(to, (size_t)r.lanes, scores, (size_t)r.lanes, count, r.lanes);
+    const swin__shape *f = &l->shape;
+    const swin__window w = swin__window_of(&l->grid, window);
+    swin__attention_scratch at = swin__attention_layout(f, 1, l->x.ld, f->packed);
+    swin__rows rows = swin__make_rows(scratch + at.rows, at.ld, f->rows, l->x.c);
+    swin__rows qkv = swin__make_rows(scratch + at.qkv, 3 * f->packed, f->rows, 3 * f->packed);
+    swin__attendance a = swin__window_attendance(f, &at, scratch, 3 * f->packed, at.ld);
+    size_t lanes = (size_t)at.lanes;
+    float *scores = a.scores + (size_t)first * lanes, *bands = scratch + at.bands;
+    swin__gather_window(c, l, window, rows);
+    swin__apply(c, &l->block->qkv, rows, qkv, SWIN__LINEAR);
+    a.queries = first + count;
+    a.region = swin__regions(&w, f->tokens, scratch + at.region) ? scratch + at.region : NULL;
+    a.out = rows.data;
+    swin__clear(to, (size_t)count * lanes);
+    for (int h = 0; h < f->heads; h++) {
+        swin__bands(c, f, l->block->table + h * f->table, a.scores, bands);
+        c->kernels->bias(a.scores, at.lanes, bands, f->tokens, f->window_h, f->window_w);
+        a.q = qkv.data + h * f->dp;
+        a.k = a.q + f->packed;
+        a.v = a.k + f->packed;
+        swin__attend(c, &a);
+        for (int i = 0; i < count; i++) a.inverse[first + i] /= (float)f->heads;
+        c->kernels->scale(scores, lanes, count, at.lanes, a.inverse + first);
+        c->kernels->add(to, lanes, scores, lanes, count, at.lanes);
     }
 }
 
 static void swin__look_tokens(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    int tokens = s->u.attention.tokens;
-    swin__look_rows(c, s, unit, 0, tokens, scratch,
-                    swin__pixel(&s->u.attention.look.tokens, unit * tokens));
+    const swin__look_layer *l = (const swin__look_layer *)s->layer;
+    int tokens = l->attention.shape.tokens;
+    swin__look_rows(c, &l->attention, unit, 0, tokens, scratch,
+                    swin__pixel(&l->look.tokens, unit * tokens));
 }
 
 static void swin__look_pixel(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__look *look = &s->u.attention.look;
+    const swin__look_layer *l = (const swin__look_layer *)s->layer;
     (void)unit;
-    swin__look_rows(c, s, look->window, look->row, 1, scratch, look->pixel.data);
+    swin__look_rows(c, &l->attention, l->look.window, l->look.row, 1, scratch, l->look.pixel.data);
 }
 
 /* The same for the tokens of the pixel's window in G-MSA. */
-static void swin__look_mixed(const swin_context *c, const swin__step *s, int unit, float *scratch)
+typedef struct swin__look_global_layer {
+    swin__global_layer global;
+    swin__look look;
+} swin__look_global_layer;
+
+static void swin__look_global(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__look *look = &s->u.global.look;
-    int n = s->u.global.n, lanes = swin__padded(n), wide = s->u.global.wide,
-        heads = s->u.global.heads, dp = wide / heads, tokens = look->mixed.w;
-    float *beyond = scratch, *scores = beyond + lanes,
-          *inverse = scores + (size_t)tokens * (size_t)lanes;
+    const swin__look_global_layer *l = (const swin__look_global_layer *)s->layer;
+    const swin__shape *f = &l->global.shape;
+    const swin__fmap *mixed = &l->look.mixed;
+    int lanes = swin__padded(l->global.n), tokens = f->tokens;
+    swin__rows queries = swin__rows_from(l->global.qkv, l->look.window * tokens, tokens);
+    swin__rows scores = swin__make_rows(scratch + lanes, lanes, tokens, lanes);
+    float *beyond = scratch, *inverse = swin__row(scores, tokens);
     (void)unit;
-    for (int i = 0; i < lanes; i++) beyond[i] = i < n ? 0 : -1e30f;
-    for (int i = 0; i < tokens; i++) swin__clear(swin__pixel(&look->mixed, i), look->mixed.ld);
-    for (int h = 0; h < heads; h++) {
+    for (int i = 0; i < lanes; i++) beyond[i] = i < l->global.n ? 0 : SWIN__NO_SCORE;
+    for (int i = 0; i < tokens; i++) swin__clear(swin__pixel(mixed, i), (size_t)mixed->ld);
+    for (int h = 0; h < f->heads; h++) {
         swin__product p;
         memset(&p, 0, sizeof p);
-        p.m = tokens;  p.n = lanes;  p.k = dp;
-        p.a = s->u.global.qkv + (size_t)(look->window * tokens) * 3 * (size_t)wide + h * dp;
-        p.lda = 3 * (size_t)wide;
-        p.b = s->u.global.keys + (size_t)h * (size_t)lanes * (size_t)dp;
+        p.m = tokens;  p.n = lanes;  p.k = f->dp;
+        p.a = queries.data + h * f->dp;  p.lda = queries.ld;
+        p.b = swin__global_keys(&l->global, h);
         p.ldb = 16;
-        p.panel = 16 * (size_t)dp;
+        p.panel = 16 * (size_t)f->dp;
         p.init = beyond;
-        p.c = scores;  p.ldc = (size_t)lanes;
+        p.c = scores.data;  p.ldc = scores.ld;
         c->kernels->gemm(&p);
-        c->kernels->softmax(scores, (size_t)lanes, tokens, lanes, NULL, 0, inverse);
-        for (int i = 0; i < tokens; i++) inverse[i] /= (float)heads;
-        c->kernels->scale(scores, (size_t)lanes, tokens, lanes, inverse);
-        c->kernels->add(look->mixed.data, (size_t)look->mixed.ld, scores, (size_t)lanes, tokens,
-                        lanes);
+        c->kernels->softmax(scores.data, scores.ld, tokens, lanes, NULL, 0, inverse);
+        for (int i = 0; i < tokens; i++) inverse[i] /= (float)f->heads;
+        c->kernels->scale(scores.data, scores.ld, tokens, lanes, inverse);
+        swin__add_rows(c, swin__map_rows(mixed, 0, tokens), scores);
     }
 }
 
 /* The product, one window of the block before the last a unit. */
 static void swin__look_map(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__look *look = &s->u.attention.look;
-    const swin__grid *g = &s->u.attention.grid;
-    int tokens = s->u.attention.tokens, lanes = look->tokens.ld;
+    const swin__look_layer *l = (const swin__look_layer *)s->layer;
+    const swin__look *look = &l->look;
+    const swin__grid *g = &l->attention.grid;
+    const swin__window w = swin__window_of(g, unit);
+    int tokens = l->attention.shape.tokens, lanes = look->tokens.ld;
     float *sum = scratch;
-    swin__clear(sum, lanes);
+    swin__clear(sum, (size_t)lanes);
     for (int t = 0; t < tokens; t++) {
         const float *from = swin__pixel(&look->tokens, unit * tokens + t);
         float share = 0;
@@ -5077,9 +5466,8 @@ static void swin__look_map(const swin_context *c, const swin__step *s, int unit,
                                swin__pixel(&look->mixed, k)[unit * tokens + t], share);
         c->kernels->combine(sum, lanes, &from, &share, 1, 1);
     }
-    for (int i = 0; i < g->window_h * g->window_w; i++) {
-        int pixel = swin__window_pixel(g, unit / g->cols, unit % g->cols, i / g->window_w,
-                                       i % g->window_w);
+    for (int i = 0; i < l->attention.shape.area; i++) {
+        int pixel = swin__window_pixel(&w, i / g->window_w, i % g->window_w);
         if (pixel >= 0) swin__pixel(&look->map, pixel)[0] = sum[tokens + i];
     }
 }
@@ -5097,413 +5485,122 @@ static void swin__plan_look(swin__plan *p, int stage, swin__fmap x)
 {
     const swin_config *g = p->config;
     const swin_desc *d = &p->desc;
-    int last = g->stage[stage].depth - 1, tokens = g->tokens, y, q;
-    swin__grid grid = swin__make_grid(g, stage, last, x.h, x.w),
-               before = swin__make_grid(g, stage, last - 1, x.h, x.w);
-    int area = grid.window_h * grid.window_w, windows = before.rows * before.cols;
-    y = (int)((double)d->attend_y * d->height / d->picture_height) / (g->patch << stage);
-    q = (int)((double)d->attend_x * d->width / d->picture_width) / (g->patch << stage);
+    const swin__shape f = swin__shape_of(g, stage);
+    int last = g->stage[stage].depth - 1, pixels = g->patch << stage, y, q;
+    swin__grid grid = swin__make_grid(g, stage, last, x.h, x.w);
+    swin__grid before = swin__make_grid(g, stage, last - 1, x.h, x.w);
+    int windows = before.rows * before.cols;
+    y = (int)((double)d->attend_y * d->height / d->picture_height) / pixels;
+    q = (int)((double)d->attend_x * d->width / d->picture_width) / pixels;
     y = swin__in_windows(&grid, swin__min(y, x.h - 1), grid.shift_h, x.h,
                          grid.rows * grid.window_h);
     q = swin__in_windows(&grid, swin__min(q, x.w - 1), grid.shift_w, x.w,
                          grid.cols * grid.window_w);
     p->look.window = y / grid.window_h * grid.cols + q / grid.window_w;
-    p->look.row = tokens + y % grid.window_h * grid.window_w + q % grid.window_w;
-    p->look.pixel = swin__alloc_fmap(p, 1, 1, tokens + area);
-    p->look.mixed = swin__alloc_fmap(p, 1, tokens, windows * tokens);
-    p->look.tokens = swin__alloc_fmap(p, windows, tokens, tokens + area);
+    p->look.row = f.tokens + y % grid.window_h * grid.window_w + q % grid.window_w;
+    p->look.pixel = swin__alloc_fmap(p, 1, 1, f.rows);
+    p->look.mixed = swin__alloc_fmap(p, 1, f.tokens, windows * f.tokens);
+    p->look.tokens = swin__alloc_fmap(p, windows, f.tokens, f.rows);
     p->look.map = swin__alloc_fmap(p, x.h, x.w, 1);
 }
 
-/* ---- G-MSA: T = proj(softmax(q k) v), every window's global tokens attend to all */
-
-/* keys a block of the streaming softmax; fixed, as it shapes the sums */
-enum { SWIN__KEYS = 64 };
-
-/* qkv of a share of U = T' + position, with the keys transposed into panels. */
-static void swin__global_qkv(const swin_context *c, const swin__step *s, int unit, float *scratch)
+/* Adds swin__look_tokens, swin__look_pixel or swin__look_map. */
+static void swin__add_look(swin__plan *p, const swin__attention_layer *a, swin__work work,
+                           int windows)
 {
-    int n = s->u.global.n, ld = s->u.global.ld, wide = s->u.global.wide, heads = s->u.global.heads,
-        dp = wide / heads;
-    int from, to;
-    float *qkv;
-    swin__share(swin__divide_up(n, 16), s->units, unit, &from, &to);
-    from *= 16;
-    to = swin__min(16 * to, n);
-    qkv = s->u.global.qkv + (size_t)from * 3 * (size_t)wide;
-    swin__copy(scratch, s->u.global.tokens + (size_t)from * (size_t)ld, (to - from) * ld);
-    c->kernels->add(scratch, (size_t)ld, s->u.global.position + (size_t)from * (size_t)ld,
-                    (size_t)ld, to - from, ld);
-    swin__apply(c, &s->u.global.linear, to - from, s->u.global.c, 3 * wide, scratch, ld, qkv,
-                3 * wide, SWIN__LINEAR);
-    for (int head = 0; head < heads; head++)
-        c->kernels->transpose(
-            s->u.global.keys + ((size_t)head * (size_t)swin__padded(n) + (size_t)from) * (size_t)dp,
-            qkv + wide + head * dp, 3 * (size_t)wide, to - from, dp);
+    swin__job job = { "look", a->stage, work, windows, 0, swin__attention_madds(a, windows) };
+    swin__look_layer l;
+    l.attention = *a;
+    l.look = p->look;
+    job.scratch = swin__attention_layout(&a->shape, 1, a->x.ld, a->shape.packed).size;
+    swin__add_step(p, &job, &l, sizeof l);
 }
 
-/* A share of the queries of one head against all keys, block by block. */
-static void swin__global_attend(const swin_context *c, const swin__step *s, int unit,
-                                float *scratch)
+static void swin__plan_look_global(swin__plan *p, int stage, const swin__global_layer *global)
 {
-    const swin__kernels *k = c->kernels;
-    int n = s->u.global.n, wide = s->u.global.wide, heads = s->u.global.heads, dp = wide / heads;
-    int head = unit % heads, groups = s->units / heads, from, to, rows;
-    const float *qkv = s->u.global.qkv + head * dp;
-    const float *keys = s->u.global.keys + (size_t)head * (size_t)swin__padded(n) * (size_t)dp;
-    size_t ld = 3 * (size_t)wide;
-    float *scores, *beyond, *top, *sum, *out;
-    swin__share(n, groups, unit / heads, &from, &to);
-    rows = to - from;
-    scores = scratch;
-    beyond = scores + rows * SWIN__KEYS;
-    top = beyond + SWIN__KEYS;
-    sum = top + swin__padded(rows);
-    out = s->u.global.out + (size_t)from * (size_t)wide + head * dp;
-    for (int i = 0; i < rows; i++) {
-        top[i] = -1e30f;
-        sum[i] = 0;
-        swin__clear(out + (size_t)i * (size_t)wide, dp);
-    }
-    for (int key = 0; key < n; key += SWIN__KEYS) {
-        int count = swin__min(SWIN__KEYS, n - key), lanes = swin__padded(count);
-        swin__product product, mix;
-        memset(&product, 0, sizeof product);
-        memset(&mix, 0, sizeof mix);
-        for (int i = 0; i < lanes; i++) beyond[i] = i < count ? 0 : -1e30f;
-        product.m = rows;  product.n = lanes;  product.k = dp;
-        product.a = qkv + (size_t)from * ld;  product.lda = ld;
-        product.b = keys + (size_t)key * (size_t)dp;
-        product.ldb = 16;
-        product.panel = 16 * (size_t)dp;
-        product.init = beyond;
-        product.c = scores;  product.ldc = SWIN__KEYS;
-        k->gemm(&product);
-        k->online(scores, SWIN__KEYS, rows, lanes, top, sum, out, (size_t)wide, dp);
-        mix.m = rows;  mix.n = dp;  mix.k = count;
-        mix.a = scores;  mix.lda = SWIN__KEYS;
-        mix.b = qkv + 2 * wide + (size_t)key * ld;  mix.ldb = ld;  mix.panel = 16;
-        mix.init = out;  mix.ldi = (size_t)wide;
-        mix.c = out;  mix.ldc = (size_t)wide;
-        k->gemm(&mix);
-    }
-    for (int i = 0; i < rows; i++) sum[i] = 1 / sum[i];
-    k->scale(out, (size_t)wide, rows, dp, sum);
+    int tokens = global->shape.tokens, lanes = swin__padded(global->n);
+    swin__job job = { "look", stage, swin__look_global, 1, 0, 0 };
+    swin__look_global_layer l;
+    l.global = *global;
+    l.look = p->look;
+    job.scratch = (uint64_t)(lanes + 1) * (uint64_t)(tokens + 1);
+    swin__add_step(p, &job, &l, sizeof l);
 }
 
-static void swin__global_proj(const swin_context *c, const swin__step *s, int unit, float *scratch)
+static void swin__end_look(swin__plan *p)
 {
-    int from, to;
-    (void)scratch;
-    swin__share(s->u.global.n, s->units, unit, &from, &to);
-    swin__apply(c, &s->u.global.linear, to - from, s->u.global.wide, s->u.global.c,
-                s->u.global.out + (size_t)from * (size_t)s->u.global.wide, s->u.global.wide,
-                s->u.global.result + (size_t)from * (size_t)s->u.global.ld, s->u.global.ld,
-                SWIN__LINEAR);
+    swin__release(p, p->look.pixel.data);
+    swin__release(p, p->look.mixed.data);
+    swin__release(p, p->look.tokens.data);
 }
 
-/* Adds G-MSA over `tokens` [n][ld] in place; position: the stage's table; look: for the attention
-   map, too. */
-static void swin__plan_global(swin__plan *p, int stage, const swin__block *weights,
-                              const float *position, float *tokens, int n, int look)
+/* Adds the G-MSA that follows a block's windows, in place on their tokens; position: the stage's
+   table; look: for the attention map, too. */
+static void swin__plan_global(swin__plan *p, const swin__attention_layer *a, const float *position,
+                              int look)
 {
-    const swin_config *g = p->config;
-    int c = g->stage[stage].width, ld = swin__padded(c), heads = g->stage[stage].heads,
-        wide = swin__shape_of(g, stage).packed;
-    int middle = g->stage[stage].token_middle, first = middle - n / 2, queries = 84;
-    swin__step *s, common;
-    int rows;
-    if (first < 0 || n > g->stage[stage].token_rows - first) {
-        p->status = swin__fail(
-            p->err, SWIN_SIZE,
-            "the input needs %d global tokens in stage %d and the model's positional table "
-            "does not reach that far: take a smaller input, or convert with a larger --max-size",
-            n, stage);
-        return;
-    }
-    memset(&common, 0, sizeof common);
-    common.u.global.n = n;
-    common.u.global.c = c;
-    common.u.global.ld = ld;
-    common.u.global.heads = heads;
-    common.u.global.wide = wide;
-    common.u.global.tokens = common.u.global.result = tokens;
-    common.u.global.position = p->context ? position + (size_t)first * (size_t)ld : NULL;
-    common.u.global.qkv = swin__alloc(p, (uint64_t)n * 3 * (uint64_t)wide);
-    common.u.global.keys = swin__alloc(p, (uint64_t)swin__padded(n) * (uint64_t)wide);
-    common.u.global.out = swin__alloc(p, (uint64_t)n * (uint64_t)wide);
-
-    rows = swin__rows_a_unit(3.0 * c * c) / 16 * 16;
-    s = swin__add(p, "global qkv", stage, swin__global_qkv, swin__divide_up(n, swin__max(16, rows)),
-                  (uint64_t)(swin__max(16, rows) + 16) * (uint64_t)ld, 3.0 * n * c * c);
-    s->u = common.u;
-    s->u.global.linear = weights->global_qkv;
-    if (look) {
-        s = swin__add(p, "look", stage, swin__look_mixed, 1,
-                      (uint64_t)(swin__padded(n) + 1) * (uint64_t)(g->tokens + 1), 0);
-        s->u = common.u;
-        s->u.global.look = p->look;
-    }
-    s = swin__add(
-        p, "global attention", stage, swin__global_attend, heads * swin__divide_up(n, queries),
-        (uint64_t)(queries * SWIN__KEYS + SWIN__KEYS + 2 * swin__padded(queries)), 2.0 * n * n * c);
-    s->u = common.u;
-    s = swin__add(p, "global proj", stage, swin__global_proj,
-                  swin__units(n, (double)c * c, SWIN__MANY), 0, (double)n * c * c);
-    s->u = common.u;
-    s->u.global.linear = weights->global_proj;
-    swin__release(p, common.u.global.qkv);
-    swin__release(p, common.u.global.keys);
-    swin__release(p, common.u.global.out);
+    const swin__shape *f = &a->shape;
+    int n = swin__windows_of(a) * f->tokens, packed = f->packed, stage = a->stage;
+    int first = swin__first_position(p, stage, n), ld = a->x.ld;
+    swin__global_layer l;
+    if (p->status != SWIN_OK) return;
+    l.shape = *f;
+    l.n = n;
+    l.block = a->block;
+    l.position = position + (size_t)first * (size_t)ld;
+    l.tokens = swin__make_rows(a->tokens_out, ld, n, a->x.c);
+    l.qkv = swin__make_rows(swin__alloc(p, (uint64_t)n * 3 * (uint64_t)packed), 3 * packed, n,
+                            3 * packed);
+    l.keys = swin__alloc(p, (uint64_t)swin__padded(n) * (uint64_t)packed);
+    l.out = swin__make_rows(swin__alloc(p, (uint64_t)n * (uint64_t)packed), packed, n, packed);
+    swin__plan_global_qkv(p, stage, &l);
+    if (look) swin__plan_look_global(p, stage, &l);
+    swin__plan_global_attend(p, stage, &l);
+    swin__plan_global_proj(p, stage, &l);
+    swin__release(p, l.qkv.data);
+    swin__release(p, l.keys);
+    swin__release(p, l.out.data);
 }
 
-/* ---- MLP: x = x + fc2(GELU(fc1(norm(x)))), hidden columns in chunks */
+/* --- cross-attention upsampling ----------------------------------------------------------------
 
-static void swin__mlp(const swin_context *c, const swin__step *s, int unit, float *scratch)
+   Every 2w x 2w window of the skip asks the w x w window of the coarser map below it; on the
+   expanded map out = out + proj(softmax(q k + bias) v). */
+
+typedef struct swin__cross_layer {
+    swin__fmap x, skip, out;    /* x: the coarser map */
+    const swin__up *weights;
+    swin__shape shape;
+    swin__grid keys, queries;   /* windows of x, and of skip and out */
+} swin__cross_layer;
+
+/* Where the pieces of one window's scratch start, in floats. */
+typedef struct swin__cross_scratch {
+    uint64_t keys_in;           /* [area][x.ld] */
+    uint64_t kv;                /* [area][2 * packed] */
+    uint64_t queries_in;        /* [4 area][ld], then the heads' outputs */
+    uint64_t q;                 /* [4 area][packed], then the projected rows */
+    uint64_t scores;            /* [4 area][lanes] */
+    uint64_t panels, inverse, size;
+    int ld;
+} swin__cross_scratch;
+
+static swin__cross_scratch swin__cross_layout(const swin__cross_layer *l)
 {
-    const swin__fmap *x = &s->u.mlp.x;
-    int hidden = s->u.mlp.hidden, chunk = s->u.mlp.chunk, from, to, rows;
-    float *in = scratch, *mid, *out;
-    const swin__affine *norm = &s->u.mlp.norm;
-    swin__product up, down;
-    swin__share(swin__pixels(x), s->units, unit, &from, &to);
-    rows = to - from;
-    mid = in + (size_t)rows * (size_t)x->ld;
-    out = mid + (size_t)rows * (size_t)chunk;
-    if (s->u.mlp.post_norm) in = swin__pixel(x, from);
-    else
-        swin__norm_rows(c, norm, c->model->config.eps, rows, x->c, swin__pixel(x, from), in, x->ld);
-    memset(&up, 0, sizeof up);
-    memset(&down, 0, sizeof down);
-    for (int h = 0; h < hidden; h += chunk) {
-        int column_count = swin__min(chunk, hidden - h);
-        up.m = rows;  up.n = swin__padded(column_count);  up.k = x->c;
-        up.a = in;  up.lda = (size_t)x->ld;
-        swin__take_panels(&up, swin__panels_from(s->u.mlp.fc1.weight, h, 0));
-        up.init = s->u.mlp.fc1.bias + h;
-        up.c = mid;  up.ldc = (size_t)chunk;
-        up.act = SWIN__GELU;
-        c->kernels->gemm(&up);
-        down.m = rows;  down.n = x->ld;  down.k = column_count;
-        down.a = mid;  down.lda = (size_t)chunk;
-        swin__take_panels(&down, swin__panels_from(s->u.mlp.fc2.weight, 0, h));
-        down.init = h ? out : s->u.mlp.fc2.bias;  down.ldi = h ? (size_t)x->ld : 0;
-        down.c = out;  down.ldc = (size_t)x->ld;
-        if (!s->u.mlp.post_norm && h + chunk >= hidden)
-            down.onto = swin__pixel(x, from), down.ldo = (size_t)x->ld;
-        c->kernels->gemm(&down);
-    }
-    if (!s->u.mlp.post_norm) return;
-    swin__norm_rows(c, norm, c->model->config.eps, rows, x->c, out, out, x->ld);
-    c->kernels->add(swin__pixel(x, from), (size_t)x->ld, out, (size_t)x->ld, rows, x->ld);
-}
-
-static void swin__plan_mlp(swin__plan *p, int stage, const swin__block *weights, swin__fmap x)
-{
-    int hidden = p->config->stage[stage].hidden, chunk = swin__min(swin__padded(hidden), 384);
-    double madds = 2.0 * x.c * hidden;
-    int units = swin__units(swin__pixels(&x), madds / 2, SWIN__MANY);
-    int rows = swin__divide_up(swin__pixels(&x), units);
-    swin__step *s;
-    if (units < SWIN__MANY) {
-        swin__fmap mid = swin__plan_branch(p, "fc1", stage, x, weights->norm2, weights->fc1,
-                                          SWIN__GELU, hidden);
-        swin__plan_return(p, "fc2", stage, mid, weights->fc2, weights->norm2, x);
-        swin__release(p, mid.data);
-        return;
-    }
-    s = swin__add(p, "mlp", stage, swin__mlp, units,
-                  (uint64_t)(rows + 1) * (uint64_t)(2 * x.ld + chunk), madds * swin__pixels(&x));
-    s->u.mlp.x = x;
-    s->u.mlp.norm = weights->norm2;
-    s->u.mlp.fc1 = weights->fc1;
-    s->u.mlp.fc2 = weights->fc2;
-    s->u.mlp.hidden = hidden;
-    s->u.mlp.chunk = chunk;
-    s->u.mlp.post_norm = p->config->version == 2;
-}
-
-/* ---- patch merging: a 2x2 cell's channels side by side, norm, reduction */
-
-/* What pixels from .. to - 1 of the merged map are products of. */
-static void swin__gather_merge(const swin_context *c, const swin__step *s, int from, int to,
-                               float *rows, int ld)
-{
-    const swin__fmap *in = &s->u.merge.in, *out = &s->u.merge.out;
-    int wide = 4 * in->c;
-    for (int i = from; i < to; i++) {
-        float *row = rows + (size_t)(i - from) * (size_t)ld;
-        swin__clear(row, ld);
-        for (int k = 0; k < 4; k++) {
-            int y = 2 * (i / out->w) + k % 2, x = 2 * (i % out->w) + k / 2;
-            if (y < in->h && x < in->w)
-                swin__copy(row + k * in->c, swin__pixel(in, y * in->w + x), in->c);
-        }
-    }
-    if (s->u.merge.norm.weight && !s->u.merge.post_norm)
-        swin__norm_rows(c, &s->u.merge.norm, SWIN__EPS, to - from, wide, rows, rows, ld);
-}
-
-static void swin__merge_rows(const swin_context *c, const swin__step *s, int unit, float *scratch)
-{
-    const swin__fmap *rows = &s->u.merge.rows;
-    int from, to;
-    (void)scratch;
-    swin__share(swin__pixels(rows), s->units, unit, &from, &to);
-    swin__gather_merge(c, s, from, to, swin__pixel(rows, from), rows->ld);
-}
-
-static void swin__merge(const swin_context *c, const swin__step *s, int unit, float *scratch)
-{
-    const swin__fmap *out = &s->u.merge.out;
-    int wide = 4 * s->u.merge.in.c, ld = swin__padded(wide), from, to;
-    swin__share(swin__pixels(out), s->units, unit, &from, &to);
-    swin__gather_merge(c, s, from, to, scratch, ld);
-    swin__apply(c, &s->u.merge.linear, to - from, wide, out->c, scratch, ld, swin__pixel(out, from),
-                out->ld, SWIN__LINEAR);
-    if (s->u.merge.norm.weight && s->u.merge.post_norm)
-        swin__norm_rows(c, &s->u.merge.norm, SWIN__EPS, to - from, out->c, swin__pixel(out, from),
-                        swin__pixel(out, from), out->ld);
-}
-
-/* In one step, or where that would offer few units in steps of rows, products and norms. */
-static swin__fmap swin__plan_merge(swin__plan *p, int stage, swin__fmap in)
-{
-    swin__affine norm = p->weights->stage[stage].merge_norm;
-    swin__linear linear = p->weights->stage[stage].merge;
-    swin__fmap out = swin__alloc_fmap(p, swin__divide_up(in.h, 2), swin__divide_up(in.w, 2),
-                                    p->config->stage[stage + 1].width), rows;
-    double madds = 4.0 * in.c * out.c;
-    int pixels = swin__pixels(&out), units = swin__units(pixels, 4 * madds, SWIN__MANY);
-    int post_norm = p->config->version == 2, few = units < SWIN__MANY / 4;
-    swin__step *s;
-    memset(&rows, 0, sizeof rows);
-    if (few) {
-        rows = swin__alloc_factor(p, out.h, out.w, 4 * in.c);
-        s = swin__add(p, "merge", stage, swin__merge_rows, swin__divide_up(pixels, 16), 0, 0);
-    } else {
-        s = swin__add(p, "merge", stage, swin__merge, units,
-                      (uint64_t)(swin__divide_up(pixels, units) + 1) *
-                          (uint64_t)swin__padded(4 * in.c), madds * pixels);
-    }
-    s->u.merge.in = in;
-    s->u.merge.rows = rows;
-    s->u.merge.out = out;
-    s->u.merge.norm = norm;
-    s->u.merge.linear = linear;
-    s->u.merge.post_norm = post_norm;
-    if (few) {
-        swin__plan_dense(p, "merge", stage, rows.data, rows.ld, linear, SWIN__LINEAR, out, 0);
-        if (norm.weight && post_norm)
-            swin__add_norm(p, stage, out, out, norm, SWIN__EPS, 0);
-        swin__release(p, rows.data);
-    }
-    return out;
-}
-
-/* ---- patch expanding: a pixel becomes 2x2 of half the channels, norm; what the merging of an odd
-   side had padded is cropped */
-
-static void swin__expand(const swin_context *c, const swin__step *s, int unit, float *scratch)
-{
-    const swin__fmap *in = &s->u.expand.in, *out = &s->u.expand.out;
-    const swin__affine *norm = &s->u.expand.norm;
-    int wide = 4 * out->c, ld = swin__padded(wide) + 16, from, to;
-    swin__share(swin__pixels(in), s->units, unit, &from, &to);
-    swin__apply(c, &s->u.expand.linear, to - from, in->c, wide, swin__pixel(in, from), in->ld,
-                scratch, ld, SWIN__LINEAR);
-    for (int i = from; i < to; i++, scratch += ld) {
-        swin__clear(scratch + ld - 16, 16);
-        for (int k = 0; k < 4; k++) {
-            int y = 2 * (i / in->w) + k / 2, x = 2 * (i % in->w) + k % 2;
-            if (y < out->h && x < out->w)
-                c->kernels->norm(swin__pixel(out, y * out->w + x), 0, scratch + k * out->c, 0, 1,
-                                 out->c, norm->weight, norm->bias, SWIN__EPS);
-        }
-    }
-}
-
-/* Expands `in` to the h x w map of `level`. */
-static swin__fmap swin__plan_expand(swin__plan *p, int level, swin__fmap in, int h, int w)
-{
-    const swin__up *up = &p->weights->up[level];
-    swin__fmap out = swin__alloc_fmap(p, h, w, in.c / 2);
-    double madds = 2.0 * in.c * in.c;
-    int units = swin__units(swin__pixels(&in), madds, SWIN__MANY);
-    int rows = swin__divide_up(swin__pixels(&in), units);
-    swin__step *s = swin__add(p, "expand", level, swin__expand, units,
-                              (uint64_t)(rows + 1) * (uint64_t)(swin__padded(2 * in.c) + 16),
-                              madds * swin__pixels(&in));
-    s->u.expand.in = in;
-    s->u.expand.out = out;
-    s->u.expand.norm = up->expand_norm;
-    s->u.expand.linear = up->expand;
-    return out;
-}
-
-/* ---- a Unet's last step: norm, each pixel becomes 4x4, norm, classes; a row of the map a unit, so
-   that the expanded map never exists */
-
-static void swin__final(const swin_context *c, const swin__step *s, int unit, float *scratch)
-{
-    const swin__fmap *in = &s->u.final.in, *out = &s->u.final.out;
-    const swin__affine *norm = &s->u.final.expand_norm;
-    int e = in->c, ld = 16 * e + 16;
-    float *rows = scratch, *wide = rows + (size_t)in->w * (size_t)in->ld,
-          *pixels = wide + (size_t)in->w * (size_t)ld;
-    swin__norm_rows(c, &s->u.final.norm, SWIN__EPS, in->w, e, swin__pixel(in, unit * in->w), rows,
-                    in->ld);
-    swin__apply(c, &s->u.final.expand, in->w, e, 16 * e, rows, in->ld, wide, ld, SWIN__LINEAR);
-    for (int x = 0; x < in->w; x++) swin__clear(wide + (size_t)x * (size_t)ld + 16 * e, 16);
-    for (int y = 0; y < 4; y++) {
-        for (int x = 0; x < 4 * in->w; x++)
-            c->kernels->norm(pixels + (size_t)x * (size_t)in->ld, 0,
-                             wide + (size_t)(x / 4) * (size_t)ld + (4 * y + x % 4) * e, 0, 1, e,
-                             norm->weight, norm->bias, SWIN__EPS);
-        swin__apply(c, &s->u.final.classify, 4 * in->w, e, out->c, pixels, in->ld,
-                    swin__pixel(out, (4 * unit + y) * out->w), out->ld, SWIN__LINEAR);
-    }
-}
-
-static swin__fmap swin__plan_final(swin__plan *p, swin__fmap in)
-{
-    swin__fmap out = swin__alloc_fmap(p, 4 * in.h, 4 * in.w, p->config->classes);
-    double madds = 16.0 * in.w * in.c * (in.c + out.c);
-    swin__step *s = swin__add(p, "final", 0, swin__final, in.h,
-                              (uint64_t)in.w * (uint64_t)(5 * in.ld + 16 * in.c + 16),
-                              madds * in.h);
-    s->u.final.in = in;
-    s->u.final.out = out;
-    s->u.final.norm = p->weights->final_norm;
-    s->u.final.expand_norm = p->weights->final_expand_norm;
-    s->u.final.expand = p->weights->final_expand;
-    s->u.final.classify = p->weights->classify;
-    return out;
-}
-
-/* ---- cross-attention upsampling: every 2w x 2w window of the skip asks the w x w window of the
-   coarser map below it; x = x + proj(softmax(q k + bias) v) on the expanded map x */
-
-/* Where the pieces of one window's scratch lie. */
-typedef struct swin__cross_room {
-    float *keys_in, *kv, *queries_in, *q, *scores, *panels, *inverse;
-    uint64_t size;
-} swin__cross_room;
-
-static swin__cross_room swin__cross_layout(float *scratch, int area, int coarse_ld, int ld,
-                                           int wide, int heads)
-{
-    swin__cross_room r;
-    uint64_t n = (uint64_t)area, lanes = (uint64_t)swin__padded(area), w = (uint64_t)wide;
-    r.keys_in = scratch;
-    r.kv = r.keys_in + n * (uint64_t)coarse_ld;
-    r.queries_in = r.kv + n * 2 * w;
-    r.q = r.queries_in + 4 * n * (uint64_t)swin__max(ld, wide);
-    r.scores = r.q + 4 * n * w;
-    r.panels = r.scores + 4 * n * lanes;
-    r.inverse = r.panels + lanes * (w / (uint64_t)heads);
-    r.size = (uint64_t)(r.inverse - scratch) + 4 * lanes;
-    return r;
+    const swin__shape *f = &l->shape;
+    uint64_t n = (uint64_t)f->area, lanes = (uint64_t)swin__padded(f->area);
+    uint64_t packed = (uint64_t)f->packed;
+    swin__cross_scratch at;
+    at.ld = swin__max(l->out.ld, f->packed);
+    at.keys_in = 0;
+    at.kv = at.keys_in + n * (uint64_t)l->x.ld;
+    at.queries_in = at.kv + n * 2 * packed;
+    at.q = at.queries_in + 4 * n * (uint64_t)at.ld;
+    at.scores = at.q + 4 * n * packed;
+    at.panels = at.scores + 4 * n * lanes;
+    at.inverse = at.panels + lanes * (uint64_t)f->dp;
+    at.size = at.inverse + 4 * lanes;
+    return at;
 }
 
 /* One head's [4 area][lanes] matrix. The published code takes a quarter of the table and counts
@@ -5517,73 +5614,261 @@ static void swin__cross_bias(const swin__grid *keys, const float *table, float *
         for (int t = 0; t < lanes; t++) {
             int kr = 4 * t / (2 * w) / 2, kc = 4 * t % (2 * w) / 2;
             int at = (kr - qr + w - 1) * (2 * w - 1) + kc - qc + w - 1;
-            bias[q * lanes + t] = t < w * w ? table[at] : -1e30f;
+            bias[q * lanes + t] = t < w * w ? table[at] : SWIN__NO_SCORE;
         }
     }
 }
 
 static void swin__cross(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__fmap *x = &s->u.cross.x, *skip = &s->u.cross.skip, *out = &s->u.cross.out;
-    const swin__up *up = s->u.cross.weights;
-    const swin__grid *keys = &s->u.cross.keys, *queries = &s->u.cross.queries;
-    int wide = s->u.cross.wide, heads = s->u.cross.heads, dp = wide / heads;
-    int area = keys->window_h * keys->window_w, ld = swin__max(out->ld, wide);
-    int table = (2 * keys->window_h - 1) * (2 * keys->window_w - 1);
-    swin__cross_room r = swin__cross_layout(scratch, area, x->ld, out->ld, wide, heads);
-    swin__head head;
-
-    swin__window_rows(c, x, keys, unit, &up->cross.norm1, SWIN__EPS, r.keys_in, x->ld);
-    swin__apply(c, &up->kv, area, x->c, 2 * wide, r.keys_in, x->ld, r.kv, 2 * wide, SWIN__LINEAR);
-    swin__window_rows(c, skip, queries, unit, NULL, 0, r.queries_in, ld);
-    swin__apply(c, &up->q, 4 * area, skip->c, wide, r.queries_in, ld, r.q, wide, SWIN__LINEAR);
-
-    memset(&head, 0, sizeof head);
-    head.ldq = (size_t)wide;
-    head.ldk = 2 * (size_t)wide;
-    head.ldo = (size_t)ld;
-    head.queries = 4 * area;
-    head.keys = area;
-    head.dp = dp;
-    head.panels = r.panels;  head.scores = r.scores;  head.inverse = r.inverse;
-    for (int h = 0; h < heads; h++) {
-        swin__cross_bias(keys, up->cross.table + h * table, r.scores);
-        head.q = r.q + h * dp;
-        head.k = r.kv + h * dp;
-        head.v = head.k + wide;
-        head.out = r.queries_in + h * dp;
-        swin__attend(c, &head);
+    const swin__cross_layer *l = (const swin__cross_layer *)s->layer;
+    const swin__shape *f = &l->shape;
+    const swin__block *block = &l->weights->cross;
+    const swin__window fine = swin__window_of(&l->queries, unit);
+    swin__cross_scratch at = swin__cross_layout(l);
+    int area = f->area, packed = f->packed;
+    swin__rows keys_in = swin__make_rows(scratch + at.keys_in, l->x.ld, area, l->x.c);
+    swin__rows kv = swin__make_rows(scratch + at.kv, 2 * packed, area, 2 * packed);
+    swin__rows queries_in = swin__make_rows(scratch + at.queries_in, at.ld, 4 * area, l->skip.c);
+    swin__rows q = swin__make_rows(scratch + at.q, packed, 4 * area, packed);
+    swin__rows mixed = queries_in, projected = swin__make_rows(q.data, l->out.ld, q.n, l->out.c);
+    swin__attendance a;
+    swin__window_rows(c, &l->x, swin__window_of(&l->keys, unit), &block->norm1, SWIN__EPS, keys_in);
+    swin__apply(c, &l->weights->kv, keys_in, kv, SWIN__LINEAR);
+    swin__window_rows(c, &l->skip, fine, NULL, 0, queries_in);
+    swin__apply(c, &l->weights->q, queries_in, q, SWIN__LINEAR);
+    memset(&a, 0, sizeof a);
+    a.ldq = q.ld;
+    a.ldk = a.ldv = kv.ld;
+    a.ldo = mixed.ld;
+    a.queries = 4 * area;
+    a.keys = area;
+    a.dp = f->dp;
+    a.panels = scratch + at.panels;
+    a.scores = scratch + at.scores;
+    a.inverse = scratch + at.inverse;
+    for (int h = 0; h < f->heads; h++) {
+        swin__cross_bias(&l->keys, block->table + h * f->table, a.scores);
+        a.q = q.data + h * f->dp;
+        a.k = kv.data + h * f->dp;
+        a.v = a.k + packed;
+        a.out = mixed.data + h * f->dp;
+        swin__attend(c, &a);
     }
-    swin__apply(c, &up->cross.proj, 4 * area, wide, out->c, r.queries_in, ld, r.q, out->ld,
-                SWIN__LINEAR);
-    swin__add_window(c, out, queries, unit, NULL, r.q);
+    mixed.c = packed;
+    swin__apply(c, &block->proj, mixed, projected, SWIN__LINEAR);
+    swin__add_window(c, &l->out, fine, NULL, projected);
 }
 
 /* Adds to `out` what its level's skip finds in the coarser map x. */
 static void swin__plan_cross(swin__plan *p, int level, swin__fmap x, swin__fmap skip,
                              swin__fmap out)
 {
-    const swin_config *g = p->config;
-    int heads = g->stage[level].heads, wide = swin__cross_shape(g, level).packed;
-    swin__grid keys = swin__make_grid(g, level, 0, x.h, x.w), queries = keys;
-    int area = keys.window_h * keys.window_w, windows = keys.rows * keys.cols;
-    swin__cross_room room = swin__cross_layout((float *)(uintptr_t)64, area, x.ld, out.ld, wide,
-                                               heads);
-    double madds = (double)windows * area * x.c * (2.0 * x.c + 8.0 * out.c + 8.0 * area);
-    swin__step *s = swin__add(p, "cross attention", level, swin__cross, windows, room.size, madds);
-    queries.h = skip.h;
-    queries.w = skip.w;
-    queries.window_h *= 2;
-    queries.window_w *= 2;
-    s->u.cross.x = x;
-    s->u.cross.skip = skip;
-    s->u.cross.out = out;
-    s->u.cross.weights = &p->weights->up[level];
-    s->u.cross.keys = keys;
-    s->u.cross.queries = queries;
-    s->u.cross.heads = heads;
-    s->u.cross.wide = wide;
+    swin__job job = { "cross attention", level, swin__cross, 0, 0, 0 };
+    swin__cross_layer l;
+    double area;
+    l.x = x;
+    l.skip = skip;
+    l.out = out;
+    l.weights = &p->weights->up[level];
+    l.shape = swin__cross_shape(p->config, level);
+    l.keys = l.queries = swin__make_grid(p->config, level, 0, x.h, x.w);
+    l.queries.h = skip.h;
+    l.queries.w = skip.w;
+    l.queries.window_h *= 2;
+    l.queries.window_w *= 2;
+    area = l.shape.area;
+    job.units = l.keys.rows * l.keys.cols;
+    job.scratch = swin__cross_layout(&l).size;
+    job.madds = job.units * area * x.c * (2.0 * x.c + 8.0 * out.c + 8.0 * area);
+    swin__add_step(p, &job, &l, sizeof l);
 }
+
+/* -------------------------------------------------------------------------- */
+/* >>merge: between stages - patch merging and expanding                      */
+
+/* --- patch merging: a 2x2 cell's channels side by side, norm, reduction ------------------------ */
+
+typedef struct swin__merge_layer {
+    swin__fmap in, out;
+    swin__fmap cells;           /* [pixels of out][4 * in.c], where the product is a step of its
+                                   own */
+    swin__affine norm;          /* weight NULL: none */
+    swin__linear linear;
+    int post_norm;
+} swin__merge_layer;
+
+/* The cells of the merged map's pixels from `first` on, through the norm where that comes first. */
+static void swin__gather_cells(const swin_context *c, const swin__merge_layer *l, int first,
+                               swin__rows to)
+{
+    const swin__fmap *in = &l->in, *out = &l->out;
+    for (int i = 0; i < to.n; i++) {
+        int top = 2 * ((first + i) / out->w), left = 2 * ((first + i) % out->w);
+        float *row = swin__row(to, i);
+        swin__clear(row, to.ld);
+        for (int k = 0; k < 4; k++) {
+            int y = top + k % 2, x = left + k / 2;
+            if (y < in->h && x < in->w)
+                swin__copy(row + k * in->c, swin__pixel(in, y * in->w + x), in->c);
+        }
+    }
+    if (l->norm.weight && !l->post_norm) swin__norm_rows(c, &l->norm, SWIN__EPS, to, to);
+}
+
+static void swin__merge_cells(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__merge_layer *l = (const swin__merge_layer *)s->layer;
+    int from, to;
+    (void)scratch;
+    swin__share(swin__pixels(&l->cells), s->units, unit, &from, &to);
+    swin__gather_cells(c, l, from, swin__map_rows(&l->cells, from, to - from));
+}
+
+static void swin__merge(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__merge_layer *l = (const swin__merge_layer *)s->layer;
+    int columns = 4 * l->in.c, from, to;
+    swin__rows cells, out;
+    swin__share(swin__pixels(&l->out), s->units, unit, &from, &to);
+    cells = swin__make_rows(scratch, swin__padded(columns), to - from, columns);
+    out = swin__map_rows(&l->out, from, to - from);
+    swin__gather_cells(c, l, from, cells);
+    swin__apply(c, &l->linear, cells, out, SWIN__LINEAR);
+    if (l->norm.weight && l->post_norm) swin__norm_rows(c, &l->norm, SWIN__EPS, out, out);
+}
+
+enum { SWIN__CELLS = 16 };      /* gathered a unit, at most */
+
+/* In steps of cells, products and norms. */
+static void swin__plan_merge_steps(swin__plan *p, int stage, swin__merge_layer l)
+{
+    swin__norm_layer norm = { l.out, l.out, l.norm, SWIN__EPS, 0 };
+    swin__job job = { "merge", stage, swin__merge_cells, 0, 0, 0 };
+    l.cells = swin__alloc_factor(p, l.out.h, l.out.w, 4 * l.in.c);
+    job.units = swin__divide_up(swin__pixels(&l.out), SWIN__CELLS);
+    swin__add_step(p, &job, &l, sizeof l);
+    swin__plan_dense(p, "merge", stage,
+                     swin__make_dense(l.cells.data, l.cells.ld, l.linear, l.out));
+    if (l.norm.weight && l.post_norm) swin__add_norm(p, stage, &norm);
+    swin__release(p, l.cells.data);
+}
+
+/* In one step, or where that would offer few units in several. */
+static swin__fmap swin__plan_merge(swin__plan *p, int stage, swin__fmap in)
+{
+    swin__merge_layer l;
+    swin__job job = { "merge", stage, swin__merge, 0, 0, 0 };
+    double madds;
+    int pixels;
+    memset(&l, 0, sizeof l);
+    l.in = in;
+    l.out = swin__alloc_fmap(p, swin__divide_up(in.h, 2), swin__divide_up(in.w, 2),
+                             p->config->stage[stage + 1].width);
+    l.norm = p->weights->stage[stage].merge_norm;
+    l.linear = p->weights->stage[stage].merge;
+    l.post_norm = swin__shape_of(p->config, stage).post_norm;
+    madds = 4.0 * in.c * l.out.c;
+    pixels = swin__pixels(&l.out);
+    job.units = swin__units(pixels, 4 * madds, SWIN__MANY);
+    job.scratch = (uint64_t)(swin__divide_up(pixels, job.units) + 1) *
+                  (uint64_t)swin__padded(4 * in.c);
+    job.madds = madds * pixels;
+    if (job.units < SWIN__MANY / 4) swin__plan_merge_steps(p, stage, l);
+    else swin__add_step(p, &job, &l, sizeof l);
+    return l.out;
+}
+
+/* --- patch expanding: a pixel becomes 2x2, norm; what the merging of an odd side had padded is
+   cropped --------------------------------------------------------------------------------------- */
+
+typedef struct swin__expand_layer {
+    swin__fmap in, out;         /* out: of half the channels */
+    swin__affine norm;
+    swin__linear linear;
+} swin__expand_layer;
+
+static void swin__expand(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__expand_layer *l = (const swin__expand_layer *)s->layer;
+    const swin__fmap *in = &l->in, *out = &l->out;
+    int columns = 4 * out->c, from, to;
+    swin__rows wide;            /* 16 floats more: a norm takes whole registers */
+    swin__share(swin__pixels(in), s->units, unit, &from, &to);
+    wide = swin__make_rows(scratch, swin__padded(columns) + 16, to - from, columns);
+    swin__apply(c, &l->linear, swin__map_rows(in, from, to - from), wide, SWIN__LINEAR);
+    for (int i = 0; i < wide.n; i++) {
+        float *row = swin__row(wide, i);
+        swin__clear(row + wide.ld - 16, 16);
+        for (int k = 0; k < 4; k++) {
+            int y = 2 * ((from + i) / in->w) + k / 2, x = 2 * ((from + i) % in->w) + k % 2;
+            if (y < out->h && x < out->w)
+                swin__norm_rows(c, &l->norm, SWIN__EPS,
+                                swin__make_rows(row + k * out->c, 0, 1, out->c),
+                                swin__map_rows(out, y * out->w + x, 1));
+        }
+    }
+}
+
+/* Expands `in` to the h x w map of `level`. */
+static swin__fmap swin__plan_expand(swin__plan *p, int level, swin__fmap in, int h, int w)
+{
+    double madds = 2.0 * in.c * in.c;
+    swin__expand_layer l = { in, swin__alloc_fmap(p, h, w, in.c / 2),
+                             p->weights->up[level].expand_norm, p->weights->up[level].expand };
+    swin__job job = { "expand", level, swin__expand, 0, 0, madds * swin__pixels(&in) };
+    job.units = swin__units(swin__pixels(&in), madds, SWIN__MANY);
+    job.scratch = (uint64_t)(swin__divide_up(swin__pixels(&in), job.units) + 1) *
+                  (uint64_t)(swin__padded(2 * in.c) + 16);
+    swin__add_step(p, &job, &l, sizeof l);
+    return l.out;
+}
+
+/* --- a Unet's last step: norm, each pixel becomes 4x4, norm, classes ---------------------------
+
+   A row of the map is a unit, so that the expanded map never exists. */
+
+typedef struct swin__final_layer {
+    swin__fmap in, out;
+    swin__affine norm, expand_norm;
+    swin__linear expand, classify;
+} swin__final_layer;
+
+static void swin__final(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__final_layer *l = (const swin__final_layer *)s->layer;
+    const swin__fmap *in = &l->in, *out = &l->out;
+    int e = in->c, w = in->w;
+    swin__rows normed = swin__make_rows(scratch, in->ld, w, e);
+    swin__rows wide = swin__make_rows(swin__row(normed, w), 16 * e + 16, w, 16 * e);
+    swin__rows pixels = swin__make_rows(swin__row(wide, w), in->ld, 4 * w, e);
+    swin__norm_rows(c, &l->norm, SWIN__EPS, swin__map_rows(in, unit * w, w), normed);
+    swin__apply(c, &l->expand, normed, wide, SWIN__LINEAR);
+    for (int x = 0; x < w; x++) swin__clear(swin__row(wide, x) + 16 * e, 16);
+    for (int y = 0; y < 4; y++) {
+        for (int x = 0; x < 4 * w; x++)
+            swin__norm_rows(c, &l->expand_norm, SWIN__EPS,
+                            swin__make_rows(swin__row(wide, x / 4) + (4 * y + x % 4) * e, 0, 1, e),
+                            swin__rows_from(pixels, x, 1));
+        swin__apply(c, &l->classify, pixels,
+                    swin__map_rows(out, (4 * unit + y) * out->w, out->w), SWIN__LINEAR);
+    }
+}
+
+static swin__fmap swin__plan_final(swin__plan *p, swin__fmap in)
+{
+    const swin__weights *w = p->weights;
+    swin__final_layer l = { in, swin__alloc_fmap(p, 4 * in.h, 4 * in.w, p->config->classes),
+                            w->final_norm, w->final_expand_norm, w->final_expand, w->classify };
+    double madds = 16.0 * in.w * in.c * (in.c + l.out.c);
+    swin__job job = { "final", 0, swin__final, in.h, 0, madds * in.h };
+    job.scratch = (uint64_t)in.w * (uint64_t)(5 * in.ld + 16 * in.c + 16);
+    swin__add_step(p, &job, &l, sizeof l);
+    return l.out;
+}
+
+/* -------------------------------------------------------------------------- */
+/* >>layers: the others                                                       */
 
 /* ---- 1x1 convolutions: out = act(W in + b), plus other maps resized on top */
 
@@ -5609,8 +5894,8 @@ static void swin__linear_map(const swin_context *c, const swin__step *s, int uni
     int from, to, act = s->u.linear.act;
     (void)scratch;
     swin__share(swin__pixels(in), s->units, unit, &from, &to);
-    swin__apply(c, &s->u.linear.linear, to - from, in->c, out->c, swin__pixel(in, from), in->ld,
-                swin__pixel(out, from), out->ld, s->u.linear.act_last ? SWIN__LINEAR : act);
+    swin__apply(c, &s->u.linear.linear, swin__map_rows(in, from, to - from),
+                swin__map_rows(out, from, to - from), s->u.linear.act_last ? SWIN__LINEAR : act);
     for (int l = 0; l < s->u.linear.coarse; l++) {
         const swin__source *add = &s->u.linear.add[l];
         for (int i = from; i < to; i++) {
@@ -7403,6 +7688,18 @@ static swin_status swin__check_head(const swin_config *g, swin_error *err)
    go into a record of >>config. In the converter: a line for its name, one for its tensors
    (tools/swinblob/canonical.py), and a module that reads its checkpoints. */
 
+/* Block j of `depth`; looks: this stage's attention map is asked for. */
+static void swin__plan_block(swin__plan *p, const swin__attention_layer *a, int j, int depth,
+                             int looks, const float *position)
+{
+    int windows = swin__windows_of(a);
+    if (looks && j + 2 == depth) swin__add_look(p, a, swin__look_tokens, windows);
+    if (looks && j + 1 == depth) swin__add_look(p, a, swin__look_pixel, 1);
+    swin__plan_attention(p, *a);
+    swin__plan_mlp(p, a->stage, a->block, a->x);
+    if (a->tokens_out) swin__plan_global(p, a, position, looks && j + 2 == depth);
+}
+
 /* The blocks of a stage or of a level up, in place on x. */
 static void swin__plan_stage(swin__plan *p, int stage, const swin__stage *weights, swin__fmap x)
 {
@@ -7413,31 +7710,22 @@ static void swin__plan_stage(swin__plan *p, int stage, const swin__stage *weight
     float *tokens = n && depth > 1 ? swin__alloc(p, (uint64_t)n * (uint64_t)x.ld) : NULL;
     int looks = p->desc.outputs & SWIN_OUT_ATTENTION && p->desc.attend_stage == stage &&
                 weights == &p->weights->stage[stage];
+    swin__attention_layer a;
     if (p->status != SWIN_OK) return;
     if (looks) swin__plan_look(p, stage, x);
     for (int j = 0; j < depth; j++) {
         const swin__block *block = p->blocks ? &p->blocks[p->block_count] : &p->no_block;
-        const float *tokens_in = j ? tokens : weights->tokens;
-        int global = swin__has_global(g, stage, j);
         p->block_count++;
-        if (looks && j + 2 == depth)
-            swin__add_attention(p, "look", swin__look_tokens, stage, j, block, x, tokens_in,
-                                grid.rows * grid.cols, 1);
-        if (looks && j + 1 == depth)
-            swin__add_attention(p, "look", swin__look_pixel, stage, j, block, x, tokens_in, 1, 1);
-        swin__plan_attention(p, stage, j, block, x, tokens_in, global ? tokens : NULL);
-        swin__plan_mlp(p, stage, block, x);
-        if (global)
-            swin__plan_global(p, stage, block, weights->token_position, tokens, n,
-                              looks && j + 2 == depth);
+        a = swin__make_attention(p, stage, j, block, x);
+        a.tokens_in = j ? tokens : weights->tokens;
+        a.tokens_out = swin__has_global(g, stage, j) ? tokens : NULL;
+        swin__plan_block(p, &a, j, depth, looks, weights->token_position);
     }
     if (looks) {
-        swin__add_attention(p, "look", swin__look_map, stage, depth - 2, NULL, x, NULL,
-                            grid.rows * grid.cols, 1);
+        a = swin__make_attention(p, stage, depth - 2, NULL, x);
+        swin__add_look(p, &a, swin__look_map, swin__windows_of(&a));
         if (p->context) p->context->attention = swin__view(p->look.map);
-        swin__release(p, p->look.pixel.data);
-        swin__release(p, p->look.mixed.data);
-        swin__release(p, p->look.tokens.data);
+        swin__end_look(p);
     }
     if (tokens) swin__release(p, tokens);
 }
