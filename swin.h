@@ -1,7 +1,7 @@
 /* swin.h - v0.2.0 - Swin Transformer + GLAM semantic segmentation on the CPU, C99, no dependencies
 
    One file is the whole library: a picture in, a class for every pixel out, on any CPU, inside your
-   program. MIT licence, see LICENSE.
+   program. MIT licence, at the end of this file.
 
 DO THIS
    In exactly one C or C++ file:       #define SWIN_IMPLEMENTATION
@@ -8836,3 +8836,68 @@ SWIN_API void swin_free(swin_model *m)
 #endif
 #undef SWIN__BUILDING
 #endif /* the rooms after the kernels */
+
+/* -------------------------------------------------------------------------- */
+/* CHANGES
+
+   0.2.0    One description of a model, one meaning for every public word, the same bits however
+            the header is compiled.
+
+            To change in a program:
+            - Outputs are SWIN_OUT_CLASSES and so on (SWIN_CLASSES, SWIN_LOGITS, ... before), flags
+              SWIN_RUN_DIRECT, SWIN_RUN_WHOLE and SWIN_RUN_FLIP.
+            - A damaged blob is SWIN_DAMAGED (SWIN_FORMAT before).
+            - swin_step counts units of work, and swin_step_info.units tells those of a step (both
+              were named tasks); desc.tasks are the pieces that a step is cut into, as before.
+            - swin_cpu_name takes an instruction set (a context before), so that its name can be
+              printed without a context.
+            - swin_config is a struct of structs with one entry a stage: config.stage[i].width,
+              config.head.kind, config.picture.mean. Kinds and rules are enumerations, such as
+              SWIN_HEAD_UPER and SWIN_MODE_SLIDE. Its ignore_label is gone: nothing read it.
+            - Models are blobs of version 2, a sequence of records with names and lengths. Those of
+              version 1 are refused: convert the checkpoints again.
+
+            New:
+            - desc.kept, desc.average and swin_kept_size average over sizes and mirror images of a
+              picture with less memory than desc.votes.
+            - No product is left for a compiler to fuse with a sum, so -ffp-contract changes no bit;
+              -ffast-math and its parts are refused when compiled, unless SWIN_ANY_BITS is defined.
+            - Stages may have any width, where the body allows it, and a blob up to eight of them.
+            - A result's data is NULL until its run has ended, and after one cancelled or failed.
+            - SWIN_DEBUG also reports a context that was moved and a parallel_for that leaves out or
+              repeats tasks.
+            - A stranger's blob: names of classes have a bounded length and are found in bounded
+              time, and every number is checked where it is read.
+            - Compiles with TinyCC, for 32-bit x86 and ARM, RISC-V, POWER, WebAssembly and Windows.
+
+   0.1.0    The first version: Swin Transformer V1 and V2, Swin-Unet and GLAM; UPerHead, FCNHead,
+            PSPHead, FPN, Segformer heads and classifiers; scalar, AVX2, AVX-512 and NEON.
+*/
+
+/* -------------------------------------------------------------------------- */
+/* LICENCE
+
+   The source of this file, the converter of checkpoints and the models: THIS-REPOSITORY
+
+   MIT License
+
+   Copyright (c) 2026 The swin.h authors
+
+   Permission is hereby granted, free of charge, to any person obtaining a copy
+   of this software and associated documentation files (the "Software"), to deal
+   in the Software without restriction, including without limitation the rights
+   to use, copy, modify, merge, publish, distribute, sublicense, and/or sell
+   copies of the Software, and to permit persons to whom the Software is
+   furnished to do so, subject to the following conditions:
+
+   The above copyright notice and this permission notice shall be included in all
+   copies or substantial portions of the Software.
+
+   THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+   IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+   FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+   AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
+   LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
+   OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
+   SOFTWARE.
+*/
