@@ -5,7 +5,7 @@
 # make coverage   how much of swin.h the C tests run, and which places they do not
 # make bench      measures speed and memory, against other engines where they install
 # make ports      the same bits from all compilers and machines: builds, runs, README's table
-# make install    header, pkg-config file, program and weights below PREFIX
+# make install    header, pkg-config file, program, models and their terms below PREFIX
 # make deps       what the other targets need, make test-setup: what the tests need
 # make clean
 #

@@ -312,7 +312,7 @@ def copy(tmp_path):
     checkout = tmp_path / "a copy"
     for name in ("examples", "weights", "tools"):
         shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("Makefile", "swin.h", "swin.pc.in"):
+    for name in ("LICENSE", "Makefile", "swin.h", "swin.pc.in"):
         shutil.copy(ROOT / name, checkout)
     compiler = script(tmp_path / "cc", COMPILER)
 
@@ -350,8 +350,9 @@ def files(folder):
     return {path.relative_to(folder): path.lstat().st_mtime_ns for path in folder.rglob("*")}
 
 
-INSTALLED = {"include/swin.h", "bin/segment", "lib/pkgconfig/swin.pc", "share/swin/street.swin",
-             "share/swin/aerial.swin"}
+INSTALLED = {"include/swin.h", "bin/segment", "lib/pkgconfig/swin.pc", "share/swin/LICENSE",
+             "share/swin/street.swin", "share/swin/street.LICENSE",
+             "share/swin/aerial.swin", "share/swin/aerial.LICENSE"}
 
 
 def installed(folder):
@@ -371,6 +372,14 @@ def test_install_where_paths_hold_odd_characters(copy, tmp_path, how):
     assert package.startswith(f"prefix={paths['PREFIX']}\n") and '-I"${includedir}"' in package
     assert (prefix / "bin/segment").stat().st_mode & 0o777 == 0o755
     assert (prefix / "include/swin.h").stat().st_mode & 0o777 == 0o644
+    assert "non-commercial use only" in (prefix / "share/swin/street.LICENSE").read_text()
+
+
+def test_no_model_is_installed_without_its_terms(copy, tmp_path):
+    (copy.checkout / "weights/new.swin").write_bytes(b"SWIN")
+    result = copy("install", f"PREFIX={tmp_path}/prefix")
+    assert result.returncode == 2 and "weights/new.swin has no terms of use" in result.stderr
+    assert not (tmp_path / "prefix").exists()
 
 
 def test_install_below_a_relative_prefix(copy):
