@@ -262,18 +262,6 @@ def test_minimal_is_the_header_program(root):
     assert f"```c\n{program}```" in (root / "README.md").read_text()
 
 
-def test_header_ends_with_its_changes_and_the_licence(root):
-    """Users copy one file: what goes with it stands in it, word for word."""
-    code, changes, licence = re.split("\n/\\* -+ \\*/\n/\\* (?=CHANGES\n|LICENCE\n)",
-                                      (root / "swin.h").read_text())
-    numbers = re.findall("#define SWIN_VERSION_(?:MAJOR|MINOR|PATCH) (\\d+)", code)
-    assert f" v{'.'.join(numbers)} " in code.splitlines()[0]
-    assert re.search(rf"^   {re.escape('.'.join(numbers))}    ", changes, re.M)
-    text = "".join(line[3:] + "\n" if line else "\n" for line in licence.splitlines())
-    assert text.endswith("\n" + (root / "LICENSE").read_text() + "\n")
-    assert licence.endswith("\n*/\n")
-
-
 def test_minimal_runs(root, convert):
     program = BUILD / "minimal"
     assert run(program).stdout.startswith("usage: minimal")
