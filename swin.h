@@ -677,6 +677,9 @@ static int swin__max(int a, int b) { return a > b ? a : b; }
 static int swin__divide_up(int a, int b) { return (a + b - 1) / b; }
 static int swin__round_up(int a, int b) { return swin__divide_up(a, b) * b; }
 static int swin__padded(int n) { return swin__round_up(n, 16); } /* columns as they are stored */
+/* Floats of so many rows: as an offset into memory that is there, or as a size that may not fit. */
+static size_t swin__offset(int rows, int ld) { return (size_t)rows * (size_t)ld; }
+static uint64_t swin__floats(int rows, int ld) { return (uint64_t)rows * (uint64_t)ld; }
 static uint64_t swin__align64(uint64_t n) { return (n + 63) & ~(uint64_t)63; }
 
 /* A cancel flag is the one thing two threads may touch at once. */
@@ -916,7 +919,7 @@ SWIN__INLINE float swin__fma_by_doubles(float a, float b, float c)
 
 #endif /* !SWIN__PASS */
 
-/* --- the scalar pass: sixteen floats in an array ------------------------------------------- */
+/* --- the scalar pass: sixteen floats in an array ---------------------------------------------- */
 
 #if defined(SWIN__PASS) && SWIN__PASS == SWIN__SCALAR
 
@@ -1021,7 +1024,7 @@ SWIN__OUTLINE void swin__vturn(SWIN__V *a, SWIN__V *b, SWIN__V *c, SWIN__V *d)
 #undef SWIN__V
 #undef SWIN__OUTLINE
 
-/* --- AVX-512: one register ------------------------------------------------------------------ */
+/* --- AVX-512: one register -------------------------------------------------------------------- */
 
 #elif defined(SWIN__PASS) && SWIN__PASS == SWIN__AVX512
 
@@ -1111,7 +1114,7 @@ SWIN__INLINE void swin__vturn(__m512 *a, __m512 *b, __m512 *c, __m512 *d)
 #define SWIN__LOW(v)  _mm512_castps512_ps256(v)
 #define SWIN__HIGH(v) _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(v), 1))
 
-/* --- AVX2 with FMA: two registers ------------------------------------------------------------ */
+/* --- AVX2 with FMA: two registers ------------------------------------------------------------- */
 
 #elif defined(SWIN__PASS) && SWIN__PASS == SWIN__AVX2
 
@@ -1552,7 +1555,7 @@ static const float swin__zeros[32] = {0}; /* as wide as the widest tile */
 
 #ifdef SWIN__PASS
 
-/* --- the product ---------------------------------------------------------------------------- */
+/* --- the product ------------------------------------------------------------------------------ */
 
 /* Asks for the next line; those of `next` follow when none are left. */
 SWIN__INLINE void SWIN__FN(ask)(swin__ahead *now, const swin__ahead **next)
@@ -3490,11 +3493,16 @@ static void swin__bind_stage(swin__binder *b, swin__stage *stage, int i)
 /* -------------------------------------------------------------------------- */
 /* >>plan: from (model, size) to a list of steps
 
-   A step is a function, a count of independent units of work, and buffers. The builders below walk
-   the network once in the order of computation; memory is handed out and taken back on the way
-   (first fit), so a buffer's place follows from its lifetime. The same walk runs twice: first to
-   measure (nothing is written), then to build. What a unit computes depends on shapes alone: never
-   on tasks or machine. */
+   A step is a function, a count of independent units of work, and buffers. Builders
+   (swin__plan_...) walk the network once in the order of computation, and keep to four rules:
+       a buffer is taken (swin__alloc) before the first step that uses it is added and given back
+           (swin__release) once, after the last one: its place follows from its lifetime, first fit;
+       a step is complete when it is added (swin__add_step): its layer is copied, and its scratch,
+           which lives while it runs, is taken and given back there, so that all of its buffers are
+           alive already;
+       the same walk runs twice, to measure and to build. While it measures, pointers are made from
+           counts and nothing is written through them; p->context is NULL;
+       what a unit computes depends on shapes alone: never on tasks or machine. */
 
 /* Rows of channels: pixel (y, x) starts at data + (y*w + x) * ld; ld is c rounded up to 16, the
    rest is zero. */
@@ -3779,15 +3787,19 @@ static float *swin__alloc(swin__plan *p, uint64_t floats)
     return (float *)(p->arena + (uintptr_t)start + SWIN__ZONE);
 }
 
+/* Gives a buffer back; one that is not alive fails the plan in debug builds. */
 static void swin__release(swin__plan *p, const void *buffer)
 {
     uint64_t start = (uint64_t)((uintptr_t)buffer - p->arena - SWIN__ZONE);
     int i = 0;
     while (i < p->live_count && p->live[i].start != start) i++;
-    if (i == p->live_count) return;
 #ifdef SWIN_DEBUG
+    if (i == p->live_count && p->status == SWIN_OK)
+        p->status = swin__fail(p->err, SWIN_CORRUPT, "the plan gives a buffer back that is not "
+                               "alive, after step %d", p->step_count);
     swin__guard_end(p, start);
 #endif
+    if (i == p->live_count) return;
     p->live_count--;
     memmove(p->live + i, p->live + i + 1, (size_t)(p->live_count - i) * sizeof *p->live);
 }
@@ -3882,8 +3894,7 @@ typedef struct swin__job {
     double madds;
 } swin__job;
 
-/* Adds a step, complete as it is: layer, `size` bytes, is what the work gets as s->layer. Scratch is
-   taken and handed back here, so that all buffers of the step are alive already. */
+/* Adds a step, complete as it is: layer, `size` bytes, is what the work gets as s->layer. */
 static void swin__add_step(swin__plan *p, const swin__job *job, const void *layer, size_t size)
 {
     const void *kept = swin__keep_copy(p, layer, size);
@@ -4051,7 +4062,7 @@ static swin__axis swin__axis_picture(swin__plan *p, int n, int m, int first, int
                                 filter == SWIN_FILTER_BICUBIC_ANTIALIASED);
 }
 
-/* --- the size of a picture as the network wants it --------------------------------------------- */
+/* --- the size of a picture as the network wants it -------------------------------------------- */
 
 static int swin__scaled(int side, double factor)
 {
@@ -4169,14 +4180,19 @@ static void swin__apply(const swin_context *c, const swin__linear *l, swin__rows
     c->kernels->gemm(&p);
 }
 
-static void swin__clear(float *row, size_t n)
+static void swin__clear(float *row, int n)
 {
-    memset(row, 0, n * sizeof *row);
+    memset(row, 0, (size_t)n * sizeof *row);
 }
 
 static void swin__copy(float *to, const float *from, int n)
 {
     memcpy(to, from, (size_t)n * sizeof *to);
+}
+
+static void swin__clear_rows(swin__rows rows)
+{
+    memset(rows.data, 0, (size_t)rows.n * rows.ld * sizeof *rows.data);
 }
 
 /* to += from, as wide as they are stored. */
@@ -4236,7 +4252,7 @@ static int swin__units(int count, double madds_a_row, int wanted)
     return swin__max(units, swin__min(wanted, count / SWIN__UNIT_ROWS_LEAST));
 }
 
-/* --- the picture's rows ------------------------------------------------------------------------ */
+/* --- the picture's rows ----------------------------------------------------------------------- */
 
 /* Patch embedding: x = norm(W patch + b). The axes resize the picture; no outputs where it has the
    input's size. */
@@ -4282,7 +4298,7 @@ static void swin__resized_row(const swin_context *c, const swin__embed_layer *l,
     for (int t = y * rows->taps; t < (y + 1) * rows->taps; t++)
         if (rows->coef[t] != 0)
             swin__take_pixels(c, rows->at[t], rows->coef[t], more++, sum);
-    swin__clear(row, 3 * (size_t)cols->count);
+    swin__clear(row, 3 * cols->count);
     for (int x = 0; x < cols->count; x++) {
         for (int t = 0; t < cols->taps; t++) {
             const float *from = sum + 3 * cols->at[x * cols->taps + t];
@@ -4337,7 +4353,7 @@ static void swin__input_row(const swin_context *c, const swin__embed_layer *l, i
     }
 }
 
-/* --- patch embedding --------------------------------------------------------------------------- */
+/* --- patch embedding -------------------------------------------------------------------------- */
 
 /* One row of patches. */
 static void swin__embed(const swin_context *c, const swin__step *s, int unit, float *scratch)
@@ -4349,7 +4365,7 @@ static void swin__embed(const swin_context *c, const swin__step *s, int unit, fl
     swin__rows x = swin__map_rows(&l->x, unit * l->x.w, l->x.w);
     swin__rows patches = swin__make_rows(scratch, swin__padded(k), x.n, k);
     float *row = swin__row(patches, x.n), *sum = row + 3 * c->desc.width;
-    swin__clear(patches.data, (size_t)x.n * patches.ld);    /* what lies beyond the picture is 0 */
+    swin__clear_rows(patches);  /* what lies beyond the picture is zero */
     for (int py = 0; py < patch && unit * patch + py < crops->h; py++) {
         swin__input_row(c, l, top + unit * patch + py, row, sum);
         for (int px = 0; px < x.n; px++)
@@ -4380,7 +4396,7 @@ static void swin__position(const swin_context *c, const swin__step *s, int unit,
         for (int i = 0; i < 16; i++) {
             int ty = unit * rows->taps + i / 4, tx = px * cols->taps + i % 4;
             int at = rows->at[ty] * l->table_w + cols->at[tx];
-            from[i] = l->table + (size_t)at * (size_t)l->x.ld;
+            from[i] = l->table + swin__offset(at, l->x.ld);
             coef[i] = rows->coef[ty] * cols->coef[tx];
         }
         c->kernels->combine(swin__pixel(&l->x, unit * l->x.w + px), l->x.ld, from, coef, 16, 1);
@@ -4418,15 +4434,15 @@ static swin__fmap swin__plan_embed(swin__plan *p)
         l.rows = swin__axis_picture(p, d->picture_height, to.h, to.top, d->height);
         l.cols = swin__axis_picture(p, d->picture_width, to.w, to.left, d->width);
     }
-    job.scratch = (uint64_t)w * (uint64_t)swin__padded(k) + 3 * (uint64_t)d->width +
-                  3 * (uint64_t)d->picture_width;
+    job.scratch = swin__floats(w, swin__padded(k)) + swin__floats(3, d->width) +
+                  swin__floats(3, d->picture_width);
     job.madds = (double)h * w * k * l.x.c;
     swin__add_step(p, &job, &l, sizeof l);
     if (g->position.h) swin__plan_position(p, l.x);
     return l.x;
 }
 
-/* --- norms ------------------------------------------------------------------------------------- */
+/* --- norms ------------------------------------------------------------------------------------ */
 
 /* out = norm(in) or, as Swin V2 has it, out = out + norm(in); a copy where there is no norm. */
 typedef struct swin__norm_layer {
@@ -4455,7 +4471,7 @@ static void swin__add_norm(swin__plan *p, int stage, const swin__norm_layer *l)
 {
     swin__job job = { l->norm.weight ? "norm" : "copy", stage, swin__norm_map, 0, 0, 0 };
     job.units = swin__divide_up(swin__pixels(&l->in), SWIN__NORM_ROWS);
-    if (l->onto) job.scratch = SWIN__NORM_ROWS * (uint64_t)l->in.ld;
+    if (l->onto) job.scratch = swin__floats(SWIN__NORM_ROWS, l->in.ld);
     swin__add_step(p, &job, l, sizeof *l);
 }
 
@@ -4467,7 +4483,7 @@ static swin__fmap swin__plan_norm(swin__plan *p, int stage, swin__fmap in, swin_
     return l.out;
 }
 
-/* --- products ----------------------------------------------------------------------------------
+/* --- products ------------------------------------------------------------------------------------
 
    On large maps a step does more than a product at a time, while its rows are in cache, and cuts
    the map into units of rows. A small map has too few rows for that: there each product is a step,
@@ -4490,7 +4506,6 @@ static void swin__dense(const swin_context *c, const swin__step *s, int unit, fl
     const swin__dense_layer *l = (const swin__dense_layer *)s->layer;
     swin__linear part = l->linear;
     int parts = l->column_parts, from, to, low, high, columns;
-    size_t ld = (size_t)l->ld;
     swin__product p;
     float *out;
     swin__share(swin__pixels(&l->out), s->units / parts, unit / parts, &from, &to);
@@ -4503,7 +4518,8 @@ static void swin__dense(const swin_context *c, const swin__step *s, int unit, fl
     out = swin__pixel(&l->out, from) + low;
     memset(&p, 0, sizeof p);
     p.m = to - from;  p.n = columns;  p.k = part.weight.inputs;
-    p.a = l->in + (size_t)from * ld;  p.lda = ld;
+    p.a = l->in + swin__offset(from, l->ld);
+    p.lda = (size_t)l->ld;
     swin__take_panels(&p, part.weight);
     p.init = part.bias;
     p.act = l->act;
@@ -4537,12 +4553,12 @@ static void swin__plan_dense(swin__plan *p, const char *name, int stage, swin__d
     l.column_parts = swin__max(1, swin__min(pairs, swin__divide_up(SWIN__MANY, groups)));
     job.units = groups * l.column_parts;
     if (l.onto)
-        job.scratch = (uint64_t)rows * 32 * (uint64_t)swin__divide_up(pairs, l.column_parts);
+        job.scratch = swin__floats(rows, 32 * swin__divide_up(pairs, l.column_parts));
     job.madds = (double)pixels * l.linear.weight.inputs * l.out.c;
     swin__add_step(p, &job, &l, sizeof l);
 }
 
-/* --- branches in steps of products ------------------------------------------------------------- */
+/* --- branches in steps of products ------------------------------------------------------------ */
 
 /* A branch of a block: x += f(norm(x)), or by Swin V2's order x += norm(f(x)). */
 typedef struct swin__branch {
@@ -4595,7 +4611,7 @@ static void swin__plan_return(swin__plan *p, const swin__branch *b, const char *
     swin__release(p, norm.in.data);
 }
 
-/* --- MLP: x = x + fc2(GELU(fc1(norm(x)))) ------------------------------------------------------ */
+/* --- MLP: x = x + fc2(GELU(fc1(norm(x)))) ----------------------------------------------------- */
 
 typedef struct swin__mlp_layer {
     swin__fmap x;
@@ -4664,7 +4680,7 @@ static void swin__plan_mlp(swin__plan *p, int stage, const swin__block *weights,
         swin__release(p, middle.data);
         return;
     }
-    job.scratch = (uint64_t)(rows + 1) * (uint64_t)(2 * x.ld + l.chunk);
+    job.scratch = swin__floats(rows + 1, 2 * x.ld + l.chunk);
     swin__add_step(p, &job, &l, sizeof l);
 }
 
@@ -4677,7 +4693,7 @@ static void swin__plan_mlp(swin__plan *p, int stage, const swin__block *weights,
 /* A score that softmax gives nothing: exp of it less any score that counts is zero. */
 #define SWIN__NO_SCORE (-1e30f)
 
-/* --- windows ----------------------------------------------------------------------------------- */
+/* --- windows ---------------------------------------------------------------------------------- */
 
 /* A walk over the pixels of a window, and what swin__next_run found last. */
 typedef struct swin__window {
@@ -4757,7 +4773,7 @@ static void swin__window_rows(const swin_context *c, const swin__fmap *map, swin
     for (int at = 0; swin__next_run(&w); at += w.count) {
         swin__rows rows = swin__rows_from(to, at, w.count);
         rows.c = map->c;
-        if (w.pixel < 0) swin__clear(rows.data, (size_t)w.count * rows.ld);
+        if (w.pixel < 0) swin__clear_rows(rows);
         else if (norm) swin__norm_rows(c, norm, eps, swin__map_rows(map, w.pixel, w.count), rows);
         else swin__copy_rows(c, rows, swin__map_rows(map, w.pixel, w.count));
     }
@@ -4796,10 +4812,18 @@ static swin__grid swin__make_grid(const swin_config *g, int stage, int block, in
     return grid;
 }
 
-/* --- one head ---------------------------------------------------------------------------------- */
+/* Makes keys, transposed into panels, the second factor of a product. */
+static void swin__take_keys(swin__product *p, const float *panels, int dp)
+{
+    p->b = panels;
+    p->ldb = 16;
+    p->panel = 16 * (size_t)dp;
+}
 
-/* One head of one window: out [queries][dp] = softmax(q k + bias + mask) v. scores [queries][lanes],
-   with lanes the number of keys rounded up to 16, hold the bias. */
+/* --- one head --------------------------------------------------------------------------------- */
+
+/* One head of one window: out [queries][dp] = softmax(q k + bias + mask) v. The scores,
+   [queries][lanes] with lanes the number of keys rounded up to 16, hold the bias at first. */
 typedef struct swin__attendance {
     const float *q, *k, *v, *region;    /* region: of each key; NULL where nothing is masked */
     size_t ldq, ldk, ldv, ldo;
@@ -4818,7 +4842,7 @@ static void swin__attend(const swin_context *c, const swin__attendance *a)
     k->transpose(a->panels, a->k, a->ldk, a->keys, a->dp);
     scores.m = a->queries;  scores.n = lanes;  scores.k = a->dp;
     scores.a = a->q;  scores.lda = a->ldq;
-    scores.b = a->panels;  scores.ldb = 16;  scores.panel = 16 * (size_t)a->dp;
+    swin__take_keys(&scores, a->panels, a->dp);
     scores.init = scores.c = a->scores;
     scores.ldi = scores.ldc = (size_t)lanes;
     k->gemm(&scores);
@@ -4861,18 +4885,18 @@ static swin__attention_scratch swin__attention_layout(const swin__shape *f, int 
                                                       int packed)
 {
     int bands = swin__padded(f->window_w * f->window_w * (2 * f->window_h - 1)) + 16;
-    uint64_t rows = (uint64_t)group * (uint64_t)f->rows, lanes = (uint64_t)swin__padded(f->rows);
+    int lanes = swin__padded(f->rows), rows = group * f->rows;
     swin__attention_scratch at;
     at.ld = swin__max(columns, packed);
-    at.lanes = (int)lanes;
+    at.lanes = lanes;
     at.rows = 0;
-    at.qkv = at.rows + rows * (uint64_t)at.ld;
-    at.keys = at.qkv + rows * 3 * (uint64_t)packed;
-    at.bands = at.keys + lanes * (uint64_t)f->dp;
-    at.scores = at.bands + (uint64_t)bands;
-    at.region = at.scores + (uint64_t)f->rows * lanes + 16;
-    at.inverse = at.region + lanes;
-    at.size = at.inverse + lanes;
+    at.qkv = at.rows + swin__floats(rows, at.ld);
+    at.keys = at.qkv + swin__floats(rows, 3 * packed);
+    at.bands = at.keys + swin__floats(lanes, f->dp);
+    at.scores = at.bands + swin__floats(1, bands);
+    at.region = at.scores + swin__floats(f->rows, lanes) + 16;
+    at.inverse = at.region + swin__floats(1, lanes);
+    at.size = at.inverse + swin__floats(1, lanes);
     return at;
 }
 
@@ -4894,7 +4918,7 @@ static swin__attendance swin__window_attendance(const swin__shape *f,
     return a;
 }
 
-/* --- windowed attention: x = x + proj(softmax(q k + bias + mask) v) ---------------------------- */
+/* --- windowed attention: x = x + proj(softmax(q k + bias + mask) v) --------------------------- */
 
 /* Windowed attention of a block, whose x's windows are read and written in one step. */
 typedef struct swin__attention_layer {
@@ -4932,9 +4956,9 @@ static void swin__gather_window(const swin_context *c, const swin__attention_lay
                                 swin__rows to)
 {
     int tokens = l->shape.tokens, first = l->shared ? 0 : window * tokens;
-    size_t ld = (size_t)l->x.ld;
     if (tokens)
-        c->kernels->copy(to.data, to.ld, l->tokens_in + (size_t)first * ld, ld, tokens, l->x.ld);
+        c->kernels->copy(to.data, to.ld, l->tokens_in + swin__offset(first, l->x.ld),
+                         swin__offset(1, l->x.ld), tokens, l->x.ld);
     swin__window_rows(c, &l->x, swin__window_of(&l->grid, window),
                       l->shape.post_norm ? NULL : &l->block->norm1, c->model->config.eps,
                       swin__rows_from(to, tokens, l->shape.area));
@@ -4945,7 +4969,7 @@ static void swin__scatter_window(const swin_context *c, const swin__attention_la
 {
     int tokens = l->shape.tokens;
     if (l->tokens_out)
-        swin__copy(l->tokens_out + (size_t)(window * tokens) * (size_t)l->x.ld, from.data,
+        swin__copy(l->tokens_out + swin__offset(window * tokens, l->x.ld), from.data,
                    tokens * l->x.ld);
     swin__add_window(c, &l->x, swin__window_of(&l->grid, window),
                      l->shape.post_norm ? &l->block->norm1 : NULL,
@@ -5017,11 +5041,11 @@ static void swin__attention(const swin_context *c, const swin__step *s, int unit
         swin__scatter_window(c, l, u.from + i, swin__rows_from(projected, i * n, n));
 }
 
-/* --- the same in steps of products and of windows ---------------------------------------------- */
+/* --- the same in steps of products and of windows --------------------------------------------- */
 
 /* Between the products, which make q, k and v of all pixels and tokens and take what they are mixed
-   to: some windows of one head a unit. Padding has no row of its own; its rows are zero, so that its
-   q, k and v are the bias. */
+   to: some windows of one head a unit. Padding has no row of its own; its rows are zero, so that
+   its q, k and v are the bias. */
 typedef struct swin__windows_layer {
     swin__attention_layer attention;
     swin__fmap qkv, mixed;                      /* x's */
@@ -5049,11 +5073,12 @@ static void swin__gather_head(const swin_context *c, const swin__windows_layer *
         swin__gather_parts(c, f, to.data, swin__pixel(&l->token_qkv, first) + at, l->token_qkv.ld,
                            f->tokens);
     for (int i = f->tokens; swin__next_run(&w); i += w.count) {
-        float *rows = swin__row(to, i);
+        swin__rows rows = swin__rows_from(to, i, w.count);
         if (w.pixel >= 0)
-            swin__gather_parts(c, f, rows, swin__pixel(&l->qkv, w.pixel) + at, l->qkv.ld, w.count);
-        else if (bias) swin__gather_parts(c, f, rows, bias + at, 0, w.count);
-        else swin__clear(rows, (size_t)w.count * to.ld);
+            swin__gather_parts(c, f, rows.data, swin__pixel(&l->qkv, w.pixel) + at, l->qkv.ld,
+                               w.count);
+        else if (bias) swin__gather_parts(c, f, rows.data, bias + at, 0, w.count);
+        else swin__clear_rows(rows);
     }
 }
 
@@ -5160,7 +5185,7 @@ static void swin__plan_windows(swin__plan *p, const swin__attention_layer *a)
     swin__release(p, l.mixed.data);
 }
 
-/* The multiply-adds of so many windows: q, k, v and the projection, and the scores and their mix. */
+/* Multiply-adds of so many windows: q, k, v and the projection, and the scores and their mix. */
 static double swin__attention_madds(const swin__attention_layer *a, int windows)
 {
     double c = a->x.c, n = a->shape.rows;
@@ -5188,7 +5213,7 @@ static void swin__plan_attention(swin__plan *p, swin__attention_layer a)
     swin__add_step(p, &job, &a, sizeof a);
 }
 
-/* --- G-MSA: T = proj(softmax(q k) v), every window's global tokens attend to all --------------- */
+/* --- G-MSA: T = proj(softmax(q k) v), every window's global tokens attend to all -------------- */
 
 /* keys a block of the streaming softmax; fixed, as it shapes the sums */
 enum { SWIN__KEYS = 64 };
@@ -5210,7 +5235,7 @@ typedef struct swin__global_layer {
 /* The keys of one head. */
 static float *swin__global_keys(const swin__global_layer *l, int head)
 {
-    return l->keys + (size_t)head * (size_t)swin__padded(l->n) * (size_t)l->shape.dp;
+    return l->keys + swin__offset(head, swin__padded(l->n)) * (size_t)l->shape.dp;
 }
 
 /* qkv of a share of tokens + position, with the keys transposed into panels. */
@@ -5230,7 +5255,7 @@ static void swin__global_qkv(const swin_context *c, const swin__step *s, int uni
     c->kernels->add(in.data, in.ld, l->position + (size_t)from * in.ld, in.ld, in.n, (int)in.ld);
     swin__apply(c, &l->block->global_qkv, in, qkv, SWIN__LINEAR);
     for (int h = 0; h < f->heads; h++)
-        c->kernels->transpose(swin__global_keys(l, h) + (size_t)from * (size_t)f->dp,
+        c->kernels->transpose(swin__global_keys(l, h) + swin__offset(from, f->dp),
                               qkv.data + f->packed + h * f->dp, qkv.ld, qkv.n, f->dp);
 }
 
@@ -5254,9 +5279,7 @@ static void swin__stream_block(const swin_context *c, const swin__stream *t, int
     for (int i = 0; i < lanes; i++) t->beyond[i] = i < count ? 0 : SWIN__NO_SCORE;
     scores.m = t->q.n;  scores.n = lanes;  scores.k = dp;
     scores.a = t->q.data;  scores.lda = t->q.ld;
-    scores.b = t->keys + (size_t)key * (size_t)dp;
-    scores.ldb = 16;
-    scores.panel = 16 * (size_t)dp;
+    swin__take_keys(&scores, t->keys + swin__offset(key, dp), dp);
     scores.init = t->beyond;
     scores.c = t->scores;  scores.ldc = SWIN__KEYS;
     c->kernels->gemm(&scores);
@@ -5294,7 +5317,7 @@ static void swin__global_attend(const swin_context *c, const swin__step *s, int 
     for (int i = 0; i < t.q.n; i++) {
         t.top[i] = SWIN__NO_SCORE;
         t.sum[i] = 0;
-        swin__clear(swin__row(t.out, i), (size_t)f->dp);
+        swin__clear(swin__row(t.out, i), f->dp);
     }
     for (int key = 0; key < l->n; key += SWIN__KEYS)
         swin__stream_block(c, &t, key, swin__min(SWIN__KEYS, l->n - key));
@@ -5332,7 +5355,7 @@ static void swin__plan_global_qkv(swin__plan *p, int stage, const swin__global_l
     double madds = 3.0 * l->tokens.c * l->tokens.c;
     int rows = swin__max(16, swin__rows_a_unit(madds) / 16 * 16);
     swin__job job = { "global qkv", stage, swin__global_qkv, swin__divide_up(l->n, rows),
-                      (uint64_t)(rows + 16) * (uint64_t)l->tokens.ld, madds * l->n };
+                      swin__floats(rows + 16, (int)l->tokens.ld), madds * l->n };
     swin__add_step(p, &job, l, sizeof *l);
 }
 
@@ -5342,7 +5365,7 @@ static void swin__plan_global_attend(swin__plan *p, int stage, const swin__globa
     swin__job job = { "global attention", stage, swin__global_attend,
                       l->shape.heads * swin__divide_up(l->n, queries), 0,
                       2.0 * l->n * l->n * l->tokens.c };
-    job.scratch = (uint64_t)(queries * SWIN__KEYS + SWIN__KEYS + 2 * swin__padded(queries));
+    job.scratch = swin__floats(queries + 1, SWIN__KEYS) + swin__floats(2, swin__padded(queries));
     swin__add_step(p, &job, l, sizeof *l);
 }
 
@@ -5354,7 +5377,7 @@ static void swin__plan_global_proj(swin__plan *p, int stage, const swin__global_
     swin__add_step(p, &job, l, sizeof *l);
 }
 
-/* --- SWIN_OUT_ATTENTION: where the global tokens let a pixel look ------------------------------
+/* --- SWIN_OUT_ATTENTION: where the global tokens let a pixel look --------------------------------
 
    The pixel attends to its window's tokens in a stage's last block; these came from the G-MSA of
    the block before, where they attended to the tokens of all windows, which had attended to their
@@ -5376,14 +5399,16 @@ static void swin__look_rows(const swin_context *c, const swin__attention_layer *
     swin__rows rows = swin__make_rows(scratch + at.rows, at.ld, f->rows, l->x.c);
     swin__rows qkv = swin__make_rows(scratch + at.qkv, 3 * f->packed, f->rows, 3 * f->packed);
     swin__attendance a = swin__window_attendance(f, &at, scratch, 3 * f->packed, at.ld);
-    size_t lanes = (size_t)at.lanes;
-    float *scores = a.scores + (size_t)first * lanes, *bands = scratch + at.bands;
+    swin__rows sum = swin__make_rows(to, at.lanes, count, at.lanes);
+    swin__rows scores = swin__make_rows(a.scores + swin__offset(first, at.lanes), at.lanes, count,
+                                        at.lanes);
+    float *bands = scratch + at.bands;
     swin__gather_window(c, l, window, rows);
     swin__apply(c, &l->block->qkv, rows, qkv, SWIN__LINEAR);
     a.queries = first + count;
     a.region = swin__regions(&w, f->tokens, scratch + at.region) ? scratch + at.region : NULL;
     a.out = rows.data;
-    swin__clear(to, (size_t)count * lanes);
+    swin__clear_rows(sum);
     for (int h = 0; h < f->heads; h++) {
         swin__bands(c, f, l->block->table + h * f->table, a.scores, bands);
         c->kernels->bias(a.scores, at.lanes, bands, f->tokens, f->window_h, f->window_w);
@@ -5392,8 +5417,8 @@ static void swin__look_rows(const swin_context *c, const swin__attention_layer *
         a.v = a.k + f->packed;
         swin__attend(c, &a);
         for (int i = 0; i < count; i++) a.inverse[first + i] /= (float)f->heads;
-        c->kernels->scale(scores, lanes, count, at.lanes, a.inverse + first);
-        c->kernels->add(to, lanes, scores, lanes, count, at.lanes);
+        c->kernels->scale(scores.data, scores.ld, count, at.lanes, a.inverse + first);
+        swin__add_rows(c, sum, scores);
     }
 }
 
@@ -5429,15 +5454,13 @@ static void swin__look_global(const swin_context *c, const swin__step *s, int un
     float *beyond = scratch, *inverse = swin__row(scores, tokens);
     (void)unit;
     for (int i = 0; i < lanes; i++) beyond[i] = i < l->global.n ? 0 : SWIN__NO_SCORE;
-    for (int i = 0; i < tokens; i++) swin__clear(swin__pixel(mixed, i), (size_t)mixed->ld);
+    swin__clear_rows(swin__map_rows(mixed, 0, tokens));
     for (int h = 0; h < f->heads; h++) {
         swin__product p;
         memset(&p, 0, sizeof p);
         p.m = tokens;  p.n = lanes;  p.k = f->dp;
         p.a = queries.data + h * f->dp;  p.lda = queries.ld;
-        p.b = swin__global_keys(&l->global, h);
-        p.ldb = 16;
-        p.panel = 16 * (size_t)f->dp;
+        swin__take_keys(&p, swin__global_keys(&l->global, h), f->dp);
         p.init = beyond;
         p.c = scores.data;  p.ldc = scores.ld;
         c->kernels->gemm(&p);
@@ -5457,7 +5480,7 @@ static void swin__look_map(const swin_context *c, const swin__step *s, int unit,
     const swin__window w = swin__window_of(g, unit);
     int tokens = l->attention.shape.tokens, lanes = look->tokens.ld;
     float *sum = scratch;
-    swin__clear(sum, (size_t)lanes);
+    swin__clear(sum, lanes);
     for (int t = 0; t < tokens; t++) {
         const float *from = swin__pixel(&look->tokens, unit * tokens + t);
         float share = 0;
@@ -5523,7 +5546,7 @@ static void swin__plan_look_global(swin__plan *p, int stage, const swin__global_
     swin__look_global_layer l;
     l.global = *global;
     l.look = p->look;
-    job.scratch = (uint64_t)(lanes + 1) * (uint64_t)(tokens + 1);
+    job.scratch = swin__floats(lanes + 1, tokens + 1);
     swin__add_step(p, &job, &l, sizeof l);
 }
 
@@ -5547,12 +5570,12 @@ static void swin__plan_global(swin__plan *p, const swin__attention_layer *a, con
     l.shape = *f;
     l.n = n;
     l.block = a->block;
-    l.position = position + (size_t)first * (size_t)ld;
+    l.position = position + swin__offset(first, ld);
     l.tokens = swin__make_rows(a->tokens_out, ld, n, a->x.c);
-    l.qkv = swin__make_rows(swin__alloc(p, (uint64_t)n * 3 * (uint64_t)packed), 3 * packed, n,
+    l.qkv = swin__make_rows(swin__alloc(p, swin__floats(n, 3 * packed)), 3 * packed, n,
                             3 * packed);
-    l.keys = swin__alloc(p, (uint64_t)swin__padded(n) * (uint64_t)packed);
-    l.out = swin__make_rows(swin__alloc(p, (uint64_t)n * (uint64_t)packed), packed, n, packed);
+    l.keys = swin__alloc(p, swin__floats(swin__padded(n), packed));
+    l.out = swin__make_rows(swin__alloc(p, swin__floats(n, packed)), packed, n, packed);
     swin__plan_global_qkv(p, stage, &l);
     if (look) swin__plan_look_global(p, stage, &l);
     swin__plan_global_attend(p, stage, &l);
@@ -5562,7 +5585,7 @@ static void swin__plan_global(swin__plan *p, const swin__attention_layer *a, con
     swin__release(p, l.out.data);
 }
 
-/* --- cross-attention upsampling ----------------------------------------------------------------
+/* --- cross-attention upsampling ------------------------------------------------------------------
 
    Every 2w x 2w window of the skip asks the w x w window of the coarser map below it; on the
    expanded map out = out + proj(softmax(q k + bias) v). */
@@ -5588,18 +5611,17 @@ typedef struct swin__cross_scratch {
 static swin__cross_scratch swin__cross_layout(const swin__cross_layer *l)
 {
     const swin__shape *f = &l->shape;
-    uint64_t n = (uint64_t)f->area, lanes = (uint64_t)swin__padded(f->area);
-    uint64_t packed = (uint64_t)f->packed;
+    int n = f->area, lanes = swin__padded(n), packed = f->packed;
     swin__cross_scratch at;
     at.ld = swin__max(l->out.ld, f->packed);
     at.keys_in = 0;
-    at.kv = at.keys_in + n * (uint64_t)l->x.ld;
-    at.queries_in = at.kv + n * 2 * packed;
-    at.q = at.queries_in + 4 * n * (uint64_t)at.ld;
-    at.scores = at.q + 4 * n * packed;
-    at.panels = at.scores + 4 * n * lanes;
-    at.inverse = at.panels + lanes * (uint64_t)f->dp;
-    at.size = at.inverse + 4 * lanes;
+    at.kv = at.keys_in + swin__floats(n, l->x.ld);
+    at.queries_in = at.kv + swin__floats(n, 2 * packed);
+    at.q = at.queries_in + swin__floats(4 * n, at.ld);
+    at.scores = at.q + swin__floats(4 * n, packed);
+    at.panels = at.scores + swin__floats(4 * n, lanes);
+    at.inverse = at.panels + swin__floats(lanes, f->dp);
+    at.size = at.inverse + swin__floats(4, lanes);
     return at;
 }
 
@@ -5687,7 +5709,7 @@ static void swin__plan_cross(swin__plan *p, int level, swin__fmap x, swin__fmap 
 /* -------------------------------------------------------------------------- */
 /* >>merge: between stages - patch merging and expanding                      */
 
-/* --- patch merging: a 2x2 cell's channels side by side, norm, reduction ------------------------ */
+/* --- patch merging: a 2x2 cell's channels side by side, norm, reduction ----------------------- */
 
 typedef struct swin__merge_layer {
     swin__fmap in, out;
@@ -5706,7 +5728,7 @@ static void swin__gather_cells(const swin_context *c, const swin__merge_layer *l
     for (int i = 0; i < to.n; i++) {
         int top = 2 * ((first + i) / out->w), left = 2 * ((first + i) % out->w);
         float *row = swin__row(to, i);
-        swin__clear(row, to.ld);
+        swin__clear_rows(swin__rows_from(to, i, 1));
         for (int k = 0; k < 4; k++) {
             int y = top + k % 2, x = left + k / 2;
             if (y < in->h && x < in->w)
@@ -5779,9 +5801,9 @@ static swin__fmap swin__plan_merge(swin__plan *p, int stage, swin__fmap in)
     return l.out;
 }
 
-/* --- patch expanding: a pixel becomes 2x2, norm; what the merging of an odd side had padded is
-   cropped --------------------------------------------------------------------------------------- */
+/* --- patch expanding: a pixel becomes 2x2, norm ----------------------------------------------- */
 
+/* What the merging of an odd side had padded is cropped. */
 typedef struct swin__expand_layer {
     swin__fmap in, out;         /* out: of half the channels */
     swin__affine norm;
@@ -5824,7 +5846,7 @@ static swin__fmap swin__plan_expand(swin__plan *p, int level, swin__fmap in, int
     return l.out;
 }
 
-/* --- a Unet's last step: norm, each pixel becomes 4x4, norm, classes ---------------------------
+/* --- a Unet's last step: norm, each pixel becomes 4x4, norm, classes -----------------------------
 
    A row of the map is a unit, so that the expanded map never exists. */
 
@@ -5862,7 +5884,7 @@ static swin__fmap swin__plan_final(swin__plan *p, swin__fmap in)
                             w->final_norm, w->final_expand_norm, w->final_expand, w->classify };
     double madds = 16.0 * in.w * in.c * (in.c + l.out.c);
     swin__job job = { "final", 0, swin__final, in.h, 0, madds * in.h };
-    job.scratch = (uint64_t)in.w * (uint64_t)(5 * in.ld + 16 * in.c + 16);
+    job.scratch = swin__floats(in.w, 5 * in.ld + 16 * in.c + 16);
     swin__add_step(p, &job, &l, sizeof l);
     return l.out;
 }

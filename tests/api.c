@@ -1271,8 +1271,9 @@ static void test_geometry(void)
             g.shift_w = i % shifts % g.window_w;
             const int row = swin__in_windows(&g, y, g.shift_h, g.h, g.rows * g.window_h);
             const int column = swin__in_windows(&g, x, g.shift_w, g.w, g.cols * g.window_w);
-            ok &= swin__window_pixel(&g, row / g.window_h, column / g.window_w, row % g.window_h,
-                                     column % g.window_w) == pixel;
+            const swin__window w = swin__window_of(&g, row / g.window_h * g.cols
+                                                           + column / g.window_w);
+            ok &= swin__window_pixel(&w, row % g.window_h, column % g.window_w) == pixel;
         }
     }
     report("pixels in shifted windows", ok);

@@ -145,6 +145,88 @@ static void test_config_promises(void)
     }
 }
 
+/* --- records ---------------------------------------------------------------------------------- */
+
+/* Where the first record of this name starts. */
+static unsigned char *record_of(const blob b, const char *name)
+{
+    for (size_t at = HEADER; at + 16 <= part_of(b, DIRECTORY);) {
+        uint32_t size;
+        if (!strncmp((const char *)b.bytes + at, name, 12)) return b.bytes + at;
+        memcpy(&size, b.bytes + at + 12, 4);
+        at += 16 + size;
+    }
+    exit(2);
+}
+
+/* A refusal whose sentence has this in it. */
+static int refused_for(const blob b, swin_status status, const char *words)
+{
+    swin_model m;
+    swin_error e = {SWIN_OK, ""};
+    if (swin_open(&m, b.bytes, b.size, 0, &e) == status && strstr(e.text, words)) return 1;
+    printf("said: %d, %s\n", e.status, e.text);
+    return 0;
+}
+
+/* What a later version may write is refused by name and version; the rest is damage. */
+static void test_records(void)
+{
+    const blob b = model_blob(GLAM_UPER);
+    char version[32];
+    snprintf(version, sizeof version, "%d.%d.%d", SWIN_VERSION_MAJOR, SWIN_VERSION_MINOR,
+             SWIN_VERSION_PATCH);
+    blob c = copy_of(b);
+    memcpy(record_of(c, "classes"), "decoder\0\0\0\0\0", 12);
+    report("glam", "an unknown record is named", refused_for(c, SWIN_UNSUPPORTED, "decoder"));
+    report("glam", "and so is the version", refused_for(c, SWIN_UNSUPPORTED, version));
+    memcpy(record_of(c, "decoder"), "stage\0\0\0\0\0\0\0", 12);
+    report("glam", "a record out of place", refused_for(c, SWIN_DAMAGED, "stage"));
+    memcpy(c.bytes, b.bytes, b.size);
+    record_of(c, "picture")[12] += 4;
+    report("glam", "a longer record", refused_for(c, SWIN_UNSUPPORTED, "picture"));
+    record_of(c, "picture")[12] -= 8;
+    report("glam", "a shorter record", refused_for(c, SWIN_DAMAGED, "picture"));
+    memcpy(c.bytes, b.bytes, b.size);
+    put32(record_of(c, "head") + 16, 99);
+    report("glam", "an unknown kind", refused_for(c, SWIN_UNSUPPORTED, "head"));
+    memcpy(c.bytes, b.bytes, b.size);
+    put32(record_of(c, "stage") + 20, 300);
+    report("glam", "a field out of range",
+           refused_for(c, SWIN_DAMAGED, "depth of the record `stage 0`"));
+    memcpy(c.bytes, b.bytes, b.size);
+    put32(c.bytes + 8, 1);
+    report("glam", "an older blob", refused_for(c, SWIN_UNSUPPORTED, "convert"));
+    free(c.bytes);
+    free(b.bytes);
+}
+
+/* Stages of any width, as many as eight. */
+static void test_stages(void)
+{
+    static const int widths[] = {6, 9, 32, 7, 7, 10, 1, 2}, divisors[] = {2, 3, 4, 1, 7, 5, 1, 1};
+    swin_config g = model_config(GLAM_UPER);
+    g.stages = SWIN_MAX_STAGES;
+    for (int i = 0; i < g.stages; i++) {
+        if (i >= 3) g.stage[i] = g.stage[2];
+        g.stage[i].width = widths[i];
+        g.stage[i].heads = divisors[i];
+    }
+    g.feature_norms = 0xff;
+    g.head.inputs = 0xd5;
+    const blob b = make_blob(&g);
+    swin_model m;
+    swin_error e = {SWIN_OK, ""};
+    const int ok = swin_open(&m, b.bytes, b.size, SWIN_VERIFY, &e) == SWIN_OK && runs(&m);
+    if (!ok) printf("%s\n", e.text);
+    report("glam", "eight stages of their own widths", ok);
+    g.stage[1].width = 10;
+    const blob bad = make_blob(&g);
+    report("glam", "heads that do not divide", refused_for(bad, SWIN_DAMAGED, "heads of stage 1"));
+    free(bad.bytes);
+    free(b.bytes);
+}
+
 /* A million empty notes before the one asked for: a walk over all for each would take minutes. */
 static void test_many_notes(void)
 {
@@ -423,6 +505,8 @@ static void test_reference(const char *name, const blob b)
 int main(void)
 {
     test_config_promises();
+    test_records();
+    test_stages();
     test_many_notes();
     test_many_classes();
     test_long_name();
