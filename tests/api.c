@@ -539,7 +539,7 @@ static void damaging(void *user, swin_task task, void *arg, int count)
     reversed(NULL, task, arg, count);
 }
 
-/* The second half of a workspace holds nothing but buffers and the red zones between them. */
+/* A workspace ends with its buffers and the red zones between them, behind the list of zones. */
 static void test_debug(void)
 {
     const swin_model *m = &models[GLAM_UPER];
@@ -552,10 +552,8 @@ static void test_debug(void)
     const session s = start(m, d);
     unsigned char *const end = (unsigned char *)s.memory + s.size;
     int seen = 0;
-    for (size_t off = s.size / 2; off >= 64 && !seen; off -= 64) {
-        at = end - off;
+    for (at = (unsigned char *)(s.c->guards + s.c->guard_count); at < end && !seen; at += 64)
         seen = swin_run(s.c, &in) == SWIN_CORRUPT;
-    }
     report("an overrun is reported", seen);
     at = &spare;
     blobs[GLAM_UPER].bytes[HEADER + 60] ^= 1;
