@@ -709,10 +709,11 @@ def test_progress_is_for_terminals(monkeypatch):
 
 def test_a_reader_that_has_had_enough(small_file):
     command = [sys.executable, ROOT / "tools/convert.py", "--info", small_file]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    process.stdout.close()
-    assert process.stderr.read() == b"" and process.wait() == 1
-    process.stderr.close()
+    read, write = os.pipe()
+    os.close(read)
+    process = subprocess.run(command, stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (process.returncode, process.stderr) == (1, b"")
 
 
 def test_a_damaged_blob_in_info(tmp_path, small_file, capsys):

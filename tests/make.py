@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 
@@ -464,3 +465,16 @@ def test_no_venv_is_left_where_pip_is_interrupted(tmp_path, how):
     venv.send_signal(how)
     assert venv.wait(60) == 2 and "interrupted" in venv.stderr.read()
     assert not (tmp_path / "a venv").exists()
+
+
+def test_what_a_fuzzer_found_says_how_to_keep_it(tmp_path):
+    runner = types.ModuleType("runner")
+    runner.__file__ = str(ROOT / "tests/run")
+    exec((ROOT / "tests/run").read_text(), runner.__dict__)
+    crash = tmp_path / "a folder/fuzz-desc-crash-1"
+    crash.parent.mkdir()
+    crash.write_bytes(b"\x01\xff")
+    text = f"artifact_prefix='x'; Test unit written to {crash}\nBase64: Af8=\n"
+    advice = runner.how_to_keep(ROOT / "tests/fuzz/desc.c", text)
+    assert advice.endswith("fuzz/regressions/desc.txt the line\n01ff\n") and str(crash) in advice
+    assert runner.how_to_keep(ROOT / "tests/fuzz/desc.c", "Done 100 runs") == ""
