@@ -18,9 +18,11 @@ from checkpoints import (FCN, GLAM, SMALL, File, backbone_state, fcn_state, safe
 from checkpoints.convert import (blob, canonical, checkpoint, convert_state, load_tool, options,
                                  run, tool, write_small)
 from conftest import GOLDEN, ROOT
+from swinblob import heads
 from swinblob.canonical import Refused
 from swinblob.families import foreign, mmseg_config, mmseg_pictures
 from swinblob.families.literals import UNKNOWN, parse
+from swinblob.records import IMAGENET_MEAN, RECORDS, Filter, Head, Mode, Resize
 
 
 # Recognising and mapping --------------------------------------------------------------------------
@@ -74,14 +76,14 @@ def test_every_weight_of_upernet_arrives(tmp_path):
 
 def test_description_of_glam_and_fcn():
     d = convert_state(GLAM).description
-    assert d["tokens"] == 1 and d["token_rows"] == [2025, 0, 0, 0]
-    assert d["token_middle"] == [1012, 0, 0, 0] and d["head"] == canonical.UPERHEAD
-    assert d["depth"] == [2, 1, 0, 0] and d["shift_h"][:2] == [1, 1] and d["window_w"][:2] == [3, 3]
+    assert d["tokens"] == 1 and d["token_rows"] == [2025, 0]
+    assert d["token_middle"] == [1012, 0] and d["head"] == Head.UPER
+    assert d["depth"] == [2, 1] and d["shift_h"] == [1, 1] and d["window_w"] == [3, 3]
     d = convert_state(FCN).description
-    assert d["head"] == canonical.FCNHEAD and d["head_inputs"] == 2 and d["convs"] == 2
+    assert d["head"] == Head.FCN and d["head_inputs"] == 2 and d["convs"] == 2
     assert d["conv_concat"] == 1 and d["conv_kernel"] == 3
     assert (d["position_h"], d["position_w"], d["position_rule"]) == (3, 4, 0)
-    assert d["flags"] == canonical.POSITION | canonical.MERGE_NORM
+    assert d["merge_norm"] and not d["patch_norm"] and not d["qkv_bias"]
     table = FCN["backbone.absolute_pos_embed"]
     position = convert_state(FCN).weights["embed.position"].load()
     assert (position[1 * 4 + 2] == table[0, :, 1, 2]).all()
@@ -118,7 +120,7 @@ def test_heads_on_any_features(features):
         if i not in features:
             del state[f"backbone.norm{i}.weight"], state[f"backbone.norm{i}.bias"]
     d = convert_state(state).description
-    assert canonical.head_features(d) == list(features)
+    assert heads.head_features(d) == list(features)
     assert d["feature_norms"] == d["head_inputs"] == sum(1 << i for i in features)
 
 
@@ -138,7 +140,7 @@ def test_upstream_positions_and_merging_without_norm():
     table = np.arange(9 * 4, dtype="f4").reshape(1, 9, 4)
     model = convert_state({**state, "backbone.absolute_pos_embed": table})
     d = model.description
-    assert d["flags"] == canonical.QKV_BIAS | canonical.POSITION
+    assert d["qkv_bias"] and not d["patch_norm"] and not d["merge_norm"]
     assert (d["position_h"], d["position_w"], d["position_rule"]) == (3, 3, 1)
     assert (model.weights["embed.position"].load() == table[0]).all()
     for shape in ((1, 8, 4), (2, 9, 4)):
@@ -151,7 +153,7 @@ def test_backbones_alone_and_without_prefix():
         bare = {name[len("backbone."):]: a for name, a in state.items()}
         for names in (state, bare):
             d = convert_state(names).description
-            assert d["head"] == canonical.NO_HEAD and d["classes"] == 0 and d["feature_norms"] == 3
+            assert d["head"] == Head.NONE and d["classes"] == 0 and d["feature_norms"] == 3
 
 
 def test_both_layouts_of_glam_are_the_same_model(tmp_path):
@@ -390,13 +392,13 @@ def test_meta_of_mmseg_0(tmp_path):
     assert model.class_names == ["a", "b", "c"] and model.class_colors[2] == (255, 0, 9)
     assert d["pool_scale"][:4] == [1, 2, 4, 8] and d["align_corners"] == 1
     assert d["mean"] == [1, 2, 3] and d["scale"] == [0.25, 0.2, 0.125] and d["bgr"] == 0
-    assert (d["resize_rule"], d["resize_a"], d["resize_b"]) == (canonical.FIT_SIDES, 2048, 512)
-    assert d["mode"] == canonical.SLIDE
+    assert (d["resize_rule"], d["resize_a"], d["resize_b"]) == (Resize.WITHIN, 2048, 512)
+    assert d["mode"] == Mode.SLIDE
     assert (d["crop_h"], d["crop_w"], d["stride_h"], d["stride_w"]) == (512, 512, 341, 341)
     meta["config"] = MODEL_TEXT % (False, True, False)
     d = convert_state(SMALL, **meta).description
     assert d["mean"] == [3, 2, 1] and d["scale"] == [0.125, 0.2, 0.25] and d["bgr"] == 1
-    assert (d["resize_rule"], d["resize_a"], d["resize_b"]) == (canonical.EXACT_SIZE, 512, 2048)
+    assert (d["resize_rule"], d["resize_a"], d["resize_b"]) == (Resize.EXACT, 512, 2048)
     assert any("flips" in remark for remark in convert_state(SMALL, **meta).remarks)
     assert not any("flips" in remark for remark in model.remarks)
 
@@ -416,7 +418,7 @@ test_dataloader = dict(batch_size=1, dataset=dict(type='X', pipeline=test_pipeli
     model = convert_state(SMALL, cfg=text, dataset_meta=dataset)
     d = model.description
     assert d["mean"] == [3, 2, 1] and d["bgr"] == 1 and model.class_names == ["a", "b", "c"]
-    assert (d["resize_rule"], d["resize_a"], d["resize_b"]) == (canonical.FIT_SIDES, 2048, 1024)
+    assert (d["resize_rule"], d["resize_a"], d["resize_b"]) == (Resize.WITHIN, 2048, 1024)
     assert any("Quirk" in remark for remark in model.remarks)
 
 
@@ -426,7 +428,7 @@ def test_settings_of_our_own_training():
     d = convert_state(SMALL, config=text).description
     assert d["mean"] == [1, 2, 3] and d["align_corners"] == 1
     assert d["pool_scale"][:4] == [1, 2, 3, 4]
-    assert convert_state(SMALL, config="{").description["mean"] == list(canonical.IMAGENET_MEAN)
+    assert convert_state(SMALL, config="{").description["mean"] == list(IMAGENET_MEAN)
 
 
 def test_config_texts_that_contradict_the_names():
@@ -449,7 +451,7 @@ def test_config_texts_that_contradict_the_names():
     usual = "model = dict(backbone=dict(type='SwinTransformer', strides=(4, 2, 2, 2)))"
     assert convert_state(SMALL, config=usual).description["shift_h"][:2] == [1, 1]
     no_shift = "model = dict(backbone=dict(type='NoSwinTransformerGTV8'))"
-    assert convert_state(GLAM, config=no_shift).description["shift_h"] == [0, 0, 0, 0]
+    assert convert_state(GLAM, config=no_shift).description["shift_h"] == [0, 0]
     text = "model = dict(decode_head=dict(norm_cfg=dict(type='BN', eps=0.001)))"
     got = convert_state(SMALL, config=text).weights["head.bottleneck.bias"].load()
     assert np.allclose(got, conv_bn(SMALL, "decode_head.bottleneck", eps=1e-3)[1], rtol=1e-6)
@@ -508,7 +510,7 @@ test_pipeline = [1, dict(), [[]]]
                  {"cfg": "model = 3"}, {"config": text}):
         model = convert_state(SMALL, **meta)
         assert model.class_names == ["class 0", "class 1", "class 2"]
-        assert model.description["mean"] == list(canonical.IMAGENET_MEAN)
+        assert model.description["mean"] == list(IMAGENET_MEAN)
 
 
 def test_pool_scales():
@@ -592,21 +594,12 @@ def test_classes_and_palettes(tmp_path):
         convert_state(thousand, "--palette", "imagenet1k")
 
 
-def test_many_classes_get_an_ignore_label_beyond_them():
-    for K, label in ((255, 255), (256, 65535), (300, 65535)):
-        d = convert_state({**backbone_state(), **uper_state(K=K)}).description
-        assert d["ignore_label"] == label
-    text = "model = dict(decode_head=dict(ignore_index=%d))"
-    assert convert_state(SMALL, config=text % 254).description["ignore_label"] == 254
-    assert convert_state(SMALL, config=text % 1).description["ignore_label"] == 255
-
-
 def test_preprocessing_options():
     d = convert_state(SMALL, "--mean", "1,2,3", "--std", "4,5,8", "--bgr", "--size", "640",
                       "--antialias", "--align-corners").description
     assert d["mean"] == [1, 2, 3] and d["scale"] == [0.25, 0.2, 0.125] and d["bgr"] == 1
-    assert (d["resize_rule"], d["resize_a"]) == (canonical.LONGEST_SIDE, 640)
-    assert d["resize_filter"] == canonical.BILINEAR_ANTIALIASED
+    assert (d["resize_rule"], d["resize_a"]) == (Resize.LONGEST, 640)
+    assert d["resize_filter"] == Filter.BILINEAR_ANTIALIASED
     assert d["align_corners"] == 1
     d = convert_state(SMALL, "--no-align-corners", "--no-bgr",
                       config=MODEL_TEXT % (False, False, True)).description
@@ -628,8 +621,9 @@ def test_converting_and_its_summary(tmp_path, small_file, capsys):
     notes = ("--licence", "MIT", "--note", "training=three days", "--name", "N")
     assert run(small_file, "-o", out, *notes) == 0
     text = capsys.readouterr().out
-    for words in ("zip archive in module. in state_dict", "width 4, depths 2 1",
-                  "UPerHead, 5 channels", "3 classes", "*.relative_position_index (3 tensors)",
+    for words in ("zip archive in module. in state_dict", "widths 4 8, depths 2 1",
+                  "UPerHead, head_channels 5", "3 classes",
+                  "*.relative_position_index (3 tensors)",
                   "auxiliary_head.*: serves training", "pictures keep their size",
                   f"wrote      {out}"):
         assert words in text, words
@@ -640,8 +634,9 @@ def test_converting_and_its_summary(tmp_path, small_file, capsys):
     assert os.stat(out).st_mode & 0o777 == 0o666 & ~umask()
     assert run("--info", out) == 0
     text = capsys.readouterr().out
-    for name, _, _, _ in blob.CONFIG:
-        assert f"  {name} " in text
+    for record in RECORDS:
+        for field in record.fields:
+            assert f"  {record.name:<10} {field.name} " in text
     for spec in blob.read(out).specs:
         assert spec.name + "\n" in text
     assert "licence: MIT" in text and "sound" in text and "\u202e" not in text
@@ -732,45 +727,45 @@ MADE = {                            # family cases: windows, shifts
     "fam-timm-swin-features": ([(6, 6), (6, 6), (3, 5)], [(3, 3), (0, 3), (0, 0)]),
     "fam-tv-swin-cls": ([(4, 4)] * 4, [(2, 2)] * 4),
     "seg-swin-unet": ([(4, 4), (4, 4), (4, 4), (2, 2)], [(2, 2), (2, 2), (0, 0), (0, 0)])}
-HEADS = {"UPerHead": canonical.UPERHEAD, "FCNHead": canonical.FCNHEAD,
-         "PSPHead": canonical.PSPHEAD, "FPNHead": canonical.FPNHEAD,
-         "SegformerHead": canonical.SEGFORMER, "(inside)": canonical.UNET_HEAD,
-         "SwinUNetDV2": canonical.UNET_HEAD}
+HEADS = {"UPerHead": Head.UPER, "FCNHead": Head.FCN,
+         "PSPHead": Head.PSP, "FPNHead": Head.FPN,
+         "SegformerHead": Head.SEGFORMER, "(inside)": Head.UNET,
+         "SwinUNetDV2": Head.UNET}
 
 
 @pytest.mark.parametrize("case", sorted(p.parent.name for p in GOLDEN.glob("*/case.json")))
 def test_golden_cases_are_described_as_they_were_made(case, convert):
     config = json.loads((GOLDEN / case / "case.json").read_text()).get("config", {})
     d = blob.read(convert(case)).description
-    stages = d["stages"]
+    stages = len(d["width"])
     if case in MADE:
         windows, shifts = MADE[case]
     else:
         windows, shifts = ([(n, n)] * stages for n in (config["window"], config["window"] // 2))
     for name, pairs in (("window", windows), ("shift", shifts)):
-        assert list(zip(d[name + "_h"], d[name + "_w"]))[:stages] == pairs
-    for key, word in (("embed_dim", d["width"]), ("depths", d["depth"][:stages]),
-                      ("num_heads", d["heads"][:stages]), ("head_channels", d["head_channels"]),
+        assert list(zip(d[name + "_h"], d[name + "_w"])) == pairs
+    for key, word in (("embed_dim", d["width"][0]), ("depths", d["depth"]),
+                      ("num_heads", d["heads"]), ("head_channels", d["head_channels"]),
                       ("classes", d["classes"]), ("num_classes", d["classes"]),
                       ("tokens", d["tokens"]), ("align_corners", bool(d["align_corners"])),
-                      ("qkv_bias", bool(d["flags"] & canonical.QKV_BIAS)),
-                      ("patch_norm", bool(d["flags"] & canonical.PATCH_NORM)),
-                      ("ape", bool(d["flags"] & canonical.POSITION))):
-        if key != "head_channels" or d["head"] != canonical.UNET_HEAD:
+                      ("qkv_bias", bool(d["qkv_bias"])),
+                      ("patch_norm", bool(d["patch_norm"])),
+                      ("ape", bool(d["position_h"]))):
+        if key != "head_channels" or d["head"] != Head.UNET:
             assert config.get(key, word) == word, key
     if "mlp_ratio" in config:
-        assert d["hidden"] == [int(config["mlp_ratio"] * (d["width"] << i))
-                               for i in range(stages)] + [0] * (4 - stages)
+        assert d["hidden"] == [int(config["mlp_ratio"] * width) for width in d["width"]]
     if "head" in config:
         assert d["head"] == HEADS[config["head"]]
-    if d["head"] in (canonical.UPERHEAD, canonical.PSPHEAD):
+    if d["head"] in (Head.UPER, Head.PSP):
         assert d["pool_scale"][:d["pool_count"]] == config["pool_scales"]
     if "in_index" in config:
-        assert canonical.head_features(d) == [config["in_index"]]
-    if d["head"] == canonical.FCNHEAD:
+        assert heads.head_features(d) == [config["in_index"]]
+    if d["head"] == Head.FCN:
         assert (d["convs"], d["conv_kernel"]) == (config["num_convs"], config["kernel_size"])
-    if d["head"] == canonical.FPNHEAD:
-        assert d["neck_channels"] == config["neck_channels"] and d["neck_convs"] == [1, 1, 2, 3]
+    if d["head"] == Head.FPN:
+        assert d["neck_channels"] == config["neck_channels"]
+        assert d["neck_convs"] == [1, 1, 2, 3, 0, 0, 0, 0]
 
 
 def test_the_tool_is_python_3_9():

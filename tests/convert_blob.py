@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from checkpoints import (FCN, GLAM, SMALL, backbone_state, fpn_state, glam_segformer_state,
                          psp_state)
-from checkpoints.convert import blob, canonical, convert_state, write_small
+from checkpoints.convert import blob, convert_state, write_small
 from checkpoints.families import (glam_unet_state, hucao_state, official_state,
                                   torchvision_state)
 from conftest import ROOT
+from swinblob import forms, records
 from swinblob.canonical import Refused
 
 quick = settings(max_examples=60, deadline=None,
@@ -78,12 +79,12 @@ def test_layouts_hold_every_number_at_its_place(rows, columns, layout):
 def test_forms_follow_the_formulas_of_the_format():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(5, 3, 2, 2))
-    form = canonical.Convolution(5, 3, 2)
+    form = forms.Convolution(5, 3, 2)
     assert form.pack(x)[4, (1 * 2 + 0) * 3 + 2] == x[4, 2, 1, 0]
 
     C, heads, d = 6, 2, 3
     x = rng.normal(size=(3 * C, C))
-    packed = canonical.Heads((3 * C, C), 0, 3, heads, blob.PANELS, query=True).pack(x)
+    packed = forms.Heads((3 * C, C), 0, 3, heads, blob.PANELS, query=True).pack(x)
     assert packed.shape == (3 * heads * 16, C)
     for part, head, t, k in ((0, 1, 2, 3), (1, 0, 1, 5), (2, 1, 0, 0)):
         factor = d ** -0.5 if part == 0 else 1
@@ -91,12 +92,12 @@ def test_forms_follow_the_formulas_of_the_format():
     assert not packed.reshape(3 * heads, 16, C)[:, d:].any()
 
     x = rng.normal(size=(C, C))
-    packed = canonical.Heads((C, C), 1, 1, heads, blob.PANELS).pack(x)
+    packed = forms.Heads((C, C), 1, 1, heads, blob.PANELS).pack(x)
     assert packed.shape == (C, heads * 16) and packed[4, 1 * 16 + 2] == x[4, 1 * d + 2]
 
     wh, ww = 3, 2
     x = rng.normal(size=((2 * wh - 1) * (2 * ww - 1), heads))
-    packed = canonical.BiasTable(wh, ww, heads).pack(x)
+    packed = forms.BiasTable(wh, ww, heads).pack(x)
     for qr, qc, kr, kc in np.ndindex(wh, ww, wh, ww):
         row = (qr - kr + wh - 1) * (2 * ww - 1) + (qc - kc + ww - 1)
         assert (packed[:, kr - qr + wh - 1, kc - qc + ww - 1] == x[row]).all()
@@ -108,24 +109,139 @@ def test_heads_come_back(heads, d, parts, axis):
     natural = (5, 5)
     natural = (parts * heads * d, 5) if axis == 0 else (5, parts * heads * d)
     x = np.random.default_rng(d).normal(size=natural)
-    form = canonical.Heads(natural, axis, parts, heads, blob.PANELS)
+    form = forms.Heads(natural, axis, parts, heads, blob.PANELS)
     packed = form.pack(x)
     assert packed.shape == form.shape
     assert np.allclose(form.unpack(packed), x, rtol=1e-15)
 
 
-def test_config_words_do_not_overlap_and_come_back():
-    used = [w for _, first, count, _ in blob.CONFIG for w in range(first, first + count)]
-    assert len(used) == len(set(used)) and max(used) < blob.CONFIG_WORDS
-    rng = np.random.default_rng(3)
+@quick
+@given(st.integers(1, records.MAX_STAGES), st.integers(0, 2 ** 32 - 1))
+def test_records_come_back_whatever_they_hold(stages, seed):
+    rng = np.random.default_rng(seed)
     d = {}
-    for name, _, count, dtype in blob.CONFIG:
-        values = (rng.integers(0, 2 ** 32, count).tolist() if dtype == "<u4"
-                  else rng.normal(size=count).astype("f4").tolist())
-        d[name] = values if count > 1 else values[0]
+    for record in records.RECORDS:
+        for field in record.fields:
+            count = stages if record is records.STAGE else field.count
+            values = (rng.normal(size=count).astype("f4").tolist() if field.type == "number"
+                      else rng.integers(0, 2 ** 32, count).tolist())
+            d[field.key] = values if count > 1 or record is records.STAGE else values[0]
     data = blob.config_bytes(d)
-    assert len(data) == 512 and blob.config_from_bytes(data) == d
-    assert set(d) == set(canonical.new_description())
+    assert len(data) == sum((16 + record.size) * (stages if record is records.STAGE else 1)
+                            for record in records.RECORDS)
+    assert blob.config_from_bytes(data) == d
+
+
+def test_fields_have_names_of_their_own_and_defaults_in_their_ranges():
+    fields = [field for record in records.RECORDS for field in record.fields]
+    d = records.new_description()
+    assert len({field.key for field in fields}) == len(fields) == len(d)
+    assert all(len(record.name) <= 12 for record in records.RECORDS)
+    for field in fields:
+        if field not in records.STAGE.fields:
+            values = d[field.key] if field.count > 1 else [d[field.key]]
+            assert len(values) == field.count and not any(map(field.fault, values)), field.key
+
+
+def pieces(config):
+    """The records of a config part: (name, bytes of its fields) each."""
+    found, at = [], 0
+    while at < len(config):
+        name, size = struct.unpack_from("<12sI", config, at)
+        found.append((name.rstrip(b"\0").decode(), config[at + 16:at + 16 + size]))
+        at += 16 + size
+    return found
+
+
+def join(found):
+    return b"".join(struct.pack("<12sI", name.encode(), len(data)) + data for name, data in found)
+
+
+def with_config(data, config):
+    """A blob with another config part; all else is as it was."""
+    parts = list(struct.unpack_from("<8Q", data, 32))
+    end = -(-(128 + len(config)) // 64) * 64
+    by = end - parts[2]
+    parts[1] = len(config)
+    for part in (2, 4, 6):
+        parts[part] += by
+    strings_end = parts[4] + parts[5]
+    changed = bytearray(data[:128] + config + bytes(end - 128 - len(config)) + data[end - by:])
+    assert by % 64 == 0 and strings_end <= parts[6]
+    struct.pack_into("<Q", changed, 16, len(changed))
+    struct.pack_into("<8Q", changed, 32, *parts)
+    for n in range(parts[3]):
+        place = parts[2] + n * 128 + 88
+        offset, = struct.unpack_from("<Q", changed, place)
+        struct.pack_into("<Q", changed, place, offset + by)
+    return reseal(changed)
+
+
+def test_records_may_move_all_that_follows(small_blob):
+    """The helper above changes nothing where the config stays, whatever its size."""
+    assert with_config(small_blob, config_of(small_blob)) == small_blob
+
+
+def config_of(data):
+    return data[128:128 + struct.unpack_from("<Q", data, 40)[0]]
+
+
+RECORD_FAULTS = {               # what is done to the records, and what the refusal says
+    "unknown": (lambda r: r[:1] + [("spectrum", b"abcd")] + r[1:], "spectrum"),
+    "unknown last": (lambda r: r + [("later", b"")], "later"),
+    "unprintable": (lambda r: [("mod\x1bl", r[0][1])] + r[1:], r"mod\\x1bl"),
+    "twice": (lambda r: r + r[-1:], "reference stands where the end"),
+    "missing": (lambda r: r[:-1], "missing"),
+    "another order": (lambda r: r[1:] + r[:1], "stage stands where model"),
+    "no stages": (lambda r: [p for p in r if p[0] != "stage"], "head stands where stage"),
+    "nine stages": (lambda r: r[:1] + r[1:2] * 9 + r[3:], "more than 8 stages"),
+    "stages apart": (lambda r: r[:2] + r[3:] + r[2:3], "stage stands where the end"),
+    "longer": (lambda r: [(r[0][0], r[0][1] + bytes(4))] + r[1:], "record model has 84 bytes"),
+    "shorter": (lambda r: [(n, d[:-4] if n == "head" else d) for n, d in r], "record head has")}
+
+
+@pytest.mark.parametrize("fault", RECORD_FAULTS)
+def test_records_that_are_not_these_are_refused_by_name(small_blob, fault):
+    change, message = RECORD_FAULTS[fault]
+    config = join(change(pieces(config_of(small_blob))))
+    with pytest.raises(blob.BlobError, match=message):
+        blob.parse(with_config(small_blob, config))
+
+
+def test_a_config_that_ends_inside_a_record_is_refused(small_blob):
+    config = config_of(small_blob)
+    for cut in (1, 8, len(config) - 4, len(config) - 20, len(config) - 129):
+        with pytest.raises(blob.BlobError, match="cut short"):
+            blob.parse(with_config(small_blob, config[:cut]))
+
+
+def place_of(data, key, stage=0):
+    """Where a blob has a field: the offset of its first value."""
+    at = 128
+    for record in records.RECORDS:
+        for i in range(len(blob.parse(data).description["width"])
+                       if record is records.STAGE else 1):
+            at += 16
+            for field in record.fields:
+                if field.key == key and i == stage * (record is records.STAGE):
+                    return at
+                at += 4 * field.count
+    raise KeyError(key)
+
+
+@pytest.mark.parametrize("key,stage,value,message", [
+    ("patch", 0, 33, "patch is 33, not 1..32"), ("width", 1, 0, r"width\[1\] is 0, not 1..32768"),
+    ("shift_w", 1, 64, r"shift_w\[1\] is 64, not 0..63"), ("neck_convs", 0, 9, r"neck_convs\[0\]"),
+    ("head", 0, 9, "head is 9, not one of HEAD_NONE, HEAD_UPER, "), ("planes", 0, 4, "planes is 4"),
+    ("resize_filter", 0, 4, "resize_filter is 4, not one of FILTER_BILINEAR, "), ("version", 0, 3, "version is 3"),
+    ("eps", 0, 0, "eps is 0"), ("mean", 0, 0x7FC00000, r"mean\[0\] is nan, not .*--mean"),
+    ("reference_width", 0, 1025, "reference_width is 1025"), ("bgr", 0, 2, "bgr is 2"),
+    ("hidden", 0, 0xFFFFFFFF, r"hidden\[0\] is 4294967295, not 1..65536")])
+def test_fields_out_of_range_are_named(small_blob, key, stage, value, message):
+    changed = bytearray(small_blob)
+    struct.pack_into("<I", changed, place_of(small_blob, key, stage), value)
+    with pytest.raises(blob.BlobError, match="config: " + message):
+        blob.parse(reseal(changed))
 
 
 def reseal(data):
@@ -152,38 +268,42 @@ def test_a_blob_gives_back_what_was_written(tmp_path, kind):
     assert plain_checksum(read.data[32:]) == struct.unpack_from("<2I", read.data, 24)
 
 
+# Fields of the small model that no other value fits
+BOUND = ("version", "body", "patch", "planes", "input_rule", "input_h", "input_w", "shift_rule",
+         "roll_before_pad", "patch_norm", "qkv_bias", "merge_norm", "final_norm", "tokens", "width",
+         "head", "head_channels", "head_inputs", "pool_count", "classes", "mode")
+
+
 def test_every_damaged_byte_of_the_fixed_parts_is_noticed(tmp_path):
     write_small(tmp_path / "m.swin")
     data = (tmp_path / "m.swin").read_bytes()
-    free = set()                    # words that may hold other values
-    for name, first, count, _ in blob.CONFIG:
-        if name in ("mean", "scale", "ignore_label", "mask", "eps", "reference", "feature_norms",
-                    "align_corners", "bgr", "shift_h", "shift_w", "crop_h", "crop_w", "stride_h",
-                    "stride_w", "neck_channels", "neck_convs", "conv_kernel", "conv_concat",
-                    "convs", "pool_scale", "position_h", "position_w", "position_rule",
-                    "token_rows", "token_middle", "resize_rule", "resize_a", "resize_b",
-                    "resize_filter", "resize_round", "depth", "heads", "hidden", "window_h",
-                    "window_w"):
-            free.update(range(first, first + count))
-    for place in range(0, blob.DIRECTORY_OFFSET + 3 * blob.ENTRY.size):
+    free = set()                    # bytes that may hold other values
+    for record in records.RECORDS:
+        for field in record.fields:
+            if field.key not in BOUND:
+                for i in range(2 if record is records.STAGE else 1):
+                    first = place_of(data, field.key, i)
+                    free.update(range(first, first + 4 * field.count))
+    directory, = struct.unpack_from("<Q", data, 48)
+    for place in range(0, directory + 3 * blob.ENTRY.size):
         changed = bytearray(data)
         changed[place] ^= 0x40
         with pytest.raises(blob.BlobError):
             blob.parse(bytes(changed))
-        if 24 <= place < 32 or (place - 128) // 4 in free:
+        if 24 <= place < 32 or place in free:
             continue
         with pytest.raises(blob.BlobError):
             blob.parse(reseal(changed))
 
 
-def test_config_words_of_the_first_stages_are_bound_to_the_directory(tmp_path):
+def test_fields_that_imply_tensors_are_bound_to_the_directory(tmp_path):
     write_small(tmp_path / "m.swin", GLAM)
     data = (tmp_path / "m.swin").read_bytes()
-    first = {name: word for name, word, _, _ in blob.CONFIG}
-    for name in ("depth", "heads", "hidden", "window_h", "window_w", "feature_norms", "tokens",
-                 "token_rows", "pool_count", "classes", "head_channels", "width", "stages"):
+    for key in ("depth", "heads", "hidden", "window_h", "window_w", "feature_norms", "tokens",
+                "token_rows", "pool_count", "classes", "head_channels", "width", "patch_norm",
+                "qkv_bias", "merge_norm", "final_norm", "position_h"):
         changed = bytearray(data)
-        changed[128 + 4 * first[name]] ^= 3
+        changed[place_of(data, key)] ^= 3
         with pytest.raises(blob.BlobError):
             blob.parse(reseal(changed))
 
@@ -260,13 +380,14 @@ def test_python_and_c_accept_the_same_blobs(tmp_path, reader, kind):
     state, arguments = MODELS[kind]
     write_small(tmp_path / "m.swin", state, *arguments)
     data, rng = (tmp_path / "m.swin").read_bytes(), np.random.default_rng(5)
+    config_words = len(config_of(data)) // 4
     blobs = [data, data[:-64], data + bytes(64)]
     for _ in range(BLOBS):
         changed = bytearray(data)
         for _ in range(rng.integers(1, 3)):
             kind = rng.integers(10)
             if kind < 7:            # a word of the config
-                word = 128 + 4 * int(rng.integers(128))
+                word = 128 + 4 * int(rng.integers(config_words))
                 old, = struct.unpack_from("<I", changed, word)
                 new = [int(rng.integers(0, 20)), old + 1, old - 1, old * 2,
                        1 << int(rng.integers(32)), 0x7FC00000][rng.integers(6)]

@@ -489,15 +489,15 @@ def test_heads_that_do_not_divide_the_channels(kind, heads):
 
 
 @pytest.mark.parametrize("word,value,sound", [
-    ("scale", [0.0, 1.0, 1.0], True), ("scale", [1.0, 1e6, 1.0], False),
+    ("scale", [0.0, 1.0, 1.0], True), ("scale", [1.0, 1.00001e6, 1.0], False),
     ("scale", [np.nan] * 3, False), ("mean", [-np.inf, 0.0, 0.0], False),
-    ("mean", [999999.99] * 3, False)])
+    ("mean", [1e6] * 3, True)])
 def test_colours_of_a_blob(tmp_path, word, value, sound):
     """As swin.h reads them."""
     model = convert_state(SMALL)
     model.description[word] = value
     if not sound:
-        with pytest.raises(Refused, match="within 1e6"):
+        with pytest.raises(Refused, match=word):
             model.check()
         return
     blob.write(tmp_path / "m.swin", model)

@@ -71,7 +71,7 @@ STATES = [SMALL, GLAM, upstream_names(SMALL), {**backbone_state(), **fcn_state()
 OPTIONS = ["--image-size 48x48", "--image-size 4x16384", "--window 3", "--window 1,64",
            "--pretrained-windows 0,0,0", "--pretrained-windows 64,1,2", "--pool-scales 1,2,3,6",
            "--pool-scales 99999999999", "--heads 1,2", "--max-size 16384x16384", "--mode slide",
-           "--mode crop", "--mode whole", "--crop 32x32", "--stride 16384x1", "--size 16384",
+           "--mode centre", "--mode whole", "--crop 32x32", "--stride 16384x1", "--size 16384",
            "--backbone", "--model", "--align-corners", "--palette ade20k", "--classes imagenet1k",
            "--entry model", "--entry state_dict", "--entry 0", "--info"]
 NUMBERS = [0, 1, 2, 3, 7, 63, 64, 65, 255, 256, 65535, 65536, 2 ** 31 - 1, 2 ** 31, 2 ** 32,
@@ -269,10 +269,11 @@ def sound_blob(number):
 def write_blob(folder, rng):
     """A .swin model with odd bytes or config words, most under a checksum that fits."""
     data, path = bytearray(sound_blob(rng.randrange(3))), folder / "model.swin"
+    words = len(blob.config_bytes(blob.parse(data).description)) // 4
     if rng.random() < 0.5:
         data[:4000] = odd_bytes(data[:4000], rng)
     for _ in range(rng.randrange(3)):
-        at = blob.CONFIG_OFFSET + 4 * rng.randrange(blob.CONFIG_WORDS)
+        at = blob.CONFIG_OFFSET + 4 * rng.randrange(words)
         number = rng.choice([n for n in NUMBERS if isinstance(n, int)]) & 0xFFFFFFFF
         data[at:at + 4] = number.to_bytes(4, "little")
     data += bytes(-len(data) % blob.ALIGN)

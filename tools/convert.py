@@ -21,11 +21,13 @@ import require
 
 require.python("convert.py", 3, 9)
 require.package("convert.py", "numpy", "NumPy", debian="python3-numpy", oldest=(1, 19))
-from swinblob import blob, canonical, checkpoint, classes, families             # noqa: E402
+from swinblob import blob, checkpoint, classes, families, records              # noqa: E402
 from swinblob.canonical import Refused                                          # noqa: E402
+from swinblob.heads import HEADS                                                # noqa: E402
+from swinblob.records import Body, Filter, Head, Input, Mode, Resize, Shift     # noqa: E402
 
 
-MODES = ("whole", "slide", "crop")      # as the config's numbers
+MODES = [mode.name.lower() for mode in Mode]
 # Endings of names that promise what is not written
 OTHER_FORMATS = (".pth", ".pt", ".ckpt", ".pkl", ".safetensors", ".onnx", ".gguf", ".tflite",
                  ".json", ".yaml", ".txt", ".npy", ".npz", ".tar", ".zip", ".gz", ".png", ".jpg")
@@ -40,13 +42,13 @@ def parse_arguments(arguments):
 
     def size(text):
         height, width = (int(n) for n in re.fullmatch(r"(\d+)x(\d+)", text).groups())
-        if not (0 < height <= canonical.MAX_SIDE and 0 < width <= canonical.MAX_SIDE):
+        if not (0 < height <= records.MAX_SIDE and 0 < width <= records.MAX_SIDE):
             raise ValueError
         return height, width
 
     def side(text):
         value = int(text)
-        if not 0 < value <= canonical.MAX_SIDE:
+        if not 0 < value <= records.MAX_SIDE:
             raise ValueError
         return value
 
@@ -132,7 +134,7 @@ def parse_arguments(arguments):
                           metavar="R,G,B", help="default 58.395,57.12,57.375")
     pictures.add_argument("--bgr", action=argparse.BooleanOptionalAction, default=None,
                           help="the network's first plane is blue")
-    pictures.add_argument("--size", type=typed(side, f"1..{canonical.MAX_SIDE}"), metavar="N",
+    pictures.add_argument("--size", type=typed(side, f"1..{records.MAX_SIDE}"), metavar="N",
                           help="pictures are resized to this longest side")
     pictures.add_argument("--mode", choices=MODES,
                           help="what the network sees: the whole picture, a sliding window, or the "
@@ -194,7 +196,7 @@ def apply_preprocessing(d, options):
     if options.bgr is not None:
         d["bgr"] = int(options.bgr)
     if options.size:
-        d.update(resize_rule=canonical.LONGEST_SIDE, resize_a=options.size, resize_b=0)
+        d.update(resize_rule=Resize.LONGEST, resize_a=options.size, resize_b=0)
     if options.antialias:
         d["resize_filter"] |= 1         # each filter's antialiased kind follows it
     apply_mode(d, options)
@@ -202,19 +204,19 @@ def apply_preprocessing(d, options):
 
 def apply_mode(d, options):
     mode = d["mode"] if options.mode is None else MODES.index(options.mode)
-    if options.size and options.mode is None and mode == canonical.CROP:
-        mode = canonical.WHOLE          # a longest side leaves no centre to take
+    if options.size and options.mode is None and mode == Mode.CENTRE:
+        mode = Mode.WHOLE               # a longest side leaves no centre to take
     if options.crop:
         d["crop_h"], d["crop_w"] = options.crop
     if options.stride:
         d["stride_h"], d["stride_w"] = options.stride
-    elif mode == canonical.SLIDE and (options.crop or mode != d["mode"]):
+    elif mode == Mode.SLIDE and (options.crop or mode != d["mode"]):
         d["stride_h"], d["stride_w"] = (max(1, 2 * d[crop] // 3) for crop in ("crop_h", "crop_w"))
-    if mode != canonical.WHOLE and not d["crop_h"]:
+    if mode != Mode.WHOLE and not d["crop_h"]:
         raise Refused(f"--mode {MODES[mode]} wants --crop HxW")
     for unwanted, options_name, words in (
-            (mode == canonical.WHOLE, "crop", ("crop_h", "crop_w")),
-            (mode != canonical.SLIDE, "stride", ("stride_h", "stride_w"))):
+            (mode == Mode.WHOLE, "crop", ("crop_h", "crop_w")),
+            (mode != Mode.SLIDE, "stride", ("stride_h", "stride_w"))):
         if unwanted:
             if getattr(options, options_name):
                 raise Refused(f"--{options_name} has no meaning in mode {MODES[mode]}: give --mode")
@@ -247,59 +249,38 @@ def row(label, text):
     print(f"{label:<11}{printable(text)}")
 
 
-HEADS = {canonical.UPERHEAD: "UPerHead", canonical.FCNHEAD: "FCNHead",
-         canonical.PSPHEAD: "PSPHead", canonical.FPNHEAD: "FPNHead over an FPN neck",
-         canonical.SEGFORMER: "SegformerHead", canonical.GLAM_SEGFORMER: "GLAM's SegFormerHead"}
-
-
 def describe_model(d):
-    stages = d["stages"]
-
     def listed(name):
-        return " ".join(map(str, d[name][:stages]))
+        return " ".join(map(str, d[name]))
 
     def sides(name):
-        rows, columns = d[name + "_h"][:stages], d[name + "_w"][:stages]
+        rows, columns = d[name + "_h"], d[name + "_w"]
         return listed(name + "_h") if rows == columns else " ".join(
             f"{h}x{w}" for h, w in zip(rows, columns))
 
     tokens = f", {d['tokens']} global token{'s'[:d['tokens'] > 1]} a window" if d["tokens"] else ""
-    body = {canonical.BACKBONE: "Swin", canonical.UNET: "Swin-Unet",
-            canonical.CROSS_UNET: "Swin-Unet with cross-attention upsampling"}[d["body"]]
-    row("backbone", f"{body} V{d['version']}: width {d['width']}, depths {listed('depth')}, heads "
-                    f"{listed('heads')}, windows {sides('window')}, shifts {sides('shift')}"
+    body = {Body.BACKBONE: "Swin", Body.UNET: "Swin-Unet",
+            Body.CROSS_UNET: "Swin-Unet with cross-attention upsampling"}[d["body"]]
+    row("backbone", f"{body} V{d['version']}: widths {listed('width')}, depths {listed('depth')}, "
+                    f"heads {listed('heads')}, windows {sides('window')}, shifts {sides('shift')}"
                     f"{tokens}")
-    rules = [{canonical.HF_MODEL: "no shift where a side of the map is the window",
-              canonical.PER_AXIS_PADDED: "no shift along an axis of one window"}.get(
-                  d["shift_rule"]),
+    rules = [{Shift.SQUARE: "no shift where a side of the map is the window",
+              Shift.PER_AXIS: "no shift along an axis of one window"}.get(d["shift_rule"]),
              "the shift comes before the padding" if d["roll_before_pad"] else None,
              f"mask {d['mask']:g}" if d["mask"] != -100 else None,
              f"eps {d['eps']:g}" if abs(d["eps"] / 1e-5 - 1) > 1e-6 else None]
     if any(rules):
         row("rules", ", ".join(filter(None, rules)))
-    if d["head"] == canonical.NO_HEAD:
-        row("head", "none: features only")
-    else:
-        row("head", f"{describe_head(d)}, {d['classes']} classes"
-                    + ", align_corners" * d["align_corners"])
+    row("head", "none: features only" if d["head"] == Head.NONE
+        else f"{describe_head(d)}, {d['classes']} classes")
 
 
 def describe_head(d):
-    if d["head"] == canonical.CLASSIFIER:
-        return "classifier"
-    if d["head"] == canonical.UNET_HEAD:
-        return "the Unet's own"
-    kind = f"{HEADS[d['head']]}, {d['head_channels']} channels"
-    if d["head"] in (canonical.UPERHEAD, canonical.PSPHEAD):
-        kind += ", pools " + " ".join(map(str, d["pool_scale"][:d["pool_count"]]))
-    elif d["head"] == canonical.FCNHEAD:
-        kind += (f", {d['convs']} convolutions of {d['conv_kernel']}x{d['conv_kernel']}"
-                 + " + concatenation" * d["conv_concat"])
-    elif d["head"] == canonical.FPNHEAD:
-        levels = len(canonical.head_features(d))
-        kind += (f", {d['neck_channels']} in the neck, convolutions "
-                 + " ".join(map(str, d["neck_convs"][:levels])))
-    return f"{kind}, on features " + " ".join(map(str, canonical.head_features(d)))
+    """A head and all its fields that are not zero."""
+    _, *fields = records.HEAD.fields
+    return ", ".join([HEADS[d["head"]].name] + [
+        f"{field.name} {field.text(d[field.key])}" for field in fields
+        if d[field.key] not in (0, [0] * field.count)])
 
 
 def describe_input(d):
@@ -307,22 +288,21 @@ def describe_input(d):
     numbers = "mean {:.6g} {:.6g} {:.6g}, std {:.6g} {:.6g} {:.6g} (R, G, B)".format(
         *d["mean"], *(1 / s if s else math.inf for s in d["scale"]))
     resize = {
-        canonical.KEEP_SIZE: "pictures keep their size",
-        canonical.FIT_SIDES: f"long side up to {d['resize_a']}, short side up to {d['resize_b']}",
-        canonical.LONGEST_SIDE: f"longest side {d['resize_a']}",
-        canonical.SHORTEST_SIDE: f"shortest side {d['resize_a']}",
-        canonical.EXACT_SIZE: f"{d['resize_a']} high, {d['resize_b']} wide"}[d["resize_rule"]]
-    if d["resize_rule"] != canonical.KEEP_SIZE:
-        resize += " (" + ("bilinear", "bilinear, antialiased", "bicubic",
-                          "bicubic, antialiased")[d["resize_filter"]] + ")"
+        Resize.NONE: "pictures keep their size",
+        Resize.WITHIN: f"long side up to {d['resize_a']}, short side up to {d['resize_b']}",
+        Resize.LONGEST: f"longest side {d['resize_a']}",
+        Resize.SHORTEST: f"shortest side {d['resize_a']}",
+        Resize.EXACT: f"{d['resize_a']} high, {d['resize_b']} wide"}[d["resize_rule"]]
+    if d["resize_rule"] != Resize.NONE:
+        resize += f" ({Filter(d['resize_filter']).name.lower().replace('_', ', ')})"
     row("input", f"{order}, {numbers}; {resize}")
-    sizes = {canonical.PAD: None, canonical.FLOOR: "what fills no patch is left out",
-             canonical.EXACT: f"{d['input_h']}x{d['input_w']} only" if d["input_h"]
+    sizes = {Input.PAD: None, Input.FLOOR: "what fills no patch is left out",
+             Input.EXACT: f"{d['input_h']}x{d['input_w']} only" if d["input_h"]
              else f"whole patches of {d['patch']} only"}[d["input_rule"]]
-    mode = {canonical.WHOLE: None,
-            canonical.SLIDE: f"sliding window of {d['crop_h']}x{d['crop_w']}, stride "
-                             f"{d['stride_h']}x{d['stride_w']}",
-            canonical.CROP: f"the centre {d['crop_h']}x{d['crop_w']}"}[d["mode"]]
+    mode = {Mode.WHOLE: None,
+            Mode.SLIDE: f"sliding window of {d['crop_h']}x{d['crop_w']}, stride "
+                        f"{d['stride_h']}x{d['stride_w']}",
+            Mode.CENTRE: f"the centre {d['crop_h']}x{d['crop_w']}"}[d["mode"]]
     if sizes or mode:
         row("sizes", "; ".join(filter(None, (mode, sizes))))
 
@@ -359,10 +339,9 @@ def print_blob(path):
     describe_model(d)
     describe_input(d)
     print("\nconfig")
-    for name, first, _, _ in sorted(blob.CONFIG, key=lambda word: word[1]):
-        value = d[name]
-        text = " ".join(f"{v:.9g}" for v in value) if isinstance(value, list) else f"{value:.9g}"
-        print(f"  {first:3}  {name:<16} {text}")
+    for record in records.RECORDS:
+        for field in record.fields:
+            print(f"  {record.name:<10} {field.name:<16} {field.text(d[field.key])}")
     print("\nnotes")
     for key, text in model.notes.items():
         print(f"  {key}: {printable(text)}")

@@ -1,4 +1,4 @@
-"""The blob, version 1: the model file that swin.h reads in place.
+"""The blob, version 2: the model file that swin.h reads in place.
 
 The format is written down in swin.h (>>blob). `write` packs a canonical model tensor by tensor;
 `read` checks every field as swin_open does and gives the model's parts back.
@@ -12,34 +12,20 @@ from math import prod
 import numpy as np
 
 from . import canonical
-from .canonical import LANES, PANELS, PLAIN, ROWS, Refused, round_up
+from .forms import LANES, PANELS, PLAIN, ROWS, round_up
+from .records import HEAD, RECORDS, STAGE, Refused, new_description
 
 MAGIC = b"\x89SWIN\r\n\x1a"
-VERSION = 1
+VERSION = 2
 ENDIAN_MARK = 0x01020304
 ALIGN = 64
 HEADER = struct.Struct("<8s2IQ2I8Q32x")     # magic, version, mark, size, sums, four (offset, size)
 CHECKED_FROM = 32                           # the checksum covers all bytes from here
-CONFIG_OFFSET, CONFIG_WORDS = 128, 128
-DIRECTORY_OFFSET = CONFIG_OFFSET + 4 * CONFIG_WORDS
+CONFIG_OFFSET = HEADER.size
+RECORD = struct.Struct("<12sI")             # name, bytes of what follows
 ENTRY = struct.Struct("<64s6I2Q24x")        # name, number type, layout, shape, offset, bytes
 FLOAT32 = 0
 LAYOUT_NAMES = {PLAIN: "plain", ROWS: "rows", PANELS: "panels"}
-
-# Every named word of the config: name, first word, count (1: a number, else a list), type.
-CONFIG = [(name, first, count, dtype) for dtype, words in (("<u4", """
-    version 0 1, body 1 1, head 2 1, patch 3 1, planes 4 1, width 5 1, stages 6 1, input_rule 7 1,
-    depth 8 4, heads 12 4, window_h 16 4, window_w 20 4, shift_h 24 4, shift_w 28 4, hidden 32 4,
-    shift_rule 36 1, roll_before_pad 37 1, flags 40 1, feature_norms 41 1, position_h 42 1,
-    position_w 43 1, position_rule 44 1, tokens 45 1, token_rows 46 4, token_middle 50 4,
-    classes 54 1, head_channels 55 1, head_inputs 56 1, align_corners 57 1, pool_count 58 1,
-    pool_scale 59 8, convs 67 1, conv_kernel 68 1, conv_concat 69 1, neck_channels 70 1,
-    neck_convs 71 4, ignore_label 75 1, bgr 82 1, resize_rule 83 1, resize_a 84 1, resize_b 85 1,
-    resize_filter 86 1, resize_round 87 1, mode 88 1, crop_h 89 1, crop_w 90 1, stride_h 91 1,
-    stride_w 92 1, reference 93 8, input_h 101 1, input_w 102 1"""),
-    ("<f4", "mask 38 1, eps 39 1, mean 76 3, scale 79 3"))
-    for name, first, count in ((n, int(f), int(c)) for n, f, c in
-                               (word.split() for word in words.split(",")))]
 
 
 class BlobError(Exception):
@@ -103,23 +89,61 @@ def unpack(stored, shape, layout):
 # Config and strings -------------------------------------------------------------------------------
 
 def config_bytes(description):
-    words = np.zeros(CONFIG_WORDS, "<u4")
-    for name, first, count, dtype in CONFIG:
-        words[first:first + count] = np.array(description[name], dtype).reshape(-1).view("<u4")
-    return words.tobytes()
+    """The records of a description."""
+    data = b""
+    for record in RECORDS:
+        columns = [description[field.key] for field in record.fields]
+        for values in zip(*columns) if record is STAGE else [columns]:
+            data += RECORD.pack(record.name.encode("ascii"), record.size)
+            data += b"".join(np.array(value, field.dtype).tobytes()
+                             for field, value in zip(record.fields, values))
+    return data
 
 
 def config_from_bytes(data):
-    words = np.frombuffer(data, "<u4", CONFIG_WORDS)
-    unnamed = np.ones(CONFIG_WORDS, bool)
-    description = {}
-    for name, first, count, dtype in CONFIG:
-        values = words[first:first + count].view(dtype).tolist()
-        description[name] = values if count > 1 else values[0]
-        unnamed[first:first + count] = False
-    if words[unnamed].any():
-        raise BlobError(f"config word {np.flatnonzero(unnamed & (words != 0))[0]} is not zero")
+    """The description that records hold; values are not checked."""
+    description, wanted, at = new_description(), list(RECORDS), 0
+    while wanted or at < len(data):
+        record = record_at(data, at)
+        if wanted[:1] == [record]:
+            wanted.pop(0)
+        elif record is not STAGE or wanted[:1] != [HEAD]:       # stages follow each other
+            raise BlobError(f"config: the record {record.name} stands where "
+                            f"{wanted[0].name if wanted else 'the end'} is expected")
+        at += RECORD.size
+        take_record(description, record, data[at:at + record.size])
+        at += record.size
     return description
+
+
+def record_at(data, at):
+    """The record whose fields follow what stands here, whole and of its own length."""
+    if len(data) - at < RECORD.size:
+        raise BlobError("config: the last record is missing or cut short")
+    name, size = RECORD.unpack_from(data, at)
+    record = next((r for r in RECORDS if r.name.encode("ascii").ljust(12, b"\0") == name), None)
+    if not record:
+        text = name.rstrip(b"\0").decode("ascii", "backslashreplace")
+        raise BlobError(f"config: a record {text!r}, which version {VERSION} does not have")
+    if size != record.size:
+        raise BlobError(f"config: the record {record.name} has {size} bytes, not {record.size}")
+    if len(data) - at - RECORD.size < size:
+        raise BlobError(f"config: the record {record.name} is cut short")
+    return record
+
+
+def take_record(description, record, data):
+    at = 0
+    for field in record.fields:
+        values = np.frombuffer(data, field.dtype, field.count, at).tolist()
+        value = values if field.count > 1 else values[0]
+        if record is STAGE:
+            description[field.key].append(value)
+        else:
+            description[field.key] = value
+        at += 4 * field.count
+    if len(description["width"]) > STAGE.most:
+        raise BlobError(f"config: more than {STAGE.most} stages")
 
 
 NAME_BYTES = 1023       # of a class's name at most
@@ -182,7 +206,9 @@ def write(path, model, progress=lambda specs: specs):
     model.check()
     specs = list(canonical.tensors(model.description))
     strings = string_bytes(model.class_names, model.class_colors, model.notes)
-    strings_offset = DIRECTORY_OFFSET + ENTRY.size * len(specs)
+    config = config_bytes(model.description)
+    directory_offset = round_up(CONFIG_OFFSET + len(config), ALIGN)
+    strings_offset = directory_offset + ENTRY.size * len(specs)
     data_offset = round_up(strings_offset + len(strings), ALIGN)
 
     directory, end = [], data_offset
@@ -193,7 +219,7 @@ def write(path, model, progress=lambda specs: specs):
 
     def header(sums):
         return HEADER.pack(MAGIC, VERSION, ENDIAN_MARK, end, *sums, CONFIG_OFFSET,
-                           4 * CONFIG_WORDS, DIRECTORY_OFFSET, len(specs), strings_offset,
+                           len(config), directory_offset, len(specs), strings_offset,
                            len(strings), data_offset, end - data_offset)
 
     checksum = Checksum()
@@ -211,7 +237,7 @@ def write(path, model, progress=lambda specs: specs):
             checked = header((0, 0))[CHECKED_FROM:]
             checksum.feed(checked)
             file.write(checked)
-            put(config_bytes(model.description))
+            put(config)
             put(b"".join(directory) + strings)
             for spec in progress(specs):
                 put(pack(model.matrix(spec), spec.form.layout).tobytes())
@@ -265,7 +291,7 @@ def parse(data):
 
     if data[:8] != MAGIC:
         raise BlobError("not a .swin model: wrong magic")
-    if len(data) < DIRECTORY_OFFSET or len(data) % ALIGN:
+    if len(data) < CONFIG_OFFSET or len(data) % ALIGN:
         raise BlobError(f"cut short: {len(data)} bytes")
     (_, version, mark, size, a, b, config_offset, config_size, directory_offset, count,
      strings_offset, strings_size, data_offset, data_size) = HEADER.unpack_from(data)
@@ -276,17 +302,21 @@ def parse(data):
     checksum.feed(memoryview(data)[CHECKED_FROM:])
     expect("checksum", (a, b), checksum.sums)
     expect_zero("the header's end", 96, CONFIG_OFFSET)
-    expect("config", (config_offset, config_size), (CONFIG_OFFSET, 4 * CONFIG_WORDS))
+    expect("config's offset", config_offset, CONFIG_OFFSET)
+    if config_size > len(data) - CONFIG_OFFSET:
+        raise BlobError(f"config of {config_size} bytes does not fit")
+    config_end = CONFIG_OFFSET + config_size
 
-    description = config_from_bytes(data[CONFIG_OFFSET:DIRECTORY_OFFSET])
+    description = config_from_bytes(data[CONFIG_OFFSET:config_end])
     try:
         canonical.check(description)
     except Refused as refused:
         raise BlobError(f"config: {refused}") from None
     specs = list(canonical.tensors(description))
 
-    expect("directory", (directory_offset, count), (DIRECTORY_OFFSET, len(specs)))
-    expect("strings' offset", strings_offset, DIRECTORY_OFFSET + ENTRY.size * count)
+    expect("directory", (directory_offset, count), (round_up(config_end, ALIGN), len(specs)))
+    expect_zero("the padding of config", config_end, directory_offset)
+    expect("strings' offset", strings_offset, directory_offset + ENTRY.size * count)
     if strings_size > len(data) - strings_offset:
         raise BlobError(f"strings of {strings_size} bytes do not fit")
     strings_end = strings_offset + strings_size
@@ -296,13 +326,13 @@ def parse(data):
 
     offsets, end = {}, data_offset
     for n, spec in enumerate(specs):
-        entry = ENTRY.unpack_from(data, DIRECTORY_OFFSET + n * ENTRY.size)
+        at = directory_offset + n * ENTRY.size
+        entry = ENTRY.unpack_from(data, at)
         bytes_ = stored_bytes(spec)
         wanted = (spec.name.encode("ascii").ljust(64, b"\0"), FLOAT32, spec.form.layout,
                   *spec.shape, end, bytes_)
         expect(f"directory entry {n} ({spec.name})", entry, wanted)
-        expect_zero(f"the end of directory entry {n}", DIRECTORY_OFFSET + n * ENTRY.size + 104,
-                    DIRECTORY_OFFSET + (n + 1) * ENTRY.size)
+        expect_zero(f"the end of directory entry {n}", at + 104, at + ENTRY.size)
         offsets[spec.name] = end
         end += round_up(bytes_, ALIGN)
         expect_zero(f"the padding of {spec.name}", offsets[spec.name] + bytes_, end)

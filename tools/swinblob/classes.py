@@ -8,7 +8,7 @@ import colorsys
 import os
 import re
 
-from .canonical import Refused
+from .records import Refused
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "palettes")
 PALETTES = ("ade20k", "cityscapes", "voc")

@@ -7,7 +7,7 @@
 
 from . import (foreign, glam, hugging_face, modified, official, root, swin_seg, timm, torchvision,
                unet, upstream)
-from ..canonical import Refused
+from ..records import Refused
 
 FAMILIES = (torchvision, hugging_face, upstream, unet, glam, swin_seg, timm, official)
 

@@ -6,7 +6,8 @@ size."""
 
 from math import isqrt
 
-from ..canonical import EXACT, Refused
+from ..canonical import stage_count
+from ..records import Input, Refused
 
 ASK = ("nothing tells the image size that this model was built for, and with it which blocks shift "
        "their windows: give --image-size HxW")
@@ -14,7 +15,7 @@ ASK = ("nothing tells the image size that this model was built for, and with it 
 
 def describe(reader):
     """Windows, shifts and the one input size; the grid of stage 0."""
-    d, stages = reader.d, range(reader.d["stages"])
+    d, stages = reader.d, range(stage_count(reader.d))
     windows = [stored_window(reader, i) for i in stages]
     if not any(windows):
         configured = reader.option("window")
@@ -37,7 +38,7 @@ def describe(reader):
                           f"{window} (--image-size)")
         check_mask(reader, i, shift, f"a grid of {rows}x{columns} and windows of {window}")
         reader.set_window(i, (window,) * 2, (shift,) * 2)
-    d.update(input_rule=EXACT, input_h=grid[0] * d["patch"], input_w=grid[1] * d["patch"])
+    d.update(input_rule=Input.EXACT, input_h=grid[0] * d["patch"], input_w=grid[1] * d["patch"])
     return grid
 
 

@@ -2,7 +2,8 @@
 
 from . import segmentation, swin_seg
 from .names import AUTHORS, GLAM, renamer
-from ..canonical import Refused, up_levels
+from ..canonical import stage_count, up_levels
+from ..records import Refused
 
 FAMILY = "GLAM-Swin of the official GLAM code"
 
@@ -26,7 +27,7 @@ def describe_tokens(reader):
     """Describes the tokens and leaves out what feeds nothing: the last attention of a stage."""
     d, name = reader.d, reader.name
     d["tokens"] = reader.shape("stage0.tokens", 2)[0]
-    for i in range(d["stages"]):
+    for i in range(stage_count(d)):
         last = d["depth"][i] - 1
         for stage in [f"stage{i}"] + [f"up{i}"] * (i in up_levels(d)):
             reader.source.drop(name(f"{stage}.block{last}.global.") + "*",

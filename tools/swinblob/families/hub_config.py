@@ -1,6 +1,6 @@
 """Careful reading of config.json and its kin: any entry may be missing or anything."""
 
-from ..canonical import MAX_SIDE
+from ..records import MAX_SIDE
 
 
 def entries(value):

@@ -2,11 +2,12 @@
 
 Names are those of version 4, which version 5 writes too, or those of version 5's modules."""
 
-from . import heads, hugging_face_pictures, swin_v2
+from . import decode_heads, hugging_face_pictures, swin_v2
 from .hub_config import entries, number, pair, real
 from .names import model_prefix, prefixes, renamer
 from .reader import Reader
-from ..canonical import BATCH_NORM_EPS, CLASSIFIER, FINAL_NORM, HF_MODEL, POSITION, Refused
+from ..canonical import BATCH_NORM_EPS, stage_count
+from ..records import Head, Refused, Shift
 
 FAMILY = "Hugging Face's Swin"
 PATCH = "embeddings.patch_embeddings.projection"
@@ -80,14 +81,14 @@ def read(checkpoint, options):
     d = reader.d
     reader.describe_layers()
     reader.describe_feature_norms()
-    config.check(d)
+    config.check(reader)
     upernet = "decode_head" in reader.source.groups
     backbone = bool(upernet or d["feature_norms"] or config.is_backbone
                     or d["version"] == 2 and not reader.has_group("norm"))
     if not backbone:
-        d["flags"] |= FINAL_NORM
+        d["final_norm"] = 1
         reader.describe_classifier()
-    if d["head"] == CLASSIFIER:
+    if d["head"] == Head.CLASSIFIER:
         config.check_task(reader.threshold)
     d["eps"] = config.eps
     if d["version"] == 1:
@@ -95,7 +96,7 @@ def read(checkpoint, options):
     else:
         describe_v2(reader, config)
     if upernet:
-        heads.read(reader, config, spell)
+        decode_heads.read(reader, config, spell)
     config.apply(reader.model, checkpoint.preprocessor)
     unused = [(pattern, "a backbone does not use it") for pattern in
               {f"{prefix}layernorm.*", f"{root}swin.layernorm.*"}] if backbone else []
@@ -113,8 +114,8 @@ def describe_v1(reader, config, backbone):
     d = reader.d
     rules = reader.option("rules") or ("backbone" if backbone else "model")
     if rules == "model":
-        d["shift_rule"] = HF_MODEL
-    for i in range(d["stages"]):
+        d["shift_rule"] = Shift.SQUARE
+    for i in range(stage_count(d)):
         window = reader.square_window(i)
         if config.window not in (None, window):
             raise Refused(f"config.json says that windows are {config.window}, but "
@@ -132,7 +133,7 @@ def describe_v2(reader, config):
     size, window, pretrained = swin_v2.told(reader, config)
     window = window[0] if isinstance(window, list) else window
     d["mask"] = -200.0
-    for i in range(d["stages"]):
+    for i in range(stage_count(d)):
         rows = size[0] // d["patch"] >> i
         actual = min(rows, window)
         if not actual:
@@ -142,7 +143,7 @@ def describe_v2(reader, config):
 
 
 class Config:
-    """config.json; every entry may be missing. Also what heads.read wants to be told."""
+    """config.json; every entry may be missing. Also what decode_heads.read wants to be told."""
 
     batch_norm_eps, align_corners, threshold = BATCH_NORM_EPS, False, None
 
@@ -193,20 +194,21 @@ class Config:
         if kind != "UPerHead":
             raise Refused(f"the names of a {kind} stand where UperNet's head should be")
 
-    def check(self, d):
+    def check(self, reader):
         """Refuses a config.json that speaks of another model."""
+        d = reader.d
         kind = self.body.get("model_type", "swin" if d["version"] == 1 else "swinv2")
         if kind != ("swin" if d["version"] == 1 else "swinv2"):
             raise Refused(f"config.json is that of a {str(kind)[:40]}, but the names are those of "
                           f"Swin V{d['version']}")
-        for key, words in (("embed_dim", "width"), ("depths", "depth"), ("num_heads", "heads"),
-                           ("patch_size", "patch")):
+        for key, found in (("embed_dim", d["width"][0]), ("depths", d["depth"]),
+                           ("num_heads", d["heads"]), ("patch_size", d["patch"])):
             told = self.body.get(key)
-            found = d[words][:d["stages"]] if isinstance(d[words], list) else d[words]
             if told is not None and told != found and told != [found] * 2:
                 raise Refused(f"config.json says that {key} is {str(told)[:40]}, but the weights "
                               f"have {found}")
-        if self.body.get("use_absolute_embeddings") is True and not d["flags"] & POSITION:
+        if self.body.get("use_absolute_embeddings") is True and not reader.has(
+                "embed.position"):
             raise Refused("config.json sets use_absolute_embeddings, but the weights lack "
                           "embeddings.position_embeddings")
         if self.body.get("hidden_act", "gelu") != "gelu":
@@ -232,11 +234,6 @@ class Config:
         names = [labels.get(str(k)) for k in range(d["classes"])]
         if names and all(isinstance(n, str) for n in names) and names[0] != "LABEL_0":
             model.class_names = names
-        ignore = self.whole.get("loss_ignore_index")
-        if type(ignore) is int and d["classes"] <= ignore < 1 << 16:
-            d["ignore_label"] = ignore
-        elif d["classes"] > 255:
-            d["ignore_label"] = 0xFFFF
         if preprocessor:
             hugging_face_pictures.apply(model, preprocessor)
         elif d["head"]:

@@ -6,10 +6,10 @@ import re
 
 from . import pictures
 from .hub_config import entries, number, pair, real, triple
-from ..canonical import (BICUBIC_ANTIALIASED, BILINEAR_ANTIALIASED, CLASSIFIER, DENSE_HEADS,
-                         EXACT_SIZE, FIT_SIDES, LONGEST_SIDE, SHORTEST_SIDE)
+from ..heads import HEADS, PIXELS
+from ..records import Filter, Head, Resize
 
-FILTERS = {2: BILINEAR_ANTIALIASED, 3: BICUBIC_ANTIALIASED}            # by PIL's codes
+FILTERS = {2: Filter.BILINEAR_ANTIALIASED, 3: Filter.BICUBIC_ANTIALIASED}      # by PIL's codes
 HALF = dict(image_mean=[0.5] * 3, image_std=[0.5] * 3)
 IMAGENET = dict(image_mean=[0.485, 0.456, 0.406], image_std=[0.229, 0.224, 0.225])
 CLIP = dict(image_mean=[0.48145466, 0.4578275, 0.40821073],
@@ -43,7 +43,7 @@ class Processor:
 
     def __init__(self, model, told):
         self.d, self.remarks, self.told = model.description, model.remarks, told
-        usual = "Segformer" if self.d["head"] in DENSE_HEADS else "ViT"
+        usual = "Segformer" if HEADS[self.d["head"]].gives == PIXELS else "ViT"
         name = told.get("image_processor_type") or told.get("feature_extractor_type") or usual
         self.kind = re.sub(r"(ImageProcessor(Fast|Pil)?|FeatureExtractor)$", "", str(name))
         self.defaults = CLASSES.get(self.kind, USUAL)
@@ -122,13 +122,13 @@ class Processor:
         short, long = (number(told.get(key)) for key in ("shortest_edge", "longest_edge"))
         exact = pair([told.get("height"), told.get("width")] if told else size)
         if exact:
-            return dict(resize_rule=EXACT_SIZE, resize_a=exact[0], resize_b=exact[1])
+            return dict(resize_rule=Resize.EXACT, resize_a=exact[0], resize_b=exact[1])
         if short and long and short <= long:
-            return dict(resize_rule=FIT_SIDES, resize_a=long, resize_b=short)
+            return dict(resize_rule=Resize.WITHIN, resize_a=long, resize_b=short)
         if short and told.get("longest_edge") is None:
-            return dict(resize_rule=SHORTEST_SIDE, resize_a=short, resize_b=0)
+            return dict(resize_rule=Resize.SHORTEST, resize_a=short, resize_b=0)
         if long and told.get("shortest_edge") is None:
-            return dict(resize_rule=LONGEST_SIDE, resize_a=long, resize_b=0)
+            return dict(resize_rule=Resize.LONGEST, resize_a=long, resize_b=0)
         return None
 
     def convnext_words(self):
@@ -138,21 +138,22 @@ class Processor:
         if not side or not share:
             return None
         if side >= 384:
-            return dict(resize_rule=EXACT_SIZE, resize_a=side, resize_b=side)
-        if self.d["head"] != CLASSIFIER:
+            return dict(resize_rule=Resize.EXACT, resize_a=side, resize_b=side)
+        if self.d["head"] != Head.CLASSIFIER:
             return None
         pictures.crop_centre(self.d, int(side / share), (side, side))
-        return dict(resize_rule=SHORTEST_SIDE)
+        return dict(resize_rule=Resize.SHORTEST)
 
     def crop(self):
         """Takes the centre, for a classifier."""
         size = self.get("crop_size")
         crop = pair([size.get("height"), size.get("width")] if isinstance(size, dict) else size)
         rule = self.d["resize_rule"]
-        if not crop or self.d["head"] != CLASSIFIER or rule not in (SHORTEST_SIDE, EXACT_SIZE):
+        if (not crop or self.d["head"] != Head.CLASSIFIER
+                or rule not in (Resize.SHORTEST, Resize.EXACT)):
             self.remark("takes a centre (do_center_crop) that is not taken here: the whole picture "
                         "is the input")
             return
         resized = self.d["resize_a"], self.d["resize_b"]
-        pictures.crop_centre(self.d, resized if rule == EXACT_SIZE else resized[0], crop,
+        pictures.crop_centre(self.d, resized if rule == Resize.EXACT else resized[0], crop,
                              self.d["resize_filter"])

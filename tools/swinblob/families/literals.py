@@ -8,7 +8,7 @@ import ast
 import re
 import warnings
 
-from ..canonical import MAX_SIDE
+from ..records import MAX_SIDE
 
 MAX_TEXT = 1 << 20
 MAX_DEPTH = 40

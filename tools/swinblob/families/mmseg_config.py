@@ -3,7 +3,8 @@
 from .literals import UNKNOWN, numbers, parse, part, sides, type_of
 from .mmseg_pictures import Pictures
 from ..checkpoint import CheckpointError, parse_json
-from ..canonical import BATCH_NORM_EPS, FPNHEAD, SLIDE, Refused
+from ..canonical import BATCH_NORM_EPS
+from ..records import Head, Mode, Refused
 
 # Backbones by family; the same after "No" have no shift
 SWIN = ("SwinTransformer", "SwinTransformerGTV8", "SwinTransformerGTV8Opti")
@@ -105,7 +106,7 @@ class Told:
         if norm and not norm.endswith(("BN", "BN2d", "BatchNorm", "BatchNorm2d")):
             raise Refused(f"the config text sets the decode head's norm to {norm[:40]}, and only "
                           "BatchNorm is known")
-        if head and head.head == FPNHEAD:
+        if head and head.kind == Head.FPN:
             self.check_neck(head)
 
     def check_cross_attention(self):
@@ -131,8 +132,9 @@ class Told:
         strides = self.head.get("feature_strides")
         if strides is None:
             return
-        convs = [head.count(f"head.scale{l}.conv{{}}") for l in range(4)]
-        strides = numbers(strides, len(convs) - convs.count(0), 0)
+        levels = head.count("head.scale{}")
+        convs = [head.count(f"head.scale{l}.conv{{}}") for l in range(levels)]
+        strides = numbers(strides, levels, 0)
         if not strides or any(stride != strides[0] * 2 ** n for stride, n in zip(strides[1:],
                                                                             convs[1:])):
             raise Refused(f"the config text's feature_strides {self.head['feature_strides']} do "
@@ -140,13 +142,7 @@ class Told:
 
     def apply(self, model, options):
         """Gives a model the classes, preprocessing and test settings that are told."""
-        d = model.description
         self.apply_classes(model)
-        ignore = self.head.get("ignore_index")
-        if type(ignore) is int and d["classes"] <= ignore < 1 << 16:
-            d["ignore_label"] = ignore
-        elif d["classes"] > d["ignore_label"]:
-            d["ignore_label"] = 0xFFFF
         self.note_unread(model)
         Pictures(self.config).apply(model, options)
         self.note_sigmoids(model)
@@ -175,7 +171,7 @@ class Told:
             model.remarks.append("the config's sliding window has no proper crop_size and stride: "
                                  "the whole picture is one input (--mode, --crop, --stride)")
         elif model.description["classes"]:
-            model.description.update(mode=SLIDE, crop_h=crop[0], crop_w=crop[1],
+            model.description.update(mode=Mode.SLIDE, crop_h=crop[0], crop_w=crop[1],
                                      stride_h=stride[0], stride_w=stride[1])
 
     def apply_classes(self, model):

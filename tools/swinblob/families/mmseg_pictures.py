@@ -7,13 +7,13 @@ keep the shape.
 """
 
 from .literals import UNKNOWN, numbers, part, sides, type_of
-from ..canonical import (BICUBIC, BICUBIC_ANTIALIASED, BILINEAR, BILINEAR_ANTIALIASED, EXACT_SIZE,
-                         FIT_SIDES, MAX_SIDE, SHORTEST_SIDE)
+from ..records import MAX_SIDE, Filter, Resize
 
 MAX_STEPS = 150                 # of a pipeline that is followed; real ones have about ten
 SAME = "same"                   # a scale: the picture's own size
-FILTERS = {("cv2", "bilinear"): BILINEAR, ("cv2", "bicubic"): BICUBIC,
-           ("pillow", "bilinear"): BILINEAR_ANTIALIASED, ("pillow", "bicubic"): BICUBIC_ANTIALIASED}
+FILTERS = {("cv2", "bilinear"): Filter.BILINEAR, ("cv2", "bicubic"): Filter.BICUBIC,
+           ("pillow", "bilinear"): Filter.BILINEAR_ANTIALIASED,
+           ("pillow", "bicubic"): Filter.BICUBIC_ANTIALIASED}
 
 # Variables and transforms that only configs of 1.x have
 NEWER = ("data_preprocessor", "default_scope", "optim_wrapper", "test_dataloader",
@@ -215,7 +215,7 @@ class Pictures:
         if size is None and divisor in (None, 0, 1):
             return False
         known = sides(size) if size is not None else type(divisor) is int
-        if not known or self.resizing.get("resize_rule") != EXACT_SIZE:
+        if not known or self.resizing.get("resize_rule") != Resize.EXACT:
             return True
         made = self.resizing["resize_a"], self.resizing["resize_b"]
         if size is not None:
@@ -288,15 +288,15 @@ class Pictures:
             return None
         if not keep:
             pair = sides(pair)
-            return pair and dict(resize_rule=EXACT_SIZE, resize_a=pair[1], resize_b=pair[0])
+            return pair and dict(resize_rule=Resize.EXACT, resize_a=pair[1], resize_b=pair[0])
         long, short = max(pair), min(pair)
         if min_size is not None:
             long, short = MAX_SIDE + 1, max(short, *(numbers([min_size], 1) or [MAX_SIDE + 1]))
         if not sides((short, short)):
             return None
         if long > MAX_SIDE:             # a bound that no input reaches
-            return dict(resize_rule=SHORTEST_SIDE, resize_a=short, resize_b=0)
-        return sides(pair) and dict(resize_rule=FIT_SIDES, resize_a=long, resize_b=short)
+            return dict(resize_rule=Resize.SHORTEST, resize_a=short, resize_b=0)
+        return sides(pair) and dict(resize_rule=Resize.WITHIN, resize_a=long, resize_b=short)
 
     def resize_shortest(self, step):
         """ResizeShortestEdge of 1.x, which keeps the longer edge below max_size."""
@@ -317,7 +317,7 @@ class Pictures:
         if self.resizing:
             self.remarks.append("the config resizes test pictures more than once; here they are "
                                 "resized once, by the last rule")
-        self.resizing = dict(words, resize_filter=FILTERS[way] if known else BILINEAR,
+        self.resizing = dict(words, resize_filter=FILTERS[way] if known else Filter.BILINEAR,
                              resize_round=int(not self.floating))
 
     # The data_preprocessor of 1.x

@@ -3,7 +3,7 @@ the library that did it."""
 
 import re
 
-from ..canonical import Refused
+from ..records import Refused
 
 # (what the checkpoint holds, pattern of a name, what helps)
 MODIFIED = tuple((what, re.compile(pattern), helps) for what, pattern, helps in (

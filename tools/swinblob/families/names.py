@@ -8,7 +8,7 @@ the buffers BLOCK.mask, BLOCK.attn.index and BLOCK.attn.coordinates.
 import re
 from functools import lru_cache
 
-from ..canonical import Refused
+from ..records import Refused
 
 
 def renamer(rules):

@@ -4,7 +4,6 @@ pre-trained by SimMIM or MoBY."""
 from . import fixed_size, pictures, swin_v2
 from .names import AUTHORS, model_prefix, renamer
 from .reader import COORDINATES, MASKS, Reader
-from ..canonical import FINAL_NORM
 
 FAMILY = "Swin of the official code"
 
@@ -41,7 +40,7 @@ def read(checkpoint, options):
     d = reader.d
     reader.describe_layers()
     reader.shape("norm.weight", 1)
-    d["flags"] |= FINAL_NORM
+    d["final_norm"] = 1
     reader.describe_classifier()
     grid = fixed_size.describe(reader)
     reader.take_fixed_position(grid)

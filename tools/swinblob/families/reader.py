@@ -6,8 +6,8 @@ import numpy as np
 
 from .source import Source
 from .swin_v2 import relative_positions
-from ..canonical import (CLASSIFIER, MERGE_NORM, PATCH_NORM, POSITION, QKV_BIAS, Model, Refused,
-                         Weight, new_description, stage_width, tensors)
+from ..canonical import Model, Weight, stage_count, tensors
+from ..records import MAX_STAGES, Head, Position, Refused, new_description, new_stages
 
 DROPPED = (
     ("*.relative_position_index", "follows from the window"),
@@ -29,7 +29,7 @@ class Reader:
         self.source = Source(checkpoint.tensors)
         self.model = Model(new_description(), family)
         self.d = self.model.description
-        self.pretrained = [(0, 0)] * 4      # windows that Swin V2's positions are relative to
+        self.pretrained = []                # windows that Swin V2's positions are relative to
         self.heard = set()                  # options that made a difference
         self.threshold = None               # of the one output that two classes are made of
 
@@ -59,14 +59,15 @@ class Reader:
     def describe_layers(self):
         """Describes all that shapes and the presence of tensors tell, but windows."""
         d = self.d
-        E, planes, patch, width = self.shape("embed.weight", 4)
-        if planes != 3 or patch != width:
+        _, planes, patch, columns = self.shape("embed.weight", 4)
+        if planes != 3 or patch != columns:
             raise Refused(f"{self.name('embed.weight')} takes {planes} planes and patches of "
-                          f"{patch}x{width}; only three planes and square patches are known")
+                          f"{patch}x{columns}; only three planes and square patches are known")
         stages = self.source.count(lambda i: self.name(f"stage{i}.block0"))
-        if not 1 <= stages <= 4:
-            raise Refused(f"the backbone has {stages} stages, not 1 to 4")
-        d.update(patch=patch, width=E, stages=stages)
+        if not 1 <= stages <= MAX_STAGES:
+            raise Refused(f"the backbone has {stages} stages, not 1 to {MAX_STAGES}")
+        d.update(new_stages(stages), patch=patch)
+        self.pretrained = [(0, 0)] * stages
         if any(name.endswith(".logit_scale") for name in self.source.left):
             d["version"] = 2
         for i in range(stages):
@@ -74,26 +75,20 @@ class Reader:
             first = f"stage{i}.block0"
             d["heads"][i] = (self.shape(first + ".attn.bias", 2)[1] if d["version"] == 1
                              else self.shape(first + ".attn.scale", 3)[0])
-            if stage_width(d, i) % d["heads"][i]:
+            d["hidden"][i], d["width"][i] = self.shape(first + ".mlp.fc1.weight", 2)
+            if d["width"][i] % d["heads"][i]:
                 raise Refused(f"stage {i}: {d['heads'][i]} heads do not divide "
-                              f"{stage_width(d, i)} channels")
-            d["hidden"][i] = self.shape(first + ".mlp.fc1.weight", 2)[0]
-            if self.has_group(f"stage{i}.merge.norm"):
-                d["flags"] |= MERGE_NORM
-            if any(self.has(f"{block}.attn.{part}.bias")
-                   for block in self.blocks(i) for part in ("qkv", "q")):
-                d["flags"] |= QKV_BIAS
-        if self.has_group("embed.norm"):
-            d["flags"] |= PATCH_NORM
-        if self.has("embed.position"):
-            d["flags"] |= POSITION
+                              f"{d['width'][i]} channels")
+            d["merge_norm"] |= self.has_group(f"stage{i}.merge.norm")
+            d["qkv_bias"] |= any(self.has(f"{block}.attn.{part}.bias")
+                                 for block in self.blocks(i) for part in ("qkv", "q"))
+        d["patch_norm"] = int(self.has_group("embed.norm"))
         heads = self.option("heads")
-        if heads and heads != d["heads"][:stages]:
-            raise Refused(f"--heads {heads} contradicts the bias tables' columns "
-                          f"{d['heads'][:stages]}")
+        if heads and heads != d["heads"]:
+            raise Refused(f"--heads {heads} contradicts the bias tables' columns {d['heads']}")
 
     def describe_feature_norms(self):
-        for i in range(self.d["stages"]):
+        for i in range(stage_count(self.d)):
             if self.has_group(f"stage{i}.norm"):
                 self.d["feature_norms"] |= 1 << i
 
@@ -120,9 +115,8 @@ class Reader:
         if self.has("head.classify.weight"):
             outputs, _ = self.shape("head.classify.weight", 2)
             classes = self.classes(outputs, self.name("head.classify.weight"))
-            self.d.update(head=CLASSIFIER, classes=classes,
-                          head_inputs=1 << self.d["stages"] - 1,
-                          ignore_label=255 if classes <= 255 else 0xFFFF)
+            self.d.update(head=Head.CLASSIFIER, classes=classes,
+                          head_inputs=1 << stage_count(self.d) - 1)
 
     def classes(self, outputs, origin, told=None):
         """The classes that a head of so many outputs tells apart; origin: the name of its weight;
@@ -169,7 +163,7 @@ class Reader:
         if one != 1 or rows * columns != count:
             raise Refused(f"{origin} has shape {[one, count, E]}, which is no "
                           f"{f'grid of {rows}x{columns}' if grid else 'square grid'}")
-        self.d.update(position_h=rows, position_w=columns, position_rule=1)
+        self.d.update(position_h=rows, position_w=columns, position_rule=Position.FIXED)
         self.model.weights["embed.position"] = self.take("embed.position").map(
             (count, E), lambda x: x[0])
 

@@ -8,7 +8,7 @@ import re
 
 from .names import prefixes
 from .source import FLOATING
-from ..canonical import Refused
+from ..records import Refused
 from ..values import enumerate_names
 
 # The embedding, or a module beside it, and what families themselves put before it, longest first.

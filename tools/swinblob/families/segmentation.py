@@ -1,9 +1,10 @@
 """What the mmseg families share: a backbone whose outputs have norms, and a decode head."""
 
-from . import heads
+from . import decode_heads
 from .mmseg_config import SWIN, Told
 from .reader import Reader
-from ..canonical import Refused
+from ..canonical import stage_count
+from ..records import Refused
 
 DROPPED = (("auxiliary_head.*", "serves training only"),)
 
@@ -24,12 +25,12 @@ def read(checkpoint, options, family, rename, prepare):
         raise Refused(f"{reader.name('stage0.norm.weight')} and its like are missing: no stage "
                       "output is normalised as segmentation needs it (a classifier's backbone)")
     shifts = told.check_backbone(reader.model, SWIN)
-    for i in range(d["stages"]):
+    for i in range(stage_count(d)):
         window = reader.square_window(i)
         reader.set_window(i, (window,) * 2, (window // 2 * shifts,) * 2)
     prepare(reader)
     if "decode_head" in reader.source.groups:
-        heads.read(reader, told)
+        decode_heads.read(reader, told)
     reader.finish(DROPPED)
     told.apply(reader.model, options)
     return reader.model

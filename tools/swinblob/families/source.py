@@ -4,7 +4,8 @@ import re
 
 import numpy as np
 
-from ..canonical import Refused, Weight
+from ..canonical import Weight
+from ..records import Refused
 
 FLOATING = ("float32", "float64", "float16", "bfloat16")
 

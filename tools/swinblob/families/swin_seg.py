@@ -4,7 +4,7 @@ import re
 
 from . import segmentation
 from .names import AUTHORS, renamer
-from ..canonical import Refused
+from ..records import Refused
 
 FAMILY = "Swin of Swin-Transformer-Semantic-Segmentation"
 

@@ -6,7 +6,8 @@ was pretrained with. Official files store the coordinates; other sources need a 
 
 import numpy as np
 
-from ..canonical import Refused
+from ..canonical import stage_count
+from ..records import Refused
 
 
 def relative_positions(window, pretrained):
@@ -38,18 +39,18 @@ def told(reader, config):
 
 def set_pretrained(reader, windows):
     """windows: a number, or a pair, a stage; nothing but zeros fits any number of stages."""
-    stages = reader.d["stages"]
+    stages = stage_count(reader.d)
     if not any(windows):
         windows = [0] * stages
     if len(windows) != stages:
         raise Refused(f"{len(windows)} pretrained windows {list(windows)} for {stages} stages")
-    for i, window in enumerate(windows):
-        reader.pretrained[i] = tuple(window) if isinstance(window, (list, tuple)) else (window,) * 2
+    reader.pretrained = [tuple(window) if isinstance(window, (list, tuple)) else (window,) * 2
+                         for window in windows]
 
 
 def describe_stored(reader):
     """Pretrained windows from stored coordinates; where they are stripped, from the option."""
-    coordinates = [f"stage{i}.block0.attn.coordinates" for i in range(reader.d["stages"])]
+    coordinates = [f"stage{i}.block0.attn.coordinates" for i in range(stage_count(reader.d))]
     if all(map(reader.has, coordinates)):
         set_pretrained(reader, [stored_pretrained(reader, i, name)
                                 for i, name in enumerate(coordinates)])

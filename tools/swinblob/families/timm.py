@@ -7,12 +7,12 @@ from . import pictures, swin_v2
 from .hub_config import entries, number, pair, real, triple
 from .names import AUTHORS, model_prefix, renamer
 from .reader import Reader
-from ..canonical import (BICUBIC_ANTIALIASED, BILINEAR_ANTIALIASED, EXACT, FINAL_NORM, MAX_SIDE,
-                         Refused)
+from ..canonical import stage_count
+from ..records import MAX_SIDE, Filter, Input, Refused
 
 FAMILY = "timm's Swin"
 MAX_GRID = 1 << 10
-FILTERS = {"bicubic": BICUBIC_ANTIALIASED, "bilinear": BILINEAR_ANTIALIASED}
+FILTERS = {"bicubic": Filter.BICUBIC_ANTIALIASED, "bilinear": Filter.BILINEAR_ANTIALIASED}
 
 RULES = (
     (r"^stage(\d+)\.merge\.norm", lambda m: f"layers.{int(m[1]) + 1}.downsample.norm"),
@@ -43,9 +43,9 @@ def read(checkpoint, options):
     reader = Reader(checkpoint, options, recognised(names), lambda name: prefix + rename(name))
     d = reader.d
     reader.describe_layers()
-    d.update(input_rule=EXACT, roll_before_pad=1)
+    d.update(input_rule=Input.EXACT, roll_before_pad=1)
     if not features:
-        d["flags"] |= FINAL_NORM
+        d["final_norm"] = 1
     reader.describe_classifier()
     config.check(d, d["classes"] if reader.threshold is None else 1)
     size = reader.option("image_size") or config.image_size
@@ -84,9 +84,9 @@ def describe_v2(reader, config):
     d = reader.d
     size, windows, pretrained = swin_v2.told(reader, config)
     grid = grid_of(d, size)
-    windows = list(windows) * (d["stages"] if len(windows) == 1 else 1)
-    if len(windows) != d["stages"]:
-        raise Refused(f"{len(windows)} windows {windows} for {d['stages']} stages (--window)")
+    windows = list(windows) * (stage_count(d) if len(windows) == 1 else 1)
+    if len(windows) != stage_count(d):
+        raise Refused(f"{len(windows)} windows {windows} for {stage_count(d)} stages (--window)")
     for i, window in enumerate(windows):
         sides = window if isinstance(window, (list, tuple)) else (window,) * 2
         place(reader, i, tuple(min(halved(g, i), w) for g, w in zip(grid, sides)), grid)
@@ -96,7 +96,7 @@ def describe_v2(reader, config):
 
 def describe_v1(reader, grid):
     """Windows from the tables' rows, cut off along an axis where the grid ends."""
-    for i in range(reader.d["stages"]):
+    for i in range(stage_count(reader.d)):
         rows, sides = reader.table_rows(i), [halved(side, i) for side in grid]
         fitting = [window for window in (tuple(min(side, w) for side in sides)
                                          for w in range(1, 65)) if table_of(*window) == rows]
@@ -115,7 +115,7 @@ def deduce_v1(reader):
     """Windows and shifts from the tables alone: the sides of a window that is not square end where
     the grid does. What stays open is decided as released models have it, and remarked."""
     d = reader.d
-    tables = [reader.table_rows(i) for i in range(d["stages"])]
+    tables = [reader.table_rows(i) for i in range(stage_count(d))]
     largest = max((w for w in range(1, 65) if table_of(w, w) in tables), default=0)
     axes, square = ([], []), True
     for i, rows in enumerate(tables):
@@ -142,7 +142,7 @@ def deduce_v1(reader):
         patterns = {tuple(halved(side, i) > w for i, (w, _) in enumerate(sides))
                     for side in fitting}
         sure = sure and len(patterns) == 1
-    for i in range(d["stages"]):
+    for i in range(stage_count(d)):
         place(reader, i, tuple(sides[i][0] for sides in axes), grid)
     size = "x".join(str(side * d["patch"]) for side in grid)
     if not square:
@@ -216,10 +216,9 @@ class Config:
         if d["head"] and self.classes not in (None, outputs):
             raise Refused(f"config.json says that num_classes is {self.classes}, but the weights "
                           f"have {outputs}")
-        for key, words in (("embed_dim", "width"), ("depths", "depth"), ("num_heads", "heads"),
-                           ("patch_size", "patch")):
+        for key, found in (("embed_dim", d["width"][0]), ("depths", d["depth"]),
+                           ("num_heads", d["heads"]), ("patch_size", d["patch"])):
             told = self.arguments.get(key)
-            found = d[words][:d["stages"]] if isinstance(d[words], list) else d[words]
             if told is not None and told != found:
                 raise Refused(f"config.json says that {key} is {told}, but the weights have "
                               f"{found}")
@@ -251,7 +250,7 @@ class Config:
                                  "square; here they are resized to its shape, and cropped")
         squash = mode == "squash" or size[0] != size[1]
         pictures.crop_centre(d, tuple(resized) if squash else resized[0], size,
-                             FILTERS.get(interpolation, BICUBIC_ANTIALIASED))
+                             FILTERS.get(interpolation, Filter.BICUBIC_ANTIALIASED))
 
     def apply_normalisation(self, model):
         told = [self.told.get(key) for key in ("mean", "std")]

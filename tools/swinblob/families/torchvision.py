@@ -5,7 +5,8 @@ from math import isqrt
 from . import pictures
 from .names import renamer
 from .reader import COORDINATES, Reader
-from ..canonical import FINAL_NORM, FLOOR, PER_AXIS_PADDED, QKV_BIAS, Refused
+from ..canonical import stage_count
+from ..records import Input, Refused, Shift
 
 FAMILY = "torchvision's Swin"
 
@@ -42,15 +43,15 @@ def read(checkpoint, options):
     reader = Reader(checkpoint, options, recognised(checkpoint.tensors), rename)
     d = reader.d
     reader.describe_layers()
-    d.update(flags=d["flags"] | FINAL_NORM, input_rule=FLOOR, shift_rule=PER_AXIS_PADDED)
-    for i in range(d["stages"]):
+    d.update(final_norm=1, input_rule=Input.FLOOR, shift_rule=Shift.PER_AXIS)
+    for i in range(stage_count(d)):
         window = reader.square_window(i) if d["version"] == 1 else stored_window(reader, i)
         reader.set_window(i, (window,) * 2, (window // 2,) * 2)
     reader.describe_classifier()
-    if d["version"] == 2 and d["flags"] & QKV_BIAS:
+    if d["version"] == 2 and d["qkv_bias"]:
         reader.model.dropped.append(("the keys' third of *.attn.qkv.bias", "torchvision clears it",
                                      [reader.name("stage0.block0.attn.qkv.bias")]))
-    size = PICTURES.get((d["version"], d["width"], d["depth"][2]))
+    size = PICTURES.get((d["version"], d["width"][0], d["depth"][2]))
     if not size:
         size = PICTURES[d["version"], 96, 6]
         if d["head"]:

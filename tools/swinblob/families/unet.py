@@ -5,8 +5,8 @@ from . import fixed_size, glam
 from .mmseg_config import UNETS, Told
 from .names import AUTHORS, GLAM, prefixes, renamer
 from .reader import MASKS, Reader
-from ..canonical import (BICUBIC, CROSS_UNET, EXACT_SIZE, FINAL_NORM, UNET, UNET_HEAD, Refused,
-                         stage_width, up_levels)
+from ..canonical import stage_count, up_levels
+from ..records import Body, Filter, Head, Refused, Resize
 
 NOMINAL_SIZE = 512              # of GLAM's own configs
 DROPPED = (
@@ -82,10 +82,10 @@ def read(checkpoint, options):
     d = reader.d
     reader.describe_layers()
     outputs, _, _, _ = reader.shape("head.classify.weight", 4)
-    d.update(body=CROSS_UNET if cross else UNET, head=UNET_HEAD, flags=d["flags"] | FINAL_NORM,
+    d.update(body=Body.CROSS_UNET if cross else Body.UNET, head=Head.UNET, final_norm=1,
              classes=reader.classes(outputs, reader.name("head.classify.weight")))
-    if d["stages"] != stages:
-        raise Refused(f"{d['stages']} stages down and {stages} up")
+    if stage_count(d) != stages:
+        raise Refused(f"{stage_count(d)} stages down and {stages} up")
     if any("global_token" in name for name in names):
         glam.describe_tokens(reader)
     if prefix.startswith("backbone."):
@@ -101,9 +101,9 @@ def read_fixed(reader):
     """HuCao's, of one size; its pictures are slices of volumes, grey in 0..1."""
     d = reader.d
     reader.take_fixed_position(fixed_size.describe(reader))
-    d.update(mean=[0.0] * 3, scale=[1 / 255] * 3, resize_rule=EXACT_SIZE, resize_a=d["input_h"],
-             resize_b=d["input_w"], resize_filter=BICUBIC, resize_round=0)
-    d["ignore_label"] = 255 if d["classes"] <= 255 else 0xFFFF
+    d.update(mean=[0.0] * 3, scale=[1 / 255] * 3, resize_rule=Resize.EXACT,
+             resize_a=d["input_h"], resize_b=d["input_w"], resize_filter=Filter.BICUBIC,
+             resize_round=0)
     reader.model.remarks.append("its authors resize by cubic splines; here it is bicubic")
 
 
@@ -116,7 +116,7 @@ def read_glam(reader, told):
     if reader.has("embed.position"):
         raise Refused(f"{reader.name('embed.position')}: GLAM's Unets do not run with absolute "
                       "positions")
-    windows = [reader.square_window(i) for i in range(d["stages"])]
+    windows = [reader.square_window(i) for i in range(stage_count(d))]
     side = nominal_side(reader, told)
     for i, window in enumerate(windows):
         grid = side // d["patch"] >> i
@@ -149,9 +149,9 @@ def take_cross_tables(reader):
         name, w = f"up{l}.cross.bias", d["window_h"][l]
         table = reader.take(name)
         reader.expect_shape(table, ((4 * w - 1) ** 2, d["heads"][l]))
-        if 2 * stage_width(d, l) % d["heads"][l]:
+        if 2 * d["width"][l] % d["heads"][l]:
             raise Refused(f"{table.origin}: {d['heads'][l]} heads do not divide "
-                          f"{2 * stage_width(d, l)} channels")
+                          f"{2 * d['width'][l]} channels")
         rows = (2 * w - 1) ** 2
         reader.model.weights[name] = table.map((rows, d["heads"][l]), lambda x, n=rows: x[:n])
         reader.model.dropped.append((f"{table.shape[0] - rows} of {table.shape[0]} rows of "

@@ -3,7 +3,7 @@ its channels in the order of an unfold."""
 
 from . import segmentation
 from .names import renamer
-from ..canonical import MERGE_NORM, Refused, stage_width
+from ..records import Refused
 
 FAMILY = "Swin of upstream mmsegmentation"
 
@@ -33,10 +33,9 @@ def read(checkpoint, options):
 def prepare(reader):
     d = reader.d
     reader.take_fixed_position()
-    for i in range(d["stages"] - 1):
-        C = stage_width(d, i)
+    for i, C in enumerate(d["width"][:-1]):
         parts = ["merge.weight"]
-        if d["flags"] & MERGE_NORM:
+        if d["merge_norm"]:
             parts += ["merge.norm.weight", "merge.norm.bias"]
         for part in parts:
             weight = reader.take(f"stage{i}.{part}")

@@ -1,40 +1,17 @@
 """The decode heads of mmseg and Hugging Face, described by their shapes; BatchNorm is folded in."""
 
-from ..canonical import (FCNHEAD, FPNHEAD, GLAM_SEGFORMER, PSPHEAD, SEGFORMER, UPERHEAD, Refused,
-                         fold_batch_norm, stage_width, tensors)
+from itertools import combinations
+
 from .names import renamer
+from ..canonical import fold_batch_norm, tensors
+from ..records import Head, Refused
 
 DEFAULT_POOL_SCALES = (1, 2, 3, 6)
 POOLS = [(r"^head\.pool(\d+)", r"decode_head.psp_modules.\1.1")]
 REST = [(r"^head\.classify", r"decode_head.conv_seg"), (r"^head\.", r"decode_head.")]
 
-# mmseg's class, what it is here, what only its checkpoints have, and its names; the first counts
-HEADS = tuple((kind, head, group, renamer(rules + REST)) for kind, head, group, rules in (
-    ("SegFormerHead", GLAM_SEGFORMER, "decode_head.linear_c1", [
-        (r"^head\.lateral(\d+)", lambda m: f"decode_head.linear_c{int(m[1]) + 1}.proj"),
-        (r"^head\.fuse", r"decode_head.linear_fuse"),
-        (r"^head\.classify", r"decode_head.linear_pred")]),
-    ("SegformerHead", SEGFORMER, "decode_head.fusion_conv", [
-        (r"^head\.lateral(\d+)", r"decode_head.convs.\1"),
-        (r"^head\.fuse", r"decode_head.fusion_conv")]),
-    ("FPNHead", FPNHEAD, "decode_head.scale_heads", [
-        (r"^neck\.lateral(\d+)", r"neck.lateral_convs.\1"),
-        (r"^neck\.fpn(\d+)", r"neck.fpn_convs.\1"),
-        (r"^head\.scale(\d+)\.conv(\d+)",
-         lambda m: f"decode_head.scale_heads.{m[1]}.{2 * int(m[2])}"),
-        (r"^head\.scale(\d+)", r"decode_head.scale_heads.\1")]),
-    ("UPerHead", UPERHEAD, "decode_head.fpn_bottleneck", POOLS + [
-        (r"^head\.lateral(\d+)", r"decode_head.lateral_convs.\1"),
-        (r"^head\.fpn(\d+)", r"decode_head.fpn_convs.\1"),
-        (r"^head\.fuse", r"decode_head.fpn_bottleneck")]),
-    ("PSPHead", PSPHEAD, "decode_head.psp_modules", POOLS),
-    ("FCNHead", FCNHEAD, "decode_head", [
-        (r"^head\.conv(\d+)", r"decode_head.convs.\1"),
-        (r"^head\.cat", r"decode_head.conv_cat")]),
-))
 
-
-class Head:
+class DecodeHead:
     """The decode head of a checkpoint.
 
     told: what is known beside the weights: pool_scales, align_corners, batch_norm_eps, threshold,
@@ -43,8 +20,8 @@ class Head:
     def __init__(self, reader, told, spell):
         self.reader, self.source, self.d = reader, reader.source, reader.d
         self.told, self.spell = told, spell
-        self.kind, self.head, _, self.rename = next(
-            head for head in HEADS if head[2] in self.source.groups)
+        self.mmseg_class, self.kind, self.describe, _, self.rename = next(
+            head for head in HEADS if head[3] in self.source.groups)
 
     def name(self, canonical):
         return self.spell(self.rename(canonical))
@@ -63,15 +40,13 @@ class Head:
         d, options = self.d, self.reader.options
         classify = self.name("head.classify.weight")
         outputs, channels, _, _ = self.source.shape(classify, 4)
-        d.update(head=self.head, head_channels=channels,
+        d.update(head=self.kind, head_channels=channels,
                  classes=self.reader.classes(outputs, classify, self.told.threshold))
-        self.told.check_head(self.kind, self)
-        if "neck" in self.source.groups and self.head != FPNHEAD:
-            raise Refused(f"this is a segmentation model with a neck before its {self.kind}, which "
-                          "this version does not take")
-        {UPERHEAD: self.describe_uper, PSPHEAD: self.describe_psp, FCNHEAD: self.describe_fcn,
-         FPNHEAD: self.describe_fpn, SEGFORMER: self.describe_segformer,
-         GLAM_SEGFORMER: self.describe_glam_segformer}[self.head]()
+        self.told.check_head(self.mmseg_class, self)
+        if "neck" in self.source.groups and self.kind != Head.FPN:
+            raise Refused("this is a segmentation model with a neck before its "
+                          f"{self.mmseg_class}, which this version does not take")
+        self.describe(self)
         d["align_corners"] = int(self.told.align_corners if options.align_corners is None
                                  else options.align_corners)
         for spec in tensors(d):
@@ -148,30 +123,33 @@ class Head:
     def inputs(self, widths, origins):
         """The set of features of these widths, as the bits of head_inputs."""
         d = self.d
-        known = {stage_width(d, i): i for i in range(d["stages"])
+        known = {i: C for i, C in enumerate(d["width"])
                  if not d["feature_norms"] or d["feature_norms"] >> i & 1}
-        picked = []
         for width, origin in zip(widths, origins):
-            if width not in known:
+            if width not in known.values():
                 raise Refused(f"{origin} reads {width} channels, but the backbone's features have "
-                              f"{list(known)}")
-            picked.append(known[width])
-        if picked != sorted(set(picked)):
-            raise Refused(f"the head reads the features in the order {picked}; only a rising one "
-                          "is known")
-        return sum(1 << i for i in picked)
+                              f"{list(known.values())}")
+        fitting = [picked for picked in combinations(known, len(widths))
+                   if [known[i] for i in picked] == list(widths)]
+        if not fitting:
+            raise Refused(f"the head reads features of {list(widths)} channels, in the order of no "
+                          f"stages that rise: the backbone's have {list(known.values())}")
+        if len(fitting) > 1:
+            raise Refused(f"{origins[0]} and its like read features of {list(widths)} channels, "
+                          f"which several of the backbone's {list(known.values())} are")
+        return sum(1 << i for i in fitting[0])
 
     # Taking
 
     def take(self, module):
         """Weight and bias of a module, in natural form."""
-        name, linear = self.name(module), self.head == GLAM_SEGFORMER and "lateral" in module
+        name, linear = self.name(module), self.kind == Head.GLAM_SEGFORMER and "lateral" in module
         if module == "head.classify" or linear:
             weight, bias = self.source.take(name + ".weight"), self.source.take(name + ".bias")
             return (weight.map((*weight.shape, 1, 1), lambda x: x[:, :, None, None]) if linear
                     else weight), bias
         weight, bias = self.conv_module(name)
-        if self.head == GLAM_SEGFORMER and module == "head.fuse":
+        if self.kind == Head.GLAM_SEGFORMER and module == "head.fuse":
             weight = self.fine_to_coarse(weight)
         return weight, bias
 
@@ -200,5 +178,34 @@ class Head:
             len(x), levels, -1, *x.shape[2:])[:, ::-1].reshape(x.shape))
 
 
+# mmseg's class, what it is here, how it is described, what only its checkpoints have, and its names;
+# the first counts
+HEADS = tuple((name, kind, describe, group, renamer(rules + REST))
+              for name, kind, describe, group, rules in (
+    ("SegFormerHead", Head.GLAM_SEGFORMER, DecodeHead.describe_glam_segformer,
+     "decode_head.linear_c1", [
+         (r"^head\.lateral(\d+)", lambda m: f"decode_head.linear_c{int(m[1]) + 1}.proj"),
+         (r"^head\.fuse", r"decode_head.linear_fuse"),
+         (r"^head\.classify", r"decode_head.linear_pred")]),
+    ("SegformerHead", Head.SEGFORMER, DecodeHead.describe_segformer, "decode_head.fusion_conv", [
+        (r"^head\.lateral(\d+)", r"decode_head.convs.\1"),
+        (r"^head\.fuse", r"decode_head.fusion_conv")]),
+    ("FPNHead", Head.FPN, DecodeHead.describe_fpn, "decode_head.scale_heads", [
+        (r"^neck\.lateral(\d+)", r"neck.lateral_convs.\1"),
+        (r"^neck\.fpn(\d+)", r"neck.fpn_convs.\1"),
+        (r"^head\.scale(\d+)\.conv(\d+)",
+         lambda m: f"decode_head.scale_heads.{m[1]}.{2 * int(m[2])}"),
+        (r"^head\.scale(\d+)", r"decode_head.scale_heads.\1")]),
+    ("UPerHead", Head.UPER, DecodeHead.describe_uper, "decode_head.fpn_bottleneck", POOLS + [
+        (r"^head\.lateral(\d+)", r"decode_head.lateral_convs.\1"),
+        (r"^head\.fpn(\d+)", r"decode_head.fpn_convs.\1"),
+        (r"^head\.fuse", r"decode_head.fpn_bottleneck")]),
+    ("PSPHead", Head.PSP, DecodeHead.describe_psp, "decode_head.psp_modules", POOLS),
+    ("FCNHead", Head.FCN, DecodeHead.describe_fcn, "decode_head", [
+        (r"^head\.conv(\d+)", r"decode_head.convs.\1"),
+        (r"^head\.cat", r"decode_head.conv_cat")]),
+))
+
+
 def read(reader, told, spell=lambda name: name):
-    Head(reader, told, spell).read()
+    DecodeHead(reader, told, spell).read()

@@ -1,0 +1,147 @@
+"""The forms of tensors: how what PyTorch stores, the *natural* form, becomes the matrix of a blob.
+
+Layers here yield the specs of their tensors, in the order of the blob.
+"""
+
+import numpy as np
+
+LANES = 16                  # outputs of a panel; rows and head widths are rounded up to it
+PLAIN, ROWS, PANELS = 0, 1, 2
+
+
+def round_up(n, multiple):
+    return -(-n // multiple) * multiple
+
+
+class Vector:
+    """[n] <-> one row."""
+
+    layout = ROWS
+
+    def __init__(self, n):
+        self.natural, self.shape = (n,), (1, n)
+
+    def pack(self, x):
+        return x[None]
+
+    def unpack(self, m):
+        return m[0]
+
+
+class Matrix:
+    """[rows, columns], as it is."""
+
+    def __init__(self, rows, columns, layout=PANELS):
+        self.natural = self.shape = (rows, columns)
+        self.layout = layout
+
+    def pack(self, x):
+        return x
+
+    def unpack(self, m):
+        return m
+
+
+class Convolution:
+    """[outputs, inputs, k, k] <-> [outputs, k * k * inputs], input channels fastest."""
+
+    layout = PANELS
+
+    def __init__(self, outputs, inputs, k):
+        self.natural = (outputs, inputs, k, k)
+        self.shape = (outputs, k * k * inputs)
+
+    def pack(self, x):
+        return x.transpose(0, 2, 3, 1).reshape(self.shape)
+
+    def unpack(self, m):
+        outputs, inputs, k, _ = self.natural
+        return m.reshape(outputs, k, k, inputs).transpose(0, 3, 1, 2)
+
+
+class Heads:
+    """Axis `axis` of a matrix or vector holds `parts` x heads x d rows: d is padded with zeros to
+    whole vectors. query: the first part is the query, which takes the scores' factor d^-0.5."""
+
+    def __init__(self, natural, axis, parts, heads, layout, query=False):
+        self.natural, self.axis, self.layout = natural, axis, layout
+        self.split = (parts, heads, natural[axis] // (parts * heads))
+        d = self.split[2]
+        padded = list(natural)
+        padded[axis] = parts * heads * round_up(d, LANES)
+        self.shape = tuple(padded) if len(padded) == 2 else (1, *padded)
+        self.factor = np.ones((parts, 1, 1))
+        if query:
+            self.factor[0] = d ** -0.5
+
+    def pack(self, x):
+        parts, heads, d = self.split
+        x = np.moveaxis(x, self.axis, -1)
+        x = x.reshape(*x.shape[:-1], parts, heads, d) * self.factor
+        x = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, round_up(d, LANES) - d)])
+        x = x.reshape(*x.shape[:-3], -1)
+        return np.moveaxis(x, -1, self.axis).reshape(self.shape)
+
+    def unpack(self, m):
+        parts, heads, d = self.split
+        x = np.moveaxis(m if len(self.natural) == 2 else m[0], self.axis, -1)
+        x = x.reshape(*x.shape[:-1], parts, heads, -1)[..., :d] / self.factor
+        return np.moveaxis(x.reshape(*x.shape[:-3], -1), -1, self.axis)
+
+
+class BiasTable:
+    """[(2 wh - 1) (2 ww - 1), heads] by query minus key <-> [heads, ...] by key minus query."""
+
+    layout = PLAIN
+
+    def __init__(self, wh, ww, heads):
+        self.shape = (heads, 2 * wh - 1, 2 * ww - 1)
+        self.natural = (self.shape[1] * self.shape[2], heads)
+
+    def pack(self, x):
+        return x[::-1].T.reshape(self.shape)
+
+    def unpack(self, m):
+        return m.reshape(self.shape[0], -1).T[::-1]
+
+
+class Spec:
+    """One tensor of a blob: its name and form."""
+
+    def __init__(self, name, form):
+        self.name, self.form = name, form
+
+    @property
+    def shape(self):
+        return (*self.form.shape, 1, 1, 1)[:4]
+
+
+# Layers -------------------------------------------------------------------------------------------
+
+def linear(name, outputs, inputs, bias=True):
+    yield Spec(name + ".weight", Matrix(outputs, inputs))
+    if bias:
+        yield Spec(name + ".bias", Vector(outputs))
+
+
+def convolution(name, outputs, inputs, k):
+    yield Spec(name + ".weight", Convolution(outputs, inputs, k))
+    yield Spec(name + ".bias", Vector(outputs))
+
+
+def norm(name, n):
+    yield Spec(name + ".weight", Vector(n))
+    yield Spec(name + ".bias", Vector(n))
+
+
+def heads_in(name, parts, outputs, inputs, heads, query, bias=True):
+    """A linear layer whose outputs are the heads' queries, keys or values."""
+    yield Spec(name + ".weight", Heads((outputs, inputs), 0, parts, heads, PANELS, query))
+    if bias:
+        yield Spec(name + ".bias", Heads((outputs,), 0, parts, heads, ROWS, query))
+
+
+def heads_out(name, outputs, inputs, heads):
+    """A linear layer whose inputs are the heads' values."""
+    yield Spec(name + ".weight", Heads((outputs, inputs), 1, 1, heads, PANELS))
+    yield Spec(name + ".bias", Vector(outputs))

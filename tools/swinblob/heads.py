@@ -1,0 +1,136 @@
+"""The kinds of heads: what each reads and gives, demands of a description, and has for tensors.
+
+To add one: its name in records.Head, its fields in records.HEAD, and below a row in HEADS with a
+function that yields its tensors, in the order of the blob, and one that checks its fields. A family
+then reads its checkpoints (families/decode_heads.py has those of mmseg).
+"""
+
+from .forms import Convolution, Spec, convolution, linear, norm
+from .records import Body, Head, need
+
+NOTHING, ONE, SOME, LAST = range(4)     # which features a head reads
+PIXELS, SCORES = 1, 2                   # whose classes a head gives, or NOTHING
+
+
+def head_features(d):
+    """Indices of the features that the head reads."""
+    return [i for i in range(len(d["width"])) if d["head_inputs"] >> i & 1]
+
+
+def head_widths(d):
+    """Channels of the features that the head reads."""
+    return [d["width"][i] for i in head_features(d)]
+
+
+# Tensors ------------------------------------------------------------------------------------------
+
+def classify(d, inputs):
+    yield from convolution("head.classify", d["classes"], inputs, 1)
+
+
+def pyramid_top(d):
+    ch, pools, C = d["head_channels"], d["pool_count"], head_widths(d)[-1]
+    for p in range(pools):
+        yield from convolution(f"head.pool{p}", ch, C, 1)
+    yield from convolution("head.bottleneck", ch, C + pools * ch, 3)
+
+
+def uper(d):
+    ch, widths = d["head_channels"], head_widths(d)
+    yield from pyramid_top(d)
+    for l, C in enumerate(widths[:-1]):
+        yield from convolution(f"head.lateral{l}", ch, C, 1)
+    for l in range(len(widths) - 1):
+        yield from convolution(f"head.fpn{l}", ch, ch, 3)
+    yield from convolution("head.fuse", ch, len(widths) * ch, 3)
+    yield from classify(d, ch)
+
+
+def psp(d):
+    yield from pyramid_top(d)
+    yield from classify(d, d["head_channels"])
+
+
+def fcn(d):
+    ch, k, (C,) = d["head_channels"], d["conv_kernel"], head_widths(d)
+    for n in range(d["convs"]):
+        yield from convolution(f"head.conv{n}", ch, ch if n else C, k)
+    if d["conv_concat"]:
+        yield from convolution("head.cat", ch, C + ch, k)
+    yield from classify(d, ch if d["convs"] else C)
+
+
+def fpn(d):
+    ch, neck, widths = d["head_channels"], d["neck_channels"], head_widths(d)
+    for l, C in enumerate(widths):
+        yield from convolution(f"neck.lateral{l}", neck, C, 1)
+    for l in range(len(widths)):
+        yield from convolution(f"neck.fpn{l}", neck, neck, 3)
+    for l in range(len(widths)):
+        for n in range(d["neck_convs"][l]):
+            yield from convolution(f"head.scale{l}.conv{n}", ch, ch if n else neck, 3)
+    yield from classify(d, ch)
+
+
+def segformer(d):
+    ch, widths = d["head_channels"], head_widths(d)
+    for l, C in enumerate(widths):
+        yield from convolution(f"head.lateral{l}", ch, C, 1)
+    yield from convolution("head.fuse", ch, len(widths) * ch, 1)
+    yield from classify(d, ch)
+
+
+def classifier(d):
+    yield from linear("head.classify", d["classes"], d["width"][-1])
+
+
+def unet(d):
+    E = d["width"][0]
+    yield from norm("final.norm", E)
+    yield from norm("final.expand.norm", E)
+    yield from linear("final.expand", 16 * E, E, bias=False)
+    yield Spec("head.classify.weight", Convolution(d["classes"], E, 1))
+
+
+# Checks -------------------------------------------------------------------------------------------
+
+def check_pools(d):
+    need(d["pool_count"], "pool_count is 0")
+    need(all(d["pool_scale"][:d["pool_count"]]), "a pool_scale is 0")
+
+
+def check_fcn(d):
+    need(d["convs"] or not d["conv_concat"], "conv_concat without convs")
+    need(d["conv_kernel"] % 2, f"conv_kernel is {d['conv_kernel']}, not odd")
+
+
+def check_fpn(d):
+    need(d["neck_channels"], "neck_channels is 0")
+    need(all(d["neck_convs"][:len(head_features(d))]), "a level's neck_convs is 0")
+    need(d["neck_convs"][0] == 1, "the finest level of FPNHead has one convolution")
+
+
+def check_unet(d):
+    need(d["body"] != Body.BACKBONE, "a Unet's head without a Unet")
+
+
+# The kinds ----------------------------------------------------------------------------------------
+
+class HeadKind:
+    """name: for users; reads, gives: of the above; tensors, check: functions of a description."""
+
+    def __init__(self, name, reads, gives, tensors=lambda d: (), check=lambda d: None):
+        self.name, self.reads, self.gives = name, reads, gives
+        self.tensors, self.check = tensors, check
+
+
+HEADS = {
+    Head.NONE: HeadKind("no head", NOTHING, NOTHING),
+    Head.UPER: HeadKind("UPerHead", SOME, PIXELS, uper, check_pools),
+    Head.FCN: HeadKind("FCNHead", ONE, PIXELS, fcn, check_fcn),
+    Head.PSP: HeadKind("PSPHead", ONE, PIXELS, psp, check_pools),
+    Head.FPN: HeadKind("FPNHead over an FPN neck", SOME, PIXELS, fpn, check_fpn),
+    Head.SEGFORMER: HeadKind("SegformerHead", SOME, PIXELS, segformer),
+    Head.GLAM_SEGFORMER: HeadKind("GLAM's SegFormerHead", SOME, PIXELS, segformer),
+    Head.CLASSIFIER: HeadKind("a classifier", LAST, SCORES, classifier),
+    Head.UNET: HeadKind("the Unet's own head", NOTHING, PIXELS, unet, check_unet)}
