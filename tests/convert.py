@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from checkpoints import (FCN, GLAM, SMALL, File, backbone_state, fcn_state, safetensors, uper_state,
-                         upstream_names)
+from checkpoints import (DEEP, FCN, GLAM, ODD, SMALL, WIDTHS, File, backbone_state, fcn_state,
+                         safetensors, uper_state, upstream_names)
 from checkpoints.convert import (blob, canonical, checkpoint, convert_state, load_tool, options,
                                  run, tool, write_small)
+from checkpoints.families import hucao_state
 from conftest import GOLDEN, ROOT
 from swinblob import heads
 from swinblob.canonical import Refused
@@ -606,6 +607,63 @@ def test_preprocessing_options():
     assert d["align_corners"] == 0 and d["bgr"] == 0
 
 
+# Stages -------------------------------------------------------------------------------------------
+
+def test_stages_are_as_wide_as_their_tensors(tmp_path):
+    for state in (ODD, upstream_names(ODD)):
+        write_small(tmp_path / "m.swin", state)
+        read = blob.read(tmp_path / "m.swin")
+        assert read.description["width"] == list(WIDTHS) and read.description["head_inputs"] == 7
+        for i in (0, 1):
+            name = f"backbone.layers.{i}.downsample.reduction.weight"
+            assert ODD[name].shape == (WIDTHS[i + 1], 4 * WIDTHS[i])
+            assert (read.natural(f"stage{i}.merge.weight") == ODD[name]).all()
+        assert read.natural("stage2.block0.mlp.fc2.weight").shape == (15, 30)
+
+
+@pytest.mark.parametrize("name,shape", [
+    ("layers.0.downsample.reduction.weight", (7, 16)), ("patch_embed.proj.weight", (5, 3, 4, 4)),
+    ("layers.1.blocks.1.mlp.fc1.weight", (12, 7)), ("norm2.weight", (16,))])
+def test_tensors_of_another_width_are_refused_by_name(name, shape):
+    with pytest.raises(Refused, match=name):
+        convert_state({**ODD, "backbone." + name: np.ones(shape, "f4")})
+
+
+def test_any_number_of_stages_up_to_eight(tmp_path):
+    for stages in (1, 5, 8):
+        state = backbone_state(E=2, depths=(1,) * stages, heads=(1,) * stages)
+        write_small(tmp_path / "m.swin", state)
+        d = blob.read(tmp_path / "m.swin").description
+        assert d["width"] == [2 << i for i in range(stages)] and len(d["token_rows"]) == stages
+        assert d["feature_norms"] == (1 << stages) - 1
+    d = convert_state(DEEP).description
+    assert d["head_inputs"] == 17 and d["token_rows"][1] > 0 and d["neck_convs"] == [0] * 8
+    with pytest.raises(Refused, match="9 stages, not 1 to 8"):
+        convert_state(backbone_state(E=1, depths=(1,) * 9, heads=(1,) * 9))
+
+
+def test_features_that_widths_do_not_tell_are_not_guessed():
+    equal = dict(widths=(4, 4, 8), depths=(1, 1, 1), heads=(1, 1, 1))
+    d = convert_state({**backbone_state(**equal), **uper_state(widths=(4, 4, 8))}).description
+    assert d["head_inputs"] == 7
+    assert convert_state({**backbone_state(**equal), **fcn_state(E=8, feature=0)}).description[
+        "head_inputs"] == 4
+    for head in (fcn_state(E=4, feature=0), uper_state(widths=(4, 8))):
+        with pytest.raises(Refused, match="several"):
+            convert_state({**backbone_state(**equal), **head})
+
+
+def test_relations_between_widths():
+    d = convert_state(hucao_state()).description
+    d["width"][1] += 4
+    with pytest.raises(Refused, match=r"width\[1\] is 12, but the widths of a Unet double"):
+        canonical.check(d)
+    d = convert_state(ODD).description
+    d["width"][0] = 4098
+    with pytest.raises(Refused, match=r"width\[0\] is 4098, not 1..4096"):
+        canonical.check(d)
+
+
 # The command --------------------------------------------------------------------------------------
 
 @pytest.fixture
@@ -622,8 +680,8 @@ def test_converting_and_its_summary(tmp_path, small_file, capsys):
     assert run(small_file, "-o", out, *notes) == 0
     text = capsys.readouterr().out
     for words in ("zip archive in module. in state_dict", "widths 4 8, depths 2 1",
-                  "UPerHead, head_channels 5", "3 classes",
-                  "*.relative_position_index (3 tensors)",
+                  "UPerHead, features 0 1, head channels 5, pool count 4, "
+                  "pool scale 1 2 3 6, 3 classes", "*.relative_position_index (3 tensors)",
                   "auxiliary_head.*: serves training", "pictures keep their size",
                   f"wrote      {out}"):
         assert words in text, words

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from checkpoints import (FCN, GLAM, SMALL, backbone_state, fpn_state, glam_segformer_state,
+from checkpoints import (DEEP, FCN, GLAM, ODD, SMALL, backbone_state, fpn_state, glam_segformer_state,
                          psp_state)
 from checkpoints.convert import blob, convert_state, write_small
 from checkpoints.families import (glam_unet_state, hucao_state, official_state,
@@ -28,7 +28,8 @@ MODELS = {                          # name: tensors, options
     "segformer": ({**backbone_state(tokens=1), **glam_segformer_state()}, ()),
     "classifier": (official_state(ape=True), ()),
     "v2": (torchvision_state(official_state(version=2)), ()), "unet": (hucao_state(), ()),
-    "cross": (glam_unet_state(tokens=2, cross=True), SLIDE), "features": (backbone_state(), ())}
+    "cross": (glam_unet_state(tokens=2, cross=True), SLIDE), "features": (backbone_state(), ()),
+    "odd widths": (ODD, SLIDE), "five stages": (DEEP, ())}
 
 
 def plain_checksum(data):
@@ -233,7 +234,8 @@ def place_of(data, key, stage=0):
     ("patch", 0, 33, "patch is 33, not 1..32"), ("width", 1, 0, r"width\[1\] is 0, not 1..32768"),
     ("shift_w", 1, 64, r"shift_w\[1\] is 64, not 0..63"), ("neck_convs", 0, 9, r"neck_convs\[0\]"),
     ("head", 0, 9, "head is 9, not one of HEAD_NONE, HEAD_UPER, "), ("planes", 0, 4, "planes is 4"),
-    ("resize_filter", 0, 4, "resize_filter is 4, not one of FILTER_BILINEAR, "), ("version", 0, 3, "version is 3"),
+    ("resize_filter", 0, 4, "resize_filter is 4, not one of FILTER_BILINEAR, "),
+    ("version", 0, 3, "version is 3"),
     ("eps", 0, 0, "eps is 0"), ("mean", 0, 0x7FC00000, r"mean\[0\] is nan, not .*--mean"),
     ("reference_width", 0, 1025, "reference_width is 1025"), ("bgr", 0, 2, "bgr is 2"),
     ("hidden", 0, 0xFFFFFFFF, r"hidden\[0\] is 4294967295, not 1..65536")])

@@ -730,7 +730,7 @@ def test_folders_of_hubs(tmp_path, capsys):
     assert run(folder / "model.safetensors", "-o", out) == 0
     assert run("--info", out) == 0 and run("--info", folder) == 0
     text = capsys.readouterr().out
-    for said in ("rules      mask -200", "a classifier, head_inputs 0x4, 5 classes",
+    for said in ("rules      mask -200", "a classifier, features 2, 5 classes",
                  "bilinear, antialiased",
                  "config     image_size: 48", "pictures   size: 48"):
         assert said in text, said

@@ -23,7 +23,7 @@ require.python("convert.py", 3, 9)
 require.package("convert.py", "numpy", "NumPy", debian="python3-numpy", oldest=(1, 19))
 from swinblob import blob, checkpoint, classes, families, records              # noqa: E402
 from swinblob.canonical import Refused                                          # noqa: E402
-from swinblob.heads import HEADS                                                # noqa: E402
+from swinblob.heads import HEADS, head_features                                 # noqa: E402
 from swinblob.records import Body, Filter, Head, Input, Mode, Resize, Shift     # noqa: E402
 
 
@@ -276,11 +276,15 @@ def describe_model(d):
 
 
 def describe_head(d):
-    """A head and all its fields that are not zero."""
-    _, *fields = records.HEAD.fields
-    return ", ".join([HEADS[d["head"]].name] + [
-        f"{field.name} {field.text(d[field.key])}" for field in fields
-        if d[field.key] not in (0, [0] * field.count)])
+    """A head, the features that it reads, and what else of its fields is not zero."""
+    parts = [HEADS[d["head"]].name]
+    if d["head_inputs"]:
+        parts.append("features " + " ".join(map(str, head_features(d))))
+    for field in records.HEAD.fields:
+        text = re.sub("( 0)+$", "", field.text(d[field.key]))
+        if field.type == "count" and text != "0":
+            parts.append(f"{field.name.replace('_', ' ')} {text}")
+    return ", ".join(parts)
 
 
 def describe_input(d):

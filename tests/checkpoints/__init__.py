@@ -184,10 +184,13 @@ UPSTREAM = [("layers.", "stages."), (".attn.", ".attn.w_msa."),
 
 
 def backbone_state(E=4, depths=(2, 1), heads=(1, 2), window=3, ratio=2, tokens=0, opti=False,
-                   patch_norm=True, qkv_bias=True, ape=0, seed=0):
-    """Random weights under the names of the Swin authors' fork (and of GLAM)."""
+                   patch_norm=True, qkv_bias=True, ape=0, seed=0, widths=None):
+    """Random weights under the names of the Swin authors' fork (and of GLAM).
+
+    widths: channels of each stage, E << stage where None."""
     rng = np.random.default_rng(seed)
-    state = {}
+    widths = widths or [E << i for i in range(len(depths))]
+    E, state = widths[0], {}
 
     def add(name, *shape, dtype="f4"):
         state["backbone." + name] = rng.normal(0.5, 0.3, shape).astype(dtype)
@@ -203,7 +206,7 @@ def backbone_state(E=4, depths=(2, 1), heads=(1, 2), window=3, ratio=2, tokens=0
     if ape:
         add("absolute_pos_embed", 1, E, ape, ape + 1)
     for i, (depth, n) in enumerate(zip(depths, heads)):
-        C, stage = E << i, f"layers.{i}"
+        C, stage = widths[i], f"layers.{i}"
         if tokens:
             add(stage + ".global_token", tokens, C)
             add(stage + ".pe", (45 * tokens // 2 ** i) ** 2, C)
@@ -221,7 +224,7 @@ def backbone_state(E=4, depths=(2, 1), heads=(1, 2), window=3, ratio=2, tokens=0
             pair(block + ".mlp.fc1", int(ratio * C), C)
             pair(block + ".mlp.fc2", C, int(ratio * C))
         if i < len(depths) - 1:
-            add(stage + ".downsample.reduction.weight", 2 * C, 4 * C)
+            add(stage + ".downsample.reduction.weight", widths[i + 1], 4 * C)
             pair(stage + ".downsample.norm", 4 * C)
         pair(f"norm{i}", C)
     return state
@@ -234,9 +237,10 @@ def conv_module(state, name, outputs, inputs, k, rng):
     state[name + ".bn.num_batches_tracked"] = np.array(7, "i8")
 
 
-def uper_state(E=4, features=(0, 1), ch=5, K=3, pools=4, seed=1):
+def uper_state(E=4, features=(0, 1), ch=5, K=3, pools=4, seed=1, widths=None):
+    """widths: channels of the features, E << feature where None."""
     rng, state = np.random.default_rng(seed), {}
-    widths = [E << i for i in features]
+    widths = widths or [E << i for i in features]
     head = "decode_head."
     for p in range(pools):
         conv_module(state, f"{head}psp_modules.{p}.1", ch, widths[-1], 1, rng)
@@ -328,4 +332,9 @@ def upstream_names(state):
 
 SMALL = {**backbone_state(), **uper_state()}
 GLAM = {**backbone_state(tokens=1), **uper_state()}
+WIDTHS = (4, 6, 15)             # of stages, as no family's code makes them
+ODD = {**backbone_state(widths=WIDTHS, depths=(1, 2, 1), heads=(2, 3, 5)),
+       **uper_state(widths=WIDTHS)}
+DEEP = {**backbone_state(depths=(1, 2, 1, 1, 1), heads=(1, 2, 1, 1, 4), tokens=1),
+        **uper_state(features=(0, 4))}
 FCN = {**backbone_state(ape=3, qkv_bias=False, patch_norm=False), **fcn_state()}

@@ -178,8 +178,8 @@ class DecodeHead:
             len(x), levels, -1, *x.shape[2:])[:, ::-1].reshape(x.shape))
 
 
-# mmseg's class, what it is here, how it is described, what only its checkpoints have, and its names;
-# the first counts
+# mmseg's class, what it is here, how it is described, what only its checkpoints have, and its
+# names; the first that fits counts
 HEADS = tuple((name, kind, describe, group, renamer(rules + REST))
               for name, kind, describe, group, rules in (
     ("SegFormerHead", Head.GLAM_SEGFORMER, DecodeHead.describe_glam_segformer,
