@@ -431,6 +431,21 @@ def test_timms_architectures(architecture, size, window, pretrained):
     assert told.image_size == (64, 96)
 
 
+@pytest.mark.parametrize("stages", [2, 5])
+def test_every_family_has_as_many_stages_as_its_tensors_say(stages):
+    sizes = dict(E=2, depths=(1,) * stages, heads=(1,) * stages, grid=16, window=1)
+    first, second = official_state(**sizes), official_state(version=2, **sizes)
+    size = ("--image-size", "64x64")
+    for state, arguments in (
+            (first, size), (second, size), (timm_state(first), size),
+            (torchvision_state(first), ()), (torchvision_state(second), ()),
+            (hugging_face_state(first, "model"), ()),
+            (hugging_face_state(second, "model"),
+             (*size, "--window", "1", "--pretrained-windows", "0"))):
+        d = convert_state(state, *arguments).description
+        assert d["width"] == [2 << i for i in range(stages)], list(state)[:3]
+
+
 def test_hugging_faces_rules():
     state = hugging_face_state(V1, "model")
     assert convert_state(state, "--backbone").description["shift_rule"] == 0

@@ -1,8 +1,8 @@
 """The one description of a blob's config: records of fields, and the kinds that fields name.
 
-swin.h has the same table (swin__records), which tests/convert_records.py compares with this one. A
-model's *description* is a dict with the values of all fields by key: a number, or a list where a
-field holds several; fields of the record "stage" have a value a stage.
+swin.h has the same table (swin__records), which tests/convert_records.py compares with this one: a
+new field is a line in both. A model's *description* is a dict with the values of all fields by key:
+a number, or a list where a field holds several; fields of the record "stage" have a value a stage.
 """
 
 from enum import IntEnum
@@ -61,9 +61,7 @@ class Field:
     def __init__(self, type_, name, low, high, count=1, default=None, kind=None, option=None):
         self.type, self.name, self.key = type_, name, name
         self.low, self.high, self.count, self.kind, self.option = low, high, count, kind, option
-        self.default = 0 if default is None else default
-        if default is None and count > 1:
-            self.default = [0] * count
+        self.default = ([0] * count if count > 1 else 0) if default is None else default
         self.dtype = np.dtype("<f4" if type_ == "number" else "<u4")
 
     def fault(self, value):

@@ -132,11 +132,11 @@ class DecodeHead:
         fitting = [picked for picked in combinations(known, len(widths))
                    if [known[i] for i in picked] == list(widths)]
         if not fitting:
-            raise Refused(f"the head reads features of {list(widths)} channels, in the order of no "
-                          f"stages that rise: the backbone's have {list(known.values())}")
+            raise Refused(f"the head reads features of {list(widths)} channels in this order, but "
+                          f"the backbone makes them in the order {list(known.values())}")
         if len(fitting) > 1:
             raise Refused(f"{origins[0]} and its like read features of {list(widths)} channels, "
-                          f"which several of the backbone's {list(known.values())} are")
+                          f"and several of the backbone's, of {list(known.values())}, fit")
         return sum(1 << i for i in fitting[0])
 
     # Taking

@@ -26,7 +26,7 @@ rename = renamer([
     (r"^head\.classify", r"head"),
 ])
 
-# (version, width, blocks of stage 2): what pictures are resized to, and the centre taken
+# (version, width of stage 0, blocks of stage 2): what pictures are resized to, and the centre taken
 PICTURES = {(1, 96, 6): (232, 224), (1, 96, 18): (246, 224), (1, 128, 18): (238, 224),
             (2, 96, 6): (260, 256), (2, 96, 18): (260, 256), (2, 128, 18): (272, 256)}
 
@@ -51,7 +51,7 @@ def read(checkpoint, options):
     if d["version"] == 2 and d["qkv_bias"]:
         reader.model.dropped.append(("the keys' third of *.attn.qkv.bias", "torchvision clears it",
                                      [reader.name("stage0.block0.attn.qkv.bias")]))
-    size = PICTURES.get((d["version"], d["width"][0], d["depth"][2]))
+    size = PICTURES.get((d["version"], d["width"][0], *d["depth"][2:3]))
     if not size:
         size = PICTURES[d["version"], 96, 6]
         if d["head"]:
