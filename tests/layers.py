@@ -132,6 +132,17 @@ CASES = {
     "all together": (dict(GLAM, embed_dim=32, depths=[2, 2, 3, 2], num_heads=[1, 2, 4, 8],
                           pe_rows=[900, 300, 150, 60]),
                      dict(UPER, channels=48, in_index=[0, 1, 2, 3]), (), [(96, 96), (75, 118)]),
+    # stages as no released model has them
+    "widths of their own": (dict(GLAM, embed_dim=[12, 20, 42], depths=[2, 1, 2],
+                                 num_heads=[2, 1, 3], pe_rows=[900, 300, 150]),
+                            UPER, (), [(64, 64), (45, 70)]),
+    "widths that shrink": (dict(SMALL, embed_dim=[40, 24, 8], depths=[1, 2, 1],
+                                num_heads=[2, 3, 1]), dict(ALL, type="SegformerHead"), (),
+                           [(64, 64), (33, 50)]),
+    "five stages": (dict(SMALL, depths=[1, 2, 1, 1, 2], num_heads=[1, 2, 2, 4, 4]),
+                    dict(UPER, in_index=[0, 1, 2, 3, 4]), (), [(128, 96), (75, 118)]),
+    "eight stages": (dict(SMALL, embed_dim=[8] * 7 + [12], depths=[1] * 8, num_heads=[1] * 8),
+                     dict(FCN, in_index=[7]), (), [(96, 160), (512, 512)]),
 }
 
 
@@ -172,6 +183,8 @@ CLASSIFIERS = {
     "cosine attention without biases": (dict(VERSION_2, qkv_bias=False), (), [64]),
     "cosine attention in many windows": (
         dict(VERSION_2, window=7, depths=[2], num_heads=[2]), (), [448]),
+    "norm after merging, widths of their own": (
+        dict(VERSION_2, embed_dim=[16, 24, 20], depths=[1, 2, 1], num_heads=[1, 2, 4]), (), [64]),
     "other windows than before": (
         dict(VERSION_2, window=8, depths=[2, 2, 1], num_heads=[1, 2, 4], pretrained=[6, 6, 3]), (),
         [64, 128]),

@@ -216,13 +216,13 @@ class PostNormBlock(Block):
 
 
 class PatchMerging(nn.Module):
-    def __init__(self, dim, version):
+    def __init__(self, dim, merged, version):
         super().__init__()
         self.version = version
-        self.norm = nn.LayerNorm(4 * dim if version == 1 else 2 * dim)
-        self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
+        self.norm = nn.LayerNorm(4 * dim if version == 1 else merged)
+        self.reduction = nn.Linear(4 * dim, merged, bias=False)
 
-    def forward(self, x):                               # [B, H, W, C] -> [B, H/2, W/2, 2C]
+    def forward(self, x):                       # [B, H, W, dim] -> [B, H/2, W/2, merged]
         x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
         x = torch.cat([x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)], -1)
         return self.reduction(self.norm(x)) if self.version == 1 else self.norm(self.reduction(x))
@@ -268,7 +268,8 @@ class Backbone(nn.Module):
 
     `image` is the side the model is built for: where a stage's map is no larger than the window,
     the map is the window and nothing shifts; 0: no such side, the windows stay. A `fixed` model
-    takes no other size; it stores the masks and has its positions row by row.
+    takes no other size; it stores the masks and has its positions row by row. `embed_dim` is the
+    width of stage 0, which doubles from stage to stage, or a list of the stages' widths.
     """
 
     def __init__(self, embed_dim=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24), window=7,
@@ -281,7 +282,8 @@ class Backbone(nn.Module):
         def each(value):                                # one value for all stages, or one for each
             return [value] * len(depths) if isinstance(value, int) else value
 
-        self.widths = [embed_dim * 2 ** i for i in stages]
+        self.widths = ([embed_dim * 2 ** i for i in stages] if isinstance(embed_dim, int)
+                       else embed_dim)
         self.depths, self.heads, self.windows = depths, num_heads, each(window)
         self.grids = [image // patch // 2 ** i for i in stages]
         self.mlp_ratio, self.qkv_bias = mlp_ratio, qkv_bias
@@ -290,13 +292,14 @@ class Backbone(nn.Module):
         self.version, self.pretrained = version, each(pretrained)
         self.out_indices, self.fixed = out_indices, fixed
 
-        self.patch_embed = PatchEmbed(embed_dim, patch, patch_norm)
+        E = self.widths[0]
+        self.patch_embed = PatchEmbed(E, patch, patch_norm)
         if ape:                                         # ape: side of the position table
-            shape = (1, ape * ape, embed_dim) if fixed else (1, embed_dim, ape, ape)
+            shape = (1, ape * ape, E) if fixed else (1, E, ape, ape)
             self.absolute_pos_embed = nn.Parameter(torch.randn(shape) * 0.02)
         self.layers = nn.ModuleList(
-            self.stage(i, downsample=PatchMerging(self.widths[i], version) if i < stages[-1]
-                       else None)
+            self.stage(i, downsample=PatchMerging(*self.widths[i:i + 2], version)
+                       if i < stages[-1] else None)
             for i in stages)
         for i in out_indices:
             self.add_module(f"norm{i}", nn.LayerNorm(self.widths[i]))
