@@ -21,10 +21,10 @@ import require
 
 require.python("convert.py", 3, 9)
 require.package("convert.py", "numpy", "NumPy", debian="python3-numpy", oldest=(1, 19))
-from swinblob import blob, checkpoint, classes, families, records              # noqa: E402
-from swinblob.canonical import Refused                                          # noqa: E402
+from swinblob import blob, checkpoint, classes, families, records               # noqa: E402
 from swinblob.heads import HEADS, head_features                                 # noqa: E402
-from swinblob.records import Body, Filter, Head, Input, Mode, Resize, Shift     # noqa: E402
+from swinblob.records import (Body, Filter, Head, Input, Mode, Refused, Resize,  # noqa: E402
+                              Shift)
 
 
 MODES = [mode.name.lower() for mode in Mode]
