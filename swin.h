@@ -7210,8 +7210,9 @@ static void swin__plan_average(swin__plan *p)
    Add a head: its enumerator in SWIN_HEAD_LIST, a row in swin__heads below, and beside the others a
    function that checks its fields of swin_head_config, one that binds its tensors (their names and
    order go into >>blob) and one that plans its layers. Where swin__weights has no place for its
-   layers, they get one there. In the converter: a line for its name, one for its tensors
-   (tools/swinblob/canonical.py), and a module that reads its checkpoints. */
+   layers, they get one there. In the converter: its name (tools/swinblob/records.py), a row with
+   its tensors and checks (heads.py beside it), and a row that reads its checkpoints
+   (families/decode_heads.py). */
 
 static swin_tensor swin__view(swin__fmap map)
 {
@@ -8878,6 +8879,7 @@ SWIN_API void swin_free(swin_model *m)
               SWIN_HEAD_UPER and SWIN_MODE_SLIDE. Its ignore_label is gone: nothing read it.
             - Models are blobs of version 2, a sequence of records with names and lengths. Those of
               version 1 are refused: convert the checkpoints again.
+            - tools/convert.py takes the centre of pictures by --mode centre (crop before).
 
             New:
             - desc.kept, desc.average and swin_kept_size average over sizes and mirror images of a
