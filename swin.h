@@ -561,7 +561,9 @@ typedef struct swin_step_info {
     const char *name;           /* "attention", "mlp", "merge", ... */
     int stage;                  /* backbone stage or pyramid level, -1 where it has none */
     int units;                  /* of independent work, what swin_step counts */
-    double madds;               /* multiply-adds of the whole step */
+    int repeats;                /* how often a run takes the step: once for each crop of a sliding
+                                   window, or for each row of crops; else once */
+    double madds;               /* multiply-adds of the whole step, each time */
 } swin_step_info;
 
 /* Step `index` of the plan; 0 when there is none. */
@@ -8435,6 +8437,12 @@ static void swin__model_sums(const swin_model *m, uint32_t sums[2])
 }
 #endif
 
+/* How often a run takes a step. */
+static int swin__repeats(const swin_context *c, int step)
+{
+    return step < c->repeated ? c->crops.rows * c->crops.cols : c->crops.rows;
+}
+
 SWIN_API swin_status swin_init(swin_context **c, const swin_model *m, const swin_desc *d,
                                void *mem, size_t size, swin_error *err)
 {
@@ -8480,8 +8488,7 @@ SWIN_API swin_status swin_init(swin_context **c, const swin_model *m, const swin
     context->guard_count = p.guard_count;
 #endif
     for (int i = 0; i < p.step_count; i++)
-        context->total += context->steps[i].madds *
-                          (i < p.repeated ? crops.rows * crops.cols : crops.rows);
+        context->total += context->steps[i].madds * swin__repeats(context, i);
     *c = context;
     return SWIN_OK;
 }
@@ -8732,6 +8739,7 @@ SWIN_API int swin_plan_step(const swin_context *c, int index, swin_step_info *in
     info->name = c->steps[index].name;
     info->stage = c->steps[index].stage;
     info->units = c->steps[index].units;
+    info->repeats = swin__repeats(c, index);
     info->madds = c->steps[index].madds;
     return 1;
 }

@@ -1344,18 +1344,51 @@ static void test_attention(void)
     free(b.bytes);
 }
 
-static void test_plan(void)
+/* A run of one unit at a time takes as many of them, and as many multiply-adds, as the plan says:
+   first the steps that are taken `crops` times, then those that are taken `rows` times. */
+static int plan_holds(const session s, const swin_image *in, int crops, int rows)
 {
-    const session s = start(&models[WIDE_UPER], desc_of(70, 66));
     swin_step_info info;
     double madds = 0;
-    int n = 0, ok = !swin_plan_step(s.c, -1, &info);
+    long units = 0, taken = 0;
+    int n = 0, of_rows = 0, ok = !swin_plan_step(s.c, -1, &info);
     for (; swin_plan_step(s.c, n, &info); n++) {
+        of_rows |= n && info.repeats == rows;
         ok &= info.units > 0 && info.madds >= 0 && info.stage >= -1 && info.name[0];
-        madds += info.madds;
+        ok &= info.repeats == (of_rows ? rows : crops);
+        units += (long)info.units * info.repeats;
+        madds += info.madds * info.repeats;
     }
-    report("the plan can be read", ok && n > 10 && madds > 1e6 && !swin_plan_step(s.c, n, &info));
-    free(s.memory);
+    ok &= of_rows && !swin_plan_step(s.c, n, &info);
+    swin_status status = swin_begin(s.c, in);
+    if (status == SWIN_OK) status = SWIN_MORE;
+    for (; status == SWIN_MORE; taken++) status = swin_step(s.c, 1);
+    ok &= status == SWIN_OK && taken == units && fabs(s.c->done - madds) <= 1e-6 * madds;
+    if (!ok)
+        printf("%d crops in %d rows: %ld units taken, %ld planned; %g multiply-adds, %g planned\n",
+               crops, rows, taken, units, s.c->done, madds);
+    return ok;
+}
+
+static void test_plan(void)
+{
+    static const struct { int model, w, h; unsigned flags; int crops, rows; } cases[] = {
+        {WIDE_UPER, 70, 66, 0, 1, 1}, {SWIN_V2, 31, 40, 0, 1, 1}, {PLAIN, 9, 5, 0, 1, 1},
+        {PSP_HEAD, 90, 97, 0, 24, 6}, {PSP_HEAD, 30, 60, 0, 4, 4}, {PSP_HEAD, 90, 20, 0, 4, 1},
+        {PSP_HEAD, 90, 97, SWIN_RUN_WHOLE, 1, 1}};
+    int ok = 1;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const int w = cases[i].w, h = cases[i].h;
+        unsigned char *rgb = make_rgb(w, h);
+        const swin_image in = picture(rgb, w, h);
+        swin_desc d = desc_of(w, h);
+        d.flags = cases[i].flags;
+        const session s = start(&models[cases[i].model], d);
+        ok &= plan_holds(s, &in, cases[i].crops, cases[i].rows);
+        free(s.memory);
+        free(rgb);
+    }
+    report("a plan tells what a run takes", ok);
 }
 
 static void test_names(void)

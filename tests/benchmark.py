@@ -4,6 +4,9 @@ The engines other than PyTorch are not installed here; a script stands in for on
 """
 
 import json
+import re
+import statistics
+import subprocess
 import sys
 from xml.etree import ElementTree
 
@@ -112,6 +115,38 @@ def test_who_disagrees_is_not_timed(tmp_path, outputs, wrong, limit):
         difference(found)
     with pytest.raises(bench.Failed, match="its outputs have other shapes"):
         difference(found[1:])
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    """tools/bench/bench.c, quickly built."""
+    path = tmp_path_factory.mktemp("bench") / "bench"
+    subprocess.run(["gcc", "-std=c99", "-O0", "-o", path, ROOT / "tools/bench/bench.c", "-lm",
+                    "-lpthread"], check=True)
+    return path
+
+
+def test_all_crops_of_a_sliding_window_count(program, convert):
+    """Four columns and three rows of crops take what twelve pictures of a crop's size take."""
+    model = convert("seg-swin-upernet-w7", "--mode", "slide", "--crop", "64x64",
+                    "--stride", "40x48")
+
+    def output_of(size, *options):
+        return subprocess.run([program, model, "--size", size, *options], input="run\n" * 5,
+                              check=True, capture_output=True, text=True).stdout
+
+    madds, times = {}, {}
+    for size in ("64x64", "208x144"):
+        facts, *answers = map(json.loads, output_of(size, "--serve").splitlines())
+        madds[size], times[size] = facts["gmadd"], statistics.median(answers)
+    assert 11 < madds["208x144"] / madds["64x64"] < 14
+    assert times["208x144"] > 4 * times["64x64"]
+    table = output_of("208x144", "--profile", "--runs", "1").splitlines()
+    columns = {line[:18].strip(): line[18:].split() for line in table[table.index("") + 1:]}
+    repeats = columns["step"].index("repeats")
+    rows = {name for name, row in columns.items() if row[repeats] == "3"}
+    assert rows == {"slide mean", "labels"}
+    assert {row[repeats] for name, row in columns.items() if name not in rows | {"step"}} == {"12"}
 
 
 ROWS = [

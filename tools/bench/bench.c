@@ -4,6 +4,12 @@
 #define SWIN_IMPLEMENTATION
 #include "../../examples/common.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
 static const char usage[] =
     "usage: bench MODEL.swin [IN.npy] [options]      or: bench --peak [--threads N]\n"
     "\n"
@@ -135,40 +141,67 @@ typedef struct bench {
     swin_context *context;
     swin_image image;
     int from, steps, runs;      /* steps from `from` on count */
-    double *times;              /* [steps][runs] in milliseconds, or NULL */
+    int *taken;                 /* [steps] how often the run at hand took each */
+    double *times;              /* [steps][runs] in milliseconds, of all times a run took the step */
 } bench;
 
-/* Milliseconds of the steps that count, in one run. Negative where the run failed. */
-static double run_once(const bench *b, int run)
+static swin_step_info step_of(const bench *b, int at)
 {
-    double sum = 0;
-    swin_step_info info;
-    swin_status status = swin_begin(b->context, &b->image);
-    for (int i = 0; status == SWIN_OK && swin_plan_step(b->context, i, &info); i++) {
-        double start = seconds(), ms;
-        status = swin_step(b->context, info.units);
-        if (status == SWIN_MORE) status = SWIN_OK;
-        ms = 1e3 * (seconds() - start);
-        if (i >= b->from) sum += ms;
-        if (b->times) b->times[i * b->runs + run] = ms;
-    }
-    return status == SWIN_OK ? sum : -1;
+    swin_step_info info = {0};
+    swin_plan_step(b->context, at, &info);
+    return info;
 }
 
-/* Multiply-adds of the steps that count, in billions. */
+/* The step after `at`, which was taken: a sliding window repeats those of a crop for each crop of a
+   row, and only then come those of a row; a row's end is followed by the first step. */
+static int step_after(const bench *b, int at)
+{
+    if (at + 1 == b->steps) return 0;
+    int turns = step_of(b, at).repeats / step_of(b, at + 1).repeats;
+    return b->taken[at] < turns * (b->taken[at + 1] + 1) ? 0 : at + 1;
+}
+
+/* Times every step of one run into its column of the times. */
+static swin_status take_steps(bench *b, int run)
+{
+    swin_status status = swin_begin(b->context, &b->image);
+    if (status == SWIN_OK) status = SWIN_MORE;
+    for (int i = 0; i < b->steps; i++) b->taken[i] = 0, b->times[i * b->runs + run] = 0;
+    for (int at = 0; status == SWIN_MORE; at = step_after(b, at)) {
+        double start = seconds();
+        status = swin_step(b->context, step_of(b, at).units);
+        b->times[at * b->runs + run] += 1e3 * (seconds() - start);
+        b->taken[at]++;
+    }
+    return status;
+}
+
+/* Milliseconds of the steps that count, in one run. Negative where the run failed. */
+static double run_once(bench *b, int run)
+{
+    double sum = 0;
+    if (take_steps(b, run) != SWIN_OK) return -1;
+    for (int i = b->from; i < b->steps; i++) sum += b->times[i * b->runs + run];
+    return sum;
+}
+
+/* Multiply-adds of a step in the whole run, in billions. */
+static double giga_madds(const swin_step_info *info) { return 1e-9 * info->madds * info->repeats; }
+
+/* Of the steps that count. */
 static double counted_madds(const bench *b)
 {
     double sum = 0;
     swin_step_info info;
-    for (int i = b->from; swin_plan_step(b->context, i, &info); i++) sum += 1e-9 * info.madds;
+    for (int i = b->from; swin_plan_step(b->context, i, &info); i++) sum += giga_madds(&info);
     return sum;
 }
 
 /* Steps that are one line of the profile: the blocks of a stage, a convolution's bands. */
 static int alike(const swin_step_info *a, const swin_step_info *b)
 {
-    return !strcmp(a->name, b->name) && a->stage == b->stage && a->tasks == b->tasks
-        && (a->madds > 0) == (b->madds > 0);
+    return !strcmp(a->name, b->name) && a->stage == b->stage && a->units == b->units
+        && a->repeats == b->repeats && (a->madds > 0) == (b->madds > 0);
 }
 
 static void print_profile(const bench *b, double peak)
@@ -176,8 +209,8 @@ static void print_profile(const bench *b, double peak)
     double total = 0;
     swin_step_info info, other;
     for (int i = 0; i < b->steps; i++) total += median(b->times + i * b->runs, b->runs);
-    printf("\n%-18s%6s%6s%7s%10s%8s%10s%10s%8s\n", "step", "stage", "steps", "tasks", "ms", "share",
-           "GMADD", "GFLOP/s", "of peak");
+    printf("\n%-18s%6s%6s%7s%8s%10s%8s%10s%10s%8s\n", "step", "stage", "steps", "units", "repeats",
+           "ms", "share", "GMADD", "GFLOP/s", "of peak");
     for (int i = 0; swin_plan_step(b->context, i, &info); i++) {
         double ms = 0, giga = 0;
         int count = 0, earlier = 0;
@@ -185,12 +218,12 @@ static void print_profile(const bench *b, double peak)
             if (!alike(&info, &other)) continue;
             earlier |= j < i;
             ms += median(b->times + j * b->runs, b->runs);
-            giga += 1e-9 * other.madds;
+            giga += giga_madds(&other);
             count++;
         }
         if (earlier) continue;
-        printf("%-18s%6d%6d%7d%10.2f%7.1f%%%10.3f", info.name, info.stage, count, info.units, ms,
-               100 * ms / total, giga);
+        printf("%-18s%6d%6d%7d%8d%10.2f%7.1f%%%10.3f", info.name, info.stage, count, info.units,
+               info.repeats, ms, 100 * ms / total, giga);
         if (giga > 0) printf("%10.1f", 2e3 * giga / ms);
         if (giga > 0 && peak > 0) printf("%7.1f%%", 2e5 * giga / ms / peak);
         printf("\n");
@@ -207,7 +240,7 @@ typedef struct settings {
 } settings;
 
 /* Answers each line of standard input with the milliseconds of a run. */
-static int serve(const bench *b)
+static int serve(bench *b)
 {
     char line[16];
     while (fgets(line, sizeof line, stdin)) {
@@ -224,10 +257,7 @@ static int measure(bench *b, const settings *s, pool *workers)
     const char *cpu = swin_cpu_name(b->context);
     double peak = peak_named(workers, cpu), giga = counted_madds(b), ms;
     double *totals = (double *)malloc((size_t)s->runs * sizeof *totals);
-    b->runs = s->runs;
-    for (swin_step_info info; swin_plan_step(b->context, b->steps, &info);) b->steps++;
-    b->times = (double *)malloc((size_t)b->steps * (size_t)b->runs * sizeof *b->times);
-    if (!totals || !b->times) return fail(FAILED, "", "no memory for the times");
+    if (!totals) return fail(FAILED, "", "no memory for the times");
     for (int i = 0; i < s->runs; i++)
         if ((totals[i] = run_once(b, i)) < 0)
             return fail(FAILED, "", swin_error_text(b->context));
@@ -237,7 +267,6 @@ static int measure(bench *b, const settings *s, pool *workers)
     if (peak > 0) printf(" = %.1f%% of %.1f GFLOP/s", 2e5 * giga / ms / peak, peak);
     printf("\n");
     if (s->profile) print_profile(b, peak);
-    free(b->times);
     free(totals);
     return DONE;
 }
@@ -251,11 +280,22 @@ static int step_named(const swin_context *c, const char *name)
     return -1;
 }
 
+/* Counts the plan's steps and makes room for the times of each. */
+static int make_times(bench *b, int runs)
+{
+    for (swin_step_info info; swin_plan_step(b->context, b->steps, &info);) b->steps++;
+    b->runs = runs;
+    b->taken = (int *)malloc((size_t)b->steps * sizeof *b->taken);
+    b->times = (double *)malloc((size_t)b->steps * (size_t)runs * sizeof *b->times);
+    return b->taken && b->times;
+}
+
 /* Runs the context once and says what it takes, then measures or serves. */
 static int run(bench *b, const settings *s, pool *workers, size_t size, double made_ms)
 {
     if (s->from && (b->from = step_named(b->context, s->from)) < 0)
         return fail(USAGE, s->from, "no step has this name");
+    if (!make_times(b, s->runs)) return fail(FAILED, "", "no memory for the times");
     double first_ms = run_once(b, 0);
     if (first_ms < 0) return fail(FAILED, s->model, swin_error_text(b->context));
     printf(s->serve ? "{\"cpu\": \"%s\", \"threads\": %d, \"workspace\": %.0f, \"made_ms\": %.3f, "
@@ -281,6 +321,8 @@ static int make_and_run(const swin_model *m, swin_image image, const settings *s
     int status = swin_init(&b.context, m, &s->desc, memory, size, &error)
                ? fail(FAILED, s->model, error.text)
                : run(&b, s, workers, size, 1e3 * (seconds() - start));
+    free(b.taken);
+    free(b.times);
     free(memory);
     return status;
 }
