@@ -30,21 +30,28 @@ static uint64_t hash_tensor(uint64_t h, swin_tensor t)
     return h;
 }
 
-/* Every bit of every result that was asked for; 0 where a feature is not finite. */
+static int is_finite(swin_tensor t)
+{
+    for (int c = 0; c < t.channels; c++)
+        for (int y = 0; y < t.height; y++)
+            for (int x = 0; x < t.width; x++)
+                if (!(fabsf(element(t, c, y, x)) < 1e30f)) return 0;
+    return 1;
+}
+
+/* Every bit of every result that was asked for; 0 where a number is not finite. */
 static uint64_t results(const swin_context *c)
 {
     const swin_map map = swin_classes(c), sure = swin_confidence(c);
-    uint64_t h = hash_tensor(0xcbf29ce484222325u, swin_logits(c));
-    h = hash_tensor(h, swin_scores(c));
-    for (int i = 0; i < 5; i++) h = hash_tensor(h, swin_feature(c, i));
-    h = hash_tensor(h, swin_attention(c));
-    if (sure.data) h = hash(h, sure.data, (size_t)(sure.width * sure.height * sure.bytes));
-    for (int i = 0; i < 5; i++) {
-        const swin_tensor t = swin_feature(c, i);
-        for (int y = 0; y < t.height; y++)
-            for (int x = 0; x < t.width; x++)
-                if (!(fabsf(element(t, 0, y, x)) < 1e30f)) return 0;
+    const swin_tensor tensors[] = {
+        swin_logits(c), swin_scores(c), swin_feature(c, 0), swin_feature(c, 1), swin_feature(c, 2),
+        swin_feature(c, 3), swin_feature(c, 4), swin_attention(c)};
+    uint64_t h = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) {
+        if (!is_finite(tensors[i])) return 0;
+        h = hash_tensor(h, tensors[i]);
     }
+    if (sure.data) h = hash(h, sure.data, (size_t)(sure.width * sure.height * sure.bytes));
     return map.data ? hash(h, map.data, (size_t)(map.width * map.height * map.bytes)) : h;
 }
 

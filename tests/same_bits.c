@@ -46,6 +46,7 @@ static uint64_t run(const swin_model *m, swin_desc d, swin_format format, int w,
     in.format = format;
     if (swin_run(s.c, d.average ? NULL : &in)) stop(swin_error_text(s.c));
     const uint64_t h64 = results(s.c);
+    if (!h64) stop("results that are not finite");
     free(s.memory);
     free(pixels);
     return h64;
