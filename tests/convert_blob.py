@@ -399,7 +399,7 @@ def test_python_and_c_accept_the_same_blobs(tmp_path, reader, kind):
                 changed[int(rng.integers(128 if kind == 7 else end))] ^= 1 << int(rng.integers(8))
         blobs.append(reseal(changed))
     accepted = 0
-    for changed, line in zip(blobs, reader(blobs)):
+    for changed, line in zip(blobs, reader(blobs), strict=True):
         try:
             blob.parse(changed)
             error = None

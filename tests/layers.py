@@ -5,6 +5,7 @@ A model is laid bare by silencing the layers that are not meant: weights of zero
 adds nothing and a convolution ignores an input. Errors are max |difference| / max |value|.
 """
 
+import collections
 import json
 import re
 import subprocess
@@ -22,8 +23,8 @@ import models  # noqa: E402
 from swinblob import checkpoint  # noqa: E402
 
 TOLERANCE = 5e-6
-TOLERANCE_2 = 5e-5                          # Swin V2: scores up to 100 magnify rounding
-TOLERANCE_WINOGRAD = 2e-5                   # its transforms magnify rounding
+COSINES = 5e-5                              # of Swin V2's attention: up to 100 times their rounding
+WINOGRAD = 2e-5                             # its transforms magnify rounding
 ORIGINAL = sorted(path.parent.name for path in GOLDEN.glob("*/case.json")
                   if path.parent.name.startswith(("seg-", "fam-ms-"))
                   and "upstream" not in json.loads(path.read_text()).get("key_names", ""))
@@ -45,7 +46,8 @@ GLAM_UNET = dict(UNET, tokens=3, pe_rows=[600, 400, 400])
 OFFICIAL = dict(embed_dim=16, depths=[2, 2], num_heads=[2, 2], window=4, mlp_ratio=2)
 VERSION_2 = dict(OFFICIAL, version=2)
 
-# name: backbone, head, silent layers, sizes (height, width)
+# silent: layers; sizes: (height, width)
+Case = collections.namedtuple("Case", "backbone head silent sizes tolerance", defaults=[TOLERANCE])
 CASES = {
     # the backbone
     "embed": (SMALL, None, BLOCKS, [(8, 8), (1, 1), (13, 30)]),
@@ -87,17 +89,18 @@ CASES = {
     "convolutions of 5, with the input": (SMALL, dict(FCN, num_convs=3, kernel=5), (),
                                           [(32, 32), (2, 21)]),
     "convolution by Winograd": (WIDE, dict(FCN, channels=48, num_convs=1, concat_input=False), (),
-                                [(64, 64), (67, 90), (72, 76), (80, 84), (12, 400), (1100, 4)]),
+                                [(64, 64), (67, 90), (72, 76), (80, 84), (12, 400), (1100, 4)],
+                                WINOGRAD),
     "convolutions by Winograd, with the input": (WIDE, dict(FCN, channels=32), (),
-                                                 [(64, 68), (70, 131)]),
+                                                 [(64, 68), (70, 131)], WINOGRAD),
     "convolutions by Winograd in strips": (
-        dict(SMALL, embed_dim=320), dict(FCN, channels=320), (), [(64, 68)]),
+        dict(SMALL, embed_dim=320), dict(FCN, channels=320), (), [(64, 68)], WINOGRAD),
     "convolution by Winograd in strips and blocks": (
         dict(SMALL, embed_dim=448), dict(FCN, channels=448, num_convs=1, concat_input=False), (),
-        [(262, 270)]),
+        [(262, 270)], WINOGRAD),
     "pools": (SMALL, dict(UPER, in_index=[0]), (), [(32, 32), (50, 9), (1, 1)]),
     "pools by Winograd": (WIDE, dict(UPER, in_index=[0], channels=32), (),
-                                   [(64, 64), (83, 66)]),
+                                   [(64, 64), (83, 66)], WINOGRAD),
     "pyramid by taps": (dict(SMALL, depths=[1, 1, 1], num_heads=[1, 2, 2]), UPER, (),
                         [(64, 64), (45, 70), (1, 9)]),
     "pyramid, other pools": (dict(SMALL, depths=[1, 1, 1], num_heads=[1, 2, 2]),
@@ -105,14 +108,15 @@ CASES = {
                              [(64, 48), (33, 77)]),
     "pyramid, aligned corners": (dict(SMALL, depths=[1, 1, 1], num_heads=[1, 2, 2]),
                                  dict(UPER, align_corners=True), (), [(64, 64), (45, 70), (4, 4)]),
-    "pyramid by Winograd and taps": (WIDE, dict(UPER, channels=32), (), [(64, 64), (99, 70)]),
+    "pyramid by Winograd and taps": (WIDE, dict(UPER, channels=32), (), [(64, 64), (99, 70)],
+                                     WINOGRAD),
     "pyramid by Winograd, doubled": (WIDE, dict(UPER, channels=64, in_index=[0, 1]), (),
                                      [(64, 64), (72, 80), (88, 104), (16, 520), (8, 1032),
-                                      (1032, 8), (120, 96)]),
+                                      (1032, 8), (120, 96)], WINOGRAD),
     "pyramid by Winograd, doubled in strips and blocks": (
-        WIDE, dict(UPER, channels=448, in_index=[0, 1]), (), [(320, 960)]),
+        WIDE, dict(UPER, channels=448, in_index=[0, 1]), (), [(320, 960)], WINOGRAD),
     "pyramid by Winograd and taps, aligned": (WIDE, dict(UPER, channels=64, align_corners=True), (),
-                                              [(96, 72), (65, 127)]),
+                                              [(96, 72), (65, 127)], WINOGRAD),
     "pooled alone": (SMALL, PSP, (), [(32, 32), (50, 9), (1, 1)]),
     "pooled alone, aligned corners": (LEVELS, dict(PSP, in_index=[2], pool_scales=[2, 3, 4, 7],
                                                    align_corners=True), (), [(64, 64), (45, 70)]),
@@ -122,7 +126,7 @@ CASES = {
                                                  align_corners=True), (), [(64, 48), (33, 77)]),
     "neck and doublings by Winograd": (WIDE, dict(ALL, type="FPNHead", num_convs=[1, 1, 2],
                                                   channels=32, neck=48), (),
-                                       [(64, 64), (99, 70)]),
+                                       [(64, 64), (99, 70)], WINOGRAD),
     "levels fused": (LEVELS, dict(ALL, type="SegformerHead"), (), [(64, 64), (45, 70), (1, 9)]),
     "levels fused, aligned corners": (LEVELS, dict(ALL, type="SegformerHead", align_corners=True),
                                       (), [(64, 64), (45, 70)]),
@@ -248,7 +252,8 @@ def compare(reference, converted, names, sizes, folder, tolerance=TOLERANCE):
                         "--threads", "1"], check=True, capture_output=True, timeout=600)
         with torch.no_grad():
             features, logits = reference(image.double())
-        for output, x in zip(names, [*features, logits]):
+        outputs = features if logits is None else [*features, logits]
+        for output, x in zip(names, outputs, strict=True):
             got = numpy.load(folder / f"out.{output}.npy")
             assert error(got, x[0].numpy()) <= tolerance, (output, height, width)
 
@@ -260,7 +265,7 @@ def error(got, expected):
 
 @pytest.mark.parametrize("name", CASES)
 def test_layer(name, make, tmp_path):
-    backbone, head, silent, sizes = CASES[name]
+    backbone, head, silent, sizes, tolerance = Case(*CASES[name])
     outputs = backbone.get("out_indices", range(len(backbone["depths"])))
     head, options = dict(head or {}), []
     if head.get("align_corners"):
@@ -271,8 +276,7 @@ def test_layer(name, make, tmp_path):
                              head=head)
     reference, converted = make(model, silent, nn.Module.state_dict, *options)
     names = [f"feature{i}" for i in outputs] + ["logits"] * bool(head)
-    compare(reference, converted, names, sizes, tmp_path,
-            TOLERANCE_WINOGRAD if "Winograd" in name else TOLERANCE)
+    compare(reference, converted, names, sizes, tmp_path, tolerance)
 
 
 @pytest.mark.parametrize("name", UNETS)
@@ -291,7 +295,7 @@ def test_classifier(name, make, tmp_path):
         reference, converted = make(models.Classifier(7, side, **backbone), silent)
         names = [f"feature{i}" for i in range(len(backbone["depths"]))] + ["scores"]
         compare(reference, converted, names, [(side, side)], tmp_path,
-                TOLERANCE_2 if backbone.get("version") == 2 else TOLERANCE)
+                COSINES if backbone.get("version") == 2 else TOLERANCE)
 
 
 @pytest.mark.parametrize("name", ORIGINAL)
@@ -304,7 +308,9 @@ def test_models_are_the_originals(name):
     tensors = checkpoint.read(str(case / about.get("checkpoint", "checkpoint.pth"))).tensors
     model = models.from_state_dict({key: torch.from_numpy(x.read().astype("float32"))
                                     for key, x in tensors.items()}, **options).double()
-    for source in case.glob("input-*.npy"):
+    sources = sorted(case.glob("input-*.npy"))
+    assert sources
+    for source in sources:
         number = source.stem.split("-")[1]
         with torch.no_grad():
             features, logits = model(torch.from_numpy(numpy.load(source))[None].double())

@@ -23,8 +23,9 @@ import picture as made                                              # noqa: E402
 from picture import chunk, exif, flat_jpeg, header, huffman, png_of, segment, tiff  # noqa: E402
 
 NEWER = PRODUCTS / "stb-newer"
-BUILD = ("clang -std=c99 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -Wall "
-         "-Wextra -Wpedantic -Wconversion -Wshadow -Wundef -Wcast-align -Werror").split()
+BUILD = ("clang -std=c99 -O1 -g -fsanitize=address,undefined,float-cast-overflow "
+         "-fno-sanitize-recover=all -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wundef "
+         "-Wcast-align -Werror").split()
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ PORTS, into the table of README.md. What they need stands in tools/need.
 
 import collections
 import functools
+import itertools
 import pathlib
 import platform
 import re
@@ -113,7 +114,8 @@ def lines_of(port, program):
 
 
 def differences(lines, expected):
-    return [f"{b}   (native: {a})" for a, b in zip(expected, lines) if a != b]
+    pairs = itertools.zip_longest(expected, lines, fillvalue="nothing")
+    return [f"{b}   (native: {a})" for a, b in pairs if a != b]
 
 
 # ---- the usual tests ----

@@ -115,7 +115,7 @@ def test_views_keep_picture_and_label_together(train, data):
         images, labels, absent = views.batch(i, 0)
         assert images.shape == (8, 3, 24, 24) and labels.shape == (8, 24, 24)
         assert absent.shape == (8, 2) and not absent.any()
-        for image, label in zip(images, labels):
+        for image, label in zip(images, labels, strict=True):
             for k in (0, 1):
                 if (label == k).sum() > 100:    # its edges are mixed with their neighbours
                     seen.add(k)
@@ -127,7 +127,7 @@ def test_a_batch_depends_on_its_number_and_the_seed_alone(train, data):
     first, again = (views_of(train, [train.Folder(data, "halves")], mix=1, tint=0.2)
                     for _ in range(2))
     first.batch(0, 0)
-    for a, b in zip(first.batch(1, 0), again.batch(1, 0)):
+    for a, b in zip(first.batch(1, 0), again.batch(1, 0), strict=True):
         assert torch.equal(a, b)
     assert not torch.equal(first.batch(1, 0)[0], first.batch(2, 0)[0])
 

@@ -1,5 +1,6 @@
 /* tests/fuzz/picture.py seeds
-   clang -g -O1 -fsanitize=fuzzer,address,undefined tests/fuzz/picture.c -o fuzz && ./fuzz seeds
+   clang -g -O1 -fsanitize=fuzzer,address,undefined,float-cast-overflow tests/fuzz/picture.c -o fuzz
+   ./fuzz seeds
 
    The file of a picture, and, as hardly any changed PNG gets past its checksums, the same file with
    them made right. What is read must be a picture of the size it says, twice the same. */
