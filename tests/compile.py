@@ -69,22 +69,33 @@ def test_interface_alone_and_twice(build, compiler):
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 @pytest.mark.parametrize("option", [
     "SWIN_NO_STDIO", "SWIN_NO_MALLOC", "SWIN_NO_SIMD", "SWIN_NO_AVX2", "SWIN_NO_AVX512",
-    "SWIN_NO_NEON", "SWIN_API=extern", "SWIN_MAX_SIDE=512", "SWIN_MAX_PIXELS=65536",
-    "SWIN_ANY_BITS", "SWIN_STATIC", "SWIN_DEBUG"])
+    "SWIN_NO_NEON", "SWIN_API=extern", "SWIN_ANY_BITS", "SWIN_STATIC", "SWIN_DEBUG"])
 def test_option_alone(build, compiler, option):
     program = build(compiler, {"option.c": IMPLEMENTATION + USE}, f"-D{option}")
     assert run(program).returncode == 0
 
 
-def test_option_leaves_neon_out(root, tmp_path):
-    source = tmp_path / "neon.c"
+@pytest.mark.parametrize("machine, option, suffix", [
+    ("aarch64-linux-gnu-", "SWIN_NO_NEON", "_neon"), ("x86_64-linux-gnu-", "SWIN_NO_AVX2", "_avx2"),
+    ("x86_64-linux-gnu-", "SWIN_NO_AVX512", "_avx512")])
+def test_option_leaves_a_pass_out(root, tmp_path, machine, option, suffix):
+    source, thing = tmp_path / "pass.c", tmp_path / "pass.o"
     source.write_text(IMPLEMENTATION + '#include "swin.h"\n')
     symbols = {}
-    for option in ("SWIN_NO_NEON", "SWIN_DEBUG"):
-        subprocess.run(["aarch64-linux-gnu-gcc", "-O1", f"-I{root}", f"-D{option}", "-c", source,
-                        "-o", tmp_path / "o"], check=True)
-        symbols[option] = run("aarch64-linux-gnu-nm", tmp_path / "o").stdout
-    assert "_neon" in symbols["SWIN_DEBUG"] and "_neon" not in symbols["SWIN_NO_NEON"]
+    for flag in (f"-D{option}", f"-U{option}"):
+        r = run(f"{machine}gcc", "-O0", f"-I{root}", flag, "-c", source, "-o", thing)
+        assert r.returncode == 0, r.stderr
+        symbols[flag] = run(f"{machine}nm", thing).stdout
+    assert suffix in symbols[f"-U{option}"] and suffix not in symbols[f"-D{option}"]
+    assert re.search(r" T swin_run\b", symbols[f"-D{option}"])
+
+
+def test_memory_of_ones_own(build):
+    text = "#include <stddef.h>\nvoid *mine(size_t size);\nvoid theirs(void *memory);\n" \
+           "#define SWIN_MALLOC(size) mine(size)\n#define SWIN_FREE(memory) theirs(memory)\n"
+    program = build("gcc", {"memory.c": text + IMPLEMENTATION + '#include "swin.h"\n'}, "-c")
+    called = set(re.findall(r" U (\w+)", run("nm", program).stdout))
+    assert {"mine", "theirs"} <= called and not {"malloc", "calloc", "realloc", "free"} & called
 
 
 def test_api_is_the_linkage_of_all_functions(build):
@@ -95,24 +106,42 @@ def test_api_is_the_linkage_of_all_functions(build):
     assert len(public) > 20 and {visibility for _, visibility, _ in public} == {"HIDDEN"}
 
 
-SIDE = """
+SIZE = """
 #include "swin.h"
-int main(void)
+#include <string.h>
+int main(void)          /* is a picture of this size too large? */
 {
-    static swin_config g;
-    swin_model m = {0};
+    swin_model model;
+    swin_error error;
     int w, h;
-    (void)g;
-    return swin_input_size(&m, 513, 1, 0, &w, &h, NULL) != SWIN_SIZE;
+    memset(&model, 0, sizeof model);
+    return swin_input_size(&model, WIDTH, HEIGHT, 0, &w, &h, &error) == SWIN_SIZE;
 }
 """
 
 
-@pytest.mark.parametrize("option, refused", [
-    ("-DSWIN_MAX_SIDE=512", True), ("-DSWIN_MAX_PIXELS=512", True), ("-DSWIN_MAX_SIDE=513", False)])
-def test_largest_sizes(build, option, refused):
-    program = build("gcc", {"side.c": IMPLEMENTATION + SIDE}, option)
-    assert (run(program).returncode == 0) == refused
+@pytest.mark.parametrize("side, pixels, size, refused", [
+    ("1", "1", (1, 1), False), ("1", "1", (2, 1), True),
+    ("512", "1024", (513, 1), True), ("512", "1024", (512, 2), False),
+    ("16384", "512", (513, 1), True),
+    ("32767", "(1<<27)", (32767, 4096), False), ("32767", "(1<<27)", (32767, 4097), True),
+    ("32767", "(1<<27)", (32768, 1), True)])
+def test_largest_sizes(build, side, pixels, size, refused):
+    program = build("gcc", {"size.c": IMPLEMENTATION + SIZE}, "-DSWIN_NO_SIMD",
+                    f"-DSWIN_MAX_SIDE={side}", f"-DSWIN_MAX_PIXELS={pixels}",
+                    f"-DWIDTH={size[0]}", f"-DHEIGHT={size[1]}")
+    assert run(program).returncode == refused
+
+
+@pytest.mark.parametrize("option", [
+    "SWIN_MAX_SIDE=0", "SWIN_MAX_SIDE=-1", "SWIN_MAX_SIDE=32768", "SWIN_MAX_PIXELS=0",
+    "SWIN_MAX_PIXELS=((1<<27)+1)", "SWIN_MAX_PIXELS=0x80000000"])
+def test_sizes_that_no_int_counts_are_refused(root, tmp_path, option):
+    source = tmp_path / "sizes.c"
+    source.write_text(IMPLEMENTATION + '#include "swin.h"\n')
+    for compiler in ("gcc", "clang"):
+        r = run(compiler, f"-I{root}", f"-D{option}", "-E", source, "-o", tmp_path / "out")
+        assert r.returncode and "SWIN_MAX_SIDE is 32767 at most" in r.stderr
 
 
 # What headers of operating systems, graphics, terminals and boards define, and a few that C's do.
