@@ -142,7 +142,7 @@ typedef struct bench {
     swin_image image;
     int from, steps, runs;      /* steps from `from` on count */
     int *taken;                 /* [steps] how often the run at hand took each */
-    double *times;              /* [steps][runs] in milliseconds, of all times a run took the step */
+    double *times;              /* [steps][runs] milliseconds in a step, all repeats together */
 } bench;
 
 static swin_step_info step_of(const bench *b, int at)
