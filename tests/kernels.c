@@ -486,7 +486,7 @@ static int online_case(int rows, int n16, int w16)
         ok &= equal("top", i, top[i], highest) && near("sum", i, sum[i], exact, 8e-6 * exact);
         for (size_t at = i * W; at < (i + 1) * W; at++)
             ok &= near("out", at, out[0][at], values[at] * shrink,
-                       8e-6 * fabs(values[at]) * shrink + 1e-37);
+                       8e-6 * (double)fabsf(values[at]) * shrink + 1e-37);
     }
     ok &= same("s", s, t, BLOCKS * block) && same("top", top, top + R, R);
     ok &= same("sum", sum, sum + R, R) && same("out", out[0], out[1], R * W);
