@@ -69,12 +69,12 @@ SAME BITS
    sixteen lanes and down one tree; exp and GELU are polynomials here, not the C library's;
    division and square root are IEEE's. Denormal numbers are kept, as IEEE says, at the usual
    speed where the processor has one (exp gives none); a program that turns on flush-to-zero may
-   see other bits where they occur. Inputs or weights with NaNs or infinities give NaNs,
-   whose bits may differ. No product is left for a compiler to fuse with a sum, under any flags.
-   Flags that let it compute something else (-ffast-math, -funsafe-math-optimizations and what
-   they are made of) and x86 without SSE are refused when this file is compiled; SWIN_ANY_BITS
-   takes them. clang tells of -ffast-math and -ffinite-math-only alone: its -fassociative-math and
-   the like break the promise unseen.
+   see other bits where they occur. Inputs or weights with NaNs or infinities give NaNs, whose
+   bits may differ, or zeros behind a ReLU. No product is left for a compiler to fuse with a sum,
+   under any flags. Flags that let it compute something else (-ffast-math,
+   -funsafe-math-optimizations and what they are made of) and x86 without SSE are refused when this
+   file is compiled; SWIN_ANY_BITS takes them. clang tells of -ffast-math and -ffinite-math-only
+   alone: its -fassociative-math and the like break the promise unseen.
 
 SPEED
    The best instruction set is found when a context is made (AVX-512, AVX2 with FMA, NEON); no
