@@ -121,13 +121,16 @@ WHAT IT NEEDS OF C
 
 MAP OF THIS FILE - search for the anchors
    >>public     the interface: status and errors, models, contexts, results, looking inside, easy
-   >>platform   compilers, errors, sizes           >>layers   what a step computes, and its plan
-   >>numbers    a vector of 16 lanes, exp, GELU    >>heads    from features to logits
-   >>kernels    the inner loops, once per pass     >>bodies   from a picture to features
-   >>blob       the file format                    >>network  a body, a head, what comes after
-   >>config     a model's description, checked     >>open     from a blob to a model
-   >>weights    shapes, tensors, where they lie    >>run      contexts, slices, results
-   >>plan       steps and memory                   >>easy     files and malloc
+   >>platform   compilers, errors, sizes           >>merge    patch merging and expanding
+   >>numbers    a vector of 16 lanes, exp, GELU    >>conv     convolutions and pooling
+   >>kernels    the inner loops, once per pass     >>layers   from logits to results
+   >>blob       the file format                    >>heads    from features to logits
+   >>config     a model's description, checked     >>bodies   from a picture to features
+   >>weights    shapes, tensors, where they lie    >>network  a body, a head, what comes after
+   >>plan       steps and memory                   >>open     from a blob to a model
+   >>resize     pictures and maps, along an axis   >>run      contexts, slices, results
+   >>rows       embedding, norms, products, MLP    >>easy     files and malloc
+   >>attention  windows and global tokens
 */
 #ifndef SWIN_H
 #define SWIN_H
@@ -3575,27 +3578,6 @@ typedef struct swin__grid {
 typedef struct swin__step swin__step;
 typedef void (*swin__work)(const swin_context *c, const swin__step *s, int unit, float *scratch);
 
-enum { SWIN__SOURCES = SWIN_MAX_STAGES + SWIN_MAX_POOLS };
-
-/* One input of a convolution over concatenated maps: its channels start at k = first of every tap.
-   A smaller map is resized along the axes, on the fly. */
-typedef struct swin__source {
-    swin__fmap map;
-    int first;
-    int resized;
-    swin__axis rows, cols;
-} swin__source;
-
-/* A convolution of a kernel x kernel over concatenated sources, zero-padded; weight in panels. */
-typedef struct swin__conv {
-    swin__fmap out;
-    swin__panels weight;
-    const float *bias;
-    int kernel, inputs;         /* inputs: channels of all sources, live here or elsewhere */
-    int sources, act;
-    swin__source source[SWIN__SOURCES];
-} swin__conv;
-
 /* The buffers of SWIN_OUT_ATTENTION: means over the heads of what a pixel takes from its window's
    tokens, these from all tokens, and all tokens from the pixels of their windows. */
 typedef struct swin__look {
@@ -3615,27 +3597,6 @@ struct swin__step {
     size_t room;
     const void *layer;          /* what `work` computes: a struct that stands beside it */
     union {
-        struct {
-            swin__fmap in, out;
-            swin__linear linear;
-            int act;
-            int coarse, act_last;           /* maps added; act after them, not before */
-            swin__source add[SWIN_MAX_STAGES];
-        } linear;
-        struct { swin__fmap in, out[SWIN_MAX_POOLS]; } pool;
-        struct {
-            const swin__conv *layer;
-            unsigned chosen;                /* bit i: this step serves source i */
-            int fresh, act;                 /* start from the bias; the activation at the end */
-            int onward, stream;             /* Winograd's: add to the products; strips follow */
-            int tall, broad;                /* its taps each way: three, or of a doubled map, both
-                                               ways, two between its pixels or one on them */
-            int source, first, tiles;       /* tiles first .. first + tiles - 1 */
-            int column, column_count;       /* output channels, of a tile's products */
-            int start, depth;               /* channels of all chosen sources, one after another */
-            float *data[SWIN__SOURCES];     /* products of the sources served by taps */
-            float *weights, *input, *sums;  /* Winograd's weights, tiles, products */
-        } conv;
         struct { swin__fmap in, sums; swin__axis rows, cols; } slide;
         struct {
             swin__fmap in;
@@ -3694,9 +3655,8 @@ typedef struct swin__plan {
     swin__crops crops;
     swin__weights *weights;
     swin__block *blocks, no_block;
-    swin__conv *convs, no_conv;
     swin__step no_step;
-    int block_count, step_count, conv_count, repeated;
+    int block_count, step_count, repeated;
     int lasting;                /* buffers made now outlive a crop */
     swin__fmap sums;             /* of a sliding window */
     int ring;                   /* rows of it that are kept */
@@ -5892,130 +5852,246 @@ static swin__fmap swin__plan_final(swin__plan *p, swin__fmap in)
 }
 
 /* -------------------------------------------------------------------------- */
-/* >>layers: the others                                                       */
+/* >>conv: convolutions and pooling                                           */
 
-/* ---- 1x1 convolutions: out = act(W in + b), plus other maps resized on top */
+/* --- pixels, and sums of them ----------------------------------------------------------------- */
 
-enum { SWIN__TAPS = 16 };       /* pixels that one resized pixel mixes, at most */
-
-/* Row y of a map resized along the axes, pixel x: the pixels to mix and their shares; how many. */
-static int swin__corners(const swin__fmap *map, const swin__axis *rows, const swin__axis *cols,
-                         int y, int x, const float *from[SWIN__TAPS], float coef[SWIN__TAPS])
+static float *swin__at(const swin__fmap *map, int y, int x)
 {
-    int count = 0;
-    for (int ty = y * rows->taps; ty < (y + 1) * rows->taps; ty++) {
-        for (int tx = x * cols->taps; tx < (x + 1) * cols->taps; tx++) {
-            from[count] = swin__pixel(map, rows->at[ty] * map->w + cols->at[tx]);
-            coef[count++] = rows->coef[ty] * cols->coef[tx];
-        }
-    }
-    return count;
+    return swin__pixel(map, y * map->w + x);
 }
 
+static int swin__inside(const swin__fmap *map, int y, int x)
+{
+    return y >= 0 && x >= 0 && y < map->h && x < map->w;
+}
+
+/* A sum of rows, each times its coef. Two bilinear resizes in sequence mix four pixels each way. */
+enum { SWIN__MIXED = 16 };
+typedef struct swin__mix {
+    int count;
+    const float *from[SWIN__MIXED];
+    float coef[SWIN__MIXED];
+} swin__mix;
+
+static void swin__mix_in(swin__mix *mix, const float *row, float coef)
+{
+    mix->from[mix->count] = row;
+    mix->coef[mix->count++] = coef;
+}
+
+/* n floats of the sum; onto: added to those of `to`. */
+static void swin__combine(const swin_context *c, const swin__mix *mix, int n, float *to, int onto)
+{
+    c->kernels->combine(to, n, mix->from, mix->coef, mix->count, onto);
+}
+
+/* A map that a layer reads as it is or, resized, along the axes: as rows.count x cols.count pixels,
+   which are never stored. */
+typedef struct swin__source {
+    swin__fmap map;
+    int resized;
+    int first;                  /* a convolution's weights meet its channels from here on, in the
+                                   channels of all sources */
+    swin__axis rows, cols;
+} swin__source;
+
+/* Pixel (y, x) of a resized source, from a channel on. */
+static swin__mix swin__resized_pixel(const swin__source *source, int y, int x, int channel)
+{
+    const swin__axis *rows = &source->rows, *cols = &source->cols;
+    swin__mix mix;
+    mix.count = 0;
+    for (int ty = y * rows->taps; ty < (y + 1) * rows->taps; ty++)
+        for (int tx = x * cols->taps; tx < (x + 1) * cols->taps; tx++)
+            swin__mix_in(&mix, swin__at(&source->map, rows->at[ty], cols->at[tx]) + channel,
+                         rows->coef[ty] * cols->coef[tx]);
+    return mix;
+}
+
+/* Applies the activation to rows where it is ReLU: these layers have no other. */
+static void swin__rectify(const swin_context *c, int act, swin__rows rows)
+{
+    if (act == SWIN__RELU) c->kernels->relu(rows.data, rows.ld, rows.n, swin__padded(rows.c));
+}
+
+/* --- 1x1 convolutions ------------------------------------------------------------------------- */
+
+/* out = act(W in + b), plus other maps resized to its size: out = act(W in + b) + sum, or with
+   act_last act(W in + b + sum). */
+typedef struct swin__linear_layer {
+    swin__fmap in, out;
+    swin__linear linear;
+    int act, act_last;
+    int added;                  /* maps, of out's channels */
+    swin__source add[SWIN_MAX_STAGES];
+} swin__linear_layer;
+
+/* A share of the pixels: their product, then what the other maps add to each. */
 static void swin__linear_map(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__fmap *in = &s->u.linear.in, *out = &s->u.linear.out;
-    int from, to, act = s->u.linear.act;
+    const swin__linear_layer *l = (const swin__linear_layer *)s->layer;
+    int from, to, w = l->out.w;
+    swin__rows out;
     (void)scratch;
-    swin__share(swin__pixels(in), s->units, unit, &from, &to);
-    swin__apply(c, &s->u.linear.linear, swin__map_rows(in, from, to - from),
-                swin__map_rows(out, from, to - from), s->u.linear.act_last ? SWIN__LINEAR : act);
-    for (int l = 0; l < s->u.linear.coarse; l++) {
-        const swin__source *add = &s->u.linear.add[l];
+    swin__share(swin__pixels(&l->out), s->units, unit, &from, &to);
+    out = swin__map_rows(&l->out, from, to - from);
+    swin__apply(c, &l->linear, swin__map_rows(&l->in, from, to - from), out,
+                l->act_last ? SWIN__LINEAR : l->act);
+    for (int n = 0; n < l->added; n++) {
         for (int i = from; i < to; i++) {
-            const float *corner[SWIN__TAPS];
-            float coef[SWIN__TAPS];
-            int count = swin__corners(&add->map, &add->rows, &add->cols, i / out->w, i % out->w,
-                                      corner, coef);
-            c->kernels->combine(swin__pixel(out, i), out->ld, corner, coef, count, 1);
+            swin__mix mix = swin__resized_pixel(&l->add[n], i / w, i % w, 0);
+            swin__combine(c, &mix, l->out.ld, swin__pixel(&l->out, i), 1);
         }
     }
-    if (s->u.linear.act_last && act == SWIN__RELU)
-        c->kernels->relu(swin__pixel(out, from), (size_t)out->ld, to - from, out->ld);
+    if (l->act_last) swin__rectify(c, l->act, out);
 }
 
-static swin__step *swin__plan_linear(swin__plan *p, const char *name, int level, swin__fmap in,
-                                     int channels, swin__linear linear, int act)
+/* The layer, and memory for its output; maps may be added before swin__add_linear adds its step. */
+static swin__linear_layer swin__make_linear(swin__plan *p, swin__fmap in, int channels,
+                                            swin__linear linear, int act)
 {
-    double madds = (double)in.c * channels;
-    swin__fmap out = swin__alloc_fmap(p, in.h, in.w, channels);
-    swin__step *s = swin__add(p, name, level, swin__linear_map,
-                              swin__units(swin__pixels(&in), madds, SWIN__MANY), 0,
-                              madds * swin__pixels(&in));
-    s->u.linear.in = in;
-    s->u.linear.out = out;
-    s->u.linear.linear = linear;
-    s->u.linear.act = act;
-    return s;
+    swin__linear_layer l;
+    memset(&l, 0, sizeof l);
+    l.in = in;
+    l.out = swin__alloc_fmap(p, in.h, in.w, channels);
+    l.linear = linear;
+    l.act = act;
+    return l;
 }
 
-/* Lets a step of plan_linear add a map of its output's channels along the axes. */
-static void swin__add_resized(swin__step *s, swin__fmap map, swin__axis rows, swin__axis cols)
+/* A map to add, along axes as long as the output's sides. */
+static void swin__add_resized(swin__linear_layer *l, swin__fmap map, swin__axis rows,
+                              swin__axis cols)
 {
-    swin__source *add = &s->u.linear.add[s->u.linear.coarse++];
+    swin__source *add = &l->add[l->added++];
     add->map = map;
+    add->resized = 1;
     add->rows = rows;
     add->cols = cols;
 }
 
-/* The same, bilinear to the output's size. */
-static void swin__add_bilinear(swin__plan *p, swin__step *s, swin__fmap map, int aligned)
+/* The same, bilinear. */
+static void swin__add_bilinear(swin__plan *p, swin__linear_layer *l, swin__fmap map, int aligned)
 {
-    const swin__fmap *out = &s->u.linear.out;
+    const swin__fmap *out = &l->out;
     swin__axis rows = swin__axis_bilinear(p, map.h, out->h, 0, out->h, aligned);
-    swin__add_resized(s, map, rows, swin__axis_bilinear(p, map.w, out->w, 0, out->w, aligned));
+    swin__add_resized(l, map, rows, swin__axis_bilinear(p, map.w, out->w, 0, out->w, aligned));
 }
 
-/* ---- adaptive average pooling to k x k */
+static void swin__add_linear(swin__plan *p, const char *name, int level,
+                             const swin__linear_layer *l)
+{
+    double madds = (double)l->in.c * l->out.c;
+    int pixels = swin__pixels(&l->in);
+    swin__job job = { name, level, swin__linear_map, swin__units(pixels, madds, SWIN__MANY), 0,
+                      madds * pixels };
+    swin__add_step(p, &job, l, sizeof *l);
+}
 
-/* One bin of one pooling scale. */
+/* A layer to which nothing is added; returns its output. */
+static swin__fmap swin__plan_linear(swin__plan *p, const char *name, int level, swin__fmap in,
+                                    int channels, swin__linear linear, int act)
+{
+    swin__linear_layer l = swin__make_linear(p, in, channels, linear, act);
+    swin__add_linear(p, name, level, &l);
+    return l.out;
+}
+
+/* --- adaptive average pooling ----------------------------------------------------------------- */
+
+/* A map's means over h x w bins, for several h x w. */
+typedef struct swin__pool_layer { swin__fmap in, out[SWIN_MAX_POOLS]; } swin__pool_layer;
+
+/* Of n pixels bin i of `bins` takes [from, to): neighbouring bins may share a pixel. */
+static void swin__bin(int i, int bins, int n, int *from, int *to)
+{
+    *from = i * n / bins;
+    *to = swin__divide_up((i + 1) * n, bins);
+}
+
+/* The mean of one bin: a unit is a pixel of one of the outputs, which are counted through. */
 static void swin__pool(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__fmap *in = &s->u.pool.in, *out = s->u.pool.out;
+    const swin__pool_layer *l = (const swin__pool_layer *)s->layer;
+    const swin__fmap *in = &l->in, *out = l->out;
     int top, bottom, left, right;
-    float *sum, share;
+    swin__rows sum;
+    float share;
     (void)scratch;
     for (; unit >= swin__pixels(out); out++) unit -= swin__pixels(out);
-    sum = swin__pixel(out, unit);
-    top = (unit / out->w) * in->h / out->h;
-    bottom = swin__divide_up((unit / out->w + 1) * in->h, out->h);
-    left = (unit % out->w) * in->w / out->w;
-    right = swin__divide_up((unit % out->w + 1) * in->w, out->w);
-    swin__clear(sum, out->ld);
+    swin__bin(unit / out->w, out->h, in->h, &top, &bottom);
+    swin__bin(unit % out->w, out->w, in->w, &left, &right);
+    sum = swin__map_rows(out, unit, 1);
+    swin__clear_rows(sum);
     for (int y = top; y < bottom; y++)
         for (int x = left; x < right; x++)
-            c->kernels->add(sum, (size_t)out->ld, swin__pixel(in, y * in->w + x), (size_t)in->ld, 1,
-                            in->ld);
+            swin__add_rows(c, sum, swin__map_rows(in, y * in->w + x, 1));
     share = 1 / (float)((bottom - top) * (right - left));
-    c->kernels->scale(sum, (size_t)out->ld, 1, out->ld, &share);
+    c->kernels->scale(sum.data, sum.ld, 1, out->ld, &share);
 }
 
-/* Pools `in` to count scales. */
+/* Pools `in` to scale[i] x scale[i] bins for each i < count, the maps out[i]. */
 static void swin__plan_pools(swin__plan *p, swin__fmap in, const int *scale, int count,
                              swin__fmap *out)
 {
-    int bins = 0;
-    swin__step *s;
+    swin__job job = { "pool", -1, swin__pool, 0, 0, 0 };
+    swin__pool_layer l;
+    memset(&l, 0, sizeof l);
+    l.in = in;
     for (int i = 0; i < count; i++) {
-        out[i] = swin__alloc_fmap(p, scale[i], scale[i], in.c);
-        bins += swin__pixels(&out[i]);
+        out[i] = l.out[i] = swin__alloc_fmap(p, scale[i], scale[i], in.c);
+        job.units += swin__pixels(&out[i]);
     }
-    s = swin__add(p, "pool", -1, swin__pool, bins, 0, 0);
-    s->u.pool.in = in;
-    for (int i = 0; i < count; i++) s->u.pool.out[i] = out[i];
+    swin__add_step(p, &job, &l, sizeof l);
 }
 
-/* ---- convolutions over concatenated maps
+/* --- convolutions over concatenated maps ------------------------------------------------------
 
-   out = act(bias + sum over sources of W_s * resized(map_s)), zero-padded. Four exact ways, chosen
-   by shapes:
+   out = act(bias + sum over sources of W_s * resized(map_s)): kernel x kernel taps, zeros beyond
+   the ends, the output as large as the resized sources. Four exact ways, chosen by shapes
+   (swin__ways_of):
    taps      a smaller map is multiplied by each of the nine taps at its own resolution; the nine
              results are resized, shifted and summed (resizing is linear and acts per channel, so it
              commutes with W_s);
    doubled   a map that is doubled each way: W_s meets its pixels with zeros between them, the sums
              are smoothed after it;
    Winograd  F(6x6, 3x3): a fifth of the multiplications, for maps of many pixels;
-   direct    rows gathered for one tap after the other. */
+   direct    rows gathered for one tap after the other.
+   All but the direct way are of 3 x 3 taps. All take a stride of 1 and as many zeros beyond the
+   ends as keep the size; another stride or padding would be a source's, would enter the direct way
+   in swin__gather, and would have to keep a convolution from the other ways. */
+
+enum { SWIN__SOURCES = SWIN_MAX_STAGES + SWIN_MAX_POOLS };
+
+typedef struct swin__conv {
+    swin__fmap out;
+    swin__panels weight;        /* out.c rows of [kernel][kernel][inputs] */
+    const float *bias;
+    int kernel, inputs;         /* inputs: channels of all sources, live here or elsewhere */
+    int act;                    /* SWIN__LINEAR or SWIN__RELU */
+    int sources;
+    swin__source source[SWIN__SOURCES];
+} swin__conv;
+
+/* The part of a convolution that one of the ways computes. */
+typedef struct swin__part {
+    const char *name;           /* of its steps, and their level */
+    int level;
+    const swin__conv *conv;
+    unsigned chosen;            /* bit i: source i belongs to it */
+    int fresh;                  /* it is the first to write the output: starts from the bias */
+    int act;                    /* at its end: of the last part the convolution's own */
+} swin__part;
+
+static int swin__chosen(unsigned chosen, int source) { return chosen >> source & 1; }
+
+static swin__job swin__part_job(const swin__part *part, swin__work work, int units,
+                                uint64_t scratch, double madds)
+{
+    swin__job job = { part->name, part->level, work, units, scratch, madds };
+    return job;
+}
 
 /* The weights from an output, a multiple of 16, and channel `first` of a tap on. */
 static swin__panels swin__conv_panels(const swin__conv *conv, int output, int tap, int first)
@@ -6023,181 +6099,240 @@ static swin__panels swin__conv_panels(const swin__conv *conv, int output, int ta
     return swin__panels_from(conv->weight, output, tap * conv->inputs + first);
 }
 
-/* Products of rows of one source with one tap of the weights. */
-static swin__product swin__tap_product(const swin__conv *conv, int source, int tap, int rows,
-                                       const float *a, float *to)
+/* to = one tap of the weights times rows of a source's channels. */
+static swin__product swin__tap_product(const swin__conv *conv, const swin__source *source, int tap,
+                                       swin__rows from, swin__rows to)
 {
-    const swin__source *from = &conv->source[source];
-    swin__product p;
-    memset(&p, 0, sizeof p);
-    p.m = rows;
-    p.n = conv->out.ld;
-    p.k = from->map.c;
-    p.a = a;
-    p.lda = (size_t)from->map.ld;
-    swin__take_panels(&p, swin__conv_panels(conv, 0, tap, from->first));
-    p.c = to;
-    p.ldc = (size_t)conv->out.ld;
-    return p;
+    swin__linear l;
+    l.weight = swin__conv_panels(conv, 0, tap, source->first);
+    l.bias = NULL;
+    return swin__rows_product(&l, from, to, SWIN__LINEAR);
 }
 
-/* Pixel (y, x) of a source at the convolution's resolution, n channels; zero outside. */
-static void swin__fetch(const swin_context *c, const swin__conv *conv, const swin__source *from,
-                        int y, int x, int first, int n, float *row)
+/* Some of a source's channels; count is a multiple of 16. */
+typedef struct swin__slice { const swin__source *source; int first, count; } swin__slice;
+
+/* Writes them of pixel (y, x) at the convolution's resolution to a row; zeros beyond its ends. */
+static void swin__fetch(const swin_context *c, const swin__conv *conv, const swin__slice *slice,
+                        int y, int x, float *row)
 {
-    if (y < 0 || x < 0 || y >= conv->out.h || x >= conv->out.w) {
-        swin__clear(row, n);
-    } else if (!from->resized) {
-        swin__copy(row, swin__pixel(&from->map, y * from->map.w + x) + first, n);
+    const swin__source *source = slice->source;
+    if (!swin__inside(&conv->out, y, x)) {
+        swin__clear(row, slice->count);
+    } else if (!source->resized) {
+        swin__copy(row, swin__at(&source->map, y, x) + slice->first, slice->count);
     } else {
-        const float *corner[SWIN__TAPS];
-        float coef[SWIN__TAPS];
-        int count = swin__corners(&from->map, &from->rows, &from->cols, y, x, corner, coef);
-        for (int i = 0; i < count; i++) corner[i] += first;
-        c->kernels->combine(row, n, corner, coef, count, 0);
+        swin__mix mix = swin__resized_pixel(source, y, x, slice->first);
+        swin__combine(c, &mix, slice->count, row, 0);
     }
 }
 
-/* -- taps -- */
+/* --- taps ------------------------------------------------------------------------------------- */
 
-/* One tap of a share of a small map: taps[source] is [tap][pixel][out.ld]. */
+/* Rows [tap][row] of three or nine taps, `tap` and `ld` floats apart. */
+typedef struct swin__tap_rows { float *data; size_t tap, ld; } swin__tap_rows;
+
+/* The same of pixels, n of them a tap, with memory for so many taps. */
+static swin__tap_rows swin__alloc_taps(swin__plan *p, int taps, int n, int ld)
+{
+    swin__tap_rows rows;
+    rows.data = swin__alloc(p, (uint64_t)taps * swin__floats(n, ld));
+    rows.tap = swin__offset(n, ld);
+    rows.ld = (size_t)ld;
+    return rows;
+}
+
+static float *swin__tap_row(const swin__tap_rows *rows, int tap, int row)
+{
+    return rows->data + (size_t)tap * rows->tap + (size_t)row * rows->ld;
+}
+
+/* The products of a small map's pixels with the nine taps: [tap][pixel][out.ld]. */
+typedef struct swin__tap_layer {
+    const swin__conv *conv;
+    const swin__source *source;
+    swin__tap_rows products;
+} swin__tap_layer;
+
+/* One tap of a share of the pixels. */
 static void swin__tap(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__conv *conv = s->u.conv.layer;
-    const swin__fmap *map = &conv->source[s->u.conv.source].map;
+    const swin__tap_layer *l = (const swin__tap_layer *)s->layer;
+    const swin__fmap *map = &l->source->map, *out = &l->conv->out;
     int tap = unit % 9, from, to;
-    float *out = s->u.conv.data[s->u.conv.source] +
-                 (size_t)tap * (size_t)swin__pixels(map) * (size_t)conv->out.ld;
     swin__product p;
     (void)scratch;
     swin__share(swin__pixels(map), s->units / 9, unit / 9, &from, &to);
-    p = swin__tap_product(conv, s->u.conv.source, tap, to - from, swin__pixel(map, from),
-                          out + (size_t)from * (size_t)conv->out.ld);
+    p = swin__tap_product(l->conv, l->source, tap, swin__map_rows(map, from, to - from),
+                          swin__make_rows(swin__tap_row(&l->products, tap, from), out->ld,
+                                          to - from, out->c));
     c->kernels->gemm(&p);
 }
 
-/* What three taps at pixels at - 1, at and at + 1 of an axis's n take from rows resized along it,
-   rows [tap][row] apart by step and ld; past the ends they take nothing or, with beyond, the last
-   pixel. Returns how many: at most six. */
-static int swin__three_taps(const swin__axis *axis, int n, int at, int beyond, const float *rows,
-                            size_t step, size_t ld, const float **from, float *coef)
+/* What three taps at pixels at - 1, at and at + 1 along a bilinear axis take from rows [tap][row]
+   that are resized along it: a mix of at most six. Past the ends they take nothing or, with beyond,
+   the last pixel. */
+static swin__mix swin__three_taps(const swin__axis *axis, int at, int beyond,
+                                  const swin__tap_rows *rows)
 {
-    int count = 0;
+    swin__mix mix;
+    mix.count = 0;
     for (int tap = 0; tap < 3; tap++) {
-        int pixel = at + tap - 1, inside = swin__max(0, swin__min(pixel, n - 1));
+        int pixel = at + tap - 1, inside = swin__max(0, swin__min(pixel, axis->count - 1));
         if (pixel != inside && !beyond) continue;
-        for (int t = 2 * inside; t < 2 * inside + 2; t++) {
-            from[count] = rows + (size_t)tap * step + (size_t)axis->at[t] * ld;
-            coef[count++] = axis->coef[t];
-        }
+        for (int t = 2 * inside; t < 2 * inside + 2; t++)
+            swin__mix_in(&mix, swin__tap_row(rows, tap, axis->at[t]), axis->coef[t]);
     }
-    return count;
+    return mix;
 }
 
-/* Output row y: to what is there, or if nothing is to the bias, every small map's nine products are
-   added, resized and shifted; then the activation. The rows are mixed first (three columns of taps,
-   at the small width), then the columns. */
+/* Adds all small maps' products up, resized and shifted. */
+typedef struct swin__sum_layer {
+    const swin__conv *conv;
+    int fresh;
+    swin__tap_rows products[SWIN__SOURCES];     /* data NULL: not of a source served by taps */
+} swin__sum_layer;
+
+/* Adds to row y of the output what one source's products make of it. They are resized down first,
+   into scratch [column of taps][pixel][out.ld], at the source's width; then across. */
+static void swin__sum_source(const swin_context *c, const swin__sum_layer *l, int source, int y,
+                             float *scratch)
+{
+    const swin__fmap *out = &l->conv->out;
+    const swin__source *from = &l->conv->source[source];
+    const swin__tap_rows *products = &l->products[source];
+    int length = from->map.w * out->ld;
+    const swin__tap_rows line = { scratch, swin__offset(from->map.w, out->ld), products->ld };
+    for (int kx = 0; kx < 3; kx++) {
+        const swin__tap_rows column = { swin__tap_row(products, kx, 0), 3 * products->tap,
+                                        line.tap };
+        swin__mix mix = swin__three_taps(&from->rows, y, 0, &column);
+        swin__combine(c, &mix, length, swin__tap_row(&line, kx, 0), 0);
+    }
+    for (int x = 0; x < out->w; x++) {
+        swin__mix mix = swin__three_taps(&from->cols, x, 0, &line);
+        swin__combine(c, &mix, out->ld, swin__at(out, y, x), 1);
+    }
+}
+
+/* Row y of the output: what is there or, if nothing is, the bias, plus all sources' sums; then the
+   activation. */
 static void swin__sum_taps(const swin_context *c, const swin__step *s, int y, float *scratch)
 {
-    const swin__conv *conv = s->u.conv.layer;
+    const swin__sum_layer *l = (const swin__sum_layer *)s->layer;
+    const swin__conv *conv = l->conv;
     const swin__fmap *out = &conv->out;
-    for (int x = 0; s->u.conv.fresh && x < out->w; x++)
-        swin__copy(swin__pixel(out, y * out->w + x), conv->bias, out->ld);
-    for (int i = 0; i < conv->sources; i++) {
-        const swin__source *from = &conv->source[i];
-        int wide = from->map.w * out->ld, count;
-        const float *taps = s->u.conv.data[i], *row[6];
-        size_t area = (size_t)swin__pixels(&from->map) * (size_t)out->ld;
-        float coef[6];
-        if (!taps) continue;
-        for (int kx = 0; kx < 3; kx++) {
-            count = swin__three_taps(&from->rows, out->h, y, 0, taps + (size_t)kx * area, 3 * area,
-                                     (size_t)wide, row, coef);
-            c->kernels->combine(scratch + (size_t)kx * (size_t)wide, wide, row, coef, count, 0);
-        }
-        for (int x = 0; x < out->w; x++) {
-            count = swin__three_taps(&from->cols, out->w, x, 0, scratch, (size_t)wide,
-                                     (size_t)out->ld, row, coef);
-            c->kernels->combine(swin__pixel(out, y * out->w + x), out->ld, row, coef, count, 1);
-        }
-    }
-    if (conv->act == SWIN__RELU)
-        c->kernels->relu(swin__pixel(out, y * out->w), (size_t)out->ld, out->w, out->ld);
-}
-
-static void swin__plan_taps(swin__plan *p, const char *name, int level, const swin__conv *conv,
-                            const swin__conv *kept, unsigned chosen, int fresh)
-{
-    float *taps[SWIN__SOURCES] = { NULL };
-    int widest = 0;
-    swin__step *s;
-    for (int i = 0; i < conv->sources; i++) {
-        const swin__fmap *map = &conv->source[i].map;
-        double madds = (double)map->c * conv->out.c;
-        if (!(chosen >> i & 1)) continue;
-        widest = swin__max(widest, map->w);
-        taps[i] = swin__alloc(p, 9 * (uint64_t)swin__pixels(map) * (uint64_t)conv->out.ld);
-        s = swin__add(p, name, level, swin__tap,
-                      9 * swin__units(swin__pixels(map), madds, swin__divide_up(SWIN__MANY, 9)), 0,
-                      9 * madds * swin__pixels(map));
-        s->u.conv.layer = kept;
-        s->u.conv.source = i;
-        s->u.conv.data[i] = taps[i];
-    }
-    s = swin__add(p, name, level, swin__sum_taps, conv->out.h,
-                  3 * (uint64_t)widest * (uint64_t)conv->out.ld,
-                  6.0 * swin__pixels(&conv->out) * conv->out.c);
-    s->u.conv.layer = kept;
-    s->u.conv.fresh = fresh;
-    memcpy(s->u.conv.data, taps, sizeof taps);
+    for (int x = 0; l->fresh && x < out->w; x++)
+        swin__copy(swin__at(out, y, x), conv->bias, out->ld);
     for (int i = 0; i < conv->sources; i++)
-        if (taps[i]) swin__release(p, taps[i]);
+        if (l->products[i].data) swin__sum_source(c, l, i, y, scratch);
+    swin__rectify(c, conv->act, swin__map_rows(out, y * out->w, out->w));
 }
 
-/* -- Winograd -- */
+/* The step of source i's products; returns where they lie. */
+static swin__tap_rows swin__plan_tap(swin__plan *p, const swin__part *part, int i)
+{
+    const swin__conv *conv = part->conv;
+    int pixels = swin__pixels(&conv->source[i].map);
+    double madds = (double)conv->source[i].map.c * conv->out.c;
+    int shares = swin__units(pixels, madds, swin__divide_up(SWIN__MANY, 9));
+    swin__job job = swin__part_job(part, swin__tap, 9 * shares, 0, 9 * madds * pixels);
+    swin__tap_layer l = { conv, &conv->source[i], swin__alloc_taps(p, 9, pixels, conv->out.ld) };
+    swin__add_step(p, &job, &l, sizeof l);
+    return l.products;
+}
 
-/* The input's channels come in strips, the tiles in blocks, the output's channels in groups. A
-   strip's weights are transformed once and kept while all blocks pass; of a block there are the
-   transformed tiles and a group's products. So tiles and products are near when they are read, and
-   the weights come in long rows. */
+static void swin__plan_taps(swin__plan *p, const swin__part *part)
+{
+    const swin__conv *conv = part->conv;
+    int widest = 0;
+    swin__sum_layer l;
+    swin__job job;
+    memset(&l, 0, sizeof l);
+    l.conv = conv;
+    l.fresh = part->fresh;
+    for (int i = 0; i < conv->sources; i++) {
+        if (!swin__chosen(part->chosen, i)) continue;
+        widest = swin__max(widest, conv->source[i].map.w);
+        l.products[i] = swin__plan_tap(p, part, i);
+    }
+    job = swin__part_job(part, swin__sum_taps, conv->out.h,
+                         swin__floats(3 * widest, conv->out.ld),
+                         6.0 * swin__pixels(&conv->out) * conv->out.c);
+    swin__add_step(p, &job, &l, sizeof l);
+    for (int i = 0; i < conv->sources; i++)
+        if (l.products[i].data) swin__release(p, l.products[i].data);
+}
 
-/* A tile is 6 x 6 pixels of the output, made from 8 x 8 of the input by 64 products, the planes.
-   With two taps it is 7 pixels from 8, with one a pixel from one. */
-enum { SWIN__PATCH = 8 };
+/* --- Winograd ---------------------------------------------------------------------------------
 
-/* Planes, and rows of one, lie 64 bytes further apart than they are long: most lengths are powers
-   of two, and what is a power of two apart shares a few sets of the cache. */
+   A tile is 6 x 6 pixels of the output. They see 8 x 8 pixels of the input, which are transformed
+   into 64 values a channel; so are the 3 x 3 taps of each pair of an input and an output. Value by
+   value the tiles' [tile][input] times the weights' [input][output] are 64 sums a tile and output,
+   which are transformed back into its pixels. The 64 places of a value are the planes, 8 x 8.
+
+   The transforms rest on polynomials at pairs of points, p and -p, along each axis: three pairs for
+   a whole tile. Where a map ends with fewer pixels more, its last tiles have two pairs or one and
+   so fewer of the planes. Two taps along an axis make 7 pixels of 8. One tap makes a pixel of a
+   pixel: no pairs, no transform, one plane.
+
+   Weights, tiles and products are cut, so that they are near when they are read:
+   a strip   is consecutive channels of the input, counted through the chosen sources: `depth` of
+             them from channel `start`. Its weights [plane][output][depth] are transformed once and
+             kept while all blocks pass.
+   a block   is consecutive tiles, `tiles` of them from tile `first`: [tile][plane][depth] when they
+             are transformed.
+   a group   is consecutive channels of the output, `columns` of them from `column`: a block's
+             products are [tile][plane][columns] and go into the output before the next group's.
+   The steps: for each strip its weights, for each block its tiles, for each group the products and
+   the way back. Where one block and one group hold everything, the products of a strip go on from
+   those of the strip before, and there is one way back, after the last. */
+
+/* The side of a tile of planes, and how many there are. */
+enum { SWIN__WINO_SIDE = 8, SWIN__WINO_PLANES = SWIN__WINO_SIDE * SWIN__WINO_SIDE };
+
+/* The most tiles of a block: six rows of the products' tiles of 14, and fourteen of those of 6.
+   With SWIN__WEIGHTS_A_STRIP floats of weights, and so 256 channels a strip of 512 outputs, and 128
+   outputs a group, blocks and strips of a UPerNet are no larger than what its other maps leave free
+   in the workspace. */
+enum {
+    SWIN__TILES_A_BLOCK = 84,
+    SWIN__COLUMNS_A_GROUP = 128,
+    SWIN__WEIGHTS_A_STRIP = 1 << 23
+};
+
+/* Channels of the input whose weights a unit transforms: a unit then writes 256 KiB. */
+enum { SWIN__WEIGHTS_A_UNIT = 64 };
+
+/* Planes, and tiles, lie 64 bytes further apart than they are long: most lengths are powers of two,
+   and what is a power of two apart shares a few sets of the cache. */
 enum { SWIN__SKEW = 16 };
 
 static size_t swin__skewed(int floats) { return (size_t)floats + SWIN__SKEW; }
-static size_t swin__weight_plane(int k, int n) { return (size_t)k * (size_t)n + SWIN__SKEW; }
+
+/* Planes of one tile, each a row of so many floats; and how far apart tiles of these lie. */
 static size_t swin__tile_floats(int planes, int floats)
 {
     return (size_t)planes * swin__skewed(floats) + SWIN__SKEW;
 }
 
-/* The tiles of a map along one axis: whole ones, and where the map ends with fewer pixels more, one
-   of one or two pairs of points. */
-typedef struct swin__tiles {
-    int count, side, pairs, rest; /* whole ones, pixels and pairs of one, pairs of the last or 0 */
-    int pixels, values;
-} swin__tiles;
-
-/* The tiles of a map, in this order: the last row, whole tiles, the last column, the corner; so
-   those that have a plane lie in a row. */
-typedef struct swin__tiling {
-    swin__tiles down, across;
-    int bottom, side, count, planes; /* where the whole tiles and where the last column's start */
-} swin__tiling;
-
-/* A tile: its first pixel of the output, its pairs of points each way. */
-typedef struct swin__spot {
-    int y, x, high, wide;
-} swin__spot;
-
-static swin__tiles swin__tiles_of(int pixels, int taps)
+/* Of a strip's weights a plane is [panel of 16 outputs][depth][16]. */
+static size_t swin__weight_plane(int depth, int outputs)
 {
-    swin__tiles t;
+    return swin__offset(depth, outputs) + SWIN__SKEW;
+}
+
+/* The tiles along one axis of the `pixels` that a number of taps make: `count` whole ones of `side`
+   pixels, of `pairs` of points and `values` values, and where pixels are left a last one of `rest`
+   pairs. */
+typedef struct swin__tile_axis {
+    int pixels, count, side, pairs, values;
+    int rest;                   /* 0: there is no last one */
+} swin__tile_axis;
+
+static swin__tile_axis swin__cut_axis(int pixels, int taps)
+{
+    swin__tile_axis t;
     int left;
     t.pixels = pixels;
     t.pairs = taps > 1 ? 3 : 0;
@@ -6209,164 +6344,225 @@ static swin__tiles swin__tiles_of(int pixels, int taps)
     return t;
 }
 
-/* Pixels of a convolution's output along an axis that `taps` taps make: of a doubled map those
+/* The tiles of a map, in this order: the last row's but its last, from first_whole on the whole
+   ones, row by row, from first_right on the last column's and the corner. So those that have a
+   plane follow one another. */
+typedef struct swin__tiling {
+    swin__tile_axis down, across;
+    int first_whole, first_right;
+    int count, planes;
+} swin__tiling;
+
+/* Pixels along an axis of an output's `pixels` that `taps` taps make: of a doubled map those
    between its own, with one beyond each end, or its own. */
 static int swin__made(int pixels, int taps)
 {
     return taps == 3 ? pixels : taps == 2 ? pixels / 2 + 1 : pixels / 2;
 }
 
-static swin__tiling swin__tiling_of(const swin__conv *conv, int tall, int broad)
+static swin__tiling swin__tiling_of(const swin__fmap *out, int taps_h, int taps_w)
 {
     swin__tiling g;
-    g.down = swin__tiles_of(swin__made(conv->out.h, tall), tall);
-    g.across = swin__tiles_of(swin__made(conv->out.w, broad), broad);
+    g.down = swin__cut_axis(swin__made(out->h, taps_h), taps_h);
+    g.across = swin__cut_axis(swin__made(out->w, taps_w), taps_w);
     g.planes = g.down.values * g.across.values;
-    g.bottom = g.down.rest ? g.across.count : 0;
-    g.side = g.bottom + g.down.count * g.across.count;
+    g.first_whole = g.down.rest ? g.across.count : 0;
+    g.first_right = g.first_whole + g.down.count * g.across.count;
     g.count = (g.down.count + (g.down.rest > 0)) * (g.across.count + (g.across.rest > 0));
     return g;
 }
 
+/* A tile's first pixel of those made, and its pairs of points each way. */
+typedef struct swin__spot {
+    int y, x, pairs_h, pairs_w;
+} swin__spot;
+
 static swin__spot swin__tile_spot(const swin__tiling *g, int tile)
 {
-    int last = tile >= g->side, whole = tile >= g->bottom && !last, at = tile - g->bottom;
-    int row = last ? tile - g->side : whole ? at / g->across.count : g->down.count;
-    int column = last ? g->across.count : whole ? at % g->across.count : tile;
-    swin__spot p;
-    p.y = g->down.side * row;
-    p.x = g->across.side * column;
-    p.high = row < g->down.count ? g->down.pairs : g->down.rest;
-    p.wide = column < g->across.count ? g->across.pairs : g->across.rest;
-    return p;
+    int right = tile >= g->first_right, whole = tile >= g->first_whole && !right;
+    int at = tile - g->first_whole;
+    int row = right ? tile - g->first_right : whole ? at / g->across.count : g->down.count;
+    int column = right ? g->across.count : whole ? at % g->across.count : tile;
+    swin__spot spot;
+    spot.y = g->down.side * row;
+    spot.x = g->across.side * column;
+    spot.pairs_h = row < g->down.count ? g->down.pairs : g->down.rest;
+    spot.pairs_w = column < g->across.count ? g->across.pairs : g->across.rest;
+    return spot;
 }
 
-/* Those of a block's tiles that have the plane, from .. to - 1 counted in the block. */
+/* Those of the tiles first ... first + tiles - 1 that have a plane are first + from ... first + to
+   - 1. */
 static void swin__plane_tiles(const swin__tiling *g, int plane, int first, int tiles, int *from,
                               int *to)
 {
-    int low = SWIN__HAS(plane / g->across.values, g->down.rest), start = low ? 0 : g->bottom;
+    int bottom = SWIN__HAS(plane / g->across.values, g->down.rest);
     int right = SWIN__HAS(plane % g->across.values, g->across.rest);
-    int end = right ? g->count : g->side;
-    if (right && !low && g->down.rest && g->across.rest) end--; /* not the corner */
+    int start = bottom ? 0 : g->first_whole, end = right ? g->count : g->first_right;
+    if (right && !bottom && g->down.rest && g->across.rest) end--;      /* not the corner */
     *from = swin__max(0, swin__min(start - first, tiles));
     *to = swin__max(*from, swin__min(end - first, tiles));
 }
 
-/* Channels of the input a unit takes when weights are transformed. */
-enum { SWIN__DEEP = 64 };
+/* What all steps share. */
+typedef struct swin__winograd {
+    const swin__conv *conv;
+    unsigned chosen;
+    int taps_h, taps_w;         /* three; of a doubled map, both ways, two or one */
+    int doubled;
+    swin__tiling tiling;
+    int depth;                  /* channels of the chosen sources, to be cut into strips */
+    int strip, block, group;    /* the most channels, tiles and columns of one */
+    int onward;                 /* strips go on from the products before them */
+    float *weights, *tiles, *products;
+} swin__winograd;
 
-/* How many of a source's channels belong to the step's strip, and the first of them. */
-static int swin__strip_share(const swin__step *s, int source, int *first)
+/* What one step takes of them: its strip, block and group. */
+typedef struct swin__winograd_layer {
+    const swin__winograd *all;
+    int start, depth;
+    int first, tiles;
+    int column, columns;
+    int onward;                 /* the products go on from those of the strip before */
+    int fresh, act, stream;     /* on the way back: start from the bias, not from what is there; the
+                                   activation; another strip comes, and so past the caches */
+} swin__winograd_layer;
+
+static int swin__last_strip(const swin__winograd_layer *l)
 {
-    const swin__source *from = s->u.conv.layer->source;
+    return l->start + l->depth == l->all->depth;
+}
+
+/* Where plane p of a block's tile t lies, of rows of so many floats. */
+static float *swin__tile_plane(const swin__winograd_layer *l, float *tiles, int t, int p,
+                               int floats)
+{
+    return tiles + (size_t)t * swin__tile_floats(l->all->tiling.planes, floats) +
+           (size_t)p * swin__skewed(floats);
+}
+
+/* The strip's transformed weights of a plane. */
+static swin__panels swin__plane_weights(const swin__winograd_layer *l, int plane)
+{
+    swin__panels panels;
+    panels.data = l->all->weights +
+                  (size_t)plane * swin__weight_plane(l->depth, l->all->conv->out.ld);
+    panels.type = SWIN__F32;
+    panels.inputs = l->depth;
+    return panels;
+}
+
+/* A source's channels that belong to the strip; count 0: none do. */
+static swin__slice swin__strip_slice(const swin__winograd_layer *l, int i)
+{
+    const swin__source *sources = l->all->conv->source;
+    swin__slice slice = { &sources[i], 0, 0 };
     int before = 0, end;
-    *first = 0;
-    if (!(s->u.conv.chosen >> source & 1)) return 0;
-    for (int i = 0; i < source; i++) before += s->u.conv.chosen >> i & 1 ? from[i].map.c : 0;
-    *first = swin__max(0, s->u.conv.start - before);
-    end = swin__min(from[source].map.c, s->u.conv.start + s->u.conv.depth - before);
-    return swin__max(0, end - *first);
+    if (!swin__chosen(l->all->chosen, i)) return slice;
+    for (int k = 0; k < i; k++)
+        before += swin__chosen(l->all->chosen, k) ? sources[k].map.c : 0;
+    slice.first = swin__max(0, l->start - before);
+    end = swin__min(sources[i].map.c, l->start + l->depth - before);
+    slice.count = swin__max(0, end - slice.first);
+    return slice;
 }
 
-/* Transforms the weights of 16 outputs and SWIN__DEEP inputs, [plane][panel][channel][16]. */
-static void swin__tile_weights(const swin_context *c, const swin__step *s, int unit, float *scratch)
+/* Transforms the weights of 16 outputs, a panel, and of SWIN__WEIGHTS_A_UNIT channels of a strip
+   into that panel of all planes. */
+static void swin__winograd_weights(const swin_context *c, const swin__step *s, int unit,
+                                   float *scratch)
 {
-    const swin__conv *conv = s->u.conv.layer;
-    int panels = conv->out.ld / 16, panel = unit % panels, depth = s->u.conv.depth;
-    int low = unit / panels * SWIN__DEEP, high = swin__min(low + SWIN__DEEP, depth);
+    const swin__winograd_layer *l = (const swin__winograd_layer *)s->layer;
+    const swin__winograd *w = l->all;
+    int panels = w->conv->out.ld / 16, output = unit % panels * 16;
+    int low = unit / panels * SWIN__WEIGHTS_A_UNIT;
+    int high = swin__min(low + SWIN__WEIGHTS_A_UNIT, l->depth);
     (void)scratch;
-    for (int i = 0, at = 0; i < conv->sources; i++) {
-        int first, count = swin__strip_share(s, i, &first);
-        int from = swin__max(low, at), to = swin__min(high, at + count);
-        if (from < to)
-            c->kernels->wino_weights(
-                s->u.conv.weights + ((size_t)panel * (size_t)depth + (size_t)from) * 16,
-                swin__weight_plane(depth, conv->out.ld),
-                (const float *)swin__conv_panels(conv, 16 * panel, 0, conv->source[i].first +
-                                                                          first + from - at).data,
-                16 * (size_t)conv->inputs, to - from, s->u.conv.tall, s->u.conv.broad);
-        at += count;
-    }
-}
-
-static swin__tiling swin__step_tiling(const swin__step *s)
-{
-    return swin__tiling_of(s->u.conv.layer, s->u.conv.tall, s->u.conv.broad);
-}
-
-/* Transforms a tile of a block: [tile][plane][channel], skewed. Beyond a doubled map's ends are its
-   last pixels. */
-static void swin__tile_in(const swin_context *c, const swin__step *s, int unit, float *scratch)
-{
-    const swin__conv *conv = s->u.conv.layer;
-    const swin__tiling tiling = swin__step_tiling(s);
-    const swin__spot spot = swin__tile_spot(&tiling, s->u.conv.first + unit);
-    int depth = s->u.conv.depth, doubled = s->u.conv.tall < 3;
-    float *tile = s->u.conv.input + (size_t)unit * swin__tile_floats(tiling.planes, depth);
-    float *zero = scratch + SWIN__PATCH * SWIN__PATCH * depth;
-    swin__clear(zero, depth);
-    for (int i = 0; i < conv->sources; i++) {
-        const swin__source *source = &conv->source[i];
-        const swin__fmap *map = &source->map;
-        const float *rows[SWIN__PATCH * SWIN__PATCH];
-        int first, count = swin__strip_share(s, i, &first);
-        if (!count) continue;
-        for (int k = 0; k < SWIN__PATCH * SWIN__PATCH; k++) {
-            int down = k / SWIN__PATCH, across = k % SWIN__PATCH;
-            int y = spot.y + down - (s->u.conv.tall > 1);
-            int x = spot.x + across - (s->u.conv.broad > 1);
-            if (down >= SWIN__TAKES(spot.high) || across >= SWIN__TAKES(spot.wide)) {
-                continue;
-            } else if (doubled) {
-                y = swin__max(0, swin__min(y, map->h - 1));
-                x = swin__max(0, swin__min(x, map->w - 1));
-                rows[k] = swin__pixel(map, y * map->w + x) + first;
-            } else if (y < 0 || x < 0 || y >= conv->out.h || x >= conv->out.w) {
-                rows[k] = zero;
-            } else if (!source->resized) {
-                rows[k] = swin__pixel(map, y * conv->out.w + x) + first;
-            } else {
-                swin__fetch(c, conv, source, y, x, first, count, scratch + k * count);
-                rows[k] = scratch + k * count;
-            }
+    for (int i = 0, at = 0; i < w->conv->sources; i++) {
+        const swin__slice slice = swin__strip_slice(l, i);
+        int from = swin__max(low, at), to = swin__min(high, at + slice.count);
+        if (from < to) {
+            const swin__panels taps = swin__conv_panels(
+                w->conv, output, 0, slice.source->first + slice.first + from - at);
+            c->kernels->wino_weights(w->weights + output * l->depth + 16 * from,
+                                     swin__weight_plane(l->depth, w->conv->out.ld),
+                                     (const float *)taps.data, 16 * (size_t)w->conv->inputs,
+                                     to - from, w->taps_h, w->taps_w);
         }
-        c->kernels->wino_input(tile, swin__skewed(depth), rows, count, spot.high, spot.wide);
-        tile += count;
+        at += slice.count;
     }
 }
 
-/* One plane's product of some of a block's tiles, for a group's columns: [tile][plane][column],
-   skewed. Goes on from the products of earlier strips where the block is the only one. */
-static void swin__tile_product(const swin_context *c, const swin__step *s, int unit, float *scratch)
+/* Pixel (y, x) of the input as a tile sees it, the slice's channels: in its map; in `room`, resized
+   there; or in `zeros`, beyond the ends. Beyond a doubled map's ends are its last pixels. */
+static const float *swin__seen(const swin_context *c, const swin__winograd *w,
+                               const swin__slice *slice, int y, int x, const float *zeros,
+                               float *room)
 {
-    const swin__conv *conv = s->u.conv.layer;
-    const swin__tiling tiling = swin__step_tiling(s);
-    int depth = s->u.conv.depth, column_count = s->u.conv.column_count, from, to, low, high;
-    int at = unit % tiling.planes;
-    size_t plane = (size_t)at;
+    const swin__fmap *map = &slice->source->map;
+    if (w->doubled) {
+        y = swin__max(0, swin__min(y, map->h - 1));
+        x = swin__max(0, swin__min(x, map->w - 1));
+        return swin__at(map, y, x) + slice->first;
+    }
+    if (!swin__inside(&w->conv->out, y, x)) return zeros;
+    if (!slice->source->resized) return swin__at(map, y, x) + slice->first;
+    swin__fetch(c, w->conv, slice, y, x, room);
+    return room;
+}
+
+/* Transforms a tile of a block: a source's channels after the other's. Scratch holds a row of zeros
+   and, resized, the pixels that the tile sees. */
+static void swin__winograd_in(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__winograd_layer *l = (const swin__winograd_layer *)s->layer;
+    const swin__winograd *w = l->all;
+    const swin__spot spot = swin__tile_spot(&w->tiling, l->first + unit);
+    float *to = swin__tile_plane(l, w->tiles, unit, 0, l->depth), *room = scratch + l->depth;
+    swin__clear(scratch, l->depth);
+    for (int i = 0; i < w->conv->sources; i++) {
+        const swin__slice slice = swin__strip_slice(l, i);
+        const float *rows[SWIN__WINO_PLANES];
+        if (!slice.count) continue;
+        for (int k = 0; k < SWIN__WINO_PLANES; k++) {
+            int down = k / SWIN__WINO_SIDE, across = k % SWIN__WINO_SIDE;
+            int y = spot.y + down - (w->taps_h > 1), x = spot.x + across - (w->taps_w > 1);
+            if (down >= SWIN__TAKES(spot.pairs_h) || across >= SWIN__TAKES(spot.pairs_w)) continue;
+            rows[k] = swin__seen(c, w, &slice, y, x, scratch, room + k * slice.count);
+        }
+        c->kernels->wino_input(to, swin__skewed(l->depth), rows, slice.count, spot.pairs_h,
+                               spot.pairs_w);
+        to += slice.count;
+    }
+}
+
+/* A plane's product of some of a block's tiles, for a group's columns. */
+static void swin__winograd_product(const swin_context *c, const swin__step *s, int unit,
+                                   float *scratch)
+{
+    const swin__winograd_layer *l = (const swin__winograd_layer *)s->layer;
+    const swin__winograd *w = l->all;
+    int planes = w->tiling.planes, plane = unit % planes, low, high, from, to;
     swin__product p;
     (void)scratch;
-    swin__share(s->u.conv.tiles, s->units / tiling.planes, unit / tiling.planes, &low, &high);
-    swin__plane_tiles(&tiling, at, s->u.conv.first + low, high - low, &from, &to);
+    swin__share(l->tiles, s->units / planes, unit / planes, &low, &high);
+    swin__plane_tiles(&w->tiling, plane, l->first + low, high - low, &from, &to);
+    if (from == to) return;
     memset(&p, 0, sizeof p);
     p.m = to - from;
-    p.n = column_count;
-    p.k = depth;
-    p.lda = swin__tile_floats(tiling.planes, depth);
-    p.a = s->u.conv.input + (size_t)(low + from) * p.lda + plane * swin__skewed(depth);
-    p.panel = 16 * (size_t)depth;
-    p.b = s->u.conv.weights + plane * swin__weight_plane(depth, conv->out.ld) +
-          (size_t)s->u.conv.column * (size_t)depth;
-    p.ldb = 16;
-    p.ldc = p.ldi = swin__tile_floats(tiling.planes, column_count);
-    p.c = s->u.conv.sums + (size_t)(low + from) * p.ldc + plane * swin__skewed(column_count);
-    if (s->u.conv.onward) p.init = p.c;
-    if (at + 1 < tiling.planes) {
-        p.next_b = p.b + swin__weight_plane(depth, conv->out.ld);
-        p.next_c = p.c + swin__skewed(column_count);
+    p.n = l->columns;
+    p.k = l->depth;
+    p.lda = swin__tile_floats(planes, l->depth);
+    p.a = swin__tile_plane(l, w->tiles, low + from, plane, l->depth);
+    swin__take_panels(&p, swin__panels_from(swin__plane_weights(l, plane), l->column, 0));
+    p.ldc = p.ldi = swin__tile_floats(planes, l->columns);
+    p.c = swin__tile_plane(l, w->products, low + from, plane, l->columns);
+    if (l->onward) p.init = p.c;
+    if (plane + 1 < planes) {
+        p.next_b = p.b + swin__weight_plane(l->depth, w->conv->out.ld);
+        p.next_c = p.c + swin__skewed(l->columns);
     }
-    if (p.m > 0) c->kernels->gemm(&p);
+    c->kernels->gemm(&p);
 }
 
 /* A doubled map's sums before they are smoothed, in the memory of the output: pixels 2 y + 1 and
@@ -6380,112 +6576,140 @@ static swin__fmap swin__spread(const swin__fmap *out)
 }
 
 /* The way back of a tile of a block, for a group's columns. */
-static void swin__tile_out(const swin_context *c, const swin__step *s, int unit, float *scratch)
+static void swin__winograd_out(const swin_context *c, const swin__step *s, int unit,
+                               float *scratch)
 {
-    const swin__conv *conv = s->u.conv.layer;
-    const swin__tiling tiling = swin__step_tiling(s);
-    const swin__spot spot = swin__tile_spot(&tiling, s->u.conv.first + unit);
-    int first = s->u.conv.column, column_count = s->u.conv.column_count;
-    int doubled = s->u.conv.tall < 3, taps = doubled ? 2 : 3;
-    const swin__fmap out = doubled ? swin__spread(&conv->out) : conv->out;
-    float *rows[SWIN__PATCH * SWIN__PATCH];
+    const swin__winograd_layer *l = (const swin__winograd_layer *)s->layer;
+    const swin__winograd *w = l->all;
+    const swin__spot spot = swin__tile_spot(&w->tiling, l->first + unit);
+    const swin__fmap out = w->doubled ? swin__spread(&w->conv->out) : w->conv->out;
+    const float *bias = w->doubled ? NULL : w->conv->bias + l->column;
+    int taps = w->doubled ? 2 : 3;      /* an axis of one tap has no pairs: any number does */
+    int made_h = SWIN__MAKES(spot.pairs_h, taps), made_w = SWIN__MAKES(spot.pairs_w, taps);
+    float *rows[SWIN__WINO_PLANES];
     (void)scratch;
-    for (int k = 0; k < SWIN__PATCH * SWIN__PATCH; k++) {
-        int down = k / SWIN__PATCH, across = k % SWIN__PATCH;
+    for (int k = 0; k < SWIN__WINO_PLANES; k++) {
+        int down = k / SWIN__WINO_SIDE, across = k % SWIN__WINO_SIDE;
         int y = spot.y + down, x = spot.x + across;
         rows[k] = NULL;
-        if (down >= SWIN__MAKES(spot.high, taps) || across >= SWIN__MAKES(spot.wide, taps) ||
-            y >= tiling.down.pixels || x >= tiling.across.pixels)
-            continue;
-        if (doubled) y = 2 * y + (s->u.conv.tall == 1), x = 2 * x + (s->u.conv.broad == 1);
-        rows[k] = swin__pixel(&out, y * out.w + x) + first;
+        if (down >= made_h || across >= made_w) continue;
+        if (y >= w->tiling.down.pixels || x >= w->tiling.across.pixels) continue;
+        if (w->doubled) y = 2 * y + (w->taps_h == 1), x = 2 * x + (w->taps_w == 1);
+        rows[k] = swin__at(&out, y, x) + l->column;
     }
-    c->kernels->wino_output(rows, s->u.conv.fresh, doubled ? NULL : conv->bias + first,
-                            s->u.conv.sums +
-                                (size_t)unit * swin__tile_floats(tiling.planes, column_count),
-                            swin__skewed(column_count), column_count, spot.high, spot.wide, taps,
-                            s->u.conv.act, s->u.conv.stream);
+    c->kernels->wino_output(rows, l->fresh, bias,
+                            swin__tile_plane(l, w->products, unit, 0, l->columns),
+                            swin__skewed(l->columns), l->columns, spot.pairs_h, spot.pairs_w, taps,
+                            l->act, l->stream);
 }
 
-/* The most tiles of a block, columns of a group, and floats of a strip's weights: as many as the
-   head's other maps leave room for. */
-enum { SWIN__BLOCK = 84, SWIN__GROUP = 128, SWIN__STRIP = 1 << 23 };
-
-/* Adds the steps of Winograd's tiles for the chosen sources, with so many taps each way; fresh: the
-   first to write the output. */
-static void swin__plan_tiles(swin__plan *p, const char *name, int level, const swin__conv *conv,
-                             const swin__conv *kept, unsigned chosen, int tall, int broad,
-                             int fresh, int act)
+/* n things in equal parts of at most `most`: how many the first parts have. */
+static int swin__evenly(int n, int most)
 {
-    const swin__tiling tiling = swin__tiling_of(conv, tall, broad);
-    int tiles = tiling.count, planes = tiling.planes, depth = 0;
-    int more = SWIN__PATCH * SWIN__PATCH / planes; /* times as many tiles for fewer planes */
-    /* one block stays one: same bits */
-    int most = more * (tiles > more * SWIN__BLOCK ? p->tiles : SWIN__BLOCK);
-    int block = swin__divide_up(tiles, swin__divide_up(tiles, most)), whole = block == tiles;
-    int strip = SWIN__STRIP / (planes * conv->out.ld);
-    int group = whole && more == 1 ? conv->out.ld : SWIN__GROUP, onward;
-    swin__step common, *s;
-    for (int i = 0; i < conv->sources; i++)
-        if (chosen >> i & 1) depth += conv->source[i].map.c;
-    strip = swin__divide_up(depth, swin__divide_up(depth, swin__max(strip, 16)));
-    strip = swin__padded(strip);
-    group = swin__divide_up(conv->out.ld, swin__divide_up(conv->out.ld, group));
-    group = swin__padded(group);
-    onward = whole && group == conv->out.ld;
-
-    memset(&common, 0, sizeof common);
-    common.u.conv.layer = kept;
-    common.u.conv.chosen = chosen;
-    common.u.conv.tall = tall;
-    common.u.conv.broad = broad;
-    common.u.conv.weights =
-        swin__alloc(p, (uint64_t)planes * swin__weight_plane(strip, conv->out.ld));
-    common.u.conv.sums = swin__alloc(p, (uint64_t)block * swin__tile_floats(planes, group));
-    common.u.conv.input = swin__alloc(p, (uint64_t)block * swin__tile_floats(planes, strip));
-    for (int start = 0; start < depth && p->status == SWIN_OK; start += strip) {
-        int count = swin__min(strip, depth - start), last = start + count == depth;
-        common.u.conv.start = start;
-        common.u.conv.depth = count;
-        common.u.conv.onward = start > 0 && onward;
-        common.u.conv.fresh = fresh && (start == 0 || onward);
-        common.u.conv.stream = common.u.conv.fresh && !last;
-        common.u.conv.act = last ? act : SWIN__LINEAR;
-        s = swin__add(p, name, level, swin__tile_weights,
-                      conv->out.ld / 16 * swin__divide_up(count, SWIN__DEEP), 0, 0);
-        s->u = common.u;
-        for (int first = 0; first < tiles && p->status == SWIN_OK; first += block) {
-            int rows = swin__min(block, tiles - first), products = 0;
-            for (int plane = 0, from, to; plane < planes; plane++) {
-                swin__plane_tiles(&tiling, plane, first, rows, &from, &to);
-                products += to - from;
-            }
-            common.u.conv.first = first;
-            common.u.conv.tiles = rows;
-            s = swin__add(p, name, level, swin__tile_in, rows,
-                          (SWIN__PATCH * SWIN__PATCH + 1) * (uint64_t)count, 0);
-            s->u = common.u;
-            for (int column = 0; column < conv->out.ld; column += group) {
-                int column_count = swin__min(group, conv->out.ld - column);
-                common.u.conv.column = column;
-                common.u.conv.column_count = column_count;
-                s = swin__add(p, name, level, swin__tile_product,
-                              planes * swin__divide_up(rows, SWIN__BLOCK), 0,
-                              (double)products * count *
-                                  swin__min(column_count, conv->out.c - column));
-                s->u = common.u;
-                if (onward && !last) continue;
-                s = swin__add(p, name, level, swin__tile_out, rows, 0, 0);
-                s->u = common.u;
-            }
-        }
-    }
-    swin__release(p, common.u.conv.weights);
-    swin__release(p, common.u.conv.sums);
-    swin__release(p, common.u.conv.input);
+    return swin__divide_up(n, swin__divide_up(n, most));
 }
 
-/* -- doubled --
+/* Cuts the channels into strips, the tiles into blocks, the columns into groups. With fewer planes
+   a block has as many times more tiles. What fits one block stays one however many tiles the plan
+   wants at a time: whether strips go on from earlier products decides bits. */
+static void swin__cut(const swin__plan *p, swin__winograd *w)
+{
+    int count = w->tiling.count, columns = w->conv->out.ld;
+    int times = SWIN__WINO_PLANES / w->tiling.planes;
+    int one = count <= times * SWIN__TILES_A_BLOCK;
+    int deepest = SWIN__WEIGHTS_A_STRIP / (w->tiling.planes * columns);
+    w->block = swin__evenly(count, times * (one ? SWIN__TILES_A_BLOCK : p->tiles));
+    w->strip = swin__padded(swin__evenly(w->depth, swin__max(deepest, 16)));
+    one = w->block == count;
+    w->group = one && times == 1 ? columns : swin__padded(swin__evenly(columns,
+                                                                        SWIN__COLUMNS_A_GROUP));
+    w->onward = one && w->group == columns;
+}
+
+static void swin__add_winograd(swin__plan *p, swin__job job, const swin__winograd_layer *l)
+{
+    swin__add_step(p, &job, l, sizeof *l);
+}
+
+/* A block of a strip: its tiles, and for each group the products and the way back. */
+static void swin__add_block(swin__plan *p, const swin__part *part, swin__winograd_layer l)
+{
+    const swin__winograd *w = l.all;
+    const swin__fmap *out = &w->conv->out;
+    int planes = w->tiling.planes, shares = swin__divide_up(l.tiles, SWIN__TILES_A_BLOCK);
+    int rows = 0;               /* of all planes' products */
+    swin__add_winograd(p, swin__part_job(part, swin__winograd_in, l.tiles,
+                                         swin__floats(SWIN__WINO_PLANES + 1, l.depth), 0), &l);
+    for (int plane = 0, from, to; plane < planes; plane++) {
+        swin__plane_tiles(&w->tiling, plane, l.first, l.tiles, &from, &to);
+        rows += to - from;
+    }
+    for (l.column = 0; l.column < out->ld; l.column += w->group) {
+        double madds;
+        l.columns = swin__min(w->group, out->ld - l.column);
+        madds = (double)rows * l.depth * swin__min(l.columns, out->c - l.column);
+        swin__add_winograd(p, swin__part_job(part, swin__winograd_product, planes * shares, 0,
+                                             madds), &l);
+        if (w->onward && !swin__last_strip(&l)) continue;
+        swin__add_winograd(p, swin__part_job(part, swin__winograd_out, l.tiles, 0, 0), &l);
+    }
+}
+
+/* A strip, from channel `start` on: its weights, and all blocks. */
+static void swin__add_strip(swin__plan *p, const swin__part *part, const swin__winograd *w,
+                             int start)
+{
+    int panels = w->conv->out.ld / 16, last;
+    swin__winograd_layer l;
+    memset(&l, 0, sizeof l);
+    l.all = w;
+    l.start = start;
+    l.depth = swin__min(w->strip, w->depth - start);
+    last = swin__last_strip(&l);
+    l.onward = start > 0 && w->onward;
+    l.fresh = part->fresh && (start == 0 || w->onward);
+    l.stream = l.fresh && !last;
+    l.act = last ? part->act : SWIN__LINEAR;
+    swin__add_winograd(p, swin__part_job(part, swin__winograd_weights,
+                                         panels * swin__divide_up(l.depth, SWIN__WEIGHTS_A_UNIT),
+                                         0, 0), &l);
+    for (; l.first < w->tiling.count && p->status == SWIN_OK; l.first += w->block) {
+        l.tiles = swin__min(w->block, w->tiling.count - l.first);
+        swin__add_block(p, part, l);
+    }
+}
+
+/* The steps of a part, with so many taps each way: three, or of a doubled map two or one. */
+static void swin__plan_winograd(swin__plan *p, const swin__part *part, int taps_h, int taps_w)
+{
+    const swin__conv *conv = part->conv;
+    const swin__winograd *kept;
+    swin__winograd w;
+    uint64_t block;
+    memset(&w, 0, sizeof w);
+    w.conv = conv;
+    w.chosen = part->chosen;
+    w.taps_h = taps_h;
+    w.taps_w = taps_w;
+    w.doubled = taps_h < 3;
+    w.tiling = swin__tiling_of(&conv->out, taps_h, taps_w);
+    for (int i = 0; i < conv->sources; i++)
+        if (swin__chosen(w.chosen, i)) w.depth += conv->source[i].map.c;
+    swin__cut(p, &w);
+    block = (uint64_t)w.block;
+    w.weights = swin__alloc(p, (uint64_t)w.tiling.planes *
+                                   swin__weight_plane(w.strip, conv->out.ld));
+    w.products = swin__alloc(p, block * swin__tile_floats(w.tiling.planes, w.group));
+    w.tiles = swin__alloc(p, block * swin__tile_floats(w.tiling.planes, w.strip));
+    kept = (const swin__winograd *)swin__keep_copy(p, &w, sizeof w);
+    for (int start = 0; start < w.depth && p->status == SWIN_OK; start += w.strip)
+        swin__add_strip(p, part, kept, start);
+    swin__release(p, w.weights);
+    swin__release(p, w.products);
+    swin__release(p, w.tiles);
+}
+
+/* --- doubled ----------------------------------------------------------------------------------
 
    A map doubled each way, bilinear with half-pixel centres, is its pixels with zeros between
    them, smoothed by [1 3 3 1] / 4 each way; beyond its ends are its last pixels. W commutes with
@@ -6494,225 +6718,335 @@ static void swin__plan_tiles(swin__plan *p, const char *name, int level, const s
    multiplications a pixel for F(6, 3)'s 1.78. But the output's W sees zeros beyond the doubled
    map's ends and these sums its last pixels: what they take from there is subtracted. */
 
-/* The sums where a row of the map's own pixels are: one tap. */
+enum { SWIN__TOP, SWIN__BOTTOM, SWIN__LEFT, SWIN__RIGHT, SWIN__EDGES };
+
+typedef struct swin__doubled_layer {
+    const swin__conv *conv;
+    const swin__source *source;
+    int act;
+    /* The products of each edge's pixels with the three taps that meet it from beyond:
+       [edge][tap][pixel][out.ld], every edge as long as the longest. */
+    swin__tap_rows edges;
+} swin__doubled_layer;
+
+/* Those of one edge. */
+static swin__tap_rows swin__edge_rows(const swin__doubled_layer *l, int edge)
+{
+    swin__tap_rows rows = l->edges;
+    rows.data = swin__tap_row(&l->edges, 3 * edge, 0);
+    return rows;
+}
+
+/* The sums where row y of the map's own pixels is: one tap, the middle one. */
 static void swin__on_pixels(const swin_context *c, const swin__step *s, int y, float *scratch)
 {
-    const swin__conv *conv = s->u.conv.layer;
-    const swin__fmap *map = &conv->source[s->u.conv.source].map, to = swin__spread(&conv->out);
-    swin__product p = swin__tap_product(conv, s->u.conv.source, 4, map->w,
-                                        swin__pixel(map, y * map->w),
-                                        swin__pixel(&to, (2 * y + 1) * to.w + 1));
+    const swin__doubled_layer *l = (const swin__doubled_layer *)s->layer;
+    const swin__fmap *map = &l->source->map, sums = swin__spread(&l->conv->out);
+    swin__rows to = swin__map_rows(&sums, (2 * y + 1) * sums.w + 1, map->w);
+    swin__product p;
     (void)scratch;
-    p.ldc *= 2;
+    to.ld *= 2;
+    p = swin__tap_product(l->conv, l->source, 4, swin__map_rows(map, y * map->w, map->w), to);
     c->kernels->gemm(&p);
 }
 
-/* The products of a map's edge, top, bottom, left or right, with a tap that meets it from beyond:
-   [edge][tap][pixel][out.ld], as many pixels each as its longer side has. */
-static float *swin__edge(const swin__step *s, int edge, int tap)
-{
-    const swin__conv *conv = s->u.conv.layer;
-    const swin__fmap *map = &conv->source[s->u.conv.source].map;
-    size_t longer = (size_t)swin__max(map->h, map->w);
-    return s->u.conv.sums + (size_t)(3 * edge + tap) * longer * (size_t)conv->out.ld;
-}
-
+/* The products of an edge's pixels with one of the taps that meet it from beyond. */
 static void swin__beyond(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    static const int taps[4][3] = {{0, 1, 2}, {6, 7, 8}, {0, 3, 6}, {2, 5, 8}};
-    const swin__conv *conv = s->u.conv.layer;
-    const swin__fmap *map = &conv->source[s->u.conv.source].map;
-    int edge = unit / 3, tap = unit % 3, upright = edge > 1;
-    int first = edge == 1 ? (map->h - 1) * map->w : edge == 3 ? map->w - 1 : 0;
-    swin__product p = swin__tap_product(conv, s->u.conv.source, taps[edge][tap],
-                                        upright ? map->h : map->w, swin__pixel(map, first),
-                                        swin__edge(s, edge, tap));
+    static const int taps[SWIN__EDGES][3] = {{0, 1, 2}, {6, 7, 8}, {0, 3, 6}, {2, 5, 8}};
+    const swin__doubled_layer *l = (const swin__doubled_layer *)s->layer;
+    const swin__fmap *map = &l->source->map, *out = &l->conv->out;
+    int edge = unit / 3, tap = unit % 3, upright = edge == SWIN__LEFT || edge == SWIN__RIGHT;
+    int n = upright ? map->h : map->w, ld = upright ? map->w * map->ld : map->ld;
+    int y = edge == SWIN__BOTTOM ? map->h - 1 : 0, x = edge == SWIN__RIGHT ? map->w - 1 : 0;
+    float *to = swin__tap_row(&l->edges, 3 * edge + tap, 0);
+    swin__product p = swin__tap_product(l->conv, l->source, taps[edge][tap],
+                                        swin__make_rows(swin__at(map, y, x), ld, n, map->c),
+                                        swin__make_rows(to, out->ld, n, out->c));
     (void)scratch;
-    if (upright) p.lda *= (size_t)map->w;
     c->kernels->gemm(&p);
 }
 
-/* Subtracts from n channels of pixel `at` along an edge what its sums took from beyond it; the
-   corners' part goes with top and bottom. */
-static void swin__take_beyond(const swin_context *c, const swin__step *s, int edge, int at,
-                              int first, int n, float *to)
+/* Some channels of the output; count is a multiple of 16. */
+typedef struct swin__columns { int first, count; } swin__columns;
+
+/* Subtracts from pixel `at` along an edge what its sums took from beyond it; the corners' part goes
+   with top and bottom. */
+static void swin__take_beyond(const swin_context *c, const swin__doubled_layer *l, int edge,
+                              int at, swin__columns columns, float *to)
 {
-    const swin__conv *conv = s->u.conv.layer;
-    const swin__source *source = &conv->source[s->u.conv.source];
-    const float *sums = swin__edge(s, edge, 0), *from[6];
-    float coef[6];
-    int upright = edge > 1;
-    int count = swin__three_taps(upright ? &source->rows : &source->cols,
-                                 upright ? conv->out.h : conv->out.w, at, !upright, sums + first,
-                                 (size_t)(swin__edge(s, edge, 1) - sums), (size_t)conv->out.ld,
-                                 from, coef);
-    for (int i = 0; i < count; i++) coef[i] = -coef[i];
-    c->kernels->combine(to, n, from, coef, count, 1);
+    int upright = edge == SWIN__LEFT || edge == SWIN__RIGHT;
+    const swin__tap_rows products = swin__edge_rows(l, edge);
+    swin__mix mix = swin__three_taps(upright ? &l->source->rows : &l->source->cols, at, !upright,
+                                     &products);
+    for (int i = 0; i < mix.count; i++) {
+        mix.from[i] += columns.first;
+        mix.coef[i] = -mix.coef[i];
+    }
+    swin__combine(c, &mix, columns.count, to, 1);
 }
+
+/* What smoothing along an axis takes of four neighbours, and of the bias. */
+static const float swin__smoothing[5] = { 0.25f, 0.75f, 0.75f, 0.25f, 1.0f };
 
 /* The sums' row or column, of 0 ... n, that stands for one past its ends. */
 static int swin__reflected(int at, int n) { return at < 0 ? 1 : at > n ? n - 1 : at; }
 
-/* Some channels of all pixels, in place: a row of the output lies before those of the sums that are
-   still to come. A row is smoothed along itself and kept while it is needed, then down. */
-static void swin__smooth(const swin_context *c, const swin__step *s, int unit, float *scratch)
+/* Smooths row y of the sums along itself, to a line of [out.w][columns.count]. */
+static void swin__smooth_line(const swin_context *c, const swin__fmap *out, int y,
+                              swin__columns columns, float *line)
 {
-    static const float share[5] = {0.25f, 0.75f, 0.75f, 0.25f, 1.0f};
-    const swin__conv *conv = s->u.conv.layer;
-    const swin__fmap *out = &conv->out, sums = swin__spread(out);
-    const float *from[5];
-    int low, high, n, h = out->h, w = out->w;
-    swin__share(out->ld / 16, s->units, unit, &low, &high);
-    low *= 16;
-    n = 16 * high - low; /* 64 at most */
-    for (int row = 0, y; row <= h + 1; row++) {
-        float *line = scratch + (size_t)(row % 4) * (size_t)(w * n);
-        for (int x = 0; row <= h && x < w; x++) {
-            for (int t = 0; t < 4; t++)
-                from[t] = swin__pixel(&sums, row * sums.w + swin__reflected(x + t - 1, w)) + low;
-            for (int i = 0; i < n; i += 16) SWIN__PREFETCH(from[3] + 8 * out->ld + i);
-            c->kernels->combine(line + (size_t)x * (size_t)n, n, from, share, 4, 0);
-        }
-        y = row - 2;
-        for (int x = 0; y >= 0 && x < w; x++) {
-            float *to = swin__pixel(out, y * w + x) + low;
-            for (int t = 0; t < 4; t++) {
-                int slot = swin__reflected(y + t - 1, h) % 4;
-                from[t] = scratch + ((size_t)slot * (size_t)w + (size_t)x) * (size_t)n;
-            }
-            from[4] = conv->bias + low;
-            c->kernels->combine(to, n, from, share, 5, 0);
-            if (y == 0) swin__take_beyond(c, s, 0, x, low, n, to);
-            if (y == h - 1) swin__take_beyond(c, s, 1, x, low, n, to);
-            if (x == 0) swin__take_beyond(c, s, 2, y, low, n, to);
-            if (x == w - 1) swin__take_beyond(c, s, 3, y, low, n, to);
-        }
-        if (y >= 0 && s->u.conv.act == SWIN__RELU)
-            c->kernels->relu(swin__pixel(out, y * w) + low, (size_t)out->ld, w, n);
+    const swin__fmap sums = swin__spread(out);
+    const float *from[4];
+    for (int x = 0; x < out->w; x++) {
+        for (int t = 0; t < 4; t++)
+            from[t] = swin__at(&sums, y, swin__reflected(x + t - 1, out->w)) + columns.first;
+        for (int i = 0; i < columns.count; i += 16) SWIN__PREFETCH(from[3] + 8 * out->ld + i);
+        c->kernels->combine(line + x * columns.count, columns.count, from, swin__smoothing, 4, 0);
     }
 }
 
-static void swin__plan_doubled(swin__plan *p, const char *name, int level, const swin__conv *conv,
-                               const swin__conv *kept, int source, int act)
+/* Smooths the lines down into row y of the output and adds the bias; line k of the sums is lines[k
+   % 4]. */
+static void swin__smooth_down(const swin_context *c, const swin__doubled_layer *l, int y,
+                              swin__columns columns, float *const lines[4])
 {
-    const swin__fmap *map = &conv->source[source].map;
-    double madds = (double)map->c * conv->out.c;
-    uint64_t longer = (uint64_t)swin__max(map->h, map->w);
-    swin__step common;
-    for (int way = 1; way < 4; way++)
-        swin__plan_tiles(p, name, level, conv, kept, 1u << source, 1 + way / 2, 1 + way % 2, 1,
-                         SWIN__LINEAR);
-    memset(&common, 0, sizeof common);
-    common.u.conv.layer = kept;
-    common.u.conv.source = source;
-    common.u.conv.act = act;
-    common.u.conv.sums = swin__alloc(p, 12 * longer * (uint64_t)conv->out.ld);
-    swin__add(p, name, level, swin__on_pixels, map->h, 0, madds * swin__pixels(map))->u = common.u;
-    swin__add(p, name, level, swin__beyond, 12, 0, 6 * madds * (map->h + map->w))->u = common.u;
-    swin__add(p, name, level, swin__smooth, swin__divide_up(conv->out.ld, 64),
-              4 * (uint64_t)conv->out.w * 64,
-              8.0 * swin__pixels(&conv->out) * conv->out.c)->u = common.u;
-    swin__release(p, common.u.conv.sums);
+    const swin__fmap *out = &l->conv->out;
+    int first = columns.first, n = columns.count;
+    const float *from[5];
+    from[4] = l->conv->bias + first;
+    for (int x = 0; x < out->w; x++) {
+        float *to = swin__at(out, y, x) + first;
+        for (int t = 0; t < 4; t++)
+            from[t] = lines[swin__reflected(y + t - 1, out->h) % 4] + x * n;
+        c->kernels->combine(to, n, from, swin__smoothing, 5, 0);
+        if (y == 0) swin__take_beyond(c, l, SWIN__TOP, x, columns, to);
+        if (y == out->h - 1) swin__take_beyond(c, l, SWIN__BOTTOM, x, columns, to);
+        if (x == 0) swin__take_beyond(c, l, SWIN__LEFT, y, columns, to);
+        if (x == out->w - 1) swin__take_beyond(c, l, SWIN__RIGHT, y, columns, to);
+    }
+    swin__rectify(c, l->act, swin__make_rows(swin__at(out, y, 0) + first, out->ld, out->w, n));
 }
 
-/* -- direct -- */
+/* The most channels a unit smooths: of each pixel four lines of cache. */
+enum { SWIN__SMOOTHED = 64 };
 
+/* Some channels of all pixels, in place: a row of the output lies before those of the sums that are
+   still to come. A row is smoothed along itself and kept while it is needed, in one of four lines,
+   then down. */
+static void swin__smooth(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__doubled_layer *l = (const swin__doubled_layer *)s->layer;
+    const swin__fmap *out = &l->conv->out;
+    swin__columns columns;
+    float *lines[4];
+    int from, to;
+    swin__share(out->ld / 16, s->units, unit, &from, &to);
+    columns.first = 16 * from;
+    columns.count = 16 * (to - from);
+    for (int i = 0; i < 4; i++) lines[i] = scratch + i * out->w * columns.count;
+    for (int y = 0; y <= out->h + 1; y++) {
+        if (y <= out->h) swin__smooth_line(c, out, y, columns, lines[y % 4]);
+        if (y >= 2) swin__smooth_down(c, l, y - 2, columns, lines);
+    }
+}
+
+/* The part's one source, doubled. */
+static void swin__plan_doubled(swin__plan *p, const swin__part *part, const swin__source *source)
+{
+    const swin__conv *conv = part->conv;
+    const swin__fmap *map = &source->map, *out = &conv->out;
+    int longer = swin__max(map->h, map->w);
+    double madds = (double)map->c * out->c;
+    swin__part between = *part;
+    swin__doubled_layer l = { conv, source, part->act, { NULL, 0, 0 } };
+    swin__job job;
+    between.act = SWIN__LINEAR;
+    for (int way = 1; way < 4; way++) swin__plan_winograd(p, &between, 1 + way / 2, 1 + way % 2);
+    l.edges = swin__alloc_taps(p, 3 * SWIN__EDGES, longer, out->ld);
+    job = swin__part_job(part, swin__on_pixels, map->h, 0, madds * swin__pixels(map));
+    swin__add_step(p, &job, &l, sizeof l);
+    job = swin__part_job(part, swin__beyond, 3 * SWIN__EDGES, 0, 6 * madds * (map->h + map->w));
+    swin__add_step(p, &job, &l, sizeof l);
+    job = swin__part_job(part, swin__smooth, swin__divide_up(out->ld, SWIN__SMOOTHED),
+                         swin__floats(4 * out->w, SWIN__SMOOTHED),
+                         8.0 * swin__pixels(out) * out->c);
+    swin__add_step(p, &job, &l, sizeof l);
+    swin__release(p, l.edges.data);
+}
+
+/* --- direct ----------------------------------------------------------------------------------- */
+
+typedef struct swin__direct_layer {
+    const swin__conv *conv;
+    unsigned chosen;
+    int act;
+} swin__direct_layer;
+
+/* Fills rows with the pixels of a source that a tap meets from the output's pixels, from one on. */
+static void swin__gather(const swin_context *c, const swin__conv *conv, const swin__source *source,
+                         int tap, int first, swin__rows rows)
+{
+    const swin__slice all = { source, 0, source->map.ld };
+    int down = tap / conv->kernel - conv->kernel / 2;
+    int across = tap % conv->kernel - conv->kernel / 2;
+    for (int i = 0; i < rows.n; i++)
+        swin__fetch(c, conv, &all, (first + i) / conv->out.w + down,
+                    (first + i) % conv->out.w + across, swin__row(rows, i));
+}
+
+/* A share of the output's pixels: for each tap and source a product of the rows it meets. */
 static void swin__direct(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__conv *conv = s->u.conv.layer;
-    const swin__fmap *out = &conv->out;
-    int from, to, started = 0, area = conv->kernel * conv->kernel, left = 0;
-    swin__share(swin__pixels(out), s->units, unit, &from, &to);
-    for (int i = 0; i < conv->sources; i++) left += s->u.conv.chosen >> i & 1 ? area : 0;
-    for (int tap = 0; tap < area; tap++) {
+    const swin__direct_layer *l = (const swin__direct_layer *)s->layer;
+    const swin__conv *conv = l->conv;
+    int from, to, last = conv->kernel * conv->kernel - 1, started = 0;
+    swin__rows out;
+    swin__share(swin__pixels(&conv->out), s->units, unit, &from, &to);
+    out = swin__map_rows(&conv->out, from, to - from);
+    for (int tap = 0; tap <= last; tap++) {
         for (int i = 0; i < conv->sources; i++) {
             const swin__source *source = &conv->source[i];
+            const swin__rows in = swin__make_rows(scratch, source->map.ld, out.n, source->map.c);
             swin__product p;
-            if (!(s->u.conv.chosen >> i & 1)) continue;
-            for (int at = from; at < to; at++)
-                swin__fetch(c, conv, source, at / out->w + tap / conv->kernel - conv->kernel / 2,
-                            at % out->w + tap % conv->kernel - conv->kernel / 2, 0,
-                            source->map.ld, scratch + (size_t)(at - from) * (size_t)source->map.ld);
-            p = swin__tap_product(conv, i, tap, to - from, scratch, swin__pixel(out, from));
+            if (!swin__chosen(l->chosen, i)) continue;
+            swin__gather(c, conv, source, tap, from, in);
+            p = swin__tap_product(conv, source, tap, in, out);
             p.init = started ? p.c : conv->bias;
             p.ldi = started ? p.ldc : 0;
-            if (--left == 0) p.act = s->u.conv.act;
+            if (tap == last && l->chosen >> i == 1) p.act = l->act;     /* no source comes after */
             started = 1;
             c->kernels->gemm(&p);
         }
     }
 }
 
-static void swin__plan_direct(swin__plan *p, const char *name, int level, const swin__conv *conv,
-                              const swin__conv *kept, unsigned chosen, int act)
+/* The first and only part, or the one before taps. */
+static void swin__plan_direct(swin__plan *p, const swin__part *part)
 {
-    int deepest = 0, depth = 0, units, rows;
+    const swin__conv *conv = part->conv;
+    const swin__direct_layer l = { conv, part->chosen, part->act };
+    int pixels = swin__pixels(&conv->out), widest = 0, depth = 0, units, rows;
     double madds;
-    swin__step *s;
+    swin__job job;
     for (int i = 0; i < conv->sources; i++) {
-        if (!(chosen >> i & 1)) continue;
+        if (!swin__chosen(part->chosen, i)) continue;
         depth += conv->source[i].map.c;
-        deepest = swin__max(deepest, conv->source[i].map.ld);
+        widest = swin__max(widest, conv->source[i].map.ld);
     }
     madds = (double)conv->kernel * conv->kernel * depth * conv->out.c;
-    units = swin__units(swin__pixels(&conv->out), madds, SWIN__MANY);
-    rows = swin__divide_up(swin__pixels(&conv->out), units);
-    s = swin__add(p, name, level, swin__direct, units, (uint64_t)(rows + 1) * (uint64_t)deepest,
-                  madds * swin__pixels(&conv->out));
-    s->u.conv.layer = kept;
-    s->u.conv.act = act;
-    s->u.conv.chosen = chosen;
+    units = swin__units(pixels, madds, SWIN__MANY);
+    rows = swin__divide_up(pixels, units) + 1;
+    job = swin__part_job(part, swin__direct, units, swin__floats(rows, widest), madds * pixels);
+    swin__add_step(p, &job, &l, sizeof l);
+}
+
+/* --- which way -------------------------------------------------------------------------------- */
+
+/* The fewest pixels of a map in tiles: over the ends of a smaller one too much of them hangs. The
+   fewest channels in and out: narrower products do not repay the transforms, nor those of a doubled
+   map the smoothing. */
+enum { SWIN__TILED_PIXELS = 256, SWIN__TILED_CHANNELS = 32, SWIN__DOUBLED_CHANNELS = 64 };
+
+/* Nine taps at a source's own size stand against nine at the output's or, with Winograd's 1.78
+   multiplications a pixel and its transforms, about two, a fourth of that. */
+enum { SWIN__TAPS_GAIN = 4 };
+
+/* Bit i of taps and rest: source i goes that way; rest: in tiles where tiled, else directly.
+   doubled: the source that is doubled, or -1. */
+typedef struct swin__ways { int tiled, doubled; unsigned taps, rest; } swin__ways;
+
+/* Is it worth tiles? A tile holds the sources' channels side by side, so each fills whole vectors.
+   */
+static int swin__is_tiled(const swin__conv *conv)
+{
+    if (conv->kernel != 3 || swin__pixels(&conv->out) < SWIN__TILED_PIXELS) return 0;
+    if (conv->out.c < SWIN__TILED_CHANNELS) return 0;
+    for (int i = 0; i < conv->sources; i++)
+        if (conv->source[i].map.c % 16 || conv->source[i].map.c < SWIN__TILED_CHANNELS) return 0;
+    return 1;
+}
+
+/* Is a source doubled each way, by a resize of half-pixel centres, and wide enough? */
+static int swin__is_doubled(const swin__conv *conv, const swin__fmap *map, int aligned)
+{
+    return !aligned && 2 * map->h == conv->out.h && 2 * map->w == conv->out.w &&
+           map->c >= SWIN__DOUBLED_CHANNELS && conv->out.c >= SWIN__DOUBLED_CHANNELS;
+}
+
+static swin__ways swin__ways_of(const swin__conv *conv, int aligned, int plain)
+{
+    swin__ways w = { !plain && swin__is_tiled(conv), -1, 0, 0 };
+    for (int i = 0; i < conv->sources; i++) {
+        const swin__source *s = &conv->source[i];
+        int times = w.tiled ? SWIN__TAPS_GAIN : 1;
+        int small = s->resized && times * swin__pixels(&s->map) < swin__pixels(&conv->out);
+        if (!plain && conv->kernel == 3 && small) w.taps |= 1u << i;
+        else if (w.tiled && w.doubled < 0 && swin__is_doubled(conv, &s->map, aligned))
+            w.doubled = i;
+        else w.rest |= 1u << i;
+    }
+    return w;
+}
+
+/* Makes the resized sources as large as the output. */
+static void swin__resize_sources(swin__plan *p, swin__conv *conv, int aligned)
+{
+    const swin__fmap *out = &conv->out;
+    for (int i = 0; i < conv->sources; i++) {
+        swin__source *s = &conv->source[i];
+        s->resized = s->map.h != out->h || s->map.w != out->w;
+        if (!s->resized) continue;
+        s->rows = swin__axis_bilinear(p, s->map.h, out->h, 0, out->h, aligned);
+        s->cols = swin__axis_bilinear(p, s->map.w, out->w, 0, out->w, aligned);
+    }
+}
+
+/* Memory for the output; of a doubled map its sums come first, a row and a column more. */
+static void swin__alloc_output(swin__plan *p, swin__fmap *out, int doubled)
+{
+    swin__fmap room = doubled ? swin__spread(out) : *out;
+    room = swin__alloc_fmap(p, room.h, room.w, room.c);
+    out->ld = room.ld;
+    out->data = room.data;
 }
 
 /* Adds the steps of `conv`, whose sources (map and first) and shape of `out` are set; returns the
-   map made. */
+   map made. The parts follow in this order: doubled, in tiles or directly, taps. */
 static swin__fmap swin__plan_conv(swin__plan *p, const char *name, int level, swin__conv conv)
 {
-    swin__conv *kept = p->context ? &p->convs[p->conv_count] : &p->no_conv;
-    int pixels = swin__product_fits(p, "pixels of a map", conv.out.h, conv.out.w);
-    int plain = (p->desc.flags & SWIN_RUN_DIRECT) != 0;
-    int tiled = !plain && conv.kernel == 3 && pixels >= 256 && conv.out.c >= 32;
-    int doubled = -1, aligned = p->config->head.align_corners;
-    unsigned taps = 0, rest = 0;
-    swin__fmap room;
-    if (p->status != SWIN_OK) conv.out.h = conv.out.w = pixels = 1;
-    p->conv_count++;
-    for (int i = 0; i < conv.sources; i++) {
-        swin__source *s = &conv.source[i];
-        s->resized = s->map.h != conv.out.h || s->map.w != conv.out.w;
-        if (s->resized) {
-            s->rows = swin__axis_bilinear(p, s->map.h, conv.out.h, 0, conv.out.h, aligned);
-            s->cols = swin__axis_bilinear(p, s->map.w, conv.out.w, 0, conv.out.w, aligned);
-        }
-        if (s->map.c % 16 || s->map.c < 32) tiled = 0;
+    int plain = (p->desc.flags & SWIN_RUN_DIRECT) != 0, aligned = p->config->head.align_corners;
+    swin__part part = { name, level, NULL, 0, 1, SWIN__LINEAR };
+    swin__ways ways;
+    swin__product_fits(p, "pixels of a map", conv.out.h, conv.out.w);
+    if (p->status != SWIN_OK) conv.out.h = conv.out.w = 1;
+    swin__resize_sources(p, &conv, aligned);
+    ways = swin__ways_of(&conv, aligned, plain);
+    swin__alloc_output(p, &conv.out, ways.doubled >= 0);
+    part.conv = (const swin__conv *)swin__keep_copy(p, &conv, sizeof conv);
+    if (ways.doubled >= 0) {
+        part.chosen = 1u << ways.doubled;
+        part.act = ways.rest || ways.taps ? SWIN__LINEAR : conv.act;
+        swin__plan_doubled(p, &part, &part.conv->source[ways.doubled]);
+        part.fresh = 0;
     }
-    for (int i = 0; i < conv.sources; i++) {
-        const swin__source *s = &conv.source[i];
-        /* nine taps at the small size against nine (Winograd: about two) at the large one */
-        if (!plain && conv.kernel == 3 && s->resized &&
-            (tiled ? 4 : 1) * swin__pixels(&s->map) < pixels)
-            taps |= 1u << i;
-        else if (tiled && doubled < 0 && !aligned && s->map.c >= 64 && conv.out.c >= 64 &&
-                 2 * s->map.h == conv.out.h && 2 * s->map.w == conv.out.w)
-            doubled = i;
-        else rest |= 1u << i;
+    if (ways.rest) {
+        part.chosen = ways.rest;
+        part.act = ways.taps ? SWIN__LINEAR : conv.act;
+        if (ways.tiled) swin__plan_winograd(p, &part, 3, 3);
+        else swin__plan_direct(p, &part);
+        part.fresh = 0;
     }
-    room = doubled >= 0 ? swin__spread(&conv.out) : conv.out;
-    room = swin__alloc_fmap(p, room.h, room.w, room.c);
-    conv.out.ld = room.ld;
-    conv.out.data = room.data;
-    *kept = conv;
-    if (doubled >= 0)
-        swin__plan_doubled(p, name, level, &conv, kept, doubled,
-                           rest || taps ? SWIN__LINEAR : conv.act);
-    if (rest && tiled)
-        swin__plan_tiles(p, name, level, &conv, kept, rest, 3, 3, doubled < 0,
-                         taps ? SWIN__LINEAR : conv.act);
-    else if (rest)
-        swin__plan_direct(p, name, level, &conv, kept, rest, taps ? SWIN__LINEAR : conv.act);
-    if (taps) swin__plan_taps(p, name, level, &conv, kept, taps, doubled < 0 && !rest);
+    if (ways.taps) {
+        part.chosen = ways.taps;
+        part.act = conv.act;
+        swin__plan_taps(p, &part);
+    }
     return conv.out;
 }
+
+/* -------------------------------------------------------------------------- */
+/* >>layers: the others                                                       */
 
 /* ---- output: logits resized to the picture, the best class a pixel; a band of rows a unit.
    Of a sliding window the crops' logits are summed first; a ring of rows is kept, and whatever no
@@ -7286,7 +7620,7 @@ static void swin__bind_classes(swin__binder *b, swin__weights *w, int inputs)
 static swin__fmap swin__plan_classes(swin__plan *p, swin__fmap x)
 {
     return swin__plan_linear(p, "classify", -1, x, p->config->classes, p->weights->classify,
-                             SWIN__LINEAR)->u.linear.out;
+                             SWIN__LINEAR);
 }
 
 /* The same of a map that nothing else reads. */
@@ -7351,7 +7685,7 @@ static swin__fmap swin__plan_pyramid_top(swin__plan *p, swin__fmap feature)
     swin__add_source(&conv, feature, 0);
     for (int i = 0; i < pools; i++) {
         branch[i] = swin__plan_linear(p, "pool linear", i, pooled[i], ch, p->weights->pool[i],
-                                      SWIN__RELU)->u.linear.out;
+                                      SWIN__RELU);
         swin__release(p, pooled[i].data);
         swin__add_source(&conv, branch[i], feature.c + i * ch);
     }
@@ -7382,10 +7716,11 @@ static swin__fmap swin__plan_uper(swin__plan *p, const swin__fmap *feature)
     lateral[levels - 1] = swin__plan_pyramid_top(p, feature[inputs[levels - 1]]);
     swin__drop_feature(p, feature[inputs[levels - 1]]);
     for (int l = levels - 2; l >= 0; l--) {
-        swin__step *s = swin__plan_linear(p, "lateral", l, feature[inputs[l]], ch,
-                                          p->weights->lateral[l], SWIN__RELU);
-        lateral[l] = s->u.linear.out;
-        swin__add_bilinear(p, s, lateral[l + 1], p->config->head.align_corners);
+        swin__linear_layer layer = swin__make_linear(p, feature[inputs[l]], ch,
+                                                     p->weights->lateral[l], SWIN__RELU);
+        lateral[l] = layer.out;
+        swin__add_bilinear(p, &layer, lateral[l + 1], p->config->head.align_corners);
+        swin__add_linear(p, "lateral", l, &layer);
         swin__drop_feature(p, feature[inputs[l]]);
     }
     out[levels - 1] = lateral[levels - 1];
@@ -7508,20 +7843,22 @@ static swin__fmap swin__plan_fpn(swin__plan *p, const swin__fmap *feature)
     int aligned = g->head.align_corners, ch = g->head.channels, neck = g->head.neck_channels;
     swin__fmap lateral[SWIN_MAX_STAGES], classes[SWIN_MAX_STAGES];
     swin__linear classify = p->weights->classify;
-    swin__step *s = NULL;
     for (int l = levels - 1; l >= 0; l--) {
-        s = swin__plan_linear(p, "lateral", l, feature[inputs[l]], neck, p->weights->lateral[l],
-                              SWIN__LINEAR);
-        lateral[l] = s->u.linear.out;
+        swin__linear_layer layer = swin__make_linear(p, feature[inputs[l]], neck,
+                                                     p->weights->lateral[l], SWIN__LINEAR);
+        lateral[l] = layer.out;
         if (l + 1 < levels) {
             const swin__fmap *coarse = &lateral[l + 1];
             swin__axis rows = swin__axis_nearest(p, coarse->h, lateral[l].h);
-            swin__add_resized(s, *coarse, rows, swin__axis_nearest(p, coarse->w, lateral[l].w));
+            swin__add_resized(&layer, *coarse, rows,
+                              swin__axis_nearest(p, coarse->w, lateral[l].w));
         }
+        swin__add_linear(p, "lateral", l, &layer);
         swin__drop_feature(p, feature[inputs[l]]);
     }
     for (int l = levels - 1; l >= 0; l--) {
         swin__conv conv = swin__make_conv(p->weights->fpn[l], 3, neck, lateral[l], neck);
+        swin__linear_layer layer;
         swin__fmap x;
         conv.act = SWIN__LINEAR;
         swin__add_source(&conv, lateral[l], 0);
@@ -7538,17 +7875,18 @@ static swin__fmap swin__plan_fpn(swin__plan *p, const swin__fmap *feature)
             x = like;
         }
         classify.bias = l ? NULL : p->weights->classify.bias;
-        s = swin__plan_linear(p, "classify", l, x, g->classes, classify, SWIN__LINEAR);
-        classes[l] = s->u.linear.out;
+        layer = swin__make_linear(p, x, g->classes, classify, SWIN__LINEAR);
+        classes[l] = layer.out;
+        for (int k = 1; l == 0 && k < levels; k++) {
+            const swin__fmap *in = &classes[k], *out = &classes[0];
+            swin__axis rows = swin__axis_twice(p, in->h, 2 * in->h, out->h, aligned, aligned);
+            swin__add_resized(&layer, *in, rows,
+                              swin__axis_twice(p, in->w, 2 * in->w, out->w, aligned, aligned));
+        }
+        swin__add_linear(p, "classify", l, &layer);
         swin__release(p, x.data);
     }
-    for (int l = 1; l < levels; l++) {
-        const swin__fmap *in = &classes[l], *out = &classes[0];
-        swin__axis rows = swin__axis_twice(p, in->h, 2 * in->h, out->h, aligned, aligned);
-        swin__add_resized(s, *in, rows,
-                          swin__axis_twice(p, in->w, 2 * in->w, out->w, aligned, aligned));
-        swin__release(p, in->data);
-    }
+    for (int l = 1; l < levels; l++) swin__release(p, classes[l].data);
     return classes[0];
 }
 
@@ -7571,24 +7909,24 @@ static swin__fmap swin__plan_segformer(swin__plan *p, const swin__fmap *feature)
     int inputs[SWIN_MAX_STAGES], levels = swin__head_inputs(g, inputs), ch = g->head.channels;
     int glam = g->head.kind == SWIN_HEAD_GLAM_SEGFORMER;
     swin__fmap part[SWIN_MAX_STAGES];
-    swin__step *s = NULL;
     for (int l = levels - 1; l >= 0; l--) {
         swin__linear share = p->weights->fuse;
         swin__fmap x = swin__plan_linear(p, "lateral", l, feature[inputs[l]], ch,
                                         p->weights->lateral[l],
-                                        glam ? SWIN__LINEAR : SWIN__RELU)->u.linear.out;
+                                        glam ? SWIN__LINEAR : SWIN__RELU);
+        swin__linear_layer layer;
         swin__drop_feature(p, feature[inputs[l]]);
         share.weight = swin__panels_from(share.weight, 0, l * ch);
         if (l) share.bias = NULL;
-        s = swin__plan_linear(p, "fuse", l, x, ch, share, l ? SWIN__LINEAR : SWIN__RELU);
-        part[l] = s->u.linear.out;
+        layer = swin__make_linear(p, x, ch, share, l ? SWIN__LINEAR : SWIN__RELU);
+        layer.act_last = 1;
+        part[l] = layer.out;
+        for (int k = 1; l == 0 && k < levels; k++)
+            swin__add_bilinear(p, &layer, part[k], glam ? 0 : g->head.align_corners);
+        swin__add_linear(p, "fuse", l, &layer);
         swin__release(p, x.data);
     }
-    s->u.linear.act_last = 1;
-    for (int l = 1; l < levels; l++) {
-        swin__add_bilinear(p, s, part[l], glam ? 0 : g->head.align_corners);
-        swin__release(p, part[l].data);
-    }
+    for (int l = 1; l < levels; l++) swin__release(p, part[l].data);
     return swin__plan_classify(p, part[0]);
 }
 
@@ -8319,7 +8657,7 @@ static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, sw
 
 /* Where the parts of a workspace lie, from its first multiple of 64. */
 typedef struct swin__places {
-    uint64_t blocks, steps, convs, tables, guards, arena, size;
+    uint64_t blocks, steps, tables, guards, arena, size;
     int tiles;                  /* a Winograd convolution takes at a time */
 } swin__places;
 
@@ -8365,8 +8703,7 @@ static swin_status swin__lay_out(const swin_model *m, const swin_desc *d, const 
     places->blocks = swin__align64(sizeof(swin_context));
     places->steps = swin__align64(places->blocks +
                                   (uint64_t)swin__blocks(&m->config) * sizeof(swin__block));
-    places->convs = swin__align64(places->steps + (uint64_t)p.step_count * sizeof(swin__step));
-    places->tables = swin__align64(places->convs + (uint64_t)p.conv_count * sizeof(swin__conv));
+    places->tables = swin__align64(places->steps + (uint64_t)p.step_count * sizeof(swin__step));
     places->arena = places->tables + p.table_bytes;
 #ifdef SWIN_DEBUG
     places->guards = places->arena;
@@ -8387,7 +8724,7 @@ static swin_status swin__measure(const swin_model *m, swin_desc *d, const swin__
 {
     uint64_t least = UINT64_MAX;
     for (;; d->tasks /= 2) {
-        for (int tiles = SWIN__BLOCK; tiles >= SWIN__BLOCK / 8; tiles /= 2) {
+        for (int tiles = SWIN__TILES_A_BLOCK; tiles >= SWIN__TILES_A_BLOCK / 8; tiles /= 2) {
             swin_status status;
             places->tiles = tiles;
             status = swin__lay_out(m, d, crops, places, err);
@@ -8420,7 +8757,7 @@ SWIN_API size_t swin_kept_size(const swin_model *m, const swin_desc *d, swin_err
     if (d) asked = *d;
     asked.kept = &p;
     if (swin__resolve(m, d ? &asked : NULL, &resolved, &crops, err) != SWIN_OK) return 0;
-    if (swin__count(&p, m, &resolved, &crops, SWIN__BLOCK, err) != SWIN_OK) return 0;
+    if (swin__count(&p, m, &resolved, &crops, SWIN__TILES_A_BLOCK, err) != SWIN_OK) return 0;
     if ((double)p.kept * crops.rows * crops.cols > (double)(SIZE_MAX / 16)) {
         swin__fail(err, SWIN_MEMORY, "the logits of %d crops would not fit this machine's address "
                    "space", crops.rows * crops.cols);
@@ -8471,7 +8808,6 @@ SWIN_API swin_status swin_init(swin_context **c, const swin_model *m, const swin
     context->steps = (swin__step *)(base + (uintptr_t)places.steps);
     p.context = context;
     p.blocks = (swin__block *)(base + (uintptr_t)places.blocks);
-    p.convs = (swin__conv *)(base + (uintptr_t)places.convs);
     p.tiles = places.tiles;
     p.tables = base + (uintptr_t)places.tables;
     p.arena = base + (uintptr_t)places.arena;
