@@ -5979,6 +5979,7 @@ static void swin__add_bilinear(swin__plan *p, swin__linear_layer *l, swin__fmap 
     swin__add_resized(l, map, rows, swin__axis_bilinear(p, map.w, out->w, 0, out->w, aligned));
 }
 
+/* The step of a layer that is complete. */
 static void swin__add_linear(swin__plan *p, const char *name, int level,
                              const swin__linear_layer *l)
 {
@@ -5989,7 +5990,7 @@ static void swin__add_linear(swin__plan *p, const char *name, int level,
     swin__add_step(p, &job, l, sizeof *l);
 }
 
-/* A layer to which nothing is added; returns its output. */
+/* A layer that no map is added to; returns its output. */
 static swin__fmap swin__plan_linear(swin__plan *p, const char *name, int level, swin__fmap in,
                                     int channels, swin__linear linear, int act)
 {
@@ -6046,7 +6047,7 @@ static void swin__plan_pools(swin__plan *p, swin__fmap in, const int *scale, int
     swin__add_step(p, &job, &l, sizeof l);
 }
 
-/* --- convolutions over concatenated maps ------------------------------------------------------
+/* --- convolutions over concatenated maps ---------------------------------------------------------
 
    out = act(bias + sum over sources of W_s * resized(map_s)): kernel x kernel taps, zeros beyond
    the ends, the output as large as the resized sources. Four exact ways, chosen by shapes
@@ -6064,11 +6065,12 @@ static void swin__plan_pools(swin__plan *p, swin__fmap in, const int *scale, int
 
 enum { SWIN__SOURCES = SWIN_MAX_STAGES + SWIN_MAX_POOLS };
 
+/* kernel x kernel taps over sources side by side, `inputs` channels together. */
 typedef struct swin__conv {
     swin__fmap out;
-    swin__panels weight;        /* out.c rows of [kernel][kernel][inputs] */
+    swin__panels weight;        /* [out.c][kernel][kernel][inputs] */
     const float *bias;
-    int kernel, inputs;         /* inputs: channels of all sources, live here or elsewhere */
+    int kernel, inputs;
     int act;                    /* SWIN__LINEAR or SWIN__RELU */
     int sources;
     swin__source source[SWIN__SOURCES];
@@ -6085,6 +6087,15 @@ typedef struct swin__part {
 } swin__part;
 
 static int swin__chosen(unsigned chosen, int source) { return chosen >> source & 1; }
+
+/* The channels of the chosen sources before one; of all before conv->sources. */
+static int swin__channels_before(const swin__conv *conv, unsigned chosen, int source)
+{
+    int n = 0;
+    for (int i = 0; i < source; i++)
+        if (swin__chosen(chosen, i)) n += conv->source[i].map.c;
+    return n;
+}
 
 static swin__job swin__part_job(const swin__part *part, swin__work work, int units,
                                 uint64_t scratch, double madds)
@@ -6242,6 +6253,7 @@ static swin__tap_rows swin__plan_tap(swin__plan *p, const swin__part *part, int 
     return l.products;
 }
 
+/* A step of products for each source, and one that adds them up. */
 static void swin__plan_taps(swin__plan *p, const swin__part *part)
 {
     const swin__conv *conv = part->conv;
@@ -6264,7 +6276,7 @@ static void swin__plan_taps(swin__plan *p, const swin__part *part)
         if (l.products[i].data) swin__release(p, l.products[i].data);
 }
 
-/* --- Winograd ---------------------------------------------------------------------------------
+/* --- Winograd ------------------------------------------------------------------------------------
 
    A tile is 6 x 6 pixels of the output. They see 8 x 8 pixels of the input, which are transformed
    into 64 values a channel; so are the 3 x 3 taps of each pair of an input and an output. Value by
@@ -6278,8 +6290,8 @@ static void swin__plan_taps(swin__plan *p, const swin__part *part)
 
    Weights, tiles and products are cut, so that they are near when they are read:
    a strip   is consecutive channels of the input, counted through the chosen sources: `depth` of
-             them from channel `start`. Its weights [plane][output][depth] are transformed once and
-             kept while all blocks pass.
+             them from channel `start`. Its weights, [plane][panel of 16 outputs][depth][16], are
+             transformed once and kept while all blocks pass.
    a block   is consecutive tiles, `tiles` of them from tile `first`: [tile][plane][depth] when they
              are transformed.
    a group   is consecutive channels of the output, `columns` of them from `column`: a block's
@@ -6291,14 +6303,12 @@ static void swin__plan_taps(swin__plan *p, const swin__part *part)
 /* The side of a tile of planes, and how many there are. */
 enum { SWIN__WINO_SIDE = 8, SWIN__WINO_PLANES = SWIN__WINO_SIDE * SWIN__WINO_SIDE };
 
-/* The most tiles of a block: six rows of the products' tiles of 14, and fourteen of those of 6.
-   With SWIN__WEIGHTS_A_STRIP floats of weights, and so 256 channels a strip of 512 outputs, and 128
-   outputs a group, blocks and strips of a UPerNet are no larger than what its other maps leave free
-   in the workspace. */
+/* The most of each: as large as lets a UPerNet's other maps, not these, decide how much memory its
+   workspace takes. */
 enum {
-    SWIN__TILES_A_BLOCK = 84,
-    SWIN__COLUMNS_A_GROUP = 128,
-    SWIN__WEIGHTS_A_STRIP = 1 << 23
+    SWIN__TILES_A_BLOCK = 84,           /* rows of a product, whose tiles have 14 or 6 */
+    SWIN__COLUMNS_A_GROUP = 128,        /* a tile's products are 32 KiB then */
+    SWIN__WEIGHTS_A_STRIP = 1 << 23     /* floats: of 256 channels and 512 outputs */
 };
 
 /* Channels of the input whose weights a unit transforms: a unit then writes 256 KiB. */
@@ -6330,6 +6340,7 @@ typedef struct swin__tile_axis {
     int rest;                   /* 0: there is no last one */
 } swin__tile_axis;
 
+/* A tile that lacks one pixel is a whole one; of fewer pixels it has as few pairs as make them. */
 static swin__tile_axis swin__cut_axis(int pixels, int taps)
 {
     swin__tile_axis t;
@@ -6360,6 +6371,7 @@ static int swin__made(int pixels, int taps)
     return taps == 3 ? pixels : taps == 2 ? pixels / 2 + 1 : pixels / 2;
 }
 
+/* The tiles that make an output with so many taps each way. */
 static swin__tiling swin__tiling_of(const swin__fmap *out, int taps_h, int taps_w)
 {
     swin__tiling g;
@@ -6377,6 +6389,7 @@ typedef struct swin__spot {
     int y, x, pairs_h, pairs_w;
 } swin__spot;
 
+/* Those of a tile, counted in the tiling's order. */
 static swin__spot swin__tile_spot(const swin__tiling *g, int tile)
 {
     int right = tile >= g->first_right, whole = tile >= g->first_whole && !right;
@@ -6408,7 +6421,7 @@ static void swin__plane_tiles(const swin__tiling *g, int plane, int first, int t
 typedef struct swin__winograd {
     const swin__conv *conv;
     unsigned chosen;
-    int taps_h, taps_w;         /* three; of a doubled map, both ways, two or one */
+    int taps_h, taps_w;         /* three each way; of a doubled map two or one */
     int doubled;
     swin__tiling tiling;
     int depth;                  /* channels of the chosen sources, to be cut into strips */
@@ -6457,10 +6470,8 @@ static swin__slice swin__strip_slice(const swin__winograd_layer *l, int i)
 {
     const swin__source *sources = l->all->conv->source;
     swin__slice slice = { &sources[i], 0, 0 };
-    int before = 0, end;
+    int before = swin__channels_before(l->all->conv, l->all->chosen, i), end;
     if (!swin__chosen(l->all->chosen, i)) return slice;
-    for (int k = 0; k < i; k++)
-        before += swin__chosen(l->all->chosen, k) ? sources[k].map.c : 0;
     slice.first = swin__max(0, l->start - before);
     end = swin__min(sources[i].map.c, l->start + l->depth - before);
     slice.count = swin__max(0, end - slice.first);
@@ -6614,16 +6625,16 @@ static int swin__evenly(int n, int most)
    wants at a time: whether strips go on from earlier products decides bits. */
 static void swin__cut(const swin__plan *p, swin__winograd *w)
 {
-    int count = w->tiling.count, columns = w->conv->out.ld;
-    int times = SWIN__WINO_PLANES / w->tiling.planes;
-    int one = count <= times * SWIN__TILES_A_BLOCK;
+    int count = w->tiling.count, columns = w->conv->out.ld, whole;
+    int times = SWIN__WINO_PLANES / w->tiling.planes, most = times * SWIN__TILES_A_BLOCK;
     int deepest = SWIN__WEIGHTS_A_STRIP / (w->tiling.planes * columns);
-    w->block = swin__evenly(count, times * (one ? SWIN__TILES_A_BLOCK : p->tiles));
+    if (count > most) most = times * p->tiles;
+    w->block = swin__evenly(count, most);
     w->strip = swin__padded(swin__evenly(w->depth, swin__max(deepest, 16)));
-    one = w->block == count;
-    w->group = one && times == 1 ? columns : swin__padded(swin__evenly(columns,
-                                                                        SWIN__COLUMNS_A_GROUP));
-    w->onward = one && w->group == columns;
+    w->group = swin__padded(swin__evenly(columns, SWIN__COLUMNS_A_GROUP));
+    whole = w->block == count;
+    if (whole && times == 1) w->group = columns;
+    w->onward = whole && w->group == columns;
 }
 
 static void swin__add_winograd(swin__plan *p, swin__job job, const swin__winograd_layer *l)
@@ -6657,7 +6668,7 @@ static void swin__add_block(swin__plan *p, const swin__part *part, swin__winogra
 
 /* A strip, from channel `start` on: its weights, and all blocks. */
 static void swin__add_strip(swin__plan *p, const swin__part *part, const swin__winograd *w,
-                             int start)
+                            int start)
 {
     int panels = w->conv->out.ld / 16, last;
     swin__winograd_layer l;
@@ -6693,8 +6704,7 @@ static void swin__plan_winograd(swin__plan *p, const swin__part *part, int taps_
     w.taps_w = taps_w;
     w.doubled = taps_h < 3;
     w.tiling = swin__tiling_of(&conv->out, taps_h, taps_w);
-    for (int i = 0; i < conv->sources; i++)
-        if (swin__chosen(w.chosen, i)) w.depth += conv->source[i].map.c;
+    w.depth = swin__channels_before(conv, w.chosen, conv->sources);
     swin__cut(p, &w);
     block = (uint64_t)w.block;
     w.weights = swin__alloc(p, (uint64_t)w.tiling.planes *
@@ -6709,7 +6719,7 @@ static void swin__plan_winograd(swin__plan *p, const swin__part *part, int taps_
     swin__release(p, w.tiles);
 }
 
-/* --- doubled ----------------------------------------------------------------------------------
+/* --- doubled -------------------------------------------------------------------------------------
 
    A map doubled each way, bilinear with half-pixel centres, is its pixels with zeros between
    them, smoothed by [1 3 3 1] / 4 each way; beyond its ends are its last pixels. W commutes with
@@ -6719,6 +6729,8 @@ static void swin__plan_winograd(swin__plan *p, const swin__part *part, int taps_
    map's ends and these sums its last pixels: what they take from there is subtracted. */
 
 enum { SWIN__TOP, SWIN__BOTTOM, SWIN__LEFT, SWIN__RIGHT, SWIN__EDGES };
+
+static int swin__upright(int edge) { return edge == SWIN__LEFT || edge == SWIN__RIGHT; }
 
 typedef struct swin__doubled_layer {
     const swin__conv *conv;
@@ -6756,7 +6768,7 @@ static void swin__beyond(const swin_context *c, const swin__step *s, int unit, f
     static const int taps[SWIN__EDGES][3] = {{0, 1, 2}, {6, 7, 8}, {0, 3, 6}, {2, 5, 8}};
     const swin__doubled_layer *l = (const swin__doubled_layer *)s->layer;
     const swin__fmap *map = &l->source->map, *out = &l->conv->out;
-    int edge = unit / 3, tap = unit % 3, upright = edge == SWIN__LEFT || edge == SWIN__RIGHT;
+    int edge = unit / 3, tap = unit % 3, upright = swin__upright(edge);
     int n = upright ? map->h : map->w, ld = upright ? map->w * map->ld : map->ld;
     int y = edge == SWIN__BOTTOM ? map->h - 1 : 0, x = edge == SWIN__RIGHT ? map->w - 1 : 0;
     float *to = swin__tap_row(&l->edges, 3 * edge + tap, 0);
@@ -6775,7 +6787,7 @@ typedef struct swin__columns { int first, count; } swin__columns;
 static void swin__take_beyond(const swin_context *c, const swin__doubled_layer *l, int edge,
                               int at, swin__columns columns, float *to)
 {
-    int upright = edge == SWIN__LEFT || edge == SWIN__RIGHT;
+    int upright = swin__upright(edge);
     const swin__tap_rows products = swin__edge_rows(l, edge);
     swin__mix mix = swin__three_taps(upright ? &l->source->rows : &l->source->cols, at, !upright,
                                      &products);
@@ -6926,15 +6938,12 @@ static void swin__plan_direct(swin__plan *p, const swin__part *part)
 {
     const swin__conv *conv = part->conv;
     const swin__direct_layer l = { conv, part->chosen, part->act };
-    int pixels = swin__pixels(&conv->out), widest = 0, depth = 0, units, rows;
-    double madds;
+    int pixels = swin__pixels(&conv->out), widest = 0, units, rows;
+    int depth = swin__channels_before(conv, part->chosen, conv->sources);
+    double madds = (double)conv->kernel * conv->kernel * depth * conv->out.c;
     swin__job job;
-    for (int i = 0; i < conv->sources; i++) {
-        if (!swin__chosen(part->chosen, i)) continue;
-        depth += conv->source[i].map.c;
-        widest = swin__max(widest, conv->source[i].map.ld);
-    }
-    madds = (double)conv->kernel * conv->kernel * depth * conv->out.c;
+    for (int i = 0; i < conv->sources; i++)
+        if (swin__chosen(part->chosen, i)) widest = swin__max(widest, conv->source[i].map.ld);
     units = swin__units(pixels, madds, SWIN__MANY);
     rows = swin__divide_up(pixels, units) + 1;
     job = swin__part_job(part, swin__direct, units, swin__floats(rows, widest), madds * pixels);
@@ -6974,6 +6983,7 @@ static int swin__is_doubled(const swin__conv *conv, const swin__fmap *map, int a
            map->c >= SWIN__DOUBLED_CHANNELS && conv->out.c >= SWIN__DOUBLED_CHANNELS;
 }
 
+/* Which source goes which way; plain: all go directly. */
 static swin__ways swin__ways_of(const swin__conv *conv, int aligned, int plain)
 {
     swin__ways w = { !plain && swin__is_tiled(conv), -1, 0, 0 };
