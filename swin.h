@@ -121,9 +121,9 @@ WHAT IT NEEDS OF C
 
 MAP OF THIS FILE - search for the anchors
    >>public     the interface: status and errors, models, contexts, results, looking inside, easy
-   >>platform   compilers, errors, sizes           >>merge    patch merging and expanding
-   >>numbers    a vector of 16 lanes, exp, GELU    >>conv     convolutions and pooling
-   >>kernels    the inner loops, once per pass     >>layers   from logits to results
+   >>platform   compilers, errors, sizes           >>conv     convolutions and pooling
+   >>numbers    a vector of 16 lanes, exp, GELU    >>output   from logits to classes, confidence
+   >>kernels    the inner loops, once per pass     >>average  the mean softmax of kept runs
    >>blob       the file format                    >>heads    from features to logits
    >>config     a model's description, checked     >>bodies   from a picture to features
    >>weights    shapes, tensors, where they lie    >>network  a body, a head, what comes after
@@ -131,6 +131,7 @@ MAP OF THIS FILE - search for the anchors
    >>resize     pictures and maps, along an axis   >>run      contexts, slices, results
    >>rows       embedding, norms, products, MLP    >>easy     files and malloc
    >>attention  windows and global tokens
+   >>merge      patch merging and expanding
 */
 #ifndef SWIN_H
 #define SWIN_H
@@ -570,6 +571,20 @@ typedef struct swin_step_info {
 } swin_step_info;
 
 /* Step `index` of the plan; 0 when there is none. */
+SWIN_API void swin_decide(const float *votes, size_t n, int classes, int runs, float threshold,
+                          void *ids)
+{
+    for (size_t i = 0; i < n; i++, votes += classes) {
+        int best = 0;
+        for (int k = 1; k < classes; k++)
+            if (votes[k] > votes[best]) best = k;
+        if (votes[best] < threshold * (float)runs)
+            best = classes > 256 ? SWIN_IGNORE_16 : SWIN_IGNORE;
+        if (classes > 256) ((uint16_t *)ids)[i] = (uint16_t)best;
+        else ((uint8_t *)ids)[i] = (uint8_t)best;
+    }
+}
+
 SWIN_API int swin_plan_step(const swin_context *c, int index, swin_step_info *info);
 
 /* -------------------------------------------------------------------------- */
@@ -3541,32 +3556,6 @@ static int swin__crop_left(const swin__crops *g, int crop)
 {
     return swin__min(crop % g->cols * g->stride_w, g->input_w - g->w);
 }
-/* The rows that no crop after this one's row of crops touches end here. */
-static int swin__crop_done(const swin__crops *g, int crop)
-{
-    int next = (crop / g->cols + 1) * g->cols;
-    return next < g->rows * g->cols ? swin__crop_top(g, next) : g->input_h;
-}
-
-/* What a run leaves in desc.kept: this, and behind it from SWIN__KEPT bytes on the head's logits
-   [crops][h][w][ld]. */
-typedef struct swin__kept {
-    int picture_w, picture_h;
-    int classes;                /* 0 before the end of the run */
-    int h, w, ld;               /* of one crop's logits */
-    int aligned, flip;
-    swin__crops crops;
-} swin__kept;
-enum { SWIN__KEPT = 128 };
-
-/* A finished run, as an average reads it. */
-typedef struct swin__run {
-    const swin__kept *kept;
-    swin__axis rows, cols;      /* to the picture: from a whole input's logits; of a sliding window
-                                   from the input's size, to which a crop's are resized first: */
-    swin__axis crop_rows, crop_cols;
-} swin__run;
-
 /* The windows of one block: the map padded to whole windows, read with a cyclic shift. */
 typedef struct swin__grid {
     int h, w;                   /* of the map */
@@ -3596,26 +3585,18 @@ struct swin__step {
     float *scratch;             /* one piece of `room` floats a task */
     size_t room;
     const void *layer;          /* what `work` computes: a struct that stands beside it */
-    union {
-        struct { swin__fmap in, sums; swin__axis rows, cols; } slide;
-        struct {
-            swin__fmap in;
-            swin__axis rows, cols;
-            void *classes, *confidence;
-            int soft;           /* a softmax for confidence, threshold or votes */
-        } labels;
-        struct { swin__fmap in; } keep;
-        struct {
-            swin__run *runs;    /* [count] */
-            int count, ld;
-            int span;           /* columns of logits under a chunk of the picture, at most */
-            void *classes, *confidence;
-            int soft;
-        } average;
-    } u;
 };
 
 enum { SWIN__TASKS = 4096 };    /* pieces of a step at most */
+
+/* A map of the picture's size that a run writes: swin_map shows it to the caller. */
+typedef struct swin__picture_map { void *data; int width, height, bytes; } swin__picture_map;
+
+/* What a run gives; what nobody asked for has data NULL. */
+typedef struct swin__results {
+    swin__picture_map classes, confidence;
+    swin_tensor logits, feature[SWIN_MAX_STAGES + 1], scores, attention;
+} swin__results;
 
 struct swin_context {
     const swin_model *model;
@@ -3628,13 +3609,10 @@ struct swin_context {
     int repeated;               /* steps before this one run for each crop, the others for each row
                                    of crops */
     int crop, at, unit;         /* the next step, and the next unit of it */
-    float *sums;                /* of a sliding window: logits [rows of the ring][input_w][ld] */
-    int ring;                   /* rows kept: row y is at y modulo ring */
     int cancel, running, finished;      /* finished: the results are those of the last run */
     double total, done;         /* multiply-adds */
     swin_image image;
-    swin_map classes, confidence;
-    swin_tensor logits, feature[SWIN_MAX_STAGES + 1], scores, attention;
+    swin__results results;
     swin_error error;
 #ifdef SWIN_DEBUG
     const swin_context *self;   /* where swin_init made it */
@@ -3658,10 +3636,8 @@ typedef struct swin__plan {
     swin__step no_step;
     int block_count, step_count, repeated;
     int lasting;                /* buffers made now outlive a crop */
-    swin__fmap sums;             /* of a sliding window */
-    int ring;                   /* rows of it that are kept */
     uint64_t kept;              /* floats of a run's kept logits */
-    void *classes, *confidence;
+    swin__results results;
     swin__look look;
     uintptr_t arena, tables;    /* buffers by lifetime; what is computed once, at init */
     uint64_t peak, table_bytes;
@@ -7056,39 +7032,141 @@ static swin__fmap swin__plan_conv(swin__plan *p, const char *name, int level, sw
 }
 
 /* -------------------------------------------------------------------------- */
-/* >>layers: the others                                                       */
+/* >>output: from logits to classes, confidence and votes
 
-/* ---- output: logits resized to the picture, the best class a pixel; a band of rows a unit.
-   Of a sliding window the crops' logits are summed first; a ring of rows is kept, and whatever no
-   later crop touches is averaged and labelled. ---- */
+   A head's logits are resized to the picture and each pixel gets the class of the highest; what a
+   sliding window does, the sum of its crops' logits, is the middle of this room. A unit takes a
+   band of rows. */
 
-enum { SWIN__BAND = 4, SWIN__SOFT = 16 };       /* rows a unit; pixels a softmax */
+/* The rows of a band: so few that a picture of 256 rows makes SWIN__MANY units. */
+enum { SWIN__BAND = 4 };
 
-static float *swin__sums_row(const swin_context *c, const swin__fmap *sums, int y)
+/* The pixels whose softmax is taken at once: their logits, [16][ld], stay in the first cache. */
+enum { SWIN__SOFT = 16 };
+
+/* The score of what is no class: its exp is 0 beside any other, and differences do not overflow. */
+#define SWIN__NO_SCORE (-1e30f)
+
+static int swin__band_count(int rows) { return swin__divide_up(rows, SWIN__BAND); }
+
+/* The rows [from, to) of band number `unit`. */
+static void swin__band(int rows, int unit, int *from, int *to)
 {
-    return swin__pixel(sums, y % c->ring * sums->w);
+    *from = unit * SWIN__BAND;
+    *to = swin__min(rows, *from + SWIN__BAND);
 }
 
-/* Adds the logits of a crop, resized to its size. */
+/* --- rows and columns of logits --------------------------------------------------------------- */
+
+/* A map of which so many rows are kept at a time: row y lies at y modulo kept. */
+typedef struct swin__ring { swin__fmap map; int kept; } swin__ring;
+
+static swin__ring swin__whole(swin__fmap map)
+{
+    swin__ring ring;
+    ring.map = map;
+    ring.kept = map.h;
+    return ring;
+}
+
+/* n pixels of the kind that `like` has, one after another: [n][ld]. */
+static swin__fmap swin__pixel_row(const swin__fmap *like, float *data, int n)
+{
+    swin__fmap row = *like;
+    row.data = data;
+    row.h = 1;
+    row.w = n;
+    return row;
+}
+
+static swin__fmap swin__ring_row(const swin__ring *ring, int y)
+{
+    return swin__pixel_row(&ring->map, swin__pixel(&ring->map, y % ring->kept * ring->map.w),
+                           ring->map.w);
+}
+
+/* Columns left ... left + logits.w - 1 of a row. */
+typedef struct swin__span { swin__fmap logits; int left; } swin__span;
+
+static swin__span swin__full_row(const swin__fmap *map, float *data)
+{
+    swin__span span;
+    span.logits = swin__pixel_row(map, data, map->w);
+    span.left = 0;
+    return span;
+}
+
+/* Makes the columns of a span from the rows that output y of an axis reads. */
+static void swin__resize_row(const swin_context *c, const swin__ring *from, const swin__axis *rows,
+                             int y, const swin__span *to)
+{
+    const float *row[4];
+    for (int t = 0; t < rows->taps; t++) {
+        swin__fmap read = swin__ring_row(from, rows->at[y * rows->taps + t]);
+        row[t] = swin__pixel(&read, to->left);
+    }
+    c->kernels->combine(to->logits.data, to->logits.w * to->logits.ld, row,
+                        rows->coef + y * rows->taps, rows->taps, 0);
+}
+
+/* The logits that output x of an axis reads from a row: to [ld] = or, with add, += them. */
+static void swin__resize_column(const swin_context *c, const swin__span *from,
+                                const swin__axis *cols, int x, float *to, int add)
+{
+    const float *column[4];
+    x *= cols->taps;
+    for (int t = 0; t < cols->taps; t++)
+        column[t] = swin__pixel(&from->logits, cols->at[x + t] - from->left);
+    c->kernels->combine(to, from->logits.ld, column, cols->coef + x, cols->taps, add);
+}
+
+/* --- sliding windows -------------------------------------------------------------------------- */
+
+/* The logits of a crop, [h][w][ld], are resized to its size and added to sums of the input's size,
+   which are averaged and labelled in the rows that no later crop touches. */
+typedef struct swin__slide_layer {
+    swin__ring logits;          /* of a crop */
+    swin__axis rows, cols;      /* from these to the crop's size */
+    swin__ring sums;
+} swin__slide_layer;
+
+/* The rows that the crops up to this one's row of crops complete end here. */
+static int swin__crop_done(const swin__crops *g, int crop)
+{
+    int next = (crop / g->cols + 1) * g->cols;
+    return next < g->rows * g->cols ? swin__crop_top(g, next) : g->input_h;
+}
+
+/* Is row y of the input one that this row of crops completes? */
+static int swin__completes(const swin__crops *g, int crop, int y)
+{
+    int above = crop - g->cols;
+    return y >= (above < 0 ? 0 : swin__crop_done(g, above)) && y < swin__crop_done(g, crop);
+}
+
+/* Is this crop the first one that touches row y of the input? */
+static int swin__touches_first(const swin__crops *g, int crop, int y)
+{
+    int above = crop - g->cols;
+    return crop % g->cols == 0 && (above < 0 || y >= swin__crop_top(g, above) + g->h);
+}
+
+/* Adds the logits of a crop to the sums: sums[top + y][left + x] += resized[y][x]. scratch: a row
+   of logits. */
 static void swin__slide(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__crops *crops = &c->crops;
-    const swin__fmap *in = &s->u.slide.in, *sums = &s->u.slide.sums;
-    const swin__axis *rows = &s->u.slide.rows, *cols = &s->u.slide.cols;
-    int top = swin__crop_top(crops, c->crop), left = swin__crop_left(crops, c->crop);
-    int above = c->crop - crops->cols;
-    int seen = above < 0 ? 0 : swin__crop_top(crops, above) + crops->h;
-    for (int y = unit * SWIN__BAND; y < swin__min(rows->count, (unit + 1) * SWIN__BAND); y++) {
-        float *sum = swin__sums_row(c, sums, top + y);
-        const float *from[2];
-        for (int t = 0; t < 2; t++) from[t] = swin__pixel(in, rows->at[2 * y + t] * in->w);
-        c->kernels->combine(scratch, in->w * in->ld, from, rows->coef + 2 * y, 2, 0);
-        if (c->crop % crops->cols == 0 && top + y >= seen) swin__clear(sum, sums->w * sums->ld);
-        for (int x = 0; x < cols->count; x++) {
-            for (int t = 0; t < 2; t++) from[t] = scratch + cols->at[2 * x + t] * in->ld;
-            c->kernels->combine(sum + (size_t)(left + x) * (size_t)in->ld, in->ld, from,
-                                cols->coef + 2 * x, 2, 1);
-        }
+    const swin__slide_layer *l = (const swin__slide_layer *)s->layer;
+    int top = swin__crop_top(&c->crops, c->crop), left = swin__crop_left(&c->crops, c->crop);
+    swin__span row = swin__full_row(&l->logits.map, scratch);
+    int from, to;
+    swin__band(l->rows.count, unit, &from, &to);
+    for (int y = from; y < to; y++) {
+        swin__fmap sum = swin__ring_row(&l->sums, top + y);
+        swin__resize_row(c, &l->logits, &l->rows, y, &row);
+        if (swin__touches_first(&c->crops, c->crop, top + y))
+            swin__clear(sum.data, sum.w * sum.ld);
+        for (int x = 0; x < l->cols.count; x++)
+            swin__resize_column(c, &row, &l->cols, x, swin__pixel(&sum, left + x), 1);
     }
 }
 
@@ -7100,174 +7178,211 @@ static int swin__crops_over(int n, int stride, int side, int length, int at)
     return swin__max(0, last - first + 1) + (at >= length - side);
 }
 
-/* One over the number of crops that cover pixel (y, x) of the input. */
-static float swin__crop_share(const swin__crops *g, int y, int x)
+/* factor[i] = 1 / the number of crops that cover pixel (y, left + i) of the input, i < n. */
+static void swin__crop_factors(const swin__crops *g, int y, int left, int n, float *factor)
 {
     int down = swin__crops_over(g->rows, g->stride_h, g->h, g->input_h, y);
-    int across = swin__crops_over(g->cols, g->stride_w, g->w, g->input_w, x);
-    return 1 / (float)(down * across);
+    for (int i = 0; i < n; i++)
+        factor[i] = 1 / (float)(down * swin__crops_over(g->cols, g->stride_w, g->w, g->input_w,
+                                                        left + i));
 }
 
-/* Sums become averages in the rows that are complete after this row of crops. */
+/* Sums become averages in the rows that are complete after this row of crops. scratch: a factor a
+   column. */
 static void swin__slide_mean(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__crops *crops = &c->crops;
-    const swin__fmap *sums = &s->u.slide.sums;
-    int from = swin__max(unit * SWIN__BAND, swin__crop_top(crops, c->crop));
-    int to = swin__min((unit + 1) * SWIN__BAND, swin__crop_done(crops, c->crop));
+    const swin__slide_layer *l = (const swin__slide_layer *)s->layer;
+    int from, to;
+    swin__band(l->sums.map.h, unit, &from, &to);
+    from = swin__max(from, swin__crop_top(&c->crops, c->crop));
+    to = swin__min(to, swin__crop_done(&c->crops, c->crop));
     for (int y = from; y < to; y++) {
-        for (int x = 0; x < sums->w; x++) scratch[x] = swin__crop_share(crops, y, x);
-        c->kernels->scale(swin__sums_row(c, sums, y), (size_t)sums->ld, sums->w, sums->ld, scratch);
-    }
-}
-
-static void swin__plan_slide(swin__plan *p, swin__fmap logits)
-{
-    const swin__crops *crops = &p->crops;
-    int aligned = p->config->head.align_corners, units = swin__divide_up(crops->h, SWIN__BAND);
-    swin__axis rows = swin__axis_bilinear(p, logits.h, crops->h, 0, crops->h, aligned);
-    swin__axis cols = swin__axis_bilinear(p, logits.w, crops->w, 0, crops->w, aligned);
-    swin__step *s = swin__add(p, "slide", -1, swin__slide, units,
-                              (uint64_t)logits.w * (uint64_t)logits.ld,
-                              4.0 * crops->h * crops->w * logits.c);
-    s->u.slide.in = logits;
-    s->u.slide.sums = p->sums;
-    s->u.slide.rows = rows;
-    s->u.slide.cols = cols;
-    p->repeated = p->step_count;
-    s = swin__add(p, "slide mean", -1, swin__slide_mean, swin__divide_up(p->sums.h, SWIN__BAND),
-                  (uint64_t)p->sums.w, 0);
-    s->u.slide.sums = p->sums;
-}
-
-/* The logits of output x of `cols`, for a softmax over rows of ld. row: the columns from `left`. */
-static void swin__column(const swin_context *c, float *pixel, const float *row, int classes, int ld,
-                         const swin__axis *cols, int x, int left)
-{
-    const float *from[4];
-    x *= cols->taps;
-    for (int t = 0; t < cols->taps; t++) from[t] = row + (cols->at[x + t] - left) * ld;
-    c->kernels->combine(pixel, ld, from, cols->coef + x, cols->taps, 0);
-    for (int k = classes; k < ld; k++) pixel[k] = -1e30f;
-}
-
-/* SWIN_IGNORE_16 becomes SWIN_IGNORE in a map of 1 byte a pixel. */
-static void swin__put_class(const swin_context *c, void *classes, size_t at, int id)
-{
-    if (c->classes.bytes == 1) ((uint8_t *)classes)[at] = (uint8_t)id;
-    else ((uint16_t *)classes)[at] = (uint16_t)id;
-}
-
-static void swin__put_confidence(const swin_context *c, void *confidence, size_t at, float sure)
-{
-    if (c->confidence.bytes == 1)
-        ((uint8_t *)confidence)[at] = (uint8_t)(swin__timesf(sure, 255) + 0.5f);
-    if (c->confidence.bytes == 4) ((float *)confidence)[at] = sure;
-}
-
-/* Softmax of the pixels of row y: confidence, threshold and votes. row: the classes of each column
-   of logits. */
-static void swin__soft_row(const swin_context *c, const swin__step *s, int y, const float *row,
-                           float *block)
-{
-    const swin__fmap *in = &s->u.labels.in;
-    const swin__axis *cols = &s->u.labels.cols;
-    float inverse[SWIN__SOFT], *votes = c->desc.votes;
-    if (votes) votes += (size_t)y * (size_t)cols->count * (size_t)in->c;
-    for (int first = 0; first < cols->count; first += SWIN__SOFT) {
-        int count = swin__min(SWIN__SOFT, cols->count - first);
-        for (int i = 0; i < count; i++) {
-            float *pixel = block + (size_t)i * (size_t)in->ld;
-            swin__column(c, pixel, row, in->c, in->ld, cols, first + i, 0);
-        }
-        c->kernels->softmax(block, (size_t)in->ld, count, in->ld, NULL, 0, inverse);
-        for (int i = 0; i < count; i++) {
-            size_t at = (size_t)y * (size_t)cols->count + (size_t)(first + i);
-            /* the best class adds 1 to the sum, so that only NaNs bring anything else */
-            float sure = inverse[i] > 0 && inverse[i] <= 1 ? inverse[i] : 0;
-            if (sure < c->desc.threshold)
-                swin__put_class(c, s->u.labels.classes, at, SWIN_IGNORE_16);
-            swin__put_confidence(c, s->u.labels.confidence, at, sure);
-        }
-        if (!votes) continue;
-        c->kernels->scale(block, (size_t)in->ld, count, in->ld, inverse);
-        for (int i = 0; i < count; i++)
-            for (int k = 0; k < in->c; k++) *votes++ += block[i * in->ld + k];
-    }
-}
-
-static void swin__labels(const swin_context *c, const swin__step *s, int unit, float *scratch)
-{
-    const swin__fmap *in = &s->u.labels.in;
-    const swin__axis *rows = &s->u.labels.rows, *cols = &s->u.labels.cols;
-    int wide = in->w * in->ld, bytes = c->classes.bytes;
-    int above = c->crop - c->crops.cols, taps = rows->taps;
-    int from = above < 0 ? 0 : swin__crop_done(&c->crops, above);
-    int to = swin__crop_done(&c->crops, c->crop);
-    for (int y = unit * SWIN__BAND; y < swin__min(rows->count, (unit + 1) * SWIN__BAND); y++) {
-        const float *mix[4];
-        int last = rows->at[(y + 1) * taps - 1];
-        if (c->sums && (last < from || last >= to)) continue;
-        for (int t = 0; t < taps; t++) {
-            int at = rows->at[y * taps + t];
-            mix[t] = c->sums ? swin__sums_row(c, in, at) : swin__pixel(in, at * in->w);
-        }
-        c->kernels->combine(scratch, wide, mix, rows->coef + y * taps, taps, 0);
-        c->kernels->labels(
-            (char *)s->u.labels.classes + (size_t)y * (size_t)cols->count * (size_t)bytes, bytes,
-            cols->count, scratch, (size_t)in->ld, cols->at, cols->coef, cols->taps, in->c);
-        if (s->u.labels.soft) swin__soft_row(c, s, y, scratch, scratch + wide);
-    }
-}
-
-static int swin__soft(const swin_desc *d)
-{
-    return d->outputs & (SWIN_OUT_CONFIDENCE | SWIN_OUT_CONFIDENCE_F32) || d->threshold > 0 ||
-           d->votes;
-}
-
-/* Room for the maps of the picture's size and a sliding window's sums; those outlive a crop. */
-static void swin__plan_outputs(swin__plan *p, int classes)
-{
-    const swin_desc *d = &p->desc;
-    uint64_t pixels = (uint64_t)d->picture_width * (uint64_t)d->picture_height;
-    int bytes = classes > 256 ? 2 : 1;
-    int sure = d->outputs & SWIN_OUT_CONFIDENCE_F32 ? 4 : d->outputs & SWIN_OUT_CONFIDENCE ? 1 : 0;
-    p->classes = swin__alloc(p, (pixels * (uint64_t)bytes + 3) / 4);
-    if (sure) p->confidence = swin__alloc(p, (pixels * (uint64_t)sure + 3) / 4);
-    if (p->context) {
-        swin_map map;
-        map.width = d->picture_width;
-        map.height = d->picture_height;
-        map.data = p->classes;
-        map.bytes = bytes;
-        p->context->classes = map;
-        map.data = p->confidence;
-        map.bytes = sure;
-        if (sure) p->context->confidence = map;
+        swin__fmap sum = swin__ring_row(&l->sums, y);
+        swin__crop_factors(&c->crops, y, 0, sum.w, scratch);
+        c->kernels->scale(sum.data, (size_t)sum.ld, sum.w, sum.ld, scratch);
     }
 }
 
 /* The sums of a sliding window: whole where the logits are asked for, else the rows that one row of
    crops touches, and the last one before them. */
-static void swin__plan_sums(swin__plan *p, int classes)
+static swin__ring swin__plan_sums(swin__plan *p, int classes)
 {
     const swin__crops *crops = &p->crops;
-    int ring = p->desc.outputs & SWIN_OUT_LOGITS ? crops->input_h
-                                             : swin__min(crops->input_h, crops->h + 1);
-    p->sums = swin__alloc_fmap(p, ring, crops->input_w, classes);
-    p->sums.h = crops->input_h;
-    p->ring = ring;
-    if (!p->context) return;
-    p->context->sums = p->sums.data;
-    p->context->ring = ring;
+    swin__ring sums;
+    sums.kept = p->desc.outputs & SWIN_OUT_LOGITS ? crops->input_h
+                                                  : swin__min(crops->input_h, crops->h + 1);
+    sums.map = swin__alloc_fmap(p, sums.kept, crops->input_w, classes);
+    sums.map.h = crops->input_h;
+    return sums;
 }
 
+/* Two steps: one adds a crop's logits to the sums, one averages them after each row of crops. */
+static void swin__plan_slide(swin__plan *p, swin__fmap logits, swin__ring sums)
+{
+    const swin__crops *crops = &p->crops;
+    int aligned = p->config->head.align_corners;
+    uint64_t row = (uint64_t)logits.w * (uint64_t)logits.ld;
+    swin__job add = { "slide", -1, swin__slide, swin__band_count(crops->h), row,
+                      4.0 * crops->h * crops->w * logits.c };
+    swin__job mean = { "slide mean", -1, swin__slide_mean, swin__band_count(sums.map.h),
+                       (uint64_t)sums.map.w, 0 };
+    swin__slide_layer layer;
+    memset(&layer, 0, sizeof layer);
+    layer.logits = swin__whole(logits);
+    layer.rows = swin__axis_bilinear(p, logits.h, crops->h, 0, crops->h, aligned);
+    layer.cols = swin__axis_bilinear(p, logits.w, crops->w, 0, crops->w, aligned);
+    layer.sums = sums;
+    swin__add_step(p, &add, &layer, sizeof layer);
+    p->repeated = p->step_count;
+    swin__add_step(p, &mean, &layer, sizeof layer);
+}
+
+/* --- softmaxes -------------------------------------------------------------------------------- */
+
+/* Up to SWIN__SOFT pixels of a row of the picture whose softmax is taken together. */
+typedef struct swin__soft {
+    int count, x[SWIN__SOFT];   /* their columns */
+    swin__fmap exps;            /* [SWIN__SOFT][ld], of each class: exp(logit - the highest) */
+    float inverse[SWIN__SOFT];  /* 1 / the sum of a pixel's exps */
+} swin__soft;
+
+/* Takes the softmax of the pixels soft->x, whose logits are those of row resized along cols. */
+static void swin__take_softmax(const swin_context *c, const swin__span *row, const swin__axis *cols,
+                               swin__soft *soft)
+{
+    const swin__fmap *exps = &soft->exps;
+    for (int i = 0; i < soft->count; i++) {
+        float *pixel = swin__pixel(exps, i);
+        swin__resize_column(c, row, cols, soft->x[i], pixel, 0);
+        for (int k = exps->c; k < exps->ld; k++) pixel[k] = SWIN__NO_SCORE;
+    }
+    c->kernels->softmax(exps->data, (size_t)exps->ld, soft->count, exps->ld, NULL, 0,
+                        soft->inverse);
+}
+
+/* Is a softmax needed, for confidence, threshold or votes? */
+static int swin__wants_softmax(const swin_desc *d)
+{
+    return d->outputs & (SWIN_OUT_CONFIDENCE | SWIN_OUT_CONFIDENCE_F32) || d->threshold > 0 ||
+           d->votes;
+}
+
+/* --- maps of the picture's size --------------------------------------------------------------- */
+
+static size_t swin__map_index(const swin__picture_map *map, int y, int x)
+{
+    return (size_t)y * (size_t)map->width + (size_t)x;
+}
+
+/* SWIN_IGNORE_16 becomes SWIN_IGNORE in a map of 1 byte a pixel. */
+static void swin__put_class(const swin__picture_map *classes, size_t at, int id)
+{
+    if (classes->bytes == 1) ((uint8_t *)classes->data)[at] = (uint8_t)id;
+    else ((uint16_t *)classes->data)[at] = (uint16_t)id;
+}
+
+/* Writes nothing where no confidence is asked for: its map has 0 bytes a pixel then. */
+static void swin__put_confidence(const swin__picture_map *confidence, size_t at,
+                                 float sure)
+{
+    if (confidence->bytes == 1)
+        ((uint8_t *)confidence->data)[at] = (uint8_t)(swin__timesf(sure, 255) + 0.5f);
+    if (confidence->bytes == 4) ((float *)confidence->data)[at] = sure;
+}
+
+static swin__picture_map swin__plan_map(swin__plan *p, int bytes)
+{
+    uint64_t pixels = (uint64_t)p->desc.picture_width * (uint64_t)p->desc.picture_height;
+    swin__picture_map map;
+    map.data = swin__alloc(p, (pixels * (uint64_t)bytes + 3) / 4);
+    map.width = p->desc.picture_width;
+    map.height = p->desc.picture_height;
+    map.bytes = bytes;
+    return map;
+}
+
+/* Memory for the class map and, where it is asked for, the confidence. */
+static void swin__plan_maps(swin__plan *p, int classes)
+{
+    unsigned outputs = p->desc.outputs;
+    p->results.classes = swin__plan_map(p, classes > 256 ? 2 : 1);
+    if (outputs & SWIN_OUT_CONFIDENCE_F32) p->results.confidence = swin__plan_map(p, 4);
+    else if (outputs & SWIN_OUT_CONFIDENCE) p->results.confidence = swin__plan_map(p, 1);
+}
+
+/* --- labels ----------------------------------------------------------------------------------- */
+
+/* Each pixel of the picture gets the class whose logit, resized to it, is the highest. */
+typedef struct swin__labels_layer {
+    swin__ring logits;          /* the head's, or a sliding window's averages */
+    swin__axis rows, cols;      /* from these to the picture */
+    int slides;                 /* after a row of crops only the rows that it completes are there */
+    int soft;                   /* a softmax is needed */
+} swin__labels_layer;
+
+/* Adds the softmax of each pixel to its votes, from pixel number `at` of the picture on. */
+static void swin__add_votes(const swin_context *c, const swin__soft *soft, size_t at)
+{
+    const swin__fmap *exps = &soft->exps;
+    float *votes = c->desc.votes + at * (size_t)exps->c;
+    c->kernels->scale(exps->data, (size_t)exps->ld, soft->count, exps->ld, soft->inverse);
+    for (int i = 0; i < soft->count; i++) {
+        const float *share = swin__pixel(exps, i);
+        for (int k = 0; k < exps->c; k++) *votes++ += share[k];
+    }
+}
+
+/* What a softmax of row y of the picture gives: confidence, threshold and votes. exps: memory for
+   SWIN__SOFT pixels. */
+static void swin__soft_row(const swin_context *c, const swin__labels_layer *l, int y,
+                           const swin__span *row, float *exps)
+{
+    const swin__results *to = &c->results;
+    swin__soft soft;
+    soft.exps = swin__pixel_row(&l->logits.map, exps, SWIN__SOFT);
+    for (int x = 0; x < l->cols.count; x += soft.count) {
+        size_t at = swin__map_index(&to->classes, y, x);
+        soft.count = swin__min(SWIN__SOFT, l->cols.count - x);
+        for (int i = 0; i < soft.count; i++) soft.x[i] = x + i;
+        swin__take_softmax(c, row, &l->cols, &soft);
+        for (size_t i = 0; i < (size_t)soft.count; i++) {
+            /* the best class adds 1 to the sum, so that only NaNs bring anything else */
+            float inverse = soft.inverse[i], sure = inverse > 0 && inverse <= 1 ? inverse : 0;
+            if (sure < c->desc.threshold) swin__put_class(&to->classes, at + i, SWIN_IGNORE_16);
+            swin__put_confidence(&to->confidence, at + i, sure);
+        }
+        if (c->desc.votes) swin__add_votes(c, &soft, at);
+    }
+}
+
+/* Labels the pixels of a band of the picture. scratch: a row of logits, and a softmax's pixels. */
+static void swin__labels(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__labels_layer *l = (const swin__labels_layer *)s->layer;
+    const swin__picture_map *classes = &c->results.classes;
+    swin__span row = swin__full_row(&l->logits.map, scratch);
+    const swin__fmap *read = &row.logits;
+    int from, to;
+    swin__band(l->rows.count, unit, &from, &to);
+    for (int y = from; y < to; y++) {
+        size_t at = swin__map_index(classes, y, 0) * (size_t)classes->bytes;
+        int last = l->rows.at[(y + 1) * l->rows.taps - 1];      /* row of the logits that y reads */
+        if (l->slides && !swin__completes(&c->crops, c->crop, last)) continue;
+        swin__resize_row(c, &l->logits, &l->rows, y, &row);
+        c->kernels->labels((char *)classes->data + at, classes->bytes, l->cols.count, read->data,
+                           (size_t)read->ld, l->cols.at, l->cols.coef, l->cols.taps, read->c);
+        if (l->soft) swin__soft_row(c, l, y, &row, swin__pixel(read, read->w));
+    }
+}
+
+/* Turns an axis around, so that what comes out is mirrored. */
 static void swin__mirror(const swin__plan *p, swin__axis *axis)
 {
-    for (int o = 0; p->context && o < axis->count / 2; o++) {
-        for (int t = 0; t < axis->taps; t++) {
-            int a = o * axis->taps + t, b = (axis->count - 1 - o) * axis->taps + t;
+    int taps = axis->taps;
+    if (!p->context) return;
+    for (int o = 0; o < axis->count / 2; o++) {
+        for (int t = 0; t < taps; t++) {
+            int a = o * taps + t, b = (axis->count - 1 - o) * taps + t;
             int at = axis->at[a];
             float coef = axis->coef[a];
             axis->at[a] = axis->at[b];
@@ -7278,73 +7393,96 @@ static void swin__mirror(const swin__plan *p, swin__axis *axis)
     }
 }
 
-/* The class map of logits, or of a sliding window's sums at the input's size. */
-static void swin__plan_labels(swin__plan *p, swin__fmap logits)
+/* One axis of a picture's labels, n of the logits to the picture's m: logits of a whole input are
+   resized to the input's side first, a sliding window's averages have that size. */
+static swin__axis swin__label_axis(swin__plan *p, int slides, int n, int input, int m)
+{
+    return slides ? swin__axis_bilinear(p, n, m, 0, m, 0)
+                  : swin__axis_twice(p, n, input, m, p->config->head.align_corners, 0);
+}
+
+/* The class map of logits, or of a sliding window's averages. */
+static void swin__plan_labels(swin__plan *p, swin__ring logits, int slides)
 {
     const swin_desc *d = &p->desc;
-    int w = d->picture_width, h = d->picture_height, soft = swin__soft(d);
-    int aligned = p->config->head.align_corners;
-    uint64_t room = (uint64_t)(logits.w + (soft ? SWIN__SOFT : 0)) * (uint64_t)logits.ld;
-    swin__axis rows = p->ring ? swin__axis_bilinear(p, d->height, h, 0, h, 0)
-                              : swin__axis_twice(p, logits.h, d->height, h, aligned, 0);
-    swin__axis cols = p->ring ? swin__axis_bilinear(p, d->width, w, 0, w, 0)
-                              : swin__axis_twice(p, logits.w, d->width, w, aligned, 0);
-    swin__step *s = swin__add(p, "labels", -1, swin__labels, swin__divide_up(h, SWIN__BAND), room,
-                              (double)w * h * logits.c * cols.taps / p->crops.rows);
-    if (d->flags & SWIN_RUN_FLIP) swin__mirror(p, &cols);
-    s->u.labels.in = logits;
-    s->u.labels.rows = rows;
-    s->u.labels.cols = cols;
-    s->u.labels.soft = soft;
-    s->u.labels.classes = p->classes;
-    s->u.labels.confidence = p->confidence;
+    const swin__fmap *map = &logits.map;
+    int w = d->picture_width, h = d->picture_height, soft = swin__wants_softmax(d);
+    swin__job job = { "labels", -1, swin__labels, swin__band_count(h),
+                      (uint64_t)(map->w + (soft ? SWIN__SOFT : 0)) * (uint64_t)map->ld, 0 };
+    swin__labels_layer layer;
+    memset(&layer, 0, sizeof layer);
+    layer.logits = logits;
+    layer.rows = swin__label_axis(p, slides, map->h, d->height, h);
+    layer.cols = swin__label_axis(p, slides, map->w, d->width, w);
+    layer.slides = slides;
+    layer.soft = soft;
+    if (d->flags & SWIN_RUN_FLIP) swin__mirror(p, &layer.cols);
+    job.madds = (double)w * h * map->c * layer.cols.taps / p->crops.rows;
+    swin__add_step(p, &job, &layer, sizeof layer);
 }
 
-SWIN_API void swin_decide(const float *votes, size_t n, int classes, int runs, float threshold,
-                          void *ids)
-{
-    for (size_t i = 0; i < n; i++, votes += classes) {
-        int best = 0;
-        for (int k = 1; k < classes; k++)
-            if (votes[k] > votes[best]) best = k;
-        if (votes[best] < threshold * (float)runs)
-            best = classes > 256 ? SWIN_IGNORE_16 : SWIN_IGNORE;
-        if (classes > 256) ((uint16_t *)ids)[i] = (uint16_t)best;
-        else ((uint8_t *)ids)[i] = (uint8_t)best;
-    }
-}
+/* -------------------------------------------------------------------------- */
+/* >>average: the mean softmax of runs that were kept
 
-/* ---- averages: runs keep their logits, and a step of its own resizes them all to the picture and
-   averages their softmaxes, a chunk of SWIN__BAND rows and SWIN__CHUNK columns a unit. Where all
-   runs have one class on top it is on top of their mean, too: a softmax is taken of the other
-   pixels, and of all where confidence is asked for. ---- */
+   A run leaves its logits as the head gives them, in memory of the caller; a context of its own
+   resizes those of all runs to the picture and averages their softmaxes, a chunk of SWIN__BAND rows
+   and SWIN__CHUNK columns a unit. Where all runs have one class on top it is on top of their mean,
+   too: a softmax is taken of the other pixels, and of all where confidence is asked for. */
 
+/* The columns of a chunk: few enough for the runs' logits under a row of it, 18 pixels of each run
+   at a quarter of the picture's size, to stay in the caches until all are read. */
 enum { SWIN__CHUNK = 64 };
 
-static float *swin__kept_logits(const swin__kept *k, int crop)
+/* --- keeping a run ---------------------------------------------------------------------------- */
+
+/* What a run leaves in desc.kept: this and, from byte SWIN__KEPT on, the head's logits, [h][w][ld] a
+   crop. */
+typedef struct swin__kept {
+    int picture_w, picture_h;
+    int classes;                /* 0 before the end of the run */
+    int h, w, ld;               /* of one crop's logits */
+    int aligned, flip;
+    swin__crops crops;
+} swin__kept;
+enum { SWIN__KEPT = 128 };
+
+/* The logits of one crop, in the caller's memory: read, but by the run that keeps them. */
+static swin__fmap swin__kept_logits(const swin__kept *k, int crop)
 {
-    size_t map = (size_t)k->h * (size_t)k->w * (size_t)k->ld;
-    return (float *)(void *)((char *)(uintptr_t)k + SWIN__KEPT) + (size_t)crop * map;
+    swin__fmap map;
+    map.data = (float *)(void *)((char *)(uintptr_t)k + SWIN__KEPT);
+    map.h = k->h;
+    map.w = k->w;
+    map.c = k->classes;
+    map.ld = k->ld;
+    map.data += (size_t)crop * (size_t)swin__pixels(&map) * (size_t)map.ld;
+    return map;
 }
 
+typedef struct swin__keep_layer { swin__fmap logits; } swin__keep_layer;
+
+/* Copies a band of a crop's logits to where they are kept. */
 static void swin__keep(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
-    const swin__fmap *in = &s->u.keep.in;
-    float *to = swin__kept_logits((const swin__kept *)c->desc.kept, c->crop);
+    const swin__fmap *in = &((const swin__keep_layer *)s->layer)->logits;
+    swin__fmap out = swin__kept_logits((const swin__kept *)c->desc.kept, c->crop);
+    int from, to;
     (void)scratch;
-    for (int y = unit * SWIN__BAND; y < swin__min(in->h, (unit + 1) * SWIN__BAND); y++)
-        memcpy(to + (size_t)y * (size_t)in->w * (size_t)in->ld, swin__pixel(in, y * in->w),
-               (size_t)in->w * (size_t)in->ld * sizeof(float));
+    swin__band(in->h, unit, &from, &to);
+    for (int y = from; y < to; y++)
+        swin__copy(swin__pixel(&out, y * in->w), swin__pixel(in, y * in->w), in->w * in->ld);
 }
 
 static void swin__plan_keep(swin__plan *p, swin__fmap logits)
 {
-    swin__step *s = swin__add(p, "keep", -1, swin__keep, swin__divide_up(logits.h, SWIN__BAND), 0,
-                              (double)logits.h * logits.w * logits.ld);
-    s->u.keep.in = logits;
-    p->kept = (uint64_t)logits.h * (uint64_t)logits.w * (uint64_t)logits.ld;
-    if (!p->context) return;
+    double floats = (double)logits.h * logits.w * logits.ld;
+    swin__job job = { "keep", -1, swin__keep, swin__band_count(logits.h), 0, floats };
+    swin__keep_layer layer;
     swin__kept *k = (swin__kept *)p->desc.kept;
+    layer.logits = logits;
+    swin__add_step(p, &job, &layer, sizeof layer);
+    p->kept = (uint64_t)swin__pixels(&logits) * (uint64_t)logits.ld;
+    if (!p->context) return;
     k->picture_w = p->desc.picture_width;
     k->picture_h = p->desc.picture_height;
     k->classes = 0;
@@ -7356,197 +7494,289 @@ static void swin__plan_keep(swin__plan *p, swin__fmap logits)
     k->crops = p->crops;
 }
 
-/* The columns lo ... hi - 1 that outputs first ... first + count - 1 of an axis read. */
-static void swin__reach(const swin__axis *axis, int first, int count, int *lo, int *hi)
+/* --- kept runs, read -------------------------------------------------------------------------- */
+
+/* A finished run, as an average reads it. */
+typedef struct swin__run {
+    const swin__kept *kept;
+    swin__axis rows, cols;      /* to the picture: from a whole input's logits; of a sliding window
+                                   from the input's size, to which a crop's are resized first: */
+    swin__axis crop_rows, crop_cols;
+} swin__run;
+
+/* The span that outputs first ... first + count - 1 of an axis read; its logits will be at data. */
+static swin__span swin__reach(const swin__axis *axis, int first, int count, const swin__fmap *like,
+                              float *data)
 {
     const int *a = axis->at + first * axis->taps, *b = a + (count - 1) * axis->taps;
-    *lo = swin__min(a[0], b[0]);
-    *hi = swin__max(a[axis->taps - 1], b[axis->taps - 1]) + 1;
+    int end = swin__max(a[axis->taps - 1], b[axis->taps - 1]) + 1;
+    swin__span span;
+    span.left = swin__min(a[0], b[0]);
+    span.logits = swin__pixel_row(like, data, end - span.left);
+    return span;
 }
 
-/* Columns lo ... hi - 1 of row y of a sliding window's averages. spare: as much again. */
-static void swin__kept_row(const swin_context *c, const swin__run *run, int y, int lo, int hi,
-                           float *row, float *spare)
+/* Adds what a crop of a sliding window has of row y of the input to a span of that row. part: where
+   to put the logits that the span reads of the crop. */
+static void swin__add_crop(const swin_context *c, const swin__run *run, int crop, int y,
+                           const swin__span *to, float *part)
 {
-    const swin__kept *k = run->kept;
-    const swin__crops *crops = &k->crops;
-    const swin__axis *rows = &run->crop_rows, *cols = &run->crop_cols;
-    const float *from[2];
-    swin__clear(row, (hi - lo) * k->ld);
-    for (int crop = 0; crop < crops->rows * crops->cols; crop++) {
-        int down = y - swin__crop_top(crops, crop), left = swin__crop_left(crops, crop);
-        int x = swin__max(lo, left), end = swin__min(hi, left + crops->w), first, last;
-        if (down < 0 || down >= crops->h || x >= end) continue;
-        swin__reach(cols, x - left, end - x, &first, &last);
-        for (int t = 0; t < 2; t++)
-            from[t] = swin__kept_logits(k, crop) +
-                      ((size_t)rows->at[2 * down + t] * (size_t)k->w + (size_t)first) *
-                          (size_t)k->ld;
-        c->kernels->combine(spare, (last - first) * k->ld, from, rows->coef + 2 * down, 2, 0);
-        for (; x < end; x++) {
-            const int *at = cols->at + 2 * (x - left);
-            for (int t = 0; t < 2; t++) from[t] = spare + (at[t] - first) * k->ld;
-            c->kernels->combine(row + (x - lo) * k->ld, k->ld, from, cols->coef + 2 * (x - left), 2,
-                                1);
-        }
-    }
-    for (int x = lo; x < hi; x++) {
-        float share = swin__crop_share(crops, y, x);
-        c->kernels->scale(row + (x - lo) * k->ld, (size_t)k->ld, 1, k->ld, &share);
-    }
+    const swin__crops *crops = &run->kept->crops;
+    int down = y - swin__crop_top(crops, crop), left = swin__crop_left(crops, crop);
+    int x = swin__max(to->left, left);
+    int end = swin__min(to->left + to->logits.w, left + crops->w);
+    if (down < 0 || down >= crops->h || x >= end) return;
+    swin__ring logits = swin__whole(swin__kept_logits(run->kept, crop));
+    swin__span row = swin__reach(&run->crop_cols, x - left, end - x, &logits.map, part);
+    swin__resize_row(c, &logits, &run->crop_rows, down, &row);
+    for (; x < end; x++)
+        swin__resize_column(c, &row, &run->crop_cols, x - left,
+                            swin__pixel(&to->logits, x - to->left), 1);
 }
 
-/* Columns lo ... hi - 1 of a run's logits, resized to row y of the picture. spare: three times as
-   much. */
-static void swin__run_row(const swin_context *c, const swin__run *run, int y, int lo, int hi,
-                          float *row, float *spare)
+/* A span of row y of a sliding window's averages, at the input's size. part: memory for as much. */
+static void swin__crops_row(const swin_context *c, const swin__run *run, int y,
+                            const swin__span *to, float *part)
 {
-    const swin__kept *k = run->kept;
+    const swin__crops *crops = &run->kept->crops;
+    const swin__fmap *row = &to->logits;
+    swin__clear(row->data, row->w * row->ld);
+    for (int crop = 0; crop < crops->rows * crops->cols; crop++)
+        swin__add_crop(c, run, crop, y, to, part);
+    swin__crop_factors(crops, y, to->left, row->w, part);
+    c->kernels->scale(row->data, (size_t)row->ld, row->w, row->ld, part);
+}
+
+/* A span of a run's logits, resized to row y of the picture. spare: [3][w][ld]. */
+static void swin__run_row(const swin_context *c, const swin__run *run, int y, const swin__span *to,
+                          const swin__fmap *spare)
+{
     const swin__axis *rows = &run->rows;
-    int slides = swin__slides(&k->crops);
-    size_t wide = (size_t)(hi - lo) * (size_t)k->ld;
-    const float *from[4];
-    for (int t = 0; t < rows->taps; t++) {
-        int at = rows->at[y * rows->taps + t];
-        from[t] = swin__kept_logits(k, 0) + (size_t)(at * k->w + lo) * (size_t)k->ld;
-        if (!slides) continue;
-        from[t] = spare + (size_t)t * wide;
-        swin__kept_row(c, run, at, lo, hi, spare + (size_t)t * wide, spare + 2 * wide);
+    const float *from[2];
+    if (!swin__slides(&run->kept->crops)) {
+        swin__ring logits = swin__whole(swin__kept_logits(run->kept, 0));
+        swin__resize_row(c, &logits, rows, y, to);
+        return;
     }
-    c->kernels->combine(row, (int)wide, from, rows->coef + y * rows->taps, rows->taps, 0);
+    for (int t = 0; t < 2; t++) {
+        swin__span row = *to;
+        row.logits.data = swin__pixel(spare, t * spare->w);
+        swin__crops_row(c, run, rows->at[2 * y + t], &row, swin__pixel(spare, 2 * spare->w));
+        from[t] = row.logits.data;
+    }
+    c->kernels->combine(to->logits.data, to->logits.w * to->logits.ld, from, rows->coef + 2 * y, 2,
+                        0);
 }
 
-/* Softmaxes of up to SWIN__SOFT columns x[i] of the picture, summed over the runs into `sums`;
-   where id[i] is -1 the class on top becomes it. rows: of each run, span columns. */
-static void swin__run_sums(const swin_context *c, const swin__step *s, const float *rows, int chunk,
-                           int wide, const int *x, int *id, int count, float *sums)
+/* How a kept run's logits lie under the picture. */
+static swin__run swin__plan_run(swin__plan *p, const swin__kept *k)
 {
-    int ld = s->u.average.ld, classes = c->model->config.classes;
-    float *block = sums + SWIN__SOFT * ld, inverse[SWIN__SOFT], one = 1;
-    for (int r = 0; r < s->u.average.count; r++, rows += (size_t)s->u.average.span * (size_t)ld) {
-        const swin__axis *cols = &s->u.average.runs[r].cols;
-        int lo, hi;
-        swin__reach(cols, chunk, wide, &lo, &hi);
-        for (int i = 0; i < count; i++)
-            swin__column(c, block + i * ld, rows, classes, ld, cols, x[i], lo);
-        c->kernels->softmax(block, (size_t)ld, count, ld, NULL, 0, inverse);
-        for (int i = 0; i < count; i++) {
-            const float *from = block + i * ld;
-            c->kernels->combine(sums + i * ld, ld, &from, &inverse[i], 1, r > 0);
-        }
+    const swin__crops *crops = &k->crops;
+    int w = k->picture_w, h = k->picture_h;
+    swin__run run;
+    memset(&run, 0, sizeof run);
+    run.kept = k;
+    if (swin__slides(crops)) {
+        run.rows = swin__axis_bilinear(p, crops->input_h, h, 0, h, 0);
+        run.cols = swin__axis_bilinear(p, crops->input_w, w, 0, w, 0);
+        run.crop_rows = swin__axis_bilinear(p, k->h, crops->h, 0, crops->h, k->aligned);
+        run.crop_cols = swin__axis_bilinear(p, k->w, crops->w, 0, crops->w, k->aligned);
+    } else {
+        run.rows = swin__axis_twice(p, k->h, crops->input_h, h, k->aligned, 0);
+        run.cols = swin__axis_twice(p, k->w, crops->input_w, w, k->aligned, 0);
     }
-    for (int i = 0; i < count; i++) {
-        int first = 0;
-        uint16_t top;
-        if (id[i] >= 0) continue;
-        c->kernels->labels(&top, 2, 1, sums + i * ld, (size_t)ld, &first, &one, 1, classes);
-        id[i] = top;
-    }
+    if (k->flip) swin__mirror(p, &run.cols);
+    return run;
 }
 
-/* Classes and confidence of the columns x[i] of row y. */
-static void swin__run_labels(const swin_context *c, const swin__step *s, const float *sums, int y,
-                             const int *x, const int *id, int count)
-{
-    for (int i = 0; i < count; i++) {
-        size_t at = (size_t)y * (size_t)c->desc.picture_width + (size_t)x[i];
-        float sum = sums[i * s->u.average.ld + id[i]], runs = (float)s->u.average.count;
-        int sure = !(sum < c->desc.threshold * runs);
-        swin__put_class(c, s->u.average.classes, at, sure ? id[i] : SWIN_IGNORE_16);
-        swin__put_confidence(c, s->u.average.confidence, at, sum > 0 ? sum / runs : 0);
-    }
-}
-
-/* ids: of each column of a chunk the class that every run has on top, -1 where they differ. rows:
-   filled with row y of each run. */
-static void swin__run_winners(const swin_context *c, const swin__step *s, int y, int chunk,
-                              int wide, int *ids, float *rows, float *spare)
-{
-    int at[4 * SWIN__CHUNK], ld = s->u.average.ld;
-    uint16_t tops[SWIN__CHUNK];
-    for (int r = 0; r < s->u.average.count; r++, rows += (size_t)s->u.average.span * (size_t)ld) {
-        const swin__run *run = &s->u.average.runs[r];
-        const swin__axis *cols = &run->cols;
-        int first = chunk * cols->taps, lo, hi;
-        swin__reach(cols, chunk, wide, &lo, &hi);
-        swin__run_row(c, run, y, lo, hi, rows, spare);
-        for (int i = 0; i < wide * cols->taps; i++) at[i] = cols->at[first + i] - lo;
-        c->kernels->labels(tops, 2, wide, rows, (size_t)ld, at, cols->coef + first, cols->taps,
-                           run->kept->classes);
-        for (int i = 0; i < wide; i++) ids[i] = !r || ids[i] == tops[i] ? tops[i] : -1;
-    }
-}
-
-static void swin__average(const swin_context *c, const swin__step *s, int unit, float *scratch)
-{
-    int chunks = swin__divide_up(c->desc.picture_width, SWIN__CHUNK);
-    int chunk = unit % chunks * SWIN__CHUNK, y = unit / chunks * SWIN__BAND;
-    int wide = swin__min(SWIN__CHUNK, c->desc.picture_width - chunk);
-    size_t span = (size_t)s->u.average.span * (size_t)s->u.average.ld;
-    float *spare = scratch + (size_t)s->u.average.count * span, *sums = spare + 3 * span;
-    for (int end = swin__min(c->desc.picture_height, y + SWIN__BAND); y < end; y++) {
-        int ids[SWIN__CHUNK], x[SWIN__SOFT], id[SWIN__SOFT], count = 0;
-        swin__run_winners(c, s, y, chunk, wide, ids, scratch, spare);
-        for (int i = 0; i < wide; i++) {
-            size_t at = (size_t)y * (size_t)c->desc.picture_width + (size_t)(chunk + i);
-            if (ids[i] >= 0 && !s->u.average.soft) {
-                swin__put_class(c, s->u.average.classes, at, ids[i]);
-            } else {
-                x[count] = chunk + i;
-                id[count++] = ids[i];
-            }
-            if (count < SWIN__SOFT && (i + 1 < wide || !count)) continue;
-            swin__run_sums(c, s, scratch, chunk, wide, x, id, count, sums);
-            swin__run_labels(c, s, sums, y, x, id, count);
-            count = 0;
-        }
-    }
-}
-
-/* How a kept run's logits lie under the picture; returns a bound of the columns under a chunk. */
-static int swin__plan_run(swin__plan *p, const swin__kept *k, swin__run *run)
+/* The most columns of a run's logits that lie under a chunk of the picture. */
+static int swin__widest_span(const swin__kept *k)
 {
     const swin__crops *crops = &k->crops;
     int slides = swin__slides(crops), n = slides ? crops->input_w : k->w;
-    swin__run made;
-    memset(&made, 0, sizeof made);
-    made.kept = k;
-    if (slides) {
-        made.rows = swin__axis_bilinear(p, crops->input_h, k->picture_h, 0, k->picture_h, 0);
-        made.cols = swin__axis_bilinear(p, n, k->picture_w, 0, k->picture_w, 0);
-        made.crop_rows = swin__axis_bilinear(p, k->h, crops->h, 0, crops->h, k->aligned);
-        made.crop_cols = swin__axis_bilinear(p, k->w, crops->w, 0, crops->w, k->aligned);
-    } else {
-        made.rows = swin__axis_twice(p, k->h, crops->input_h, k->picture_h, k->aligned, 0);
-        made.cols = swin__axis_twice(p, n, crops->input_w, k->picture_w, k->aligned, 0);
-    }
-    if (k->flip) swin__mirror(p, &made.cols);
-    if (run) *run = made;
     /* an axis takes steps of at most twice n / m (aligned corners), and some taps at the ends */
-    return swin__min(n, 2 * SWIN__CHUNK * n / k->picture_w + 16);
+    int widest = swin__min(n, 2 * SWIN__CHUNK * n / k->picture_w + 16);
+    /* of a crop whose width is no multiple of the patch a Unet has more logits than pixels */
+    return slides && k->w > crops->w ? swin__max(widest, k->w) : widest;
 }
 
-static void swin__plan_average(swin__plan *p)
+/* --- averages --------------------------------------------------------------------------------- */
+
+/* The class of each pixel of the picture by the mean softmax of `count` runs. */
+typedef struct swin__average_layer {
+    const swin__run *runs;
+    int count;
+    int c, ld;                  /* classes, and from pixel to pixel of the logits */
+    int widest;                 /* columns of logits under a chunk, at most */
+    int soft;                   /* a softmax is taken of all pixels */
+} swin__average_layer;
+
+/* The part of a row of the picture that lies in a unit's chunk, and a task's memory for it. */
+typedef struct swin__strip {
+    int y, first, count;        /* columns first ... first + count - 1 of row y */
+    swin__fmap rows;            /* [runs][widest][ld]: each run's logits, resized to row y */
+    swin__fmap spare;           /* [3][widest][ld] */
+    swin__fmap sums;            /* [SWIN__SOFT][ld]: softmaxes, summed over the runs */
+    swin__soft soft;
+} swin__strip;
+
+/* Floats of a task's memory. */
+static uint64_t swin__strip_floats(const swin__average_layer *l)
+{
+    uint64_t pixels = (uint64_t)(l->count + 3) * (uint64_t)l->widest + 2 * SWIN__SOFT;
+    return pixels * (uint64_t)l->ld;
+}
+
+static swin__strip swin__make_strip(const swin__average_layer *l, float *scratch)
+{
+    swin__fmap rows = { scratch, l->count, l->widest, l->c, l->ld };
+    swin__strip strip;
+    memset(&strip, 0, sizeof strip);
+    strip.rows = strip.spare = rows;
+    strip.spare.data = swin__pixel(&rows, l->count * l->widest);
+    strip.spare.h = 3;
+    strip.sums = swin__pixel_row(&rows, swin__pixel(&strip.spare, 3 * l->widest), SWIN__SOFT);
+    strip.soft.exps = swin__pixel_row(&rows, swin__pixel(&strip.sums, SWIN__SOFT), SWIN__SOFT);
+    return strip;
+}
+
+/* The logits of run number r that the strip reads. */
+static swin__span swin__strip_span(const swin__average_layer *l, const swin__strip *strip, int r)
+{
+    return swin__reach(&l->runs[r].cols, strip->first, strip->count, &strip->rows,
+                       swin__pixel(&strip->rows, r * l->widest));
+}
+
+/* Makes the rows of a strip. ids: per column the class that all runs have on top, -1 where they
+   differ. */
+static void swin__strip_winners(const swin_context *c, const swin__average_layer *l,
+                                const swin__strip *strip, int *ids)
+{
+    int at[4 * SWIN__CHUNK];
+    uint16_t tops[SWIN__CHUNK];
+    for (int r = 0; r < l->count; r++) {
+        const swin__axis *cols = &l->runs[r].cols;
+        int first = strip->first * cols->taps;
+        swin__span row = swin__strip_span(l, strip, r);
+        swin__run_row(c, &l->runs[r], strip->y, &row, &strip->spare);
+        for (int i = 0; i < strip->count * cols->taps; i++) at[i] = cols->at[first + i] - row.left;
+        c->kernels->labels(tops, 2, strip->count, row.logits.data, (size_t)l->ld, at,
+                           cols->coef + first, cols->taps, l->c);
+        for (int i = 0; i < strip->count; i++) ids[i] = !r || ids[i] == tops[i] ? tops[i] : -1;
+    }
+}
+
+/* sums = the softmaxes of the pixels strip->soft.x, summed over the runs. */
+static void swin__strip_sums(const swin_context *c, const swin__average_layer *l,
+                             swin__strip *strip)
+{
+    swin__soft *soft = &strip->soft;
+    for (int r = 0; r < l->count; r++) {
+        swin__span row = swin__strip_span(l, strip, r);
+        swin__take_softmax(c, &row, &l->runs[r].cols, soft);
+        for (int i = 0; i < soft->count; i++) {
+            const float *exps = swin__pixel(&soft->exps, i);
+            c->kernels->combine(swin__pixel(&strip->sums, i), l->ld, &exps, &soft->inverse[i], 1,
+                                r > 0);
+        }
+    }
+}
+
+/* The class with the highest sum; the lowest of several. */
+static int swin__top_class(const swin_context *c, const float *sums, int classes, int ld)
+{
+    int first = 0;
+    float one = 1;
+    uint16_t top;
+    c->kernels->labels(&top, 2, 1, sums, (size_t)ld, &first, &one, 1, classes);
+    return top;
+}
+
+/* Class and confidence of the pixels strip->soft.x by their mean softmax; the class that all runs
+   agree on, or -1, is in ids. */
+static void swin__strip_means(const swin_context *c, const swin__average_layer *l,
+                              swin__strip *strip, const int *ids)
+{
+    const swin__results *to = &c->results;
+    float runs = (float)l->count;
+    swin__strip_sums(c, l, strip);
+    for (int i = 0; i < strip->soft.count; i++) {
+        const float *sums = swin__pixel(&strip->sums, i);
+        int x = strip->soft.x[i], agreed = ids[x - strip->first];
+        int id = agreed >= 0 ? agreed : swin__top_class(c, sums, l->c, l->ld);
+        int doubtful = sums[id] < c->desc.threshold * runs;
+        size_t at = swin__map_index(&to->classes, strip->y, x);
+        swin__put_class(&to->classes, at, doubtful ? SWIN_IGNORE_16 : id);
+        swin__put_confidence(&to->confidence, at, sums[id] > 0 ? sums[id] / runs : 0);
+    }
+}
+
+/* Labels a strip: by the class that all runs agree on or, SWIN__SOFT pixels at a time, by the mean.
+   */
+static void swin__strip_labels(const swin_context *c, const swin__average_layer *l,
+                               swin__strip *strip)
+{
+    const swin__picture_map *classes = &c->results.classes;
+    swin__soft *soft = &strip->soft;
+    int ids[SWIN__CHUNK];
+    swin__strip_winners(c, l, strip, ids);
+    soft->count = 0;
+    for (int i = 0; i < strip->count; i++) {
+        int x = strip->first + i;
+        if (ids[i] >= 0 && !l->soft)
+            swin__put_class(classes, swin__map_index(classes, strip->y, x), ids[i]);
+        else
+            soft->x[soft->count++] = x;
+        if (soft->count < SWIN__SOFT && i + 1 < strip->count) continue;
+        if (soft->count) swin__strip_means(c, l, strip, ids);
+        soft->count = 0;
+    }
+}
+
+/* Labels a chunk of the picture. */
+static void swin__average(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__average_layer *l = (const swin__average_layer *)s->layer;
+    const swin__picture_map *classes = &c->results.classes;
+    int across = swin__divide_up(classes->width, SWIN__CHUNK), from, to;
+    swin__strip strip = swin__make_strip(l, scratch);
+    strip.first = unit % across * SWIN__CHUNK;
+    strip.count = swin__min(SWIN__CHUNK, classes->width - strip.first);
+    swin__band(classes->height, unit / across, &from, &to);
+    for (strip.y = from; strip.y < to; strip.y++) swin__strip_labels(c, l, &strip);
+}
+
+/* The runs of an average, and what their strips have in common. */
+static swin__average_layer swin__plan_runs(swin__plan *p)
 {
     const swin_desc *d = &p->desc;
-    const swin__kept *const *kept = (const swin__kept *const *)(const void *)d->average;
-    swin__run *runs = (swin__run *)(p->tables + (uintptr_t)p->table_bytes);
-    int span = 0, ld = kept[0]->ld, w = d->picture_width, h = d->picture_height;
-    double madds = (double)w * h * ld * d->average_count;
-    p->table_bytes += swin__align64((uint64_t)d->average_count * sizeof *runs);
-    for (int i = 0; i < d->average_count; i++)
-        span = swin__max(span, swin__plan_run(p, kept[i], p->context ? runs + i : NULL));
-    swin__plan_outputs(p, kept[0]->classes);
-    uint64_t room = (uint64_t)(d->average_count + 3) * (uint64_t)span + 2 * SWIN__SOFT;
-    int units = swin__divide_up(h, SWIN__BAND) * swin__divide_up(w, SWIN__CHUNK);
-    swin__step *s = swin__add(p, "average", -1, swin__average, units, room * (uint64_t)ld, madds);
-    s->u.average.runs = runs;
-    s->u.average.count = d->average_count;
-    s->u.average.ld = ld;
-    s->u.average.span = span;
-    s->u.average.classes = p->classes;
-    s->u.average.confidence = p->confidence;
-    s->u.average.soft = swin__soft(d);
+    swin__run *runs = (swin__run *)swin__table(p, (uint64_t)d->average_count * sizeof *runs);
+    swin__average_layer layer;
+    memset(&layer, 0, sizeof layer);
+    layer.runs = runs;
+    layer.count = d->average_count;
+    layer.c = p->config->classes;
+    layer.ld = ((const swin__kept *)d->average[0])->ld;
+    layer.soft = swin__wants_softmax(d);
+    for (int i = 0; i < d->average_count; i++) {
+        const swin__kept *k = (const swin__kept *)d->average[i];
+        swin__run run = swin__plan_run(p, k);
+        if (p->context) runs[i] = run;
+        layer.widest = swin__max(layer.widest, swin__widest_span(k));
+    }
+    return layer;
+}
+
+/* A context that averages kept runs has this one step. */
+static void swin__plan_average(swin__plan *p)
+{
+    int w = p->desc.picture_width, h = p->desc.picture_height;
+    swin__average_layer layer = swin__plan_runs(p);
+    swin__job job = { "average", -1, swin__average, 0, swin__strip_floats(&layer),
+                      (double)w * h * layer.ld * layer.count };
+    job.units = swin__band_count(h) * swin__divide_up(w, SWIN__CHUNK);
+    swin__plan_maps(p, layer.c);
+    swin__add_step(p, &job, &layer, sizeof layer);
     p->repeated = p->step_count;
 }
 
@@ -7575,8 +7805,7 @@ static swin_tensor swin__view(swin__fmap map)
 
 static void swin__show_feature(swin__plan *p, int index, swin__fmap map)
 {
-    if (p->context && p->desc.outputs & SWIN_OUT_FEATURES)
-        p->context->feature[index] = swin__view(map);
+    if (p->desc.outputs & SWIN_OUT_FEATURES) p->results.feature[index] = swin__view(map);
 }
 
 /* A feature is needed no longer; one that is a result stays. */
@@ -8097,7 +8326,7 @@ static void swin__plan_stage(swin__plan *p, int stage, const swin__stage *weight
     if (looks) {
         a = swin__make_attention(p, stage, depth - 2, NULL, x);
         swin__add_look(p, &a, swin__look_map, swin__windows_of(&a));
-        if (p->context) p->context->attention = swin__view(p->look.map);
+        p->results.attention = swin__view(p->look.map);
         swin__end_look(p);
     }
     if (tokens) swin__release(p, tokens);
@@ -8288,6 +8517,16 @@ static swin_status swin__bind(const swin_model *m, swin__weights *w, swin__block
     return b.status;
 }
 
+/* From logits to the class map and what else the desc asks for. sums: a sliding window's, or NULL.
+   */
+static void swin__plan_results(swin__plan *p, swin__fmap logits, const swin__ring *sums, int labels)
+{
+    if (sums) swin__plan_slide(p, logits, *sums);
+    p->results.logits = swin__view(sums ? sums->map : logits);
+    if (!sums && labels) swin__plan_maps(p, p->config->classes);
+    if (labels) swin__plan_labels(p, sums ? *sums : swin__whole(logits), sums != NULL);
+}
+
 /* From the first patch to the class map. */
 static swin_status swin__plan_network(swin__plan *p)
 {
@@ -8295,13 +8534,15 @@ static swin_status swin__plan_network(swin__plan *p)
     const swin_desc *d = &p->desc;
     const swin__head_kind *head = swin__head_of(g);
     int pixels = head->gives == SWIN__GIVES_PIXELS;
-    int labels = pixels && (d->outputs & SWIN_OUT_CLASSES || swin__soft(d));
+    int labels = pixels && (d->outputs & SWIN_OUT_CLASSES || swin__wants_softmax(d));
     int logits = labels || d->outputs & SWIN_OUT_LOGITS, slides = logits && swin__slides(&p->crops);
     swin__fmap feature[SWIN_MAX_STAGES + 1], out;
+    swin__ring sums;
     memset(feature, 0, sizeof feature);
+    memset(&sums, 0, sizeof sums);
     p->lasting = slides;
-    if (slides && labels) swin__plan_outputs(p, g->classes);
-    if (slides) swin__plan_sums(p, g->classes);
+    if (slides && labels) swin__plan_maps(p, g->classes);
+    if (slides) sums = swin__plan_sums(p, g->classes);
     p->lasting = 0;
 
     swin__bodies[g->body].plan(p, feature);
@@ -8311,13 +8552,8 @@ static swin_status swin__plan_network(swin__plan *p)
     out = head->plan(p, feature);
     if (d->kept) swin__plan_keep(p, out);
     p->repeated = p->step_count;
-    if (p->context && !pixels) p->context->scores = swin__view(out);
-    if (!pixels) return p->status;
-    if (slides) swin__plan_slide(p, out);
-    if (slides) out = p->sums;
-    if (p->context) p->context->logits = swin__view(out);
-    if (!slides && labels) swin__plan_outputs(p, g->classes);
-    if (labels) swin__plan_labels(p, out);
+    if (pixels) swin__plan_results(p, out, slides ? &sums : NULL, labels);
+    else p->results.scores = swin__view(out);
     return p->status;
 }
 
@@ -8830,6 +9066,7 @@ SWIN_API swin_status swin_init(swin_context **c, const swin_model *m, const swin
     if (status != SWIN_OK) return status;
     context->step_count = p.step_count;
     context->repeated = p.repeated;
+    context->results = p.results;
 #ifdef SWIN_DEBUG
     context->guard_count = p.guard_count;
 #endif
@@ -9039,10 +9276,16 @@ SWIN_API const char *swin_cpu_name(const swin_context *c) { return c->kernels->n
 SWIN_API int swin_cpu_available(swin_cpu cpu) { return swin__choose((int)cpu) != NULL; }
 
 /* Results are there from the end of a run to the next begin, if the desc asked for them. */
-static swin_map swin__map_result(const swin_context *c, const swin_map *map)
+static swin_map swin__map_result(const swin_context *c, const swin__picture_map *map)
 {
-    static const swin_map none = { NULL, 0, 0, 0 };
-    return c->finished ? *map : none;
+    swin_map result;
+    memset(&result, 0, sizeof result);
+    if (!c->finished) return result;
+    result.data = map->data;
+    result.width = map->width;
+    result.height = map->height;
+    result.bytes = map->bytes;
+    return result;
 }
 
 static swin_tensor swin__tensor_result(const swin_context *c, const swin_tensor *tensor, int there)
@@ -9051,32 +9294,35 @@ static swin_tensor swin__tensor_result(const swin_context *c, const swin_tensor 
     return c->finished && there ? *tensor : none;
 }
 
-SWIN_API swin_map swin_classes(const swin_context *c) { return swin__map_result(c, &c->classes); }
+SWIN_API swin_map swin_classes(const swin_context *c)
+{
+    return swin__map_result(c, &c->results.classes);
+}
 
 SWIN_API swin_map swin_confidence(const swin_context *c)
 {
-    return swin__map_result(c, &c->confidence);
+    return swin__map_result(c, &c->results.confidence);
 }
 
 SWIN_API swin_tensor swin_logits(const swin_context *c)
 {
-    return swin__tensor_result(c, &c->logits, (c->desc.outputs & SWIN_OUT_LOGITS) != 0);
+    return swin__tensor_result(c, &c->results.logits, (c->desc.outputs & SWIN_OUT_LOGITS) != 0);
 }
 
 SWIN_API swin_tensor swin_feature(const swin_context *c, int stage)
 {
     int there = stage >= 0 && stage <= SWIN_MAX_STAGES;
-    return swin__tensor_result(c, &c->feature[there ? stage : 0], there);
+    return swin__tensor_result(c, &c->results.feature[there ? stage : 0], there);
 }
 
 SWIN_API swin_tensor swin_scores(const swin_context *c)
 {
-    return swin__tensor_result(c, &c->scores, 1);
+    return swin__tensor_result(c, &c->results.scores, 1);
 }
 
 SWIN_API swin_tensor swin_attention(const swin_context *c)
 {
-    return swin__tensor_result(c, &c->attention, 1);
+    return swin__tensor_result(c, &c->results.attention, 1);
 }
 
 SWIN_API int swin_plan_step(const swin_context *c, int index, swin_step_info *info)
