@@ -7079,6 +7079,8 @@ static swin__fmap swin__pixel_row(const swin__fmap *like, float *data, int n)
     return row;
 }
 
+static uint64_t swin__floats(int pixels, int ld) { return (uint64_t)pixels * (uint64_t)ld; }
+
 static swin__fmap swin__ring_row(const swin__ring *ring, int y)
 {
     return swin__pixel_row(&ring->map, swin__pixel(&ring->map, y % ring->kept * ring->map.w),
@@ -7118,6 +7120,21 @@ static void swin__resize_column(const swin_context *c, const swin__span *from,
     for (int t = 0; t < cols->taps; t++)
         column[t] = swin__pixel(&from->logits, cols->at[x + t] - from->left);
     c->kernels->combine(to, from->logits.ld, column, cols->coef + x, cols->taps, add);
+}
+
+/* The first n pixels of a row times a factor each. */
+static void swin__scale_pixels(const swin_context *c, const swin__fmap *row, int n,
+                               const float *factor)
+{
+    c->kernels->scale(row->data, (size_t)row->ld, n, row->ld, factor);
+}
+
+/* The class with the highest logit at each output of an axis, `bytes` a class. */
+static void swin__label_row(const swin_context *c, const swin__fmap *row, const swin__axis *cols,
+                            void *ids, int bytes)
+{
+    c->kernels->labels(ids, bytes, cols->count, row->data, (size_t)row->ld, cols->at, cols->coef,
+                       cols->taps, row->c);
 }
 
 /* --- sliding windows -------------------------------------------------------------------------- */
@@ -7199,7 +7216,7 @@ static void swin__slide_mean(const swin_context *c, const swin__step *s, int uni
     for (int y = from; y < to; y++) {
         swin__fmap sum = swin__ring_row(&l->sums, y);
         swin__crop_factors(&c->crops, y, 0, sum.w, scratch);
-        c->kernels->scale(sum.data, (size_t)sum.ld, sum.w, sum.ld, scratch);
+        swin__scale_pixels(c, &sum, sum.w, scratch);
     }
 }
 
@@ -7221,11 +7238,11 @@ static void swin__plan_slide(swin__plan *p, swin__fmap logits, swin__ring sums)
 {
     const swin__crops *crops = &p->crops;
     int aligned = p->config->head.align_corners;
-    uint64_t row = (uint64_t)logits.w * (uint64_t)logits.ld;
-    swin__job add = { "slide", -1, swin__slide, swin__band_count(crops->h), row,
+    swin__job add = { "slide", -1, swin__slide, swin__band_count(crops->h),
+                      swin__floats(logits.w, logits.ld),
                       4.0 * crops->h * crops->w * logits.c };
     swin__job mean = { "slide mean", -1, swin__slide_mean, swin__band_count(sums.map.h),
-                       (uint64_t)sums.map.w, 0 };
+                       swin__floats(sums.map.w, 1), 0 };
     swin__slide_layer layer;
     memset(&layer, 0, sizeof layer);
     layer.logits = swin__whole(logits);
@@ -7325,7 +7342,7 @@ static void swin__add_votes(const swin_context *c, const swin__soft *soft, size_
 {
     const swin__fmap *exps = &soft->exps;
     float *votes = c->desc.votes + at * (size_t)exps->c;
-    c->kernels->scale(exps->data, (size_t)exps->ld, soft->count, exps->ld, soft->inverse);
+    swin__scale_pixels(c, exps, soft->count, soft->inverse);
     for (int i = 0; i < soft->count; i++) {
         const float *share = swin__pixel(exps, i);
         for (int k = 0; k < exps->c; k++) *votes++ += share[k];
@@ -7345,13 +7362,13 @@ static void swin__soft_row(const swin_context *c, const swin__labels_layer *l, i
         soft.count = swin__min(SWIN__SOFT, l->cols.count - x);
         for (int i = 0; i < soft.count; i++) soft.x[i] = x + i;
         swin__take_softmax(c, row, &l->cols, &soft);
-        for (size_t i = 0; i < (size_t)soft.count; i++) {
+        if (c->desc.votes) swin__add_votes(c, &soft, at);
+        for (int i = 0; i < soft.count; i++, at++) {
             /* the best class adds 1 to the sum, so that only NaNs bring anything else */
             float inverse = soft.inverse[i], sure = inverse > 0 && inverse <= 1 ? inverse : 0;
-            if (sure < c->desc.threshold) swin__put_class(&to->classes, at + i, SWIN_IGNORE_16);
-            swin__put_confidence(&to->confidence, at + i, sure);
+            if (sure < c->desc.threshold) swin__put_class(&to->classes, at, SWIN_IGNORE_16);
+            swin__put_confidence(&to->confidence, at, sure);
         }
-        if (c->desc.votes) swin__add_votes(c, &soft, at);
     }
 }
 
@@ -7361,7 +7378,6 @@ static void swin__labels(const swin_context *c, const swin__step *s, int unit, f
     const swin__labels_layer *l = (const swin__labels_layer *)s->layer;
     const swin__picture_map *classes = &c->results.classes;
     swin__span row = swin__full_row(&l->logits.map, scratch);
-    const swin__fmap *read = &row.logits;
     int from, to;
     swin__band(l->rows.count, unit, &from, &to);
     for (int y = from; y < to; y++) {
@@ -7369,9 +7385,8 @@ static void swin__labels(const swin_context *c, const swin__step *s, int unit, f
         int last = l->rows.at[(y + 1) * l->rows.taps - 1];      /* row of the logits that y reads */
         if (l->slides && !swin__completes(&c->crops, c->crop, last)) continue;
         swin__resize_row(c, &l->logits, &l->rows, y, &row);
-        c->kernels->labels((char *)classes->data + at, classes->bytes, l->cols.count, read->data,
-                           (size_t)read->ld, l->cols.at, l->cols.coef, l->cols.taps, read->c);
-        if (l->soft) swin__soft_row(c, l, y, &row, swin__pixel(read, read->w));
+        swin__label_row(c, &row.logits, &l->cols, (char *)classes->data + at, classes->bytes);
+        if (l->soft) swin__soft_row(c, l, y, &row, swin__pixel(&row.logits, row.logits.w));
     }
 }
 
@@ -7408,7 +7423,7 @@ static void swin__plan_labels(swin__plan *p, swin__ring logits, int slides)
     const swin__fmap *map = &logits.map;
     int w = d->picture_width, h = d->picture_height, soft = swin__wants_softmax(d);
     swin__job job = { "labels", -1, swin__labels, swin__band_count(h),
-                      (uint64_t)(map->w + (soft ? SWIN__SOFT : 0)) * (uint64_t)map->ld, 0 };
+                      swin__floats(map->w + (soft ? SWIN__SOFT : 0), map->ld), 0 };
     swin__labels_layer layer;
     memset(&layer, 0, sizeof layer);
     layer.logits = logits;
@@ -7435,8 +7450,8 @@ enum { SWIN__CHUNK = 64 };
 
 /* --- keeping a run ---------------------------------------------------------------------------- */
 
-/* What a run leaves in desc.kept: this and, from byte SWIN__KEPT on, the head's logits, [h][w][ld] a
-   crop. */
+/* What a run leaves in desc.kept: this and, from byte SWIN__KEPT on, the head's logits, [h][w][ld]
+   for each crop. */
 typedef struct swin__kept {
     int picture_w, picture_h;
     int classes;                /* 0 before the end of the run */
@@ -7455,7 +7470,7 @@ static swin__fmap swin__kept_logits(const swin__kept *k, int crop)
     map.w = k->w;
     map.c = k->classes;
     map.ld = k->ld;
-    map.data += (size_t)crop * (size_t)swin__pixels(&map) * (size_t)map.ld;
+    map.data += (size_t)crop * (size_t)swin__floats(swin__pixels(&map), map.ld);
     return map;
 }
 
@@ -7481,7 +7496,7 @@ static void swin__plan_keep(swin__plan *p, swin__fmap logits)
     swin__kept *k = (swin__kept *)p->desc.kept;
     layer.logits = logits;
     swin__add_step(p, &job, &layer, sizeof layer);
-    p->kept = (uint64_t)swin__pixels(&logits) * (uint64_t)logits.ld;
+    p->kept = swin__floats(swin__pixels(&logits), logits.ld);
     if (!p->context) return;
     k->picture_w = p->desc.picture_width;
     k->picture_h = p->desc.picture_height;
@@ -7544,7 +7559,7 @@ static void swin__crops_row(const swin_context *c, const swin__run *run, int y,
     for (int crop = 0; crop < crops->rows * crops->cols; crop++)
         swin__add_crop(c, run, crop, y, to, part);
     swin__crop_factors(crops, y, to->left, row->w, part);
-    c->kernels->scale(row->data, (size_t)row->ld, row->w, row->ld, part);
+    swin__scale_pixels(c, row, row->w, part);
 }
 
 /* A span of a run's logits, resized to row y of the picture. spare: [3][w][ld]. */
@@ -7623,8 +7638,8 @@ typedef struct swin__strip {
 /* Floats of a task's memory. */
 static uint64_t swin__strip_floats(const swin__average_layer *l)
 {
-    uint64_t pixels = (uint64_t)(l->count + 3) * (uint64_t)l->widest + 2 * SWIN__SOFT;
-    return pixels * (uint64_t)l->ld;
+    return (uint64_t)(l->count + 3) * swin__floats(l->widest, l->ld) +
+           swin__floats(2 * SWIN__SOFT, l->ld);
 }
 
 static swin__strip swin__make_strip(const swin__average_layer *l, float *scratch)
@@ -7657,11 +7672,11 @@ static void swin__strip_winners(const swin_context *c, const swin__average_layer
     for (int r = 0; r < l->count; r++) {
         const swin__axis *cols = &l->runs[r].cols;
         int first = strip->first * cols->taps;
+        swin__axis under = { strip->count, cols->taps, at, cols->coef + first };
         swin__span row = swin__strip_span(l, strip, r);
         swin__run_row(c, &l->runs[r], strip->y, &row, &strip->spare);
-        for (int i = 0; i < strip->count * cols->taps; i++) at[i] = cols->at[first + i] - row.left;
-        c->kernels->labels(tops, 2, strip->count, row.logits.data, (size_t)l->ld, at,
-                           cols->coef + first, cols->taps, l->c);
+        for (int i = 0; i < under.count * under.taps; i++) at[i] = cols->at[first + i] - row.left;
+        swin__label_row(c, &row.logits, &under, tops, 2);
         for (int i = 0; i < strip->count; i++) ids[i] = !r || ids[i] == tops[i] ? tops[i] : -1;
     }
 }
@@ -7682,13 +7697,13 @@ static void swin__strip_sums(const swin_context *c, const swin__average_layer *l
     }
 }
 
-/* The class with the highest sum; the lowest of several. */
-static int swin__top_class(const swin_context *c, const float *sums, int classes, int ld)
+/* The class with the highest of the sums number i; the lowest of several. */
+static int swin__top_class(const swin_context *c, const swin__fmap *sums, int i)
 {
-    int first = 0;
     float one = 1;
+    swin__axis only = { 1, 1, &i, &one };
     uint16_t top;
-    c->kernels->labels(&top, 2, 1, sums, (size_t)ld, &first, &one, 1, classes);
+    swin__label_row(c, sums, &only, &top, 2);
     return top;
 }
 
@@ -7703,7 +7718,7 @@ static void swin__strip_means(const swin_context *c, const swin__average_layer *
     for (int i = 0; i < strip->soft.count; i++) {
         const float *sums = swin__pixel(&strip->sums, i);
         int x = strip->soft.x[i], agreed = ids[x - strip->first];
-        int id = agreed >= 0 ? agreed : swin__top_class(c, sums, l->c, l->ld);
+        int id = agreed >= 0 ? agreed : swin__top_class(c, &strip->sums, i);
         int doubtful = sums[id] < c->desc.threshold * runs;
         size_t at = swin__map_index(&to->classes, strip->y, x);
         swin__put_class(&to->classes, at, doubtful ? SWIN_IGNORE_16 : id);
