@@ -7079,8 +7079,6 @@ static swin__fmap swin__pixel_row(const swin__fmap *like, float *data, int n)
     return row;
 }
 
-static uint64_t swin__floats(int pixels, int ld) { return (uint64_t)pixels * (uint64_t)ld; }
-
 static swin__fmap swin__ring_row(const swin__ring *ring, int y)
 {
     return swin__pixel_row(&ring->map, swin__pixel(&ring->map, y % ring->kept * ring->map.w),
@@ -8685,6 +8683,8 @@ SWIN_API swin_status swin_set_reference(void *blob, size_t size, const swin_refe
 /* -------------------------------------------------------------------------- */
 /* >>run: contexts, slices, results                                           */
 
+/* --- sizes ------------------------------------------------------------------------------------ */
+
 static swin_status swin__check_size(const char *what, int w, int h, swin_error *err)
 {
     if (w < 1 || h < 1) return swin__fail(err, SWIN_SIZE, "%s of %d x %d pixels", what, w, h);
@@ -8731,7 +8731,16 @@ SWIN_API swin_status swin_input_size(const swin_model *m, int w, int h, const sw
     return SWIN_OK;
 }
 
-/* The crops of a resolved desc; one where nothing slides. */
+/* --- what a context is made for --------------------------------------------------------------- */
+
+/* A desc with every default filled in, and the crops that it implies. */
+typedef struct swin__setup {
+    const swin_model *model;
+    swin_desc desc;
+    swin__crops crops;
+} swin__setup;
+
+/* The crops of a desc whose sizes are known; one where nothing slides. */
 static swin__crops swin__make_crops(const swin_config *g, const swin_desc *d)
 {
     int own = g->picture.mode == SWIN_MODE_SLIDE;
@@ -8825,10 +8834,26 @@ static swin_status swin__check_finished(const swin_desc *d, swin_error *err)
     return SWIN_OK;
 }
 
-/* The desc of an average: there is no network's input. */
-static swin_status swin__resolve_average(const swin_model *m, swin_desc *d, swin__crops *crops,
-                                         swin_error *err)
+/* Are all runs of an average finished, of one picture size and of the model's classes? */
+static swin_status swin__check_runs(const swin_model *m, const swin_desc *d, swin_error *err)
 {
+    const swin__kept *first = (const swin__kept *)d->average[0];
+    if (swin__check_finished(d, err) != SWIN_OK) return SWIN_ARGUMENT;
+    for (int i = 0; i < d->average_count; i++) {
+        const swin__kept *k = (const swin__kept *)d->average[i];
+        if (k->picture_w != first->picture_w || k->picture_h != first->picture_h ||
+            k->classes != m->config.classes)
+            return swin__fail(err, SWIN_ARGUMENT, "desc: run %d of an average has another picture "
+                              "size or other classes", i);
+    }
+    return SWIN_OK;
+}
+
+/* The setup of an average: there is no network's input. */
+static swin_status swin__resolve_average(swin__setup *s, swin_error *err)
+{
+    swin_desc *d = &s->desc;
+    swin__crops *crops = &s->crops;
     const swin__kept *first = (const swin__kept *)d->average[0];
     swin_status status;
     for (int i = 0; i < d->average_count; i++)
@@ -8844,77 +8869,97 @@ static swin_status swin__resolve_average(const swin_model *m, swin_desc *d, swin
     d->picture_width = d->width = crops->w = crops->input_w = first->picture_w;
     d->picture_height = d->height = crops->h = crops->input_h = first->picture_h;
     if (d->outputs == 0) d->outputs = SWIN_OUT_CLASSES;
-    if ((status = swin__check_outputs(&m->config, d, err)) != SWIN_OK) return status;
+    if ((status = swin__check_outputs(&s->model->config, d, err)) != SWIN_OK) return status;
     if (d->kept || d->votes ||
         d->outputs & ~(unsigned)(SWIN_OUT_CLASSES | SWIN_OUT_CONFIDENCE | SWIN_OUT_CONFIDENCE_F32))
         return swin__fail(err, SWIN_ARGUMENT, "desc: an average gives classes and confidence only");
-    if ((status = swin__check_finished(d, err)) != SWIN_OK) return status;
-    for (int i = 0; i < d->average_count; i++) {
-        const swin__kept *k = (const swin__kept *)d->average[i];
-        if (k->picture_w != first->picture_w || k->picture_h != first->picture_h ||
-            k->classes != m->config.classes)
-            return swin__fail(err, SWIN_ARGUMENT, "desc: run %d of an average has another picture "
-                              "size or other classes", i);
-    }
-    swin__resolve_tasks(d);
-    return SWIN_OK;
+    return swin__check_runs(s->model, d, err);
 }
 
-/* The desc with every default filled in. */
-static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, swin_desc *d,
-                                 swin__crops *crops, swin_error *err)
+/* The sizes of the picture and of the network's input. */
+static swin_status swin__resolve_sizes(const swin_config *g, swin_desc *d, swin_error *err)
 {
-    const swin_config *g;
+    swin__resized input;
     swin_status status;
-    int gives;
-    if (!m || !m->blob || !asked)
-        return swin__fail(err, SWIN_ARGUMENT, "wanted: a model that swin_open opened, and a desc");
-    g = &m->config;
-    gives = swin__head_of(g)->gives;
-    *d = *asked;
-    if ((uintptr_t)d->kept % 4 || (uintptr_t)d->votes % 4)
-        return swin__fail(err, SWIN_ARGUMENT, "desc: kept or votes are not aligned to 4 bytes");
-    if (d->average && d->average_count > 0) return swin__resolve_average(m, d, crops, err);
-    if (d->average || d->average_count)
-        return swin__fail(err, SWIN_ARGUMENT, "desc: an average of no runs");
     if (d->picture_width == 0 && d->picture_height == 0) {
         d->picture_width = d->width;
         d->picture_height = d->height;
     }
-    if ((status = swin__check_size("a picture", d->picture_width, d->picture_height, err)) !=
-        SWIN_OK)
-        return status;
-    if (d->width == 0 && d->height == 0) {
-        swin__resized to;
-        status = swin__input_size(g, d->picture_width, d->picture_height, NULL,
-                                  d->flags & SWIN_RUN_WHOLE, &to, err);
-        d->width = to.w;
-        d->height = to.h;
-    } else {
-        status = swin__check_size("a network input", d->width, d->height, err);
-    }
+    status = swin__check_size("a picture", d->picture_width, d->picture_height, err);
     if (status != SWIN_OK) return status;
-    if (d->outputs == 0 && !d->kept)
-        d->outputs = gives == SWIN__GIVES_PIXELS   ? SWIN_OUT_CLASSES
-                     : gives == SWIN__GIVES_SCORES ? SWIN_OUT_SCORES : SWIN_OUT_FEATURES;
-    if ((status = swin__check_outputs(g, d, err)) != SWIN_OK) return status;
+    if (d->width != 0 || d->height != 0)
+        return swin__check_size("a network input", d->width, d->height, err);
+    status = swin__input_size(g, d->picture_width, d->picture_height, NULL,
+                              d->flags & SWIN_RUN_WHOLE, &input, err);
+    if (status != SWIN_OK) return status;
+    d->width = input.w;
+    d->height = input.h;
+    return SWIN_OK;
+}
+
+/* The crops of the input, if the network can take them and the results asked for allow several. */
+static swin_status swin__resolve_crops(swin__setup *s, swin_error *err)
+{
+    const swin_config *g = &s->model->config;
+    const swin_desc *d = &s->desc;
+    const swin__crops *crops = &s->crops;
+    int scores = swin__head_of(g)->gives == SWIN__GIVES_SCORES;
     if ((unsigned)d->crop_width > SWIN_MAX_SIDE || (unsigned)d->crop_height > SWIN_MAX_SIDE ||
         (unsigned)d->stride_width > SWIN_MAX_SIDE || (unsigned)d->stride_height > SWIN_MAX_SIDE)
         return swin__fail(err, SWIN_ARGUMENT, "desc: a crop or stride that is not 0..%d",
                           SWIN_MAX_SIDE);
-    *crops = swin__make_crops(g, d);
-    if (crops->rows * crops->cols > 1) {
-        if (d->outputs & (SWIN_OUT_FEATURES | SWIN_OUT_ATTENTION) || gives == SWIN__GIVES_SCORES)
-            return swin__fail(err, SWIN_ARGUMENT,
-                              "desc: a sliding window gives no features, attention or scores");
-        if ((crops->rows > 1 && crops->stride_h > crops->h) ||
-            (crops->cols > 1 && crops->stride_w > crops->w))
-            return swin__fail(err, SWIN_ARGUMENT, "desc: a stride larger than its crop");
-    }
-    if ((status = swin__check_input(g, crops->w, crops->h, err)) != SWIN_OK) return status;
-    swin__resolve_tasks(d);
-    return SWIN_OK;
+    s->crops = swin__make_crops(g, d);
+    if (crops->rows * crops->cols > 1 &&
+        (d->outputs & (SWIN_OUT_FEATURES | SWIN_OUT_ATTENTION) || scores))
+        return swin__fail(err, SWIN_ARGUMENT,
+                          "desc: a sliding window gives no features, attention or scores");
+    if ((crops->rows > 1 && crops->stride_h > crops->h) ||
+        (crops->cols > 1 && crops->stride_w > crops->w))
+        return swin__fail(err, SWIN_ARGUMENT, "desc: a stride larger than its crop");
+    return swin__check_input(g, crops->w, crops->h, err);
 }
+
+/* The results of a model that nobody asked for by name. */
+static unsigned swin__default_outputs(const swin_config *g)
+{
+    int gives = swin__head_of(g)->gives;
+    return gives == SWIN__GIVES_PIXELS   ? SWIN_OUT_CLASSES
+           : gives == SWIN__GIVES_SCORES ? SWIN_OUT_SCORES : SWIN_OUT_FEATURES;
+}
+
+/* The setup of a run of the network. */
+static swin_status swin__resolve_network(swin__setup *s, swin_error *err)
+{
+    const swin_config *g = &s->model->config;
+    swin_desc *d = &s->desc;
+    swin_status status = swin__resolve_sizes(g, d, err);
+    if (status != SWIN_OK) return status;
+    if (d->outputs == 0 && !d->kept) d->outputs = swin__default_outputs(g);
+    if ((status = swin__check_outputs(g, d, err)) != SWIN_OK) return status;
+    return swin__resolve_crops(s, err);
+}
+
+/* What `asked` asks of a model, with every default filled in. */
+static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, swin__setup *s,
+                                 swin_error *err)
+{
+    swin_desc *d = &s->desc;
+    swin_status status;
+    if (!m || !m->blob || !asked)
+        return swin__fail(err, SWIN_ARGUMENT, "wanted: a model that swin_open opened, and a desc");
+    memset(s, 0, sizeof *s);
+    s->model = m;
+    s->desc = *asked;
+    if ((uintptr_t)d->kept % 4 || (uintptr_t)d->votes % 4)
+        return swin__fail(err, SWIN_ARGUMENT, "desc: kept or votes are not aligned to 4 bytes");
+    if (d->average ? d->average_count < 1 : d->average_count != 0)
+        return swin__fail(err, SWIN_ARGUMENT, "desc: an average of no runs");
+    status = d->average ? swin__resolve_average(s, err) : swin__resolve_network(s, err);
+    swin__resolve_tasks(d);
+    return status;
+}
+
+/* --- workspaces ------------------------------------------------------------------------------- */
 
 /* Where the parts of a workspace lie, from its first multiple of 64. */
 typedef struct swin__places {
@@ -8922,26 +8967,26 @@ typedef struct swin__places {
     int tiles;                  /* a Winograd convolution takes at a time */
 } swin__places;
 
-static swin_status swin__walk(swin__plan *p, const swin_model *m, const swin_desc *d,
-                              const swin__crops *crops, swin__weights *w, swin_error *err)
+/* Binds the weights and plans the steps, in the memory that *p tells. */
+static swin_status swin__walk(swin__plan *p, const swin__setup *s, swin__weights *w,
+                              swin_error *err)
 {
-    p->model = m;
-    p->config = &m->config;
-    p->desc = *d;
-    p->crops = *crops;
+    p->model = s->model;
+    p->config = &s->model->config;
+    p->desc = s->desc;
+    p->crops = s->crops;
     p->weights = w;
     p->err = err;
-    p->status = swin__bind(m, w, p->blocks, err);
+    p->status = swin__bind(s->model, w, p->blocks, err);
     if (p->status != SWIN_OK) return p->status;
-    if (!d->average) return swin__plan_network(p);
+    if (!s->desc.average) return swin__plan_network(p);
     swin__plan_average(p);
     return p->status;
 }
 
-/* Walks the network once to measure it, from an empty plan: *p then holds the counts. d: resolved.
-   tiles: a Winograd convolution takes at a time. */
-static swin_status swin__count(swin__plan *p, const swin_model *m, const swin_desc *d,
-                               const swin__crops *crops, int tiles, swin_error *err)
+/* Walks the network once to measure it, from an empty plan: *p then holds the counts. tiles: a
+   Winograd convolution takes at a time. */
+static swin_status swin__count(swin__plan *p, const swin__setup *s, int tiles, swin_error *err)
 {
     swin__weights w;
     swin_status status;
@@ -8949,21 +8994,20 @@ static swin_status swin__count(swin__plan *p, const swin_model *m, const swin_de
     memset(&w, 0, sizeof w);
     p->arena = p->tables = 64;
     p->tiles = tiles;
-    status = swin__walk(p, m, d, crops, &w, err);
+    status = swin__walk(p, s, &w, err);
     p->weights = NULL;
     return status;
 }
 
-/* Where the parts of a workspace lie. d: resolved; tiles are those of *places. */
-static swin_status swin__lay_out(const swin_model *m, const swin_desc *d, const swin__crops *crops,
-                                 swin__places *places, swin_error *err)
+/* Where the parts of a workspace lie, by the tiles of *places. */
+static swin_status swin__lay_out(const swin__setup *s, swin__places *places, swin_error *err)
 {
+    uint64_t blocks = (uint64_t)swin__blocks(&s->model->config) * sizeof(swin__block);
     swin__plan p;
-    swin_status status = swin__count(&p, m, d, crops, places->tiles, err);
+    swin_status status = swin__count(&p, s, places->tiles, err);
     if (status != SWIN_OK) return status;
     places->blocks = swin__align64(sizeof(swin_context));
-    places->steps = swin__align64(places->blocks +
-                                  (uint64_t)swin__blocks(&m->config) * sizeof(swin__block));
+    places->steps = swin__align64(places->blocks + blocks);
     places->tables = swin__align64(places->steps + (uint64_t)p.step_count * sizeof(swin__step));
     places->arena = places->tables + p.table_bytes;
 #ifdef SWIN_DEBUG
@@ -8979,16 +9023,16 @@ static swin_status swin__lay_out(const swin_model *m, const swin_desc *d, const 
 }
 
 /* Finds the plan of the most tasks, then of the most tiles at a time, that keeps to memory_limit;
-   neither changes a bit of the results. d: resolved; its tasks may become fewer. */
-static swin_status swin__measure(const swin_model *m, swin_desc *d, const swin__crops *crops,
-                                 swin__places *places, swin_error *err)
+   neither changes a bit of the results. The setup's tasks may become fewer. */
+static swin_status swin__measure(swin__setup *s, swin__places *places, swin_error *err)
 {
+    swin_desc *d = &s->desc;
     uint64_t least = UINT64_MAX;
     for (;; d->tasks /= 2) {
         for (int tiles = SWIN__TILES_A_BLOCK; tiles >= SWIN__TILES_A_BLOCK / 8; tiles /= 2) {
             swin_status status;
             places->tiles = tiles;
-            status = swin__lay_out(m, d, crops, places, err);
+            status = swin__lay_out(s, places, err);
             if (status != SWIN_OK || !d->memory_limit || places->size <= d->memory_limit)
                 return status;
             if (least > places->size) least = places->size;
@@ -9002,29 +9046,30 @@ static swin_status swin__measure(const swin_model *m, swin_desc *d, const swin__
 
 SWIN_API size_t swin_workspace_size(const swin_model *m, const swin_desc *d, swin_error *err)
 {
-    swin_desc resolved;
-    swin__crops crops;
+    swin__setup setup;
     swin__places places;
-    if (swin__resolve(m, d, &resolved, &crops, err) != SWIN_OK) return 0;
-    return swin__measure(m, &resolved, &crops, &places, err) == SWIN_OK ? (size_t)places.size : 0;
+    if (swin__resolve(m, d, &setup, err) != SWIN_OK) return 0;
+    return swin__measure(&setup, &places, err) == SWIN_OK ? (size_t)places.size : 0;
 }
 
 SWIN_API size_t swin_kept_size(const swin_model *m, const swin_desc *d, swin_error *err)
 {
-    swin_desc asked, resolved;
-    swin__crops crops;
+    swin_desc asked;
+    swin__setup setup;
     swin__plan p;
+    int crops;
     memset(&asked, 0, sizeof asked);
     if (d) asked = *d;
-    asked.kept = &p;
-    if (swin__resolve(m, d ? &asked : NULL, &resolved, &crops, err) != SWIN_OK) return 0;
-    if (swin__count(&p, m, &resolved, &crops, SWIN__TILES_A_BLOCK, err) != SWIN_OK) return 0;
-    if ((double)p.kept * crops.rows * crops.cols > (double)(SIZE_MAX / 16)) {
+    asked.kept = &p;            /* any address will do: nothing is run */
+    if (swin__resolve(m, d ? &asked : NULL, &setup, err) != SWIN_OK) return 0;
+    if (swin__count(&p, &setup, SWIN__TILES_A_BLOCK, err) != SWIN_OK) return 0;
+    crops = setup.crops.rows * setup.crops.cols;
+    if ((double)p.kept * crops > (double)(SIZE_MAX / 16)) {
         swin__fail(err, SWIN_MEMORY, "the logits of %d crops would not fit this machine's address "
-                   "space", crops.rows * crops.cols);
+                   "space", crops);
         return 0;
     }
-    return SWIN__KEPT + (size_t)p.kept * (size_t)(crops.rows * crops.cols) * sizeof(float);
+    return SWIN__KEPT + (size_t)p.kept * (size_t)crops * sizeof(float);
 }
 
 #ifdef SWIN_DEBUG
@@ -9035,63 +9080,79 @@ static void swin__model_sums(const swin_model *m, uint32_t sums[2])
 }
 #endif
 
+/* Clears a context and tells it and its plan where their parts lie. */
+static void swin__place(swin_context *c, swin__plan *p, const swin__setup *s,
+                        const swin__places *places)
+{
+    unsigned char *base = (unsigned char *)c;
+    memset(c, 0, sizeof *c);
+    memset(p, 0, sizeof *p);
+    c->model = s->model;
+    c->desc = s->desc;
+    c->crops = s->crops;
+    c->steps = (swin__step *)(void *)(base + places->steps);
+    p->context = c;
+    p->blocks = (swin__block *)(void *)(base + places->blocks);
+    p->tiles = places->tiles;
+    p->tables = (uintptr_t)(base + places->tables);
+    p->arena = (uintptr_t)(base + places->arena);
+#ifdef SWIN_DEBUG
+    c->self = c;
+    c->guards = (swin__guard *)(void *)(base + places->guards);
+    swin__model_sums(s->model, c->model_sums);
+#endif
+}
+
 /* How often a run takes a step. */
 static int swin__repeats(const swin_context *c, int step)
 {
     return step < c->repeated ? c->crops.rows * c->crops.cols : c->crops.rows;
 }
 
+/* Takes over what a finished plan holds. */
+static void swin__take_plan(swin_context *c, const swin__plan *p)
+{
+    c->step_count = p->step_count;
+    c->repeated = p->repeated;
+    c->results = p->results;
+#ifdef SWIN_DEBUG
+    c->guard_count = p->guard_count;
+#endif
+    for (int i = 0; i < p->step_count; i++)
+        c->total += c->steps[i].madds * swin__repeats(c, i);
+}
+
 SWIN_API swin_status swin_init(swin_context **c, const swin_model *m, const swin_desc *d,
                                void *mem, size_t size, swin_error *err)
 {
-    uintptr_t base = (uintptr_t)swin__align64((uintptr_t)mem);
-    swin_context *context = (swin_context *)base;
+    swin_context *context = (swin_context *)(uintptr_t)swin__align64((uintptr_t)mem);
+    const swin__kernels *kernels;
+    swin__setup setup;
     swin__places places;
-    swin__plan p;
-    swin_desc resolved;
-    swin__crops crops;
+    swin__plan plan;
     swin_status status;
     *c = NULL;
-    if ((status = swin__resolve(m, d, &resolved, &crops, err)) != SWIN_OK) return status;
-    if ((status = swin__measure(m, &resolved, &crops, &places, err)) != SWIN_OK) return status;
+    if ((status = swin__resolve(m, d, &setup, err)) != SWIN_OK) return status;
+    if ((status = swin__measure(&setup, &places, err)) != SWIN_OK) return status;
     if (!mem || size < places.size)
         return swin__fail(err, SWIN_MEMORY, "the workspace takes %z bytes, %z were given",
                           (size_t)places.size, size);
-    memset(&p, 0, sizeof p);
-    memset(context, 0, sizeof *context);
-    context->kernels = swin__choose((int)resolved.cpu);
-    if (!context->kernels)
+    kernels = swin__choose((int)setup.desc.cpu);
+    if (!kernels)
         return swin__fail(err, SWIN_UNSUPPORTED,
                           "this machine or build does not have the instruction set asked for");
-    context->model = m;
-    context->desc = resolved;
-    context->crops = crops;
-    context->steps = (swin__step *)(base + (uintptr_t)places.steps);
-    p.context = context;
-    p.blocks = (swin__block *)(base + (uintptr_t)places.blocks);
-    p.tiles = places.tiles;
-    p.tables = base + (uintptr_t)places.tables;
-    p.arena = base + (uintptr_t)places.arena;
-#ifdef SWIN_DEBUG
-    context->self = context;
-    context->guards = (swin__guard *)(base + (uintptr_t)places.guards);
-    swin__model_sums(m, context->model_sums);
-#endif
-    status = swin__walk(&p, m, &resolved, &crops, &context->weights, err);
+    swin__place(context, &plan, &setup, &places);
+    context->kernels = kernels;
+    status = swin__walk(&plan, &setup, &context->weights, err);
     if (status != SWIN_OK) return status;
-    context->step_count = p.step_count;
-    context->repeated = p.repeated;
-    context->results = p.results;
-#ifdef SWIN_DEBUG
-    context->guard_count = p.guard_count;
-#endif
-    for (int i = 0; i < p.step_count; i++)
-        context->total += context->steps[i].madds * swin__repeats(context, i);
+    swin__take_plan(context, &plan);
     *c = context;
     return SWIN_OK;
 }
 
-/* A run of consecutive units of one step, cut into pieces. */
+/* --- runs ------------------------------------------------------------------------------------- */
+
+/* Consecutive units of one step, cut into pieces. */
 typedef struct swin__batch {
     swin_context *c;
     const swin__step *step;
@@ -9113,12 +9174,21 @@ static void swin__piece(void *arg, int index)
 }
 
 #ifdef SWIN_DEBUG
-/* Did every piece run once? */
-static int swin__all_ran(const swin_context *c, int pieces)
+/* Did every piece of a batch run once, and is the memory around all buffers as it was? */
+static swin_status swin__check_batch(const swin__batch *b)
 {
-    for (int i = 0; i < pieces; i++)
-        if (c->ran[i] != 1) return 0;
-    return 1;
+    swin_context *c = b->c;
+    int all_ran = 1;
+    for (int i = 0; i < b->pieces; i++) all_ran &= c->ran[i] == 1;
+    if (!all_ran)
+        return swin__fail(&c->error, SWIN_CORRUPT,
+                          "parallel_for did not run each of %d tasks of step %d, %s, once",
+                          b->pieces, c->at, b->step->name);
+    if (!swin__guards_hold(c, c->at))
+        return swin__fail(&c->error, SWIN_CORRUPT,
+                          "step %d, %s, found memory outside its buffers changed", c->at,
+                          b->step->name);
+    return SWIN_OK;
 }
 
 static swin_status swin__check_place(swin_context *c)
@@ -9216,6 +9286,36 @@ static void swin__next_step(swin_context *c)
     }
 }
 
+/* The batch of the next units of a run, `units` at most. */
+static swin__batch swin__next_batch(swin_context *c, int units)
+{
+    swin__batch b;
+    b.c = c;
+    b.step = &c->steps[c->at];
+    b.first = c->unit;
+    b.count = swin__min(units, b.step->units - c->unit);
+    b.pieces = c->desc.parallel_for ? swin__min(b.count, c->desc.tasks) : 1;
+    return b;
+}
+
+static swin_status swin__run_batch(swin__batch *b)
+{
+    swin_context *c = b->c;
+#ifdef SWIN_DEBUG
+    if (b->first == 0) swin__guards_paint(c, c->at);
+    memset(c->ran, 0, sizeof c->ran);
+#endif
+    if (b->pieces > 1) c->desc.parallel_for(c->desc.user, swin__piece, b, b->pieces);
+    else swin__piece(b, 0);
+    if (swin__peek(&c->cancel))
+        return swin__fail(&c->error, SWIN_CANCELLED, "cancelled by swin_cancel");
+#ifdef SWIN_DEBUG
+    return swin__check_batch(b);
+#else
+    return SWIN_OK;
+#endif
+}
+
 SWIN_API swin_status swin_step(swin_context *c, int units)
 {
     if (!c->running || units < 1)
@@ -9225,45 +9325,16 @@ SWIN_API swin_status swin_step(swin_context *c, int units)
     if (swin__check_place(c) != SWIN_OK) return SWIN_CORRUPT;
 #endif
     while (units > 0 && c->at < c->step_count) {
-        const swin__step *s = &c->steps[c->at];
-        swin__batch b;
-        b.c = c;
-        b.step = s;
-        b.first = c->unit;
-        b.count = swin__min(units, s->units - c->unit);
-        b.pieces = swin__min(b.count, c->desc.tasks);
-#ifdef SWIN_DEBUG
-        if (c->unit == 0) swin__guards_paint(c, c->at);
-        memset(c->ran, 0, sizeof c->ran);
-#endif
-        if (c->desc.parallel_for && b.pieces > 1) {
-            c->desc.parallel_for(c->desc.user, swin__piece, &b, b.pieces);
-        } else {
-            b.pieces = 1;
-            swin__piece(&b, 0);
-        }
-        if (swin__peek(&c->cancel)) {
+        swin__batch b = swin__next_batch(c, units);
+        swin_status status = swin__run_batch(&b);
+        if (status != SWIN_OK) {
             c->running = 0;
-            return swin__fail(&c->error, SWIN_CANCELLED, "cancelled by swin_cancel");
+            return status;
         }
-#ifdef SWIN_DEBUG
-        if (!swin__all_ran(c, b.pieces)) {
-            c->running = 0;
-            return swin__fail(&c->error, SWIN_CORRUPT,
-                              "parallel_for did not run each of %d tasks of step %d, %s, once",
-                              b.pieces, c->at, s->name);
-        }
-        if (!swin__guards_hold(c, c->at)) {
-            c->running = 0;
-            return swin__fail(&c->error, SWIN_CORRUPT,
-                              "step %d, %s, found memory outside its buffers changed", c->at,
-                              s->name);
-        }
-#endif
         units -= b.count;
         c->unit += b.count;
-        c->done += s->madds * b.count / s->units;
-        if (c->unit == s->units) swin__next_step(c);
+        c->done += b.step->madds * b.count / b.step->units;
+        if (c->unit == b.step->units) swin__next_step(c);
     }
     if (c->at < c->step_count) return SWIN_MORE;
     c->running = 0;
@@ -9289,6 +9360,8 @@ SWIN_API void swin_cancel(swin_context *c) { swin__poke(&c->cancel, 1); }
 SWIN_API const char *swin_error_text(const swin_context *c) { return c->error.text; }
 SWIN_API const char *swin_cpu_name(const swin_context *c) { return c->kernels->name; }
 SWIN_API int swin_cpu_available(swin_cpu cpu) { return swin__choose((int)cpu) != NULL; }
+
+/* --- results ---------------------------------------------------------------------------------- */
 
 /* Results are there from the end of a run to the next begin, if the desc asked for them. */
 static swin_map swin__map_result(const swin_context *c, const swin__picture_map *map)
@@ -9406,41 +9479,51 @@ SWIN_API swin_model *swin_load(const char *path, swin_error *err)
 }
 #endif
 
+/* Makes sure that the context of a loaded model is one for pictures of w x h pixels. */
+static swin_status swin__easy_context(swin_model *m, int w, int h, swin_error *err)
+{
+    swin__easy *easy = (swin__easy *)m->easy;
+    swin_desc d;
+    swin_status status;
+    size_t size;
+    if (easy->context && easy->width == w && easy->height == h) return SWIN_OK;
+    SWIN_FREE(easy->workspace);
+    easy->workspace = NULL;
+    easy->context = NULL;
+    memset(&d, 0, sizeof d);
+    d.picture_width = w;
+    d.picture_height = h;
+    d.outputs = SWIN_OUT_CLASSES;
+    size = swin_workspace_size(m, &d, err);
+    if (size == 0) return err->status;
+    easy->workspace = SWIN_MALLOC(size);
+    if (!easy->workspace)
+        return swin__fail(err, SWIN_MEMORY, "no memory for a workspace of %z bytes", size);
+    status = swin_init(&easy->context, m, &d, easy->workspace, size, err);
+    easy->width = w;
+    easy->height = h;
+    return status;
+}
+
 SWIN_API swin_status swin_segment(swin_model *m, const unsigned char *rgb, int w, int h,
                                   unsigned char *classes, swin_error *err)
 {
     swin__easy *easy = m ? (swin__easy *)m->easy : NULL;
+    swin_error unread;
     swin_image in;
     swin_status status;
+    if (!err) err = &unread;
     if (!easy || !rgb || !classes || m->config.classes > 256)
         return swin__fail(
             err, SWIN_ARGUMENT,
             "swin_segment wants a model from swin_load with at most 256 classes, and pixels");
-    if (!easy->context || easy->width != w || easy->height != h) {
-        swin_desc d;
-        size_t size;
-        memset(&d, 0, sizeof d);
-        d.picture_width = w;
-        d.picture_height = h;
-        SWIN_FREE(easy->workspace);
-        easy->workspace = NULL;
-        easy->context = NULL;
-        d.outputs = SWIN_OUT_CLASSES;
-        if ((size = swin_workspace_size(m, &d, err)) == 0) return err ? err->status : SWIN_SIZE;
-        easy->workspace = SWIN_MALLOC(size);
-        if (!easy->workspace)
-            return swin__fail(err, SWIN_MEMORY, "no memory for a workspace of %z bytes", size);
-        if ((status = swin_init(&easy->context, m, &d, easy->workspace, size, err)) != SWIN_OK)
-            return status;
-        easy->width = w;
-        easy->height = h;
-    }
+    if ((status = swin__easy_context(m, w, h, err)) != SWIN_OK) return status;
     memset(&in, 0, sizeof in);
     in.data = rgb;
     in.width = w;
     in.height = h;
     if ((status = swin_run(easy->context, &in)) != SWIN_OK) {
-        if (err) *err = easy->context->error;
+        *err = easy->context->error;
         return status;
     }
     memcpy(classes, swin_classes(easy->context).data, (size_t)w * (size_t)h);

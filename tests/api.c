@@ -1465,6 +1465,19 @@ static int runs_out_of_memory(const char *path)
     return ok && nth > 6;       /* file, model, its easy part, three workspaces */
 }
 
+/* The status of a picture that a model has no classes for, with a place for the reason and without.
+   */
+static int refuses_classes(const char *path, swin_status status)
+{
+    unsigned char rgb[75] = {0}, ids[25];
+    swin_error e = {SWIN_OK, ""};
+    swin_model *m = swin_load(path, NULL);
+    const int ok = m && swin_segment(m, rgb, 5, 5, ids, &e) == status && e.status == status
+                   && swin_segment(m, rgb, 5, 5, ids, NULL) == status;
+    swin_free(m);
+    return ok;
+}
+
 static void test_easy(const char *program)
 {
     const blob b = blobs[GLAM_UPER];
@@ -1487,6 +1500,9 @@ static void test_easy(const char *program)
     report("all is freed", held == 0);
 
     report("memory runs out", runs_out_of_memory(path) && held == 0);
+
+    save(path, blobs[SWIN_V2].bytes, blobs[SWIN_V2].size);
+    report("a classifier gives no class map", refuses_classes(path, SWIN_ARGUMENT));
 
     int ok = fails_to_load("no such file.swin", SWIN_FILE) && fails_to_load("/", SWIN_FILE);
     report("a missing file, a directory", ok);
