@@ -7069,31 +7069,29 @@ static swin__ring swin__whole(swin__fmap map)
     return ring;
 }
 
-/* n pixels of the kind that `like` has, one after another: [n][ld]. */
-static swin__fmap swin__pixel_row(const swin__fmap *like, float *data, int n)
+/* The pixels of row y: [w][ld]. */
+static swin__rows swin__ring_row(const swin__ring *ring, int y)
 {
-    swin__fmap row = *like;
-    row.data = data;
-    row.h = 1;
-    row.w = n;
-    return row;
+    return swin__map_rows(&ring->map, y % ring->kept * ring->map.w, ring->map.w);
 }
 
-static swin__fmap swin__ring_row(const swin__ring *ring, int y)
-{
-    return swin__pixel_row(&ring->map, swin__pixel(&ring->map, y % ring->kept * ring->map.w),
-                           ring->map.w);
-}
+/* Columns left ... left + logits.n - 1 of a row of pixels. */
+typedef struct swin__span { swin__rows logits; int left; } swin__span;
 
-/* Columns left ... left + logits.w - 1 of a row. */
-typedef struct swin__span { swin__fmap logits; int left; } swin__span;
-
+/* A row as long as a map's, to be made at data. */
 static swin__span swin__full_row(const swin__fmap *map, float *data)
 {
     swin__span span;
-    span.logits = swin__pixel_row(map, data, map->w);
+    span.logits = swin__make_rows(data, map->ld, map->w, map->c);
     span.left = 0;
     return span;
+}
+
+/* to = or, with add, += the sum over i of coef[i] from[i], which are rows like `to`. */
+static void swin__combine(const swin_context *c, swin__rows to, const float *const *from,
+                          const float *coef, int count, int add)
+{
+    c->kernels->combine(to.data, to.n * (int)to.ld, from, coef, count, add);
 }
 
 /* Makes the columns of a span from the rows that output y of an axis reads. */
@@ -7101,38 +7099,34 @@ static void swin__resize_row(const swin_context *c, const swin__ring *from, cons
                              int y, const swin__span *to)
 {
     const float *row[4];
-    for (int t = 0; t < rows->taps; t++) {
-        swin__fmap read = swin__ring_row(from, rows->at[y * rows->taps + t]);
-        row[t] = swin__pixel(&read, to->left);
-    }
-    c->kernels->combine(to->logits.data, to->logits.w * to->logits.ld, row,
-                        rows->coef + y * rows->taps, rows->taps, 0);
+    for (int t = 0; t < rows->taps; t++)
+        row[t] = swin__row(swin__ring_row(from, rows->at[y * rows->taps + t]), to->left);
+    swin__combine(c, to->logits, row, rows->coef + y * rows->taps, rows->taps, 0);
 }
 
-/* The logits that output x of an axis reads from a row: to [ld] = or, with add, += them. */
+/* Makes pixel i of `to` from what output x of an axis reads of a row, or adds that to it. */
 static void swin__resize_column(const swin_context *c, const swin__span *from,
-                                const swin__axis *cols, int x, float *to, int add)
+                                const swin__axis *cols, int x, swin__rows to, int i, int add)
 {
     const float *column[4];
     x *= cols->taps;
     for (int t = 0; t < cols->taps; t++)
-        column[t] = swin__pixel(&from->logits, cols->at[x + t] - from->left);
-    c->kernels->combine(to, from->logits.ld, column, cols->coef + x, cols->taps, add);
+        column[t] = swin__row(from->logits, cols->at[x + t] - from->left);
+    swin__combine(c, swin__rows_from(to, i, 1), column, cols->coef + x, cols->taps, add);
 }
 
-/* The first n pixels of a row times a factor each. */
-static void swin__scale_pixels(const swin_context *c, const swin__fmap *row, int n,
-                               const float *factor)
+/* Pixels times a factor each. */
+static void swin__scale_pixels(const swin_context *c, swin__rows row, const float *factor)
 {
-    c->kernels->scale(row->data, (size_t)row->ld, n, row->ld, factor);
+    c->kernels->scale(row.data, row.ld, row.n, (int)row.ld, factor);
 }
 
 /* The class with the highest logit at each output of an axis, `bytes` a class. */
-static void swin__label_row(const swin_context *c, const swin__fmap *row, const swin__axis *cols,
+static void swin__label_row(const swin_context *c, swin__rows row, const swin__axis *cols,
                             void *ids, int bytes)
 {
-    c->kernels->labels(ids, bytes, cols->count, row->data, (size_t)row->ld, cols->at, cols->coef,
-                       cols->taps, row->c);
+    c->kernels->labels(ids, bytes, cols->count, row.data, row.ld, cols->at, cols->coef, cols->taps,
+                       row.c);
 }
 
 /* --- sliding windows -------------------------------------------------------------------------- */
@@ -7176,12 +7170,11 @@ static void swin__slide(const swin_context *c, const swin__step *s, int unit, fl
     int from, to;
     swin__band(l->rows.count, unit, &from, &to);
     for (int y = from; y < to; y++) {
-        swin__fmap sum = swin__ring_row(&l->sums, top + y);
+        swin__rows sum = swin__ring_row(&l->sums, top + y);
         swin__resize_row(c, &l->logits, &l->rows, y, &row);
-        if (swin__touches_first(&c->crops, c->crop, top + y))
-            swin__clear(sum.data, sum.w * sum.ld);
+        if (swin__touches_first(&c->crops, c->crop, top + y)) swin__clear_rows(sum);
         for (int x = 0; x < l->cols.count; x++)
-            swin__resize_column(c, &row, &l->cols, x, swin__pixel(&sum, left + x), 1);
+            swin__resize_column(c, &row, &l->cols, x, sum, left + x, 1);
     }
 }
 
@@ -7212,9 +7205,9 @@ static void swin__slide_mean(const swin_context *c, const swin__step *s, int uni
     from = swin__max(from, swin__crop_top(&c->crops, c->crop));
     to = swin__min(to, swin__crop_done(&c->crops, c->crop));
     for (int y = from; y < to; y++) {
-        swin__fmap sum = swin__ring_row(&l->sums, y);
-        swin__crop_factors(&c->crops, y, 0, sum.w, scratch);
-        swin__scale_pixels(c, &sum, sum.w, scratch);
+        swin__rows sum = swin__ring_row(&l->sums, y);
+        swin__crop_factors(&c->crops, y, 0, sum.n, scratch);
+        swin__scale_pixels(c, sum, scratch);
     }
 }
 
@@ -7256,8 +7249,8 @@ static void swin__plan_slide(swin__plan *p, swin__fmap logits, swin__ring sums)
 
 /* Up to SWIN__SOFT pixels of a row of the picture whose softmax is taken together. */
 typedef struct swin__soft {
-    int count, x[SWIN__SOFT];   /* their columns */
-    swin__fmap exps;            /* [SWIN__SOFT][ld], of each class: exp(logit - the highest) */
+    int x[SWIN__SOFT];          /* their columns */
+    swin__rows exps;            /* [n][ld], of each class: exp(logit - the highest) */
     float inverse[SWIN__SOFT];  /* 1 / the sum of a pixel's exps */
 } swin__soft;
 
@@ -7265,14 +7258,13 @@ typedef struct swin__soft {
 static void swin__take_softmax(const swin_context *c, const swin__span *row, const swin__axis *cols,
                                swin__soft *soft)
 {
-    const swin__fmap *exps = &soft->exps;
-    for (int i = 0; i < soft->count; i++) {
-        float *pixel = swin__pixel(exps, i);
-        swin__resize_column(c, row, cols, soft->x[i], pixel, 0);
-        for (int k = exps->c; k < exps->ld; k++) pixel[k] = SWIN__NO_SCORE;
+    swin__rows exps = soft->exps;
+    int ld = (int)exps.ld;
+    for (int i = 0; i < exps.n; i++) {
+        swin__resize_column(c, row, cols, soft->x[i], exps, i, 0);
+        for (int k = exps.c; k < ld; k++) swin__row(exps, i)[k] = SWIN__NO_SCORE;
     }
-    c->kernels->softmax(exps->data, (size_t)exps->ld, soft->count, exps->ld, NULL, 0,
-                        soft->inverse);
+    c->kernels->softmax(exps.data, exps.ld, exps.n, ld, NULL, 0, soft->inverse);
 }
 
 /* Is a softmax needed, for confidence, threshold or votes? */
@@ -7338,30 +7330,28 @@ typedef struct swin__labels_layer {
 /* Adds the softmax of each pixel to its votes, from pixel number `at` of the picture on. */
 static void swin__add_votes(const swin_context *c, const swin__soft *soft, size_t at)
 {
-    const swin__fmap *exps = &soft->exps;
-    float *votes = c->desc.votes + at * (size_t)exps->c;
-    swin__scale_pixels(c, exps, soft->count, soft->inverse);
-    for (int i = 0; i < soft->count; i++) {
-        const float *share = swin__pixel(exps, i);
-        for (int k = 0; k < exps->c; k++) *votes++ += share[k];
-    }
+    swin__rows exps = soft->exps;
+    float *votes = c->desc.votes + at * (size_t)exps.c;
+    swin__scale_pixels(c, exps, soft->inverse);
+    for (int i = 0; i < exps.n; i++)
+        for (int k = 0; k < exps.c; k++) *votes++ += swin__row(exps, i)[k];
 }
 
-/* What a softmax of row y of the picture gives: confidence, threshold and votes. exps: memory for
-   SWIN__SOFT pixels. */
+/* What a softmax of row y of the picture gives: confidence, threshold and votes. row: logits, with
+   memory for SWIN__SOFT pixels behind them. */
 static void swin__soft_row(const swin_context *c, const swin__labels_layer *l, int y,
-                           const swin__span *row, float *exps)
+                           const swin__span *row)
 {
     const swin__results *to = &c->results;
     swin__soft soft;
-    soft.exps = swin__pixel_row(&l->logits.map, exps, SWIN__SOFT);
-    for (int x = 0; x < l->cols.count; x += soft.count) {
+    for (int x = 0; x < l->cols.count; x += SWIN__SOFT) {
         size_t at = swin__map_index(&to->classes, y, x);
-        soft.count = swin__min(SWIN__SOFT, l->cols.count - x);
-        for (int i = 0; i < soft.count; i++) soft.x[i] = x + i;
+        int n = swin__min(SWIN__SOFT, l->cols.count - x);
+        soft.exps = swin__rows_from(row->logits, row->logits.n, n);
+        for (int i = 0; i < n; i++) soft.x[i] = x + i;
         swin__take_softmax(c, row, &l->cols, &soft);
         if (c->desc.votes) swin__add_votes(c, &soft, at);
-        for (int i = 0; i < soft.count; i++, at++) {
+        for (int i = 0; i < n; i++, at++) {
             /* the best class adds 1 to the sum, so that only NaNs bring anything else */
             float inverse = soft.inverse[i], sure = inverse > 0 && inverse <= 1 ? inverse : 0;
             if (sure < c->desc.threshold) swin__put_class(&to->classes, at, SWIN_IGNORE_16);
@@ -7383,8 +7373,8 @@ static void swin__labels(const swin_context *c, const swin__step *s, int unit, f
         int last = l->rows.at[(y + 1) * l->rows.taps - 1];      /* row of the logits that y reads */
         if (l->slides && !swin__completes(&c->crops, c->crop, last)) continue;
         swin__resize_row(c, &l->logits, &l->rows, y, &row);
-        swin__label_row(c, &row.logits, &l->cols, (char *)classes->data + at, classes->bytes);
-        if (l->soft) swin__soft_row(c, l, y, &row, swin__pixel(&row.logits, row.logits.w));
+        swin__label_row(c, row.logits, &l->cols, (char *)classes->data + at, classes->bytes);
+        if (l->soft) swin__soft_row(c, l, y, &row);
     }
 }
 
@@ -7517,53 +7507,51 @@ typedef struct swin__run {
     swin__axis crop_rows, crop_cols;
 } swin__run;
 
-/* The span that outputs first ... first + count - 1 of an axis read; its logits will be at data. */
-static swin__span swin__reach(const swin__axis *axis, int first, int count, const swin__fmap *like,
-                              float *data)
+/* The span that outputs first ... first + count - 1 of an axis read, at the start of memory. */
+static swin__span swin__reach(const swin__axis *axis, int first, int count, swin__rows memory)
 {
     const int *a = axis->at + first * axis->taps, *b = a + (count - 1) * axis->taps;
     int end = swin__max(a[axis->taps - 1], b[axis->taps - 1]) + 1;
     swin__span span;
     span.left = swin__min(a[0], b[0]);
-    span.logits = swin__pixel_row(like, data, end - span.left);
+    span.logits = swin__rows_from(memory, 0, end - span.left);
     return span;
 }
 
-/* Adds what a crop of a sliding window has of row y of the input to a span of that row. part: where
-   to put the logits that the span reads of the crop. */
+/* Adds what a crop of a sliding window has of row y of the input to a span of that row. spare:
+   memory for the logits that the span reads of the crop. */
 static void swin__add_crop(const swin_context *c, const swin__run *run, int crop, int y,
-                           const swin__span *to, float *part)
+                           const swin__span *to, swin__rows spare)
 {
     const swin__crops *crops = &run->kept->crops;
     int down = y - swin__crop_top(crops, crop), left = swin__crop_left(crops, crop);
     int x = swin__max(to->left, left);
-    int end = swin__min(to->left + to->logits.w, left + crops->w);
+    int end = swin__min(to->left + to->logits.n, left + crops->w);
     if (down < 0 || down >= crops->h || x >= end) return;
     swin__ring logits = swin__whole(swin__kept_logits(run->kept, crop));
-    swin__span row = swin__reach(&run->crop_cols, x - left, end - x, &logits.map, part);
+    swin__span row = swin__reach(&run->crop_cols, x - left, end - x, spare);
     swin__resize_row(c, &logits, &run->crop_rows, down, &row);
     for (; x < end; x++)
-        swin__resize_column(c, &row, &run->crop_cols, x - left,
-                            swin__pixel(&to->logits, x - to->left), 1);
+        swin__resize_column(c, &row, &run->crop_cols, x - left, to->logits, x - to->left, 1);
 }
 
-/* A span of row y of a sliding window's averages, at the input's size. part: memory for as much. */
+/* A span of row y of a sliding window's averages, at the input's size. spare: as much memory. */
 static void swin__crops_row(const swin_context *c, const swin__run *run, int y,
-                            const swin__span *to, float *part)
+                            const swin__span *to, swin__rows spare)
 {
     const swin__crops *crops = &run->kept->crops;
-    const swin__fmap *row = &to->logits;
-    swin__clear(row->data, row->w * row->ld);
+    swin__clear_rows(to->logits);
     for (int crop = 0; crop < crops->rows * crops->cols; crop++)
-        swin__add_crop(c, run, crop, y, to, part);
-    swin__crop_factors(crops, y, to->left, row->w, part);
-    swin__scale_pixels(c, row, row->w, part);
+        swin__add_crop(c, run, crop, y, to, spare);
+    swin__crop_factors(crops, y, to->left, to->logits.n, spare.data);
+    swin__scale_pixels(c, to->logits, spare.data);
 }
 
-/* A span of a run's logits, resized to row y of the picture. spare: [3][w][ld]. */
+/* A span of a run's logits, resized to row y of the picture. spare: three times as much memory. */
 static void swin__run_row(const swin_context *c, const swin__run *run, int y, const swin__span *to,
-                          const swin__fmap *spare)
+                          swin__rows spare)
 {
+    int third = spare.n / 3;
     const swin__axis *rows = &run->rows;
     const float *from[2];
     if (!swin__slides(&run->kept->crops)) {
@@ -7573,12 +7561,12 @@ static void swin__run_row(const swin_context *c, const swin__run *run, int y, co
     }
     for (int t = 0; t < 2; t++) {
         swin__span row = *to;
-        row.logits.data = swin__pixel(spare, t * spare->w);
-        swin__crops_row(c, run, rows->at[2 * y + t], &row, swin__pixel(spare, 2 * spare->w));
+        row.logits = swin__rows_from(spare, t * third, to->logits.n);
+        swin__crops_row(c, run, rows->at[2 * y + t], &row,
+                        swin__rows_from(spare, 2 * third, third));
         from[t] = row.logits.data;
     }
-    c->kernels->combine(to->logits.data, to->logits.w * to->logits.ld, from, rows->coef + 2 * y, 2,
-                        0);
+    swin__combine(c, to->logits, from, rows->coef + 2 * y, 2, 0);
 }
 
 /* How a kept run's logits lie under the picture. */
@@ -7627,9 +7615,9 @@ typedef struct swin__average_layer {
 /* The part of a row of the picture that lies in a unit's chunk, and a task's memory for it. */
 typedef struct swin__strip {
     int y, first, count;        /* columns first ... first + count - 1 of row y */
-    swin__fmap rows;            /* [runs][widest][ld]: each run's logits, resized to row y */
-    swin__fmap spare;           /* [3][widest][ld] */
-    swin__fmap sums;            /* [SWIN__SOFT][ld]: softmaxes, summed over the runs */
+    swin__rows rows;            /* [runs * widest][ld]: each run's logits, resized to row y */
+    swin__rows spare;           /* [3 * widest][ld] */
+    swin__rows sums;            /* [SWIN__SOFT][ld]: softmaxes, summed over the runs */
     swin__soft soft;
 } swin__strip;
 
@@ -7642,22 +7630,20 @@ static uint64_t swin__strip_floats(const swin__average_layer *l)
 
 static swin__strip swin__make_strip(const swin__average_layer *l, float *scratch)
 {
-    swin__fmap rows = { scratch, l->count, l->widest, l->c, l->ld };
     swin__strip strip;
     memset(&strip, 0, sizeof strip);
-    strip.rows = strip.spare = rows;
-    strip.spare.data = swin__pixel(&rows, l->count * l->widest);
-    strip.spare.h = 3;
-    strip.sums = swin__pixel_row(&rows, swin__pixel(&strip.spare, 3 * l->widest), SWIN__SOFT);
-    strip.soft.exps = swin__pixel_row(&rows, swin__pixel(&strip.sums, SWIN__SOFT), SWIN__SOFT);
+    strip.rows = swin__make_rows(scratch, l->ld, l->count * l->widest, l->c);
+    strip.spare = swin__rows_from(strip.rows, strip.rows.n, 3 * l->widest);
+    strip.sums = swin__rows_from(strip.spare, strip.spare.n, SWIN__SOFT);
+    strip.soft.exps = swin__rows_from(strip.sums, strip.sums.n, 0);
     return strip;
 }
 
 /* The logits of run number r that the strip reads. */
 static swin__span swin__strip_span(const swin__average_layer *l, const swin__strip *strip, int r)
 {
-    return swin__reach(&l->runs[r].cols, strip->first, strip->count, &strip->rows,
-                       swin__pixel(&strip->rows, r * l->widest));
+    return swin__reach(&l->runs[r].cols, strip->first, strip->count,
+                       swin__rows_from(strip->rows, r * l->widest, l->widest));
 }
 
 /* Makes the rows of a strip. ids: per column the class that all runs have on top, -1 where they
@@ -7672,9 +7658,9 @@ static void swin__strip_winners(const swin_context *c, const swin__average_layer
         int first = strip->first * cols->taps;
         swin__axis under = { strip->count, cols->taps, at, cols->coef + first };
         swin__span row = swin__strip_span(l, strip, r);
-        swin__run_row(c, &l->runs[r], strip->y, &row, &strip->spare);
+        swin__run_row(c, &l->runs[r], strip->y, &row, strip->spare);
         for (int i = 0; i < under.count * under.taps; i++) at[i] = cols->at[first + i] - row.left;
-        swin__label_row(c, &row.logits, &under, tops, 2);
+        swin__label_row(c, row.logits, &under, tops, 2);
         for (int i = 0; i < strip->count; i++) ids[i] = !r || ids[i] == tops[i] ? tops[i] : -1;
     }
 }
@@ -7687,16 +7673,16 @@ static void swin__strip_sums(const swin_context *c, const swin__average_layer *l
     for (int r = 0; r < l->count; r++) {
         swin__span row = swin__strip_span(l, strip, r);
         swin__take_softmax(c, &row, &l->runs[r].cols, soft);
-        for (int i = 0; i < soft->count; i++) {
-            const float *exps = swin__pixel(&soft->exps, i);
-            c->kernels->combine(swin__pixel(&strip->sums, i), l->ld, &exps, &soft->inverse[i], 1,
-                                r > 0);
+        for (int i = 0; i < soft->exps.n; i++) {
+            const float *exps = swin__row(soft->exps, i);
+            swin__combine(c, swin__rows_from(strip->sums, i, 1), &exps, &soft->inverse[i], 1,
+                          r > 0);
         }
     }
 }
 
 /* The class with the highest of the sums number i; the lowest of several. */
-static int swin__top_class(const swin_context *c, const swin__fmap *sums, int i)
+static int swin__top_class(const swin_context *c, swin__rows sums, int i)
 {
     float one = 1;
     swin__axis only = { 1, 1, &i, &one };
@@ -7713,10 +7699,10 @@ static void swin__strip_means(const swin_context *c, const swin__average_layer *
     const swin__results *to = &c->results;
     float runs = (float)l->count;
     swin__strip_sums(c, l, strip);
-    for (int i = 0; i < strip->soft.count; i++) {
-        const float *sums = swin__pixel(&strip->sums, i);
+    for (int i = 0; i < strip->soft.exps.n; i++) {
+        const float *sums = swin__row(strip->sums, i);
         int x = strip->soft.x[i], agreed = ids[x - strip->first];
-        int id = agreed >= 0 ? agreed : swin__top_class(c, &strip->sums, i);
+        int id = agreed >= 0 ? agreed : swin__top_class(c, strip->sums, i);
         int doubtful = sums[id] < c->desc.threshold * runs;
         size_t at = swin__map_index(&to->classes, strip->y, x);
         swin__put_class(&to->classes, at, doubtful ? SWIN_IGNORE_16 : id);
@@ -7730,19 +7716,18 @@ static void swin__strip_labels(const swin_context *c, const swin__average_layer 
                                swin__strip *strip)
 {
     const swin__picture_map *classes = &c->results.classes;
-    swin__soft *soft = &strip->soft;
-    int ids[SWIN__CHUNK];
+    int ids[SWIN__CHUNK], *n = &strip->soft.exps.n;
     swin__strip_winners(c, l, strip, ids);
-    soft->count = 0;
+    *n = 0;
     for (int i = 0; i < strip->count; i++) {
         int x = strip->first + i;
         if (ids[i] >= 0 && !l->soft)
             swin__put_class(classes, swin__map_index(classes, strip->y, x), ids[i]);
         else
-            soft->x[soft->count++] = x;
-        if (soft->count < SWIN__SOFT && i + 1 < strip->count) continue;
-        if (soft->count) swin__strip_means(c, l, strip, ids);
-        soft->count = 0;
+            strip->soft.x[(*n)++] = x;
+        if (*n < SWIN__SOFT && i + 1 < strip->count) continue;
+        if (*n > 0) swin__strip_means(c, l, strip, ids);
+        *n = 0;
     }
 }
 
@@ -7777,6 +7762,7 @@ static swin__average_layer swin__plan_runs(swin__plan *p)
         if (p->context) runs[i] = run;
         layer.widest = swin__max(layer.widest, swin__widest_span(k));
     }
+    swin__product_fits(p, "logits of kept runs", layer.count, layer.widest);
     return layer;
 }
 
