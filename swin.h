@@ -4000,6 +4000,24 @@ static swin__axis swin__axis_picture(swin__plan *p, int n, int m, int first, int
                                 filter == SWIN_FILTER_BICUBIC_ANTIALIASED);
 }
 
+/* Turns an axis around, so that what comes out is mirrored. */
+static void swin__mirror(const swin__plan *p, swin__axis *axis)
+{
+    int taps = axis->taps;
+    if (!p->context) return;
+    for (int o = 0; o < axis->count / 2; o++) {
+        for (int t = 0; t < taps; t++) {
+            int a = o * taps + t, b = (axis->count - 1 - o) * taps + t;
+            int at = axis->at[a];
+            float coef = axis->coef[a];
+            axis->at[a] = axis->at[b];
+            axis->coef[a] = axis->coef[b];
+            axis->at[b] = at;
+            axis->coef[b] = coef;
+        }
+    }
+}
+
 /* --- the size of a picture as the network wants it -------------------------------------------- */
 
 static int swin__scaled(int side, double factor)
@@ -7034,8 +7052,8 @@ static swin__fmap swin__plan_conv(swin__plan *p, const char *name, int level, sw
 /* -------------------------------------------------------------------------- */
 /* >>output: from logits to classes, confidence and votes
 
-   A head's logits are resized to the picture and each pixel gets the class of the highest; what a
-   sliding window does, the sum of its crops' logits, is the middle of this room. A unit takes a
+   A head's logits are resized to the picture, and each pixel gets the class of the highest. Those
+   of a sliding window's crops are first summed and averaged at the input's size. A unit takes a
    band of rows. */
 
 /* The rows of a band: so few that a picture of 256 rows makes SWIN__MANY units. */
@@ -7043,9 +7061,6 @@ enum { SWIN__BAND = 4 };
 
 /* The pixels whose softmax is taken at once: their logits, [16][ld], stay in the first cache. */
 enum { SWIN__SOFT = 16 };
-
-/* The score of what is no class: its exp is 0 beside any other, and differences do not overflow. */
-#define SWIN__NO_SCORE (-1e30f)
 
 static int swin__band_count(int rows) { return swin__divide_up(rows, SWIN__BAND); }
 
@@ -7289,8 +7304,7 @@ static void swin__put_class(const swin__picture_map *classes, size_t at, int id)
 }
 
 /* Writes nothing where no confidence is asked for: its map has 0 bytes a pixel then. */
-static void swin__put_confidence(const swin__picture_map *confidence, size_t at,
-                                 float sure)
+static void swin__put_confidence(const swin__picture_map *confidence, size_t at, float sure)
 {
     if (confidence->bytes == 1)
         ((uint8_t *)confidence->data)[at] = (uint8_t)(swin__timesf(sure, 255) + 0.5f);
@@ -7352,7 +7366,7 @@ static void swin__soft_row(const swin_context *c, const swin__labels_layer *l, i
         swin__take_softmax(c, row, &l->cols, &soft);
         if (c->desc.votes) swin__add_votes(c, &soft, at);
         for (int i = 0; i < n; i++, at++) {
-            /* the best class adds 1 to the sum, so that only NaNs bring anything else */
+            /* The best class adds 1 to the sum: only NaNs give an inverse outside 0..1. */
             float inverse = soft.inverse[i], sure = inverse > 0 && inverse <= 1 ? inverse : 0;
             if (sure < c->desc.threshold) swin__put_class(&to->classes, at, SWIN_IGNORE_16);
             swin__put_confidence(&to->confidence, at, sure);
@@ -7375,24 +7389,6 @@ static void swin__labels(const swin_context *c, const swin__step *s, int unit, f
         swin__resize_row(c, &l->logits, &l->rows, y, &row);
         swin__label_row(c, row.logits, &l->cols, (char *)classes->data + at, classes->bytes);
         if (l->soft) swin__soft_row(c, l, y, &row);
-    }
-}
-
-/* Turns an axis around, so that what comes out is mirrored. */
-static void swin__mirror(const swin__plan *p, swin__axis *axis)
-{
-    int taps = axis->taps;
-    if (!p->context) return;
-    for (int o = 0; o < axis->count / 2; o++) {
-        for (int t = 0; t < taps; t++) {
-            int a = o * taps + t, b = (axis->count - 1 - o) * taps + t;
-            int at = axis->at[a];
-            float coef = axis->coef[a];
-            axis->at[a] = axis->at[b];
-            axis->coef[a] = axis->coef[b];
-            axis->at[b] = at;
-            axis->coef[b] = coef;
-        }
     }
 }
 
@@ -7502,9 +7498,9 @@ static void swin__plan_keep(swin__plan *p, swin__fmap logits)
 /* A finished run, as an average reads it. */
 typedef struct swin__run {
     const swin__kept *kept;
-    swin__axis rows, cols;      /* to the picture: from a whole input's logits; of a sliding window
-                                   from the input's size, to which a crop's are resized first: */
-    swin__axis crop_rows, crop_cols;
+    swin__axis rows, cols;      /* to the picture, from a whole input's logits or, of a sliding
+                                   window, from averages of the input's size */
+    swin__axis crop_rows, crop_cols;    /* of a sliding window: from a crop's logits to its size */
 } swin__run;
 
 /* The span that outputs first ... first + count - 1 of an axis read, at the start of memory. */
@@ -7595,9 +7591,9 @@ static int swin__widest_span(const swin__kept *k)
 {
     const swin__crops *crops = &k->crops;
     int slides = swin__slides(crops), n = slides ? crops->input_w : k->w;
-    /* an axis takes steps of at most twice n / m (aligned corners), and some taps at the ends */
+    /* With aligned corners an axis takes steps of up to twice n / m; 16: the taps at its ends. */
     int widest = swin__min(n, 2 * SWIN__CHUNK * n / k->picture_w + 16);
-    /* of a crop whose width is no multiple of the patch a Unet has more logits than pixels */
+    /* A Unet gives a crop more logits than pixels where its width is no multiple of the patch. */
     return slides && k->w > crops->w ? swin__max(widest, k->w) : widest;
 }
 
