@@ -4193,8 +4193,8 @@ enum { SWIN__TILE_ROWS_MOST = 14, SWIN__UNIT_ROWS_LEAST = 28, SWIN__UNIT_ROWS_MO
 static int swin__rows_a_unit(double madds_a_row)
 {
     double rows = SWIN__UNIT_MADDS / madds_a_row;
-    if (rows > SWIN__UNIT_ROWS_MOST) return SWIN__UNIT_ROWS_MOST;
-    if (rows < SWIN__UNIT_ROWS_LEAST) return SWIN__UNIT_ROWS_LEAST;
+    if (rows > (double)SWIN__UNIT_ROWS_MOST) return SWIN__UNIT_ROWS_MOST;
+    if (rows < (double)SWIN__UNIT_ROWS_LEAST) return SWIN__UNIT_ROWS_LEAST;
     return (int)rows / SWIN__TILE_ROWS_MOST * SWIN__TILE_ROWS_MOST;
 }
 
@@ -7103,7 +7103,7 @@ static swin__span swin__full_row(const swin__fmap *map, float *data)
 }
 
 /* to = or, with add, += the sum over i of coef[i] from[i], which are rows like `to`. */
-static void swin__combine(const swin_context *c, swin__rows to, const float *const *from,
+static void swin__sum_rows(const swin_context *c, swin__rows to, const float *const *from,
                           const float *coef, int count, int add)
 {
     c->kernels->combine(to.data, to.n * (int)to.ld, from, coef, count, add);
@@ -7116,7 +7116,7 @@ static void swin__resize_row(const swin_context *c, const swin__ring *from, cons
     const float *row[4];
     for (int t = 0; t < rows->taps; t++)
         row[t] = swin__row(swin__ring_row(from, rows->at[y * rows->taps + t]), to->left);
-    swin__combine(c, to->logits, row, rows->coef + y * rows->taps, rows->taps, 0);
+    swin__sum_rows(c, to->logits, row, rows->coef + y * rows->taps, rows->taps, 0);
 }
 
 /* Makes pixel i of `to` from what output x of an axis reads of a row, or adds that to it. */
@@ -7127,7 +7127,7 @@ static void swin__resize_column(const swin_context *c, const swin__span *from,
     x *= cols->taps;
     for (int t = 0; t < cols->taps; t++)
         column[t] = swin__row(from->logits, cols->at[x + t] - from->left);
-    swin__combine(c, swin__rows_from(to, i, 1), column, cols->coef + x, cols->taps, add);
+    swin__sum_rows(c, swin__rows_from(to, i, 1), column, cols->coef + x, cols->taps, add);
 }
 
 /* Pixels times a factor each. */
@@ -7562,7 +7562,7 @@ static void swin__run_row(const swin_context *c, const swin__run *run, int y, co
                         swin__rows_from(spare, 2 * third, third));
         from[t] = row.logits.data;
     }
-    swin__combine(c, to->logits, from, rows->coef + 2 * y, 2, 0);
+    swin__sum_rows(c, to->logits, from, rows->coef + 2 * y, 2, 0);
 }
 
 /* How a kept run's logits lie under the picture. */
@@ -7671,7 +7671,7 @@ static void swin__strip_sums(const swin_context *c, const swin__average_layer *l
         swin__take_softmax(c, &row, &l->runs[r].cols, soft);
         for (int i = 0; i < soft->exps.n; i++) {
             const float *exps = swin__row(soft->exps, i);
-            swin__combine(c, swin__rows_from(strip->sums, i, 1), &exps, &soft->inverse[i], 1,
+            swin__sum_rows(c, swin__rows_from(strip->sums, i, 1), &exps, &soft->inverse[i], 1,
                           r > 0);
         }
     }
