@@ -3582,8 +3582,8 @@ struct swin__step {
     int stage, units;
     double madds;
     swin__work work;
-    float *scratch;             /* one piece of `room` floats a task */
-    size_t room;
+    float *scratch;             /* a piece of it for each task, */
+    size_t task_scratch;        /* so many floats */
     const void *layer;          /* what `work` computes: a struct that stands beside it */
 };
 
@@ -3782,31 +3782,6 @@ static swin__fmap swin__alloc_factor(swin__plan *p, int h, int w, int c)
 /* A plan longer than this is not worth its memory: the largest sensible ones have some thousand. */
 enum { SWIN__STEPS = 1 << 20 };
 
-/* Adds a step; the caller fills in `u`. Scratch lives as long as the step: `room` floats a task. */
-static swin__step *swin__add(swin__plan *p, const char *name, int stage, swin__work work,
-                             int units, uint64_t room, double madds)
-{
-    swin__step *s = p->context ? p->context->steps + p->step_count : &p->no_step;
-    int tasks = swin__min(p->desc.tasks, units);
-    if (p->status == SWIN_OK && p->step_count == SWIN__STEPS)
-        p->status = swin__fail(p->err, SWIN_SIZE, "an input of this size would take more than %d "
-                               "steps: take a smaller one", SWIN__STEPS);
-    if (p->status == SWIN_OK && room > SIZE_MAX / 64)
-        p->status = swin__fail(p->err, SWIN_MEMORY, "the workspace would not fit this machine's "
-                               "address space");
-    memset(s, 0, sizeof *s);
-    s->name = name;
-    s->stage = stage;
-    s->units = units;
-    s->madds = madds;
-    s->work = work;
-    s->room = (size_t)(swin__align64(room * sizeof(float)) / sizeof(float));
-    s->scratch = swin__alloc(p, (uint64_t)s->room * (uint64_t)tasks);
-    p->step_count++;
-    swin__release(p, s->scratch);
-    return s;
-}
-
 /* Room among what is computed once, at init. While sizing it must not be written. */
 static void *swin__table(swin__plan *p, uint64_t bytes)
 {
@@ -3835,10 +3810,25 @@ typedef struct swin__job {
 /* Adds a step, complete as it is: layer, `size` bytes, is what the work gets as s->layer. */
 static void swin__add_step(swin__plan *p, const swin__job *job, const void *layer, size_t size)
 {
-    const void *kept = swin__keep_copy(p, layer, size);
-    swin__step *s = swin__add(p, job->name, job->stage, job->work, job->units, job->scratch,
-                              job->madds);
-    s->layer = kept;
+    swin__step *s = p->context ? p->context->steps + p->step_count : &p->no_step;
+    int tasks = swin__min(p->desc.tasks, job->units);
+    if (p->status == SWIN_OK && p->step_count == SWIN__STEPS)
+        p->status = swin__fail(p->err, SWIN_SIZE, "an input of this size would take more than %d "
+                               "steps: take a smaller one", SWIN__STEPS);
+    if (p->status == SWIN_OK && job->scratch > SIZE_MAX / 64)
+        p->status = swin__fail(p->err, SWIN_MEMORY, "the workspace would not fit this machine's "
+                               "address space");
+    memset(s, 0, sizeof *s);
+    s->name = job->name;
+    s->stage = job->stage;
+    s->units = job->units;
+    s->madds = job->madds;
+    s->work = job->work;
+    s->layer = swin__keep_copy(p, layer, size);
+    s->task_scratch = (size_t)(swin__align64(job->scratch * sizeof(float)) / sizeof(float));
+    s->scratch = swin__alloc(p, (uint64_t)s->task_scratch * (uint64_t)tasks);
+    p->step_count++;
+    swin__release(p, s->scratch);
 }
 
 /* -------------------------------------------------------------------------- */
@@ -9152,7 +9142,7 @@ static void swin__piece(void *arg, int index)
     swin__share(b->count, b->pieces, index, &from, &to);
     for (int i = from; i < to && !swin__peek(&b->c->cancel); i++)
         b->step->work(b->c, b->step, b->first + i,
-                      b->step->scratch + (size_t)index * b->step->room);
+                      b->step->scratch + (size_t)index * b->step->task_scratch);
 }
 
 #ifdef SWIN_DEBUG
