@@ -401,9 +401,20 @@ SWIN_API void swin_checksum(const void *data, size_t size, uint32_t sums[2]);
 
 typedef struct swin_context swin_context;
 
-/* Instruction sets; all give the same bits. SWIN_CPU_BEST takes the best one the machine has. */
+/* Instruction sets, a better one after a worse one: X(enumerator, name, 1 if it gives the scalar
+   set's bits, else 0). SWIN_CPU_BEST is the last with 1 that this machine and build have. */
+#define SWIN_CPU_LIST(X)                                                             \
+    X(SWIN_CPU_SCALAR, scalar, 1)                                                    \
+    X(SWIN_CPU_NEON,   neon,   1)                                                    \
+    X(SWIN_CPU_AVX2,   avx2,   1)                                                    \
+    X(SWIN_CPU_AVX512, avx512, 1)
+
 typedef enum swin_cpu {
-    SWIN_CPU_BEST, SWIN_CPU_SCALAR, SWIN_CPU_NEON, SWIN_CPU_AVX2, SWIN_CPU_AVX512
+    SWIN_CPU_BEST,
+#define SWIN__ENUM(cpu, name, exact) cpu,
+    SWIN_CPU_LIST(SWIN__ENUM)
+#undef SWIN__ENUM
+    SWIN_CPU_COUNT
 } swin_cpu;
 
 /* Results to keep. Asking for more costs memory, never other results. */
@@ -558,8 +569,10 @@ SWIN_API void swin_decide(const float *votes, size_t n, int classes, int runs, f
 /* -------------------------------------------------------------------------- */
 /* >>public: looking inside                                                   */
 
-SWIN_API const char *swin_cpu_name(const swin_context *c);  /* "scalar", "neon", "avx2", "avx512" */
+/* The name in SWIN_CPU_LIST: "scalar", "neon", ...; "best" of SWIN_CPU_BEST. */
+SWIN_API const char *swin_cpu_name(swin_cpu cpu);
 SWIN_API int swin_cpu_available(swin_cpu cpu);      /* may a desc ask for it on this machine? */
+SWIN_API swin_cpu swin_cpu_used(const swin_context *c);     /* never SWIN_CPU_BEST */
 
 typedef struct swin_step_info {
     const char *name;           /* "attention", "mlp", "merge", ... */
@@ -798,31 +811,38 @@ SWIN_API const char *swin_status_text(swin_status status)
 #include <stdint.h>
 #include <string.h>
 
-/* The passes, as values of SWIN__PASS while the header includes itself. */
-#define SWIN__SCALAR 1
-#define SWIN__NEON   2
-#define SWIN__AVX2   3
-#define SWIN__AVX512 4
+/* Which rows of SWIN_CPU_LIST this compiler builds: 1 or 0. TinyCC calls itself x86-64 but has no
+   intrinsics; 32-bit x86 has eight registers, too few for a tile of a product. */
+#if (defined(__x86_64__) || defined(_M_X64)) && !defined(__TINYC__) && !defined(SWIN_NO_SIMD)
+#define SWIN__X86
+#endif
+#define SWIN__BUILDS_scalar 1
+#if (defined(__aarch64__) || defined(_M_ARM64)) && !defined(SWIN_NO_SIMD) && !defined(SWIN_NO_NEON)
+#define SWIN__BUILDS_neon 1
+#else
+#define SWIN__BUILDS_neon 0
+#endif
+#if defined(SWIN__X86) && !defined(SWIN_NO_AVX2)
+#define SWIN__BUILDS_avx2 1
+#else
+#define SWIN__BUILDS_avx2 0
+#endif
+#if defined(SWIN__X86) && !defined(SWIN_NO_AVX512)
+#define SWIN__BUILDS_avx512 1
+#else
+#define SWIN__BUILDS_avx512 0
+#endif
 
-/* Which passes this compiler can build. TinyCC calls itself x86-64 but has no intrinsics; 32-bit
-   x86 has eight registers, too few for the tiles. */
-#ifndef SWIN_NO_SIMD
-#if (defined(__x86_64__) || defined(_M_X64)) && !defined(__TINYC__)
-#ifndef SWIN_NO_AVX2
-#define SWIN__HAS_AVX2
+/* Their intrinsics: a pass's own region of target options is no place to include them in. */
+#if SWIN__BUILDS_neon
+#include <arm_neon.h>
 #endif
-#ifndef SWIN_NO_AVX512
-#define SWIN__HAS_AVX512
-#endif
+#ifdef SWIN__X86
 #include <immintrin.h>
 #ifdef _MSC_VER
 #include <intrin.h>
 #else
 #include <cpuid.h>
-#endif
-#elif (defined(__aarch64__) || defined(_M_ARM64)) && !defined(SWIN_NO_NEON)
-#define SWIN__HAS_NEON
-#include <arm_neon.h>
 #endif
 #endif
 
@@ -913,7 +933,7 @@ SWIN__INLINE float swin__timesf(float a, float b)
    Melquiond, "When double rounding is odd", 2005). Of infinities and NaNs nothing is lacking. */
 SWIN__INLINE float swin__fma_by_doubles(float a, float b, float c)
 {
-    const double product = (double)a * b, addend = c, sum = product + addend;
+    const double product = (double)a * (double)b, addend = (double)c, sum = product + addend;
     const double part = sum - product, rest = (product - (sum - part)) + (addend - part);
     double odd = sum;
     uint64_t bits;
@@ -941,14 +961,13 @@ SWIN__INLINE float swin__fma_by_doubles(float a, float b, float c)
 
 /* --- the scalar pass: sixteen floats in an array ---------------------------------------------- */
 
-#if defined(SWIN__PASS) && SWIN__PASS == SWIN__SCALAR
+#ifdef SWIN__PASS_scalar
 
+#define SWIN__CPU SWIN_CPU_SCALAR
 #define SWIN__FN(name) swin__##name##_scalar
-#define SWIN__NAME "scalar"
-#define SWIN__TILE_ROWS   1    /* no registers to keep a larger tile in */
-#define SWIN__PAIR_ROWS   1
-#define SWIN__TILE_PANELS 1
-#define SWIN__TILE_DEPTH  256
+#define SWIN__ROWS_OF_1 1      /* there are no registers to keep a larger tile in */
+#define SWIN__ROWS_OF_2 0
+#define SWIN__DEPTH     256    /* one panel of 256 x 16 floats: 16 KiB of L1 */
 
 typedef struct swin__v16 { float x[16]; } swin__v16;
 
@@ -1046,8 +1065,9 @@ SWIN__OUTLINE void swin__vturn(SWIN__V *a, SWIN__V *b, SWIN__V *c, SWIN__V *d)
 
 /* --- AVX-512: one register -------------------------------------------------------------------- */
 
-#elif defined(SWIN__PASS) && SWIN__PASS == SWIN__AVX512
+#elif defined(SWIN__PASS_avx512)
 
+#define SWIN__TARGET
 #if defined(__clang__)
 #pragma clang attribute push( \
     __attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"))), apply_to = function)
@@ -1059,13 +1079,12 @@ SWIN__OUTLINE void swin__vturn(SWIN__V *a, SWIN__V *b, SWIN__V *c, SWIN__V *d)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 
+#define SWIN__CPU SWIN_CPU_AVX512
 #define SWIN__FN(name) swin__##name##_avx512
-#define SWIN__NAME "avx512"
-#define SWIN__TILE_ROWS   14   /* 14 x 32: 28 sums + 2 weights + 1 broadcast = 31 of 32 zmm */
-#define SWIN__PAIR_ROWS   14
-#define SWIN__TILE_PANELS 2
+#define SWIN__ROWS_OF_1 14
+#define SWIN__ROWS_OF_2 14     /* 14 x 32: 28 sums + 2 weights + 1 broadcast = 31 of 32 zmm */
 /* Two panels of 768 x 16 floats: 96 KiB of L2, which gives two lines per 28 multiply-adds. */
-#define SWIN__TILE_DEPTH  768
+#define SWIN__DEPTH     768
 
 typedef __m512 swin__v16;
 
@@ -1134,23 +1153,40 @@ SWIN__INLINE void swin__vturn(__m512 *a, __m512 *b, __m512 *c, __m512 *d)
 #define SWIN__LOW(v)  _mm512_castps512_ps256(v)
 #define SWIN__HIGH(v) _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(v), 1))
 
+/* From intrinsics clang makes loads of all rows of a microtile first, finds no registers left for
+   the sums and takes twice the time. */
+#ifdef __clang__
+#define SWIN__TIMES(c, d, value, w0, w1, panels) \
+    { \
+        swin__v16 x; \
+        if (panels > 1) \
+            __asm__("vbroadcastss %3, %2\n\tvfmadd231ps %4, %2, %0\n\tvfmadd231ps %5, %2, %1" \
+                    : "+v"(c), "+v"(d), "=&v"(x) : "m"(value), "v"(w0), "v"(w1)); \
+        else \
+            __asm__("vbroadcastss %2, %1\n\tvfmadd231ps %3, %1, %0" \
+                    : "+v"(c), "=&v"(x) : "m"(value), "v"(w0)); \
+    }
+#endif
+
 /* --- AVX2 with FMA: two registers ------------------------------------------------------------- */
 
-#elif defined(SWIN__PASS) && SWIN__PASS == SWIN__AVX2
+#elif defined(SWIN__PASS_avx2)
 
+#define SWIN__TARGET
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #elif defined(__GNUC__)
 #pragma GCC push_options
+#pragma GCC diagnostic push
 #pragma GCC target("avx2,fma")
 #endif
 
+#define SWIN__CPU SWIN_CPU_AVX2
 #define SWIN__FN(name) swin__##name##_avx2
-#define SWIN__NAME "avx2"
-#define SWIN__TILE_ROWS   6    /* 6 x 16: 12 sums + 2 weights + 1 broadcast = 15 of 16 ymm */
-#define SWIN__PAIR_ROWS   3    /* 3 x 32: 12 sums + 1 weight + 3 broadcasts = 16 of 16 */
-#define SWIN__TILE_PANELS 2
-#define SWIN__TILE_DEPTH  192  /* two panels of 192 x 16 floats: 24 of the 32 KiB of L1 */
+#define SWIN__ROWS_OF_1 6      /* 6 x 16: 12 sums + 2 weights + 1 broadcast = 15 of 16 ymm */
+#define SWIN__ROWS_OF_2 3      /* 3 x 32: 12 sums + 1 weight + 3 broadcasts = 16 of 16 */
+#define SWIN__TILE_2_BY_REGISTER
+#define SWIN__DEPTH     192    /* two panels of 192 x 16 floats: 24 of the 32 KiB of L1 */
 
 typedef struct swin__v16 { __m256 lo, hi; } swin__v16;
 
@@ -1261,15 +1297,16 @@ SWIN__INLINE void swin__vturn(swin__v16 *a, swin__v16 *b, swin__v16 *c, swin__v1
 
 /* --- NEON: four registers --------------------------------------------------------------------- */
 
-#elif defined(SWIN__PASS) && SWIN__PASS == SWIN__NEON
+#elif defined(SWIN__PASS_neon)
 
+#define SWIN__CPU SWIN_CPU_NEON
 #define SWIN__FN(name) swin__##name##_neon
-#define SWIN__NAME "neon"
-/* 5 x 16: 20 sums + 5 x 4 of A + 4 weights = 29 of 32 registers; with six rows compilers spill */
-#define SWIN__TILE_ROWS   5
-#define SWIN__PAIR_ROWS   5
-#define SWIN__TILE_PANELS 1
-#define SWIN__TILE_DEPTH  256  /* one panel of 256 x 16 floats: 16 KiB of L1 */
+/* 5 x 16: 20 sums + 5 of A, four terms each, + 4 weights = 29 of 32 registers; with six rows
+   compilers spill */
+#define SWIN__ROWS_OF_1 5
+#define SWIN__ROWS_OF_2 0
+#define SWIN__TILE_1_BY_ELEMENT
+#define SWIN__DEPTH     256    /* one panel of 256 x 16 floats: 16 KiB of L1 */
 
 typedef struct swin__v16 { float32x4_t a, b, c, d; } swin__v16;
 
@@ -1470,7 +1507,20 @@ SWIN__INLINE swin__v16 SWIN__FN(gelu16)(swin__v16 x)
    any alignment; 64 bytes is fastest. Nothing is shared, nothing allocated.
 
    Every result is the same in every pass: an output is a sum in the order
-   given here, one fused multiply-add a term. */
+   given here, one fused multiply-add a term.
+
+   To add an instruction set:
+   1. A row in SWIN_CPU_LIST, after the sets it is better than.
+   2. In >>numbers SWIN__BUILDS_name: 1 where the compiler can build it, else 0; and the header of
+      its intrinsics.
+   3. In >>numbers its vector, a section like the others: SWIN__CPU, SWIN__FN, the type swin__v16
+      and every word of the vocabulary. It also states the shapes of a product's microtiles, by what
+      its registers hold: SWIN__ROWS_OF_1 rows of one panel, SWIN__ROWS_OF_2 rows of two panels (0:
+      the pass has none of these); and SWIN__DEPTH, the terms whose panels its cache holds.
+      Where functions need target options: SWIN__TARGET and the pragmas.
+   4. At the end of >>kernels the inclusion of this file for the pass, and swin__detects_name.
+   tests/kernels.c then holds it against the scalar pass. A pass whose registers the microtile
+   written for all does not use well brings one of its own, as AVX2 and NEON do. */
 
 #ifndef SWIN__PASS
 
@@ -1491,7 +1541,7 @@ typedef struct swin__product {
     int act;              /* SWIN__LINEAR, SWIN__RELU, SWIN__GELU */
     float *onto;          /* [m][n], rows ldo apart, or NULL */
     size_t ldo;
-    const float *next_b, *next_c; /* those of the product that follows, or NULL: asked for early */
+    const float *next_b, *next_c; /* those of the product that follows, or NULL: prefetched */
 } swin__product;
 
 /* The table of kernels: name and parameters. What each does stands above its body. */
@@ -1525,42 +1575,143 @@ typedef struct swin__product {
 
 #define SWIN__MEMBER(name, parameters) void (*name) parameters;
 typedef struct swin__kernels {
-    const char *name;
+    swin_cpu cpu;
     SWIN__KERNELS(SWIN__MEMBER)
 } swin__kernels;
 #undef SWIN__MEMBER
 
-/* Lines to ask the cache for, `left` of them: the next lies `hop` floats on, the one after it
-   `pair`. */
-typedef struct swin__ahead {
-    const float *at;
-    ptrdiff_t hop, pair;
-    int left;
-} swin__ahead;
-
-/* One tile of a product: up to SWIN__TILE_ROWS x SWIN__TILE_PANELS * 16 of C over k terms.
-   It also asks for the next tile's part of C, or for what its own is added onto, and for a share of
-   the weights that follow; a tall tile does so a line every other term, as a burst would wait for
-   its own misses. */
-typedef struct swin__tile {
-    int k, act, tiles;    /* so many in the strip from this one down */
-    const float *a;
+/* One microtile of a product, whose sums stay in registers: up to SWIN__ROWS_OF_1 rows of one panel
+   of 16 columns of C, or SWIN__ROWS_OF_2 of two panels, over k terms. It also prefetches the next
+   microtile's part of C, or what its own sums are added onto, and a share of the weights that
+   follow; a tall one does so a line every other term, as a burst would wait for its own misses. */
+typedef struct swin__microtile {
+    int k, act;
+    int left;             /* microtiles of these columns from this one down */
+    const float *a;       /* a, b, init, c, onto and their strides: as in swin__product */
     size_t lda;
     const float *b;
     size_t ldb, panel;
-    const float *from;    /* what the sums start from */
-    size_t ldf;
+    const float *init;    /* not NULL */
+    size_t ldi;
     float *c;
     size_t ldc;
     float *onto;
     size_t ldo;
-    const float *next_b;  /* the weights that follow, but for those already asked for: */
-    int left_b, share;    /* so many rows, a tile asks for `share` of them, */
-    size_t beside;        /* and for those so many floats further, if not 0 */
-    const float *next_c;  /* the next strip's first rows, or NULL */
-} swin__tile;
+    const float *next_b;  /* the weights that follow, without those prefetched already: */
+    int next_rows, share; /* so many rows, of which each microtile prefetches `share`, */
+    size_t next_panel;    /* and if this is not 0, also those so many floats further on */
+    const float *next_c;  /* the first rows of the columns that follow, or NULL */
+} swin__microtile;
 
-static const float swin__zeros[32] = {0}; /* as wide as the widest tile */
+static const float swin__zeros[32] = {0}; /* two panels wide, as the widest microtile */
+
+/* So many cache lines to prefetch, the first at `at`. The second lies `hop` floats on, the third
+   `pair` floats, and so forth: the two lines of a row, then those of the next. */
+typedef struct swin__lines {
+    const float *at;
+    ptrdiff_t hop, pair;
+    int left;
+} swin__lines;
+
+/* The lines of so many rows `ld` apart: two in each, `second` floats apart, or one if that is 0. */
+SWIN__INLINE swin__lines swin__row_lines(const float *at, size_t ld, size_t second, int rows)
+{
+    swin__lines lines;
+    lines.at = at;
+    lines.hop = (ptrdiff_t)(second ? second : ld);
+    lines.pair = (ptrdiff_t)(second ? ld : 2 * ld);
+    lines.left = second ? 2 * rows : rows;
+    return lines;
+}
+
+/* Prefetches the next line; when none are left, *next takes over. */
+SWIN__INLINE void swin__prefetch_line(swin__lines *now, const swin__lines **next)
+{
+    while (now->left == 0) *now = *(*next)++;
+    SWIN__PREFETCH(now->at);
+    now->at += now->hop;
+    now->hop = now->pair - now->hop;
+    now->left--;
+}
+
+/* The microtile's share of the weights that follow; the one below it takes the next share. */
+SWIN__INLINE swin__lines swin__weight_lines(swin__microtile *t)
+{
+    const int rows = t->next_rows < t->share ? t->next_rows : t->share;
+    const float *from = t->next_b;
+    t->next_b += (size_t)rows * t->ldb;
+    t->next_rows -= rows;
+    return swin__row_lines(from, t->ldb, t->next_panel, rows);
+}
+
+/* What the microtile is added onto, or where the sums of the one that follows will be. */
+SWIN__INLINE swin__lines swin__sum_lines(const swin__microtile *t, int rows, int panels)
+{
+    const float *below = t->left > 1 ? t->c + (size_t)rows * t->ldc : t->next_c;
+    const size_t second = 16 * ((size_t)panels - 1);
+    if (t->onto) return swin__row_lines(t->onto, t->ldo, second, rows);
+    return swin__row_lines(below, t->ldc, second, below ? rows : 0);
+}
+
+/* Declares all that a microtile prefetches: sums, weights, then again and again the same line. */
+#define SWIN__PREFETCHES(t, rows, panels) \
+    swin__lines weights[2] = { {NULL, 0, 0, 0}, {(t)->b, 0, 0, INT32_MAX} }, lines; \
+    const swin__lines *next = weights; \
+    weights[0] = swin__weight_lines(t); \
+    lines = swin__sum_lines(t, rows, panels)
+
+/* X(1) X(2) ... X(n) */
+#define SWIN__UP_TO_0(X)
+#define SWIN__UP_TO_1(X)  X(1)
+#define SWIN__UP_TO_2(X)  SWIN__UP_TO_1(X) X(2)
+#define SWIN__UP_TO_3(X)  SWIN__UP_TO_2(X) X(3)
+#define SWIN__UP_TO_4(X)  SWIN__UP_TO_3(X) X(4)
+#define SWIN__UP_TO_5(X)  SWIN__UP_TO_4(X) X(5)
+#define SWIN__UP_TO_6(X)  SWIN__UP_TO_5(X) X(6)
+#define SWIN__UP_TO_7(X)  SWIN__UP_TO_6(X) X(7)
+#define SWIN__UP_TO_8(X)  SWIN__UP_TO_7(X) X(8)
+#define SWIN__UP_TO_9(X)  SWIN__UP_TO_8(X) X(9)
+#define SWIN__UP_TO_10(X) SWIN__UP_TO_9(X) X(10)
+#define SWIN__UP_TO_11(X) SWIN__UP_TO_10(X) X(11)
+#define SWIN__UP_TO_12(X) SWIN__UP_TO_11(X) X(12)
+#define SWIN__UP_TO_13(X) SWIN__UP_TO_12(X) X(13)
+#define SWIN__UP_TO_14(X) SWIN__UP_TO_13(X) X(14)
+#define SWIN__UP_TO(n, X) SWIN__UP_TO_THE(n, X)
+#define SWIN__UP_TO_THE(n, X) SWIN__UP_TO_##n(X)
+
+/* What the microtiles prefetch that compute terms k .. k + t->k - 1 of the columns from n to
+   end - 1: the weights of the columns after these, or of the next terms, or of the next product. */
+static void swin__plan_prefetches(swin__microtile *t, const swin__product *p, int n, int k, int end)
+{
+    const int columns = p->n - end, last = k + t->k == p->k, panels = (end - n) / 16;
+    const float *next_b = columns ? t->b + (size_t)panels * p->panel
+                        : last ? p->next_b : p->b + (size_t)(k + t->k) * p->ldb;
+    t->next_b = next_b ? next_b : t->b;
+    t->next_rows = next_b ? t->k : 0;
+    t->share = (t->k + t->left - 1) / t->left;
+    t->next_panel = panels == 1 || columns == 16 ? 0 : p->panel;
+    t->next_c = columns ? p->c + end : last ? p->next_c : p->c;
+}
+
+/* The topmost of some microtiles that compute terms k .. k + depth - 1 of the columns from n on.
+   Sums of later terms start from those of earlier ones, which are in C. */
+static swin__microtile swin__top_microtile(const swin__product *p, int n, int k, int depth,
+                                           int tiles)
+{
+    const int last = k + depth == p->k;
+    swin__microtile t;
+    memset(&t, 0, sizeof t);
+    t.k = depth, t.act = last ? p->act : SWIN__LINEAR, t.left = tiles;
+    t.a = p->a + k, t.lda = p->lda;
+    t.b = p->b + (size_t)(n / 16) * p->panel + (size_t)k * p->ldb, t.ldb = p->ldb;
+    t.panel = p->panel;
+    t.init = swin__zeros;
+    if (k > 0) t.init = p->c + n, t.ldi = p->ldc;
+    else if (p->init) t.init = p->init + n, t.ldi = p->ldi;
+    t.c = p->c + n, t.ldc = p->ldc;
+    t.onto = last && p->onto ? p->onto + n : NULL, t.ldo = p->ldo;
+    return t;
+}
 
 /* Winograd's tiles, each way: is value p of eight one of those that so many pairs of points have?
    The values of all pairs, the pixels taken in and those made. No pairs: no transform. */
@@ -1577,54 +1728,9 @@ static const float swin__zeros[32] = {0}; /* as wide as the widest tile */
 
 /* --- the product ------------------------------------------------------------------------------ */
 
-/* Asks for the next line; those of `next` follow when none are left. */
-SWIN__INLINE void SWIN__FN(ask)(swin__ahead *now, const swin__ahead **next)
-{
-    while (now->left == 0) *now = *(*next)++;
-    SWIN__PREFETCH(now->at);
-    now->at += now->hop;
-    now->hop = now->pair - now->hop;
-    now->left--;
-}
-
-/* The lines of so many rows: two in each, `beside` floats apart, or one if that is 0. */
-SWIN__INLINE swin__ahead SWIN__FN(lines)(const float *at, size_t step, size_t beside, int rows)
-{
-    swin__ahead a;
-    a.at = at;
-    a.hop = (ptrdiff_t)(beside ? beside : step);
-    a.pair = (ptrdiff_t)(beside ? step : 2 * step);
-    a.left = beside ? 2 * rows : rows;
-    return a;
-}
-
-/* The tile's share of the weights that follow; the tile below takes the next. */
-SWIN__INLINE swin__ahead SWIN__FN(next_weights)(swin__tile *t)
-{
-    const int rows = t->left_b < t->share ? t->left_b : t->share;
-    const float *from = t->next_b;
-    t->next_b += (size_t)rows * t->ldb;
-    t->left_b -= rows;
-    return SWIN__FN(lines)(from, t->ldb, t->beside, rows);
-}
-
-/* What the tile is added onto, or where the sums of the one that follows will be. */
-SWIN__INLINE swin__ahead SWIN__FN(next_sums)(const swin__tile *t, int rows, int panels)
-{
-    const float *below = t->tiles > 1 ? t->c + (size_t)rows * t->ldc : t->next_c;
-    const size_t beside = 16 * ((size_t)panels - 1);
-    if (t->onto) return SWIN__FN(lines)(t->onto, t->ldo, beside, rows);
-    return SWIN__FN(lines)(below, t->ldc, beside, below ? rows : 0);
-}
-
-/* All that a tile asks for: sums, weights, then again and again the same line. */
-#define SWIN__AHEAD(t, rows, panels) \
-    swin__ahead weights[2] = { {NULL, 0, 0, 0}, {(t)->b, 0, 0, INT32_MAX} }, ahead; \
-    const swin__ahead *next = weights; \
-    weights[0] = SWIN__FN(next_weights)(t); \
-    ahead = SWIN__FN(next_sums)(t, rows, panels)
-
-#if SWIN__PASS != SWIN__NEON
+/* The microtile for passes that have no way of their own: one row of weights at a time, each value
+   of A broadcast. */
+#if !defined(SWIN__TILE_1_BY_ELEMENT)
 
 /* X(row, the pointer it is reached from, and how many rows on). Five pointers reach all rows with
    the strides lda and 2 lda, both of which x86 can add while addressing: nothing spills. */
@@ -1635,25 +1741,12 @@ SWIN__INLINE swin__ahead SWIN__FN(next_sums)(const swin__tile *t, int rows, int 
 #define SWIN__START(i, p, s, j) \
     swin__v16 c##i = zero, d##i = zero; \
     if (rows > i) { \
-        c##i = swin__vload(t->from + i * t->ldf); \
-        if (panels > 1) d##i = swin__vload(t->from + i * t->ldf + 16); \
+        c##i = swin__vload(t->init + i * t->ldi); \
+        if (panels > 1) d##i = swin__vload(t->init + i * t->ldi + 16); \
     }
-/* A value times both registers of weights. */
-#if SWIN__PASS == SWIN__AVX512 && defined(__clang__)
-/* From intrinsics clang makes loads of all rows first, finds no registers left for the sums and
-   takes twice the time. */
-#define SWIN__TIMES(c, d, value) \
-    { \
-        swin__v16 x; \
-        if (panels > 1) \
-            __asm__("vbroadcastss %3, %2\n\tvfmadd231ps %4, %2, %0\n\tvfmadd231ps %5, %2, %1" \
-                    : "+v"(c), "+v"(d), "=&v"(x) : "m"(value), "v"(w0), "v"(w1)); \
-        else \
-            __asm__("vbroadcastss %2, %1\n\tvfmadd231ps %3, %1, %0" \
-                    : "+v"(c), "=&v"(x) : "m"(value), "v"(w0)); \
-    }
-#else
-#define SWIN__TIMES(c, d, value) \
+/* c += value w0; with two panels d += value w1. A pass may have its own way. */
+#ifndef SWIN__TIMES
+#define SWIN__TIMES(c, d, value, w0, w1, panels) \
     { \
         const swin__v16 x = swin__vset1(value); \
         c = swin__vfma(x, w0, c); \
@@ -1661,7 +1754,7 @@ SWIN__INLINE swin__ahead SWIN__FN(next_sums)(const swin__tile *t, int rows, int 
     }
 #endif
 #define SWIN__TERM(i, p, s, j) \
-    if (rows > i) SWIN__TIMES(c##i, d##i, p[s * lda + j])
+    if (rows > i) SWIN__TIMES(c##i, d##i, p[s * lda + j], w0, w1, panels)
 #define SWIN__STEP(j) \
     { \
         const swin__v16 w0 = swin__vload(b), w1 = panels > 1 ? swin__vload(b + panel) : zero; \
@@ -1675,41 +1768,38 @@ SWIN__INLINE swin__ahead SWIN__FN(next_sums)(const swin__tile *t, int rows, int 
     }
 
 /* rows and panels are constants wherever this is inlined; what lies beyond them vanishes. */
-SWIN__INLINE void SWIN__FN(tile)(swin__tile *t, int rows, int panels)
+SWIN__INLINE void SWIN__FN(microtile)(swin__microtile *t, int rows, int panels)
 {
     const swin__v16 zero = swin__vset1(0.0f);
     const size_t lda = t->lda, ldb = t->ldb, panel = t->panel;
     const float *a0 = t->a, *b = t->b;
     const float *a3 = rows > 3 ? a0 + 3 * lda : a0, *a6 = rows > 6 ? a0 + 6 * lda : a0;
     const float *a9 = rows > 9 ? a0 + 9 * lda : a0, *a12 = rows > 12 ? a0 + 12 * lda : a0;
-    SWIN__AHEAD(t, rows, panels);
+    SWIN__PREFETCHES(t, rows, panels);
     int k = t->k;
     SWIN__ROWS(SWIN__START, 0)
     for (; k >= 2; k -= 2, a0 += 2, a3 += 2, a6 += 2, a9 += 2, a12 += 2) {
         SWIN__STEP(0)
         SWIN__STEP(1)
-        SWIN__FN(ask)(&ahead, &next);
+        swin__prefetch_line(&lines, &next);
     }
     if (k > 0) SWIN__STEP(0)
     SWIN__ROWS(SWIN__FINISH, 0)
 }
 #undef SWIN__ROWS
 #undef SWIN__START
-#undef SWIN__TIMES
 #undef SWIN__TERM
 #undef SWIN__STEP
 #undef SWIN__FINISH
-
 #endif
 
-#if SWIN__PASS == SWIN__AVX2
-
-/* Two panels, a register of weights after the other, each for all rows: seven loads for twelve
-   multiply-adds, one less than 6 x 16 needs. */
+/* AVX2's microtile of two panels: one register of weights after the other, each for all rows. That
+   makes seven loads for twelve multiply-adds, one less than 6 x 16 needs. */
+#ifdef SWIN__TILE_2_BY_REGISTER
 #define SWIN__START(i) \
     __m256 a##i = zero, b##i = zero, c##i = zero, d##i = zero; \
     if (rows > i) { \
-        const float *from = t->from + i * t->ldf; \
+        const float *from = t->init + i * t->ldi; \
         a##i = _mm256_loadu_ps(from), b##i = _mm256_loadu_ps(from + 8); \
         c##i = _mm256_loadu_ps(from + 16), d##i = _mm256_loadu_ps(from + 24); \
     }
@@ -1736,14 +1826,14 @@ SWIN__INLINE void SWIN__FN(tile)(swin__tile *t, int rows, int panels)
         _mm256_storeu_ps(to, a##i), _mm256_storeu_ps(to + 8, b##i); \
         _mm256_storeu_ps(to + 16, c##i), _mm256_storeu_ps(to + 24, d##i); \
     }
-SWIN__INLINE void SWIN__FN(pair)(swin__tile *t, int rows, size_t ldb)
+SWIN__INLINE void SWIN__FN(microtile_by_register)(swin__microtile *t, int rows, size_t ldb)
 {
     const __m256 zero = _mm256_setzero_ps();
     const size_t lda = t->lda, panel = t->panel;
     const float *x = t->a, *w0 = t->b;
-    swin__ahead weights = SWIN__FN(next_weights)(t);
+    swin__lines weights = swin__weight_lines(t);
     int k = t->k;
-    while (weights.left) SWIN__FN(ask)(&weights, NULL);
+    while (weights.left) swin__prefetch_line(&weights, NULL);
     SWIN__START(0) SWIN__START(1) SWIN__START(2)
     for (; k >= 2; k -= 2, x += 2, w0 += 2 * ldb) {
         SWIN__STEP(0)
@@ -1756,18 +1846,18 @@ SWIN__INLINE void SWIN__FN(pair)(swin__tile *t, int rows, size_t ldb)
 #undef SWIN__COLUMN
 #undef SWIN__STEP
 #undef SWIN__FINISH
-#define SWIN__PAIR(t, rows) \
-    (t)->ldb == 16 ? SWIN__FN(pair)(t, rows, 16) : SWIN__FN(pair)(t, rows, (t)->ldb)
-#define SWIN__SINGLE(t, rows) SWIN__FN(tile)(t, rows, 1)
+#define SWIN__TILE_2(t, rows) /* ldb is 16 in packed weights */ \
+    if ((t)->ldb == 16) SWIN__FN(microtile_by_register)(t, rows, 16); \
+    else SWIN__FN(microtile_by_register)(t, rows, (t)->ldb)
+#endif
 
-#elif SWIN__PASS == SWIN__NEON
-
-/* Four terms of a row in a register, multiplied by element: a load that broadcasts would take many
-   cores a slot of the multiply-adds. */
+/* NEON's microtile: four terms of a row of A in a register, multiplied by element. A load that
+   broadcasts would take a slot of the multiply-adds on many cores. */
+#ifdef SWIN__TILE_1_BY_ELEMENT
 #define SWIN__START(i) \
     float32x4_t a##i = zero, b##i = zero, c##i = zero, d##i = zero, x##i = zero; \
     if (rows > i) { \
-        const float *from = t->from + i * t->ldf; \
+        const float *from = t->init + i * t->ldi; \
         a##i = vld1q_f32(from), b##i = vld1q_f32(from + 4); \
         c##i = vld1q_f32(from + 8), d##i = vld1q_f32(from + 12); \
     }
@@ -1795,23 +1885,23 @@ SWIN__INLINE void SWIN__FN(pair)(swin__tile *t, int rows, size_t ldb)
         vst1q_f32(to + 8, c##i), vst1q_f32(to + 12, d##i); \
     }
 #define SWIN__EACH_ROW(X) X(0) X(1) X(2) X(3) X(4)
-SWIN__INLINE void SWIN__FN(elements)(swin__tile *t, int rows)
+SWIN__INLINE void SWIN__FN(microtile_by_element)(swin__microtile *t, int rows)
 {
     const float32x4_t zero = vdupq_n_f32(0.0f);
     const size_t lda = t->lda, ldb = t->ldb;
     const float *x = t->a, *w = t->b;
-    SWIN__AHEAD(t, rows, 1);
+    SWIN__PREFETCHES(t, rows, 1);
     int k = t->k;
     SWIN__EACH_ROW(SWIN__START)
     for (; k >= 4; k -= 4, x += 4) {
         SWIN__EACH_ROW(SWIN__FOUR)
         SWIN__STEP(0)
         SWIN__STEP(1)
-        SWIN__FN(ask)(&ahead, &next);
+        swin__prefetch_line(&lines, &next);
         SWIN__STEP(2)
         SWIN__STEP(3)
-        SWIN__FN(ask)(&ahead, &next);
-        SWIN__FN(ask)(&ahead, &next);
+        swin__prefetch_line(&lines, &next);
+        swin__prefetch_line(&lines, &next);
     }
     for (; k > 0; k--, x++) {
         SWIN__EACH_ROW(SWIN__ONE)
@@ -1826,11 +1916,14 @@ SWIN__INLINE void SWIN__FN(elements)(swin__tile *t, int rows)
 #undef SWIN__ONE
 #undef SWIN__FINISH
 #undef SWIN__EACH_ROW
-#define SWIN__SINGLE(t, rows) SWIN__FN(elements)(t, rows)
+#define SWIN__TILE_1(t, rows) SWIN__FN(microtile_by_element)(t, rows)
+#endif
 
-#else
-#define SWIN__PAIR(t, rows)   SWIN__FN(tile)(t, rows, 2)
-#define SWIN__SINGLE(t, rows) SWIN__FN(tile)(t, rows, 1)
+#ifndef SWIN__TILE_1
+#define SWIN__TILE_1(t, rows) SWIN__FN(microtile)(t, rows, 1)
+#endif
+#ifndef SWIN__TILE_2
+#define SWIN__TILE_2(t, rows) SWIN__FN(microtile)(t, rows, 2)
 #endif
 
 /* x = max(x, 0), row by row */
@@ -1857,8 +1950,8 @@ static void SWIN__FN(add)(float *x, size_t ldx, const float *y, size_t ldy, int 
             swin__vstore(x + c, swin__vadd(swin__vload(x + c), swin__vload(y + c)));
 }
 
-/* What is left to do with a tile's sums; then t is the tile below. */
-SWIN__INLINE void SWIN__FN(finish)(swin__tile *t, int rows, int panels)
+/* The activation and `onto` of a microtile whose sums are in C; then t is the one below it. */
+SWIN__INLINE void SWIN__FN(finish)(swin__microtile *t, int rows, int panels)
 {
     if (t->act == SWIN__RELU) SWIN__FN(relu)(t->c, t->ldc, rows, 16 * panels);
     if (t->act == SWIN__GELU) SWIN__FN(gelu)(t->c, t->ldc, rows, 16 * panels);
@@ -1867,112 +1960,70 @@ SWIN__INLINE void SWIN__FN(finish)(swin__tile *t, int rows, int panels)
         t->onto += (size_t)rows * t->ldo;
     }
     t->a += (size_t)rows * t->lda;
-    t->from += (size_t)rows * t->ldf;
+    t->init += (size_t)rows * t->ldi;
     t->c += (size_t)rows * t->ldc;
-    t->tiles--;
+    t->left--;
 }
 
-/* One function per tile shape, so that no edge is computed and thrown away. Each computes `count`
-   tiles, one below the other. */
+/* One function per shape of a microtile, so that no edge is computed and thrown away. Each computes
+   `count` microtiles, one below the other. */
 #define SWIN__SHAPE(rows, panels, compute) \
-    static void SWIN__FN(tile##rows##x##panels)(swin__tile *t, int count) \
+    static void SWIN__FN(microtiles##rows##x##panels)(swin__microtile *t, int count) \
     { \
-        for (; count > 0; count--, SWIN__FN(finish)(t, rows, panels)) { compute(t, rows); } \
+        for (; count > 0; count--) { \
+            compute(t, rows); \
+            SWIN__FN(finish)(t, rows, panels); \
+        } \
     }
-#define SWIN__SHAPE1(rows) SWIN__SHAPE(rows, 1, SWIN__SINGLE)
-#define SWIN__SHAPE2(rows) SWIN__SHAPE(rows, 2, SWIN__PAIR)
-#define SWIN__ENTRY1(rows) SWIN__FN(tile##rows##x1),
-#define SWIN__ENTRY2(rows) SWIN__FN(tile##rows##x2),
-#define SWIN__TO1(X)  X(1)
-#define SWIN__TO3(X)  X(1) X(2) X(3)
-#define SWIN__TO5(X)  SWIN__TO3(X) X(4) X(5)
-#define SWIN__TO6(X)  SWIN__TO5(X) X(6)
-#define SWIN__TO14(X) SWIN__TO6(X) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
-#if SWIN__PASS == SWIN__AVX512
-#define SWIN__HEIGHTS1 SWIN__TO14
-#define SWIN__HEIGHTS2 SWIN__TO14
-#elif SWIN__PASS == SWIN__AVX2
-#define SWIN__HEIGHTS1 SWIN__TO6
-#define SWIN__HEIGHTS2 SWIN__TO3
-#elif SWIN__PASS == SWIN__NEON
-#define SWIN__HEIGHTS1 SWIN__TO5
-#else
-#define SWIN__HEIGHTS1 SWIN__TO1
-#endif
-SWIN__HEIGHTS1(SWIN__SHAPE1)
-#if SWIN__TILE_PANELS == 2
-SWIN__HEIGHTS2(SWIN__SHAPE2)
-#endif
-static void (*const SWIN__FN(tiles)[SWIN__TILE_PANELS][SWIN__TILE_ROWS])(swin__tile *, int) = {
-    {SWIN__HEIGHTS1(SWIN__ENTRY1)},
-#if SWIN__TILE_PANELS == 2
-    {SWIN__HEIGHTS2(SWIN__ENTRY2)},
-#endif
-};
-#undef SWIN__AHEAD
-#undef SWIN__PAIR
-#undef SWIN__SINGLE
-#undef SWIN__SHAPE
-#undef SWIN__SHAPE1
-#undef SWIN__SHAPE2
-#undef SWIN__ENTRY1
-#undef SWIN__ENTRY2
-#undef SWIN__TO1
-#undef SWIN__TO3
-#undef SWIN__TO5
-#undef SWIN__TO6
-#undef SWIN__TO14
-#undef SWIN__HEIGHTS1
-#undef SWIN__HEIGHTS2
+#define SWIN__SHAPE_1(rows) SWIN__SHAPE(rows, 1, SWIN__TILE_1)
+#define SWIN__SHAPE_2(rows) SWIN__SHAPE(rows, 2, SWIN__TILE_2)
+#define SWIN__ENTRY_1(rows) SWIN__FN(microtiles##rows##x1),
+#define SWIN__ENTRY_2(rows) SWIN__FN(microtiles##rows##x2),
+SWIN__UP_TO(SWIN__ROWS_OF_1, SWIN__SHAPE_1)
+SWIN__UP_TO(SWIN__ROWS_OF_2, SWIN__SHAPE_2)
 
-/* Terms k .. k + depth of the columns from n on, all rows. The rows are cut into tiles of nearly
-   equal height, the taller ones first. */
-static int SWIN__FN(strip)(const swin__product *p, int n, int k, int depth)
+/* All rows of two panels of columns from n on, or of one where the pass or C has no more, over terms
+   k .. k + depth - 1. The rows are cut into microtiles of nearly equal height, the taller ones
+   first. Returns how many columns these are. */
+static int SWIN__FN(columns)(const swin__product *p, int n, int k, int depth)
 {
-    const int panels = p->n - n >= 16 * SWIN__TILE_PANELS ? SWIN__TILE_PANELS : 1;
-    const int most = panels == 1 ? SWIN__TILE_ROWS : SWIN__PAIR_ROWS;
+    static void (*const one[])(swin__microtile *, int) = {
+        SWIN__UP_TO(SWIN__ROWS_OF_1, SWIN__ENTRY_1) NULL
+    };
+    static void (*const two[])(swin__microtile *, int) = {
+        SWIN__UP_TO(SWIN__ROWS_OF_2, SWIN__ENTRY_2) NULL
+    };
+    const int panels = SWIN__ROWS_OF_2 > 0 && p->n - n >= 32 ? 2 : 1;
+    const int most = panels == 2 ? SWIN__ROWS_OF_2 : SWIN__ROWS_OF_1;
     const int tiles = (p->m + most - 1) / most, rows = p->m / tiles, taller = p->m % tiles;
-    const int last = k + depth == p->k;
-    const int end = n + 16 * panels, left = p->n - end; /* columns after these */
-    const float *next_b;
-    swin__tile t;
-    t.k = depth, t.act = last ? p->act : SWIN__LINEAR, t.tiles = tiles;
-    t.a = p->a + k, t.lda = p->lda;
-    t.b = p->b + (size_t)(n / 16) * p->panel + (size_t)k * p->ldb, t.ldb = p->ldb;
-    t.panel = p->panel;
-    t.from = swin__zeros, t.ldf = 0;
-    if (k > 0) t.from = p->c + n, t.ldf = p->ldc;
-    else if (p->init) t.from = p->init + n, t.ldf = p->ldi;
-    t.c = p->c + n, t.ldc = p->ldc;
-    t.onto = last && p->onto ? p->onto + n : NULL, t.ldo = p->ldo;
-    next_b = left ? t.b + (size_t)panels * p->panel
-           : last ? p->next_b : p->b + (size_t)(k + depth) * p->ldb;
-    t.next_b = next_b ? next_b : t.b;
-    t.left_b = next_b ? depth : 0;
-    t.share = (depth + tiles - 1) / tiles;
-    t.beside = panels == 1 || left == 16 ? 0 : p->panel;
-    t.next_c = left ? p->c + end : last ? p->next_c : p->c;
-    if (taller) SWIN__FN(tiles)[panels - 1][rows](&t, taller);
-    SWIN__FN(tiles)[panels - 1][rows - 1](&t, tiles - taller);
+    swin__microtile t = swin__top_microtile(p, n, k, depth, tiles);
+    swin__plan_prefetches(&t, p, n, k, n + 16 * panels);
+    if (taller) (panels == 2 ? two : one)[rows](&t, taller);
+    (panels == 2 ? two : one)[rows - 1](&t, tiles - taller);
     return 16 * panels;
 }
+#undef SWIN__TIMES
+#undef SWIN__TILE_1
+#undef SWIN__TILE_2
+#undef SWIN__SHAPE
+#undef SWIN__SHAPE_1
+#undef SWIN__SHAPE_2
+#undef SWIN__ENTRY_1
+#undef SWIN__ENTRY_2
 
-/* See swin__product. k is cut into nearly equal blocks whose panels stay in L1 while all rows of A
-   pass by; between blocks the sums are stored as the floats they are, so that no bit changes. */
+/* The product that swin__product describes. k is cut into nearly equal blocks whose panels stay in
+   the cache while all rows of A pass by; between blocks the sums are stored as the floats they are,
+   so that no bit changes. */
 static void SWIN__FN(gemm)(const swin__product *p)
 {
-    const int blocks = p->k > SWIN__TILE_DEPTH ? (p->k - 1) / SWIN__TILE_DEPTH + 1 : 1;
+    const int blocks = p->k > SWIN__DEPTH ? (p->k - 1) / SWIN__DEPTH + 1 : 1;
     int k = 0;
     for (int i = 0; i < blocks; i++) {
         const int depth = p->k / blocks + (i < p->k % blocks);
-        for (int n = 0; n < p->n;) n += SWIN__FN(strip)(p, n, k, depth);
+        for (int n = 0; n < p->n;) n += SWIN__FN(columns)(p, n, k, depth);
         k += depth;
     }
 }
-#undef SWIN__TILE_ROWS
-#undef SWIN__PAIR_ROWS
-#undef SWIN__TILE_PANELS
-#undef SWIN__TILE_DEPTH
 
 /* --- rows: LayerNorm, softmax, sums ----------------------------------------------------------- */
 
@@ -2510,25 +2561,29 @@ static void SWIN__FN(labels)(void *dst, int bytes, int count, const float *row, 
 }
 
 #define SWIN__ENTRY(name, parameters) SWIN__FN(name),
-static const swin__kernels SWIN__FN(kernels) = {SWIN__NAME, SWIN__KERNELS(SWIN__ENTRY)};
+static const swin__kernels SWIN__FN(kernels) = {SWIN__CPU, SWIN__KERNELS(SWIN__ENTRY)};
 #undef SWIN__ENTRY
 
-/* The end of a pass. */
+/* The end of a pass: of its vector, its microtiles and its region of target options. */
 #undef SWIN__1
 #undef SWIN__2
 #undef SWIN__3
 #undef SWIN__PICK
 #undef SWIN__FOLD
+#undef SWIN__CPU
 #undef SWIN__FN
-#undef SWIN__NAME
-#if SWIN__PASS == SWIN__AVX2 || SWIN__PASS == SWIN__AVX512
+#undef SWIN__ROWS_OF_1
+#undef SWIN__ROWS_OF_2
+#undef SWIN__DEPTH
+#undef SWIN__TILE_1_BY_ELEMENT
+#undef SWIN__TILE_2_BY_REGISTER
+#ifdef SWIN__TARGET
+#undef SWIN__TARGET
 #if defined(__clang__)
 #pragma clang attribute pop
 #elif defined(__GNUC__)
-#pragma GCC pop_options
-#if SWIN__PASS == SWIN__AVX512
 #pragma GCC diagnostic pop
-#endif
+#pragma GCC pop_options
 #endif
 #endif
 
@@ -2538,26 +2593,33 @@ static const swin__kernels SWIN__FN(kernels) = {SWIN__NAME, SWIN__KERNELS(SWIN__
 
 #ifndef SWIN__PASS
 
-#define SWIN__PASS SWIN__SCALAR
+#define SWIN__PASS
+#define SWIN__PASS_scalar
 #include SWIN_HEADER_NAME
-#undef SWIN__PASS
-#ifdef SWIN__HAS_NEON
-#define SWIN__PASS SWIN__NEON
+#undef SWIN__PASS_scalar
+#if SWIN__BUILDS_neon
+#define SWIN__PASS_neon
 #include SWIN_HEADER_NAME
-#undef SWIN__PASS
+#undef SWIN__PASS_neon
 #endif
-#ifdef SWIN__HAS_AVX2
-#define SWIN__PASS SWIN__AVX2
+#if SWIN__BUILDS_avx2
+#define SWIN__PASS_avx2
 #include SWIN_HEADER_NAME
-#undef SWIN__PASS
+#undef SWIN__PASS_avx2
 #endif
-#ifdef SWIN__HAS_AVX512
-#define SWIN__PASS SWIN__AVX512
+#if SWIN__BUILDS_avx512
+#define SWIN__PASS_avx512
 #include SWIN_HEADER_NAME
+#undef SWIN__PASS_avx512
+#endif
 #undef SWIN__PASS
+
+static int swin__detects_scalar(void) { return 1; }
+#if SWIN__BUILDS_neon
+static int swin__detects_neon(void) { return 1; } /* it is a part of AArch64 */
 #endif
 
-#if defined(SWIN__HAS_AVX2) || defined(SWIN__HAS_AVX512)
+#if SWIN__BUILDS_avx2 || SWIN__BUILDS_avx512
 static void swin__cpuid(unsigned leaf, unsigned r[4])
 {
 #ifdef _MSC_VER
@@ -2567,8 +2629,8 @@ static void swin__cpuid(unsigned leaf, unsigned r[4])
 #endif
 }
 
-/* The register sets the operating system saves (XCR0): a processor that has AVX-512 is no use
-   under a system that forgets its registers. */
+/* XCR0, the register sets that the operating system saves: AVX-512 is no use under a system that
+   forgets its registers. */
 static unsigned swin__saved_registers(void)
 {
 #ifdef _MSC_VER
@@ -2580,47 +2642,76 @@ static unsigned swin__saved_registers(void)
 #endif
 }
 
-static int swin__x86_pass(void)
+/* Does the processor have FMA and AVX, all these features (leaf 7, EBX), and the system save all
+   these registers? */
+static int swin__x86_has(unsigned features, unsigned registers)
 {
+    const unsigned base = 1u << 12 | 1u << 27 | 1u << 28; /* FMA, OSXSAVE, AVX */
     unsigned r[4];
     swin__cpuid(0, r);
-    if (r[0] < 7) return SWIN__SCALAR;
+    if (r[0] < 7) return 0;
     swin__cpuid(1, r);
-    const unsigned base = 1u << 12 | 1u << 27 | 1u << 28; /* FMA, OSXSAVE, AVX */
-    if ((r[2] & base) != base) return SWIN__SCALAR;
-    const unsigned saved = swin__saved_registers();
+    if ((r[2] & base) != base) return 0;
     swin__cpuid(7, r);
-    const unsigned wide = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31; /* F, DQ, BW, VL */
-    if ((saved & 0x06) != 0x06 || !(r[1] & 1u << 5)) return SWIN__SCALAR; /* xmm, ymm; AVX2 */
-    if ((saved & 0xe6) != 0xe6 || (r[1] & wide) != wide) return SWIN__AVX2; /* and masks, zmm */
-    return SWIN__AVX512;
+    return (r[1] & features) == features && (swin__saved_registers() & registers) == registers;
+}
+#endif
+#if SWIN__BUILDS_avx2
+static int swin__detects_avx2(void)
+{
+    return swin__x86_has(1u << 5 /* AVX2 */, 0x06 /* xmm, ymm */);
+}
+#endif
+#if SWIN__BUILDS_avx512
+static int swin__detects_avx512(void)
+{
+    const unsigned features = 1u << 5 | 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
+    return swin__x86_has(features /* AVX2, F, DQ, BW, VL */, 0xe6 /* xmm, ymm, masks, zmm */);
 }
 #endif
 
-/* The table for cpu (SWIN__SCALAR ...), or with 0 the best this machine has; NULL if it lacks cpu.
-   */
-static const swin__kernels *swin__choose(int cpu)
+/* The rows of SWIN_CPU_LIST, each at the place of its enumerator. */
+typedef struct swin__pass {
+    const char *name;
+    int exact;
+    int (*detected)(void);          /* NULL, as kernels: this build has no such pass */
+    const swin__kernels *kernels;
+} swin__pass;
+
+/* x if a pass is built, NULL if not. */
+#define SWIN__IF_BUILT(built, x) SWIN__IF_BUILT_IS(built, x)
+#define SWIN__IF_BUILT_IS(built, x) SWIN__IF_BUILT_##built(x)
+#define SWIN__IF_BUILT_0(x) NULL
+#define SWIN__IF_BUILT_1(x) x
+#define SWIN__ROW(cpu, name, exact) \
+    {#name, exact, SWIN__IF_BUILT(SWIN__BUILDS_##name, swin__detects_##name), \
+     SWIN__IF_BUILT(SWIN__BUILDS_##name, &swin__kernels_##name)},
+static const swin__pass swin__passes[SWIN_CPU_COUNT] = {
+    {"best", 0, NULL, NULL},
+    SWIN_CPU_LIST(SWIN__ROW)
+};
+#undef SWIN__ROW
+
+static int swin__runs_here(const swin__pass *pass) { return pass->detected && pass->detected(); }
+
+/* The kernels of an instruction set; NULL if this machine or build lacks it. Of SWIN_CPU_BEST those
+   of the last pass that runs here and is exact, as the scalar one is and does. */
+static const swin__kernels *swin__choose(swin_cpu cpu)
 {
-    const swin__kernels *best = &swin__kernels_scalar;
-    if (cpu == SWIN__SCALAR) return best;
-#ifdef SWIN__HAS_NEON
-    best = &swin__kernels_neon;
-    if (cpu == SWIN__NEON) return best;
-#endif
-#ifdef SWIN__HAS_AVX2
-    if (swin__x86_pass() >= SWIN__AVX2) {
-        best = &swin__kernels_avx2;
-        if (cpu == SWIN__AVX2) return best;
-    }
-#endif
-#ifdef SWIN__HAS_AVX512
-    if (swin__x86_pass() >= SWIN__AVX512) {
-        best = &swin__kernels_avx512;
-        if (cpu == SWIN__AVX512) return best;
-    }
-#endif
-    return cpu ? NULL : best;
+    const swin__pass *pass;
+    if ((unsigned)cpu >= SWIN_CPU_COUNT) return NULL;
+    pass = &swin__passes[cpu == SWIN_CPU_BEST ? SWIN_CPU_COUNT - 1 : cpu];
+    if (cpu == SWIN_CPU_BEST)
+        while (!pass->exact || !swin__runs_here(pass)) pass--;
+    return swin__runs_here(pass) ? pass->kernels : NULL;
 }
+
+SWIN_API const char *swin_cpu_name(swin_cpu cpu)
+{
+    return (unsigned)cpu < SWIN_CPU_COUNT ? swin__passes[cpu].name : "no such instruction set";
+}
+
+SWIN_API int swin_cpu_available(swin_cpu cpu) { return swin__choose(cpu) != NULL; }
 
 #endif /* !SWIN__PASS */
 #endif /* SWIN__BUILDING */
@@ -9109,7 +9200,7 @@ SWIN_API swin_status swin_init(swin_context **c, const swin_model *m, const swin
     if (!mem || size < places.size)
         return swin__fail(err, SWIN_MEMORY, "the workspace takes %z bytes, %z were given",
                           (size_t)places.size, size);
-    kernels = swin__choose((int)setup.desc.cpu);
+    kernels = swin__choose(setup.desc.cpu);
     if (!kernels)
         return swin__fail(err, SWIN_UNSUPPORTED,
                           "this machine or build does not have the instruction set asked for");
@@ -9330,8 +9421,7 @@ SWIN_API float swin_progress(const swin_context *c)
 
 SWIN_API void swin_cancel(swin_context *c) { swin__poke(&c->cancel, 1); }
 SWIN_API const char *swin_error_text(const swin_context *c) { return c->error.text; }
-SWIN_API const char *swin_cpu_name(const swin_context *c) { return c->kernels->name; }
-SWIN_API int swin_cpu_available(swin_cpu cpu) { return swin__choose((int)cpu) != NULL; }
+SWIN_API swin_cpu swin_cpu_used(const swin_context *c) { return c->kernels->cpu; }
 
 /* --- results ---------------------------------------------------------------------------------- */
 

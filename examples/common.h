@@ -792,22 +792,18 @@ static inline int decimal(const char *text, double low, double high, double *val
     return *end != text && *value >= low && *value <= high;
 }
 
-static const char *const cpu_names[] = {
-    [SWIN_CPU_BEST] = "best", [SWIN_CPU_SCALAR] = "scalar", [SWIN_CPU_NEON] = "neon",
-    [SWIN_CPU_AVX2] = "avx2", [SWIN_CPU_AVX512] = "avx512"
-};
-enum { CPU_COUNT = sizeof cpu_names / sizeof *cpu_names };
-
 /* The swin_cpu of a name, or -1 with a sentence in `why`. */
 static inline int cpu_of_name(const char *name, char why[256])
 {
-    for (int i = 0; i < CPU_COUNT; i++) {
-        if (strcmp(name, cpu_names[i])) continue;
+    int length = snprintf(why, 256, "no instruction set '%.99s':", name);
+    for (int i = 0; i < SWIN_CPU_COUNT; i++) {
+        const char *known = swin_cpu_name((swin_cpu)i);
+        length += snprintf(why + length, 256 - (size_t)length, " %s", known);
+        if (strcmp(name, known)) continue;
         if (swin_cpu_available((swin_cpu)i)) return i;
         snprintf(why, 256, "this machine or build has no %s", name);
         return -1;
     }
-    snprintf(why, 256, "no instruction set '%.99s': scalar, avx2, avx512, neon or best", name);
     return -1;
 }
 

@@ -992,8 +992,8 @@ static void write_json(FILE *f, const job *j, const runner *r, const char *model
     json_text(f, model_path);
     fprintf(f, ", \"width\": %d, \"height\": %d, \"input_width\": %d, \"input_height\": %d",
             j->picture.width, j->picture.height, d->width, d->height);
-    fprintf(f, ", \"cpu\": \"%s\", \"threads\": %d, \"workspace\": %zu", swin_cpu_name(r->context),
-            j->options->threads, r->workspace);
+    fprintf(f, ", \"cpu\": \"%s\", \"threads\": %d, \"workspace\": %zu",
+            swin_cpu_name(swin_cpu_used(r->context)), j->options->threads, r->workspace);
     fprintf(f, ", \"ms\": {\"read\": %.3f, \"network\": %.3f, \"write\": %.3f}, \"classes\": [",
             1e3 * j->read, 1e3 * j->network, 1e3 * j->write);
     for (int i = 0; i < j->present; i++) {
@@ -1120,9 +1120,10 @@ static int self_test(const options *o, runner *r, const char *model_path)
     swin_reference expected = r->model->config.reference;
     if (!expected.present)
         return fail(MODEL, model_path, "holds no reference to test against (--record stores one)");
-    for (int cpu = CPU_COUNT - 1; cpu > SWIN_CPU_BEST; cpu--) {
+    for (int cpu = SWIN_CPU_COUNT - 1; cpu > SWIN_CPU_BEST; cpu--) {
         if (o->desc.cpu ? o->desc.cpu != (swin_cpu)cpu : !swin_cpu_available((swin_cpu)cpu))
             continue;
+        const char *name = swin_cpu_name((swin_cpu)cpu);
         swin_reference found = expected;
         swin_error error;
         r->desc.cpu = (swin_cpu)cpu;
@@ -1130,9 +1131,9 @@ static int self_test(const options *o, runner *r, const char *model_path)
         double start = seconds();
         if (measure_reference(r, &found, &error)) return fail(MODEL, model_path, error.text);
         if (memcmp(&found, &expected, sizeof found))
-            return fail(MODEL, cpu_names[cpu], "computes other bits than the model's reference");
-        printf("%-6s the same bits, %ux%u in %.2f s\n", cpu_names[cpu],
-               (unsigned)expected.width, (unsigned)expected.height, seconds() - start);
+            return fail(MODEL, name, "computes other bits than the model's reference");
+        printf("%-6s the same bits, %ux%u in %.2f s\n", name, (unsigned)expected.width,
+               (unsigned)expected.height, seconds() - start);
     }
     return flush_output(stdout, NULL);
 }

@@ -165,7 +165,7 @@ static void test_same_bits(void)
             const uint64_t expected = once(&models[which], d, picture(rgb, w, h));
             apart &= expected != 0 && expected != last;
             last = expected;
-            for (int cpu = SWIN_CPU_BEST; cpu <= SWIN_CPU_AVX512; cpu++) {
+            for (int cpu = SWIN_CPU_BEST; cpu < SWIN_CPU_COUNT; cpu++) {
                 d.cpu = (swin_cpu)cpu;
                 if (!swin_cpu_available(d.cpu)) continue;
                 sets &= once(&models[which], d, picture(rgb, w, h)) == expected;
@@ -1206,6 +1206,35 @@ static void test_status_texts(void)
     report("every status has a sentence", ok);
 }
 
+/* Names are those of the list, also of what is no instruction set; a context has what was asked. */
+static void test_cpus(void)
+{
+    const swin_model *m = &models[FCN_HEAD];
+    int ok = !strcmp(swin_cpu_name(SWIN_CPU_BEST), "best")
+             && !strcmp(swin_cpu_name(SWIN_CPU_SCALAR), "scalar");
+    for (int i = -1; i <= SWIN_CPU_COUNT; i++) {
+        const int known = i >= 0 && i < SWIN_CPU_COUNT;
+        ok &= strlen(swin_cpu_name((swin_cpu)i)) > 3;
+        ok &= !strcmp(swin_cpu_name((swin_cpu)i), swin_cpu_name((swin_cpu)-1)) == !known;
+        for (int j = 0; known && j < i; j++)
+            ok &= !!strcmp(swin_cpu_name((swin_cpu)i), swin_cpu_name((swin_cpu)j));
+    }
+    report("every instruction set has a name of its own", ok);
+    ok = 1;
+    for (int i = 0; i < SWIN_CPU_COUNT; i++) {
+        swin_desc d = desc_of(12, 9);
+        d.cpu = (swin_cpu)i;
+        if (!swin_cpu_available(d.cpu)) continue;
+        const session s = start(m, d);
+        const int used = (int)swin_cpu_used(s.c);
+        ok &= i == SWIN_CPU_BEST ? used > i && swin_cpu_available((swin_cpu)used) : used == i;
+        for (int j = used + 1; i == SWIN_CPU_BEST && j < SWIN_CPU_COUNT; j++)
+            ok &= !swin_cpu_available((swin_cpu)j);
+        free(s.memory);
+    }
+    report("a context has the instruction set asked for, or the last there is", ok);
+}
+
 /* --- results and plan ------------------------------------------------------------------------- */
 
 static void test_results(void)
@@ -1529,6 +1558,7 @@ int main(int argc, char **argv)
         }
     }
     test_status_texts();
+    test_cpus();
     test_names();
     test_descs();
     test_counts();

@@ -31,8 +31,8 @@ def emulated(root, tmp_path_factory):
                           "#include <immintrin.h>\n#define SIMDE_ENABLE_NATIVE_ALIASES\n"
                           "#include <simde/x86/avx512.h>\n"
                           "#define _mm512_stream_ps(p, v) _mm512_store_ps(p, v)")
-    header = replace_once(header, r"static int swin__x86_pass\(void\)\n{",
-                          "static int swin__x86_pass(void)\n{\n    return SWIN__AVX512;")
+    header = replace_once(header, r"static int swin__detects_avx512\(void\)\n{",
+                          "static int swin__detects_avx512(void)\n{\n    return 1;")
     (tree / "swin.h").write_text(header)
     return tree
 

@@ -142,14 +142,13 @@ static void draw_outputs(situation *s)
 
 static void draw_runs(situation *s)
 {
-    static const swin_cpu passes[] = {SWIN_CPU_NEON, SWIN_CPU_AVX2, SWIN_CPU_AVX512};
     s->format = (swin_format)draw(SWIN_PLANES + 1);
     s->padding = rarely(2) ? (int)draw(9) : 0;
     s->upward = (int)rarely(4);
     s->seed = draw_word() | 1;
     s->tasks = (int)between(1, 40);
     s->slice = rarely(4) ? 1 << 20 : (int)(2 * draw(8) + 1);
-    s->cpu = ONE_OF(passes);
+    s->cpu = (swin_cpu)(SWIN_CPU_SCALAR + 1 + draw(SWIN_CPU_COUNT - SWIN_CPU_SCALAR - 1));
     if (!swin_cpu_available(s->cpu)) s->cpu = SWIN_CPU_BEST;
     s->tight = (int)rarely(4);
 }

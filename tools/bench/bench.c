@@ -51,7 +51,6 @@ static double median(double *values, int count)
 /* the machine's float32 peak: multiply-adds between registers, and nothing else              */
 
 typedef struct peak_set {
-    const char *name;
     swin_cpu cpu;
     void (*loop)(long rounds, float *data);
     int multiply_adds;          /* a round */
@@ -89,12 +88,12 @@ PEAK_LOOP(peak_neon, , float32x4_t, vdupq_n_f32, vld1q_f32, NEON_FMA, vst1q_f32)
 
 static const peak_set peak_sets[] = {
 #if defined(__x86_64__)
-    { "avx2", SWIN_CPU_AVX2, peak_avx2, 8 * PEAK_CHAINS },
-    { "avx512", SWIN_CPU_AVX512, peak_avx512, 16 * PEAK_CHAINS },
+    { SWIN_CPU_AVX2, peak_avx2, 8 * PEAK_CHAINS },
+    { SWIN_CPU_AVX512, peak_avx512, 16 * PEAK_CHAINS },
 #elif defined(__aarch64__)
-    { "neon", SWIN_CPU_NEON, peak_neon, 4 * PEAK_CHAINS },
+    { SWIN_CPU_NEON, peak_neon, 4 * PEAK_CHAINS },
 #endif
-    { NULL, SWIN_CPU_SCALAR, NULL, 0 }
+    { SWIN_CPU_SCALAR, NULL, 0 }
 };
 
 enum { PEAK_ROUNDS = 10000000, PEAK_TRIES = 8 };
@@ -120,18 +119,19 @@ static double peak_of(pool *workers, const peak_set *set)
     return best;
 }
 
-/* The peak of a named instruction set; 0 where none is known. */
-static double peak_named(pool *workers, const char *name)
+/* The peak of an instruction set; 0 where none is known. */
+static double peak_of_cpu(pool *workers, swin_cpu cpu)
 {
-    for (const peak_set *s = peak_sets; s->name; s++)
-        if (!strcmp(s->name, name)) return peak_of(workers, s);
+    for (const peak_set *s = peak_sets; s->loop; s++)
+        if (s->cpu == cpu) return peak_of(workers, s);
     return 0;
 }
 
 static void print_peaks(pool *workers)
 {
-    for (const peak_set *s = peak_sets; s->name; s++)
-        if (swin_cpu_available(s->cpu)) printf("%s %.1f\n", s->name, peak_of(workers, s));
+    for (const peak_set *s = peak_sets; s->loop; s++)
+        if (swin_cpu_available(s->cpu))
+            printf("%s %.1f\n", swin_cpu_name(s->cpu), peak_of(workers, s));
 }
 
 /* -------------------------------------------------------------------------- */
@@ -254,8 +254,7 @@ static int serve(bench *b)
 
 static int measure(bench *b, const settings *s, pool *workers)
 {
-    const char *cpu = swin_cpu_name(b->context);
-    double peak = peak_named(workers, cpu), giga = counted_madds(b), ms;
+    double peak = peak_of_cpu(workers, swin_cpu_used(b->context)), giga = counted_madds(b), ms;
     double *totals = (double *)malloc((size_t)s->runs * sizeof *totals);
     if (!totals) return fail(FAILED, "", "no memory for the times");
     for (int i = 0; i < s->runs; i++)
@@ -302,8 +301,8 @@ static int run(bench *b, const settings *s, pool *workers, size_t size, double m
                       "\"first_ms\": %.3f, \"gmadd\": %.4f}\n"
                     : "%s, %d threads, workspace of %.0f bytes, made in %.2f ms, "
                       "first run %.2f ms, %.2f GMADD\n",
-           swin_cpu_name(b->context), workers->workers + 1, (double)size, made_ms, first_ms,
-           counted_madds(b));
+           swin_cpu_name(swin_cpu_used(b->context)), workers->workers + 1, (double)size, made_ms,
+           first_ms, counted_madds(b));
     fflush(stdout);
     return s->serve ? serve(b) : measure(b, s, workers);
 }
