@@ -858,6 +858,15 @@ SWIN_API const char *swin_status_text(swin_status status)
 #define SWIN__PREFETCH(p) ((void)(p))
 #endif
 
+/* Arrays that vectors are stored in on the way are aligned as registers and cache lines are. */
+#if defined(__GNUC__) || defined(__clang__)
+#define SWIN__ALIGNED __attribute__((aligned(64)))
+#elif defined(_MSC_VER)
+#define SWIN__ALIGNED __declspec(align(64))
+#else
+#define SWIN__ALIGNED
+#endif
+
 /* The vocabulary. Comparisons with a NaN are false, except vne's, which is true. */
 #define swin__v16      SWIN__FN(v16)       /* sixteen floats, lanes 0..15 */
 #define swin__vload    SWIN__FN(vload)     /* (p): p[0..15], any alignment */
@@ -886,7 +895,7 @@ SWIN_API const char *swin_status_text(swin_status status)
 #define swin__vquads   SWIN__FN(vquads)
 #define swin__vbytes   SWIN__FN(vbytes)    /* (p): the bytes p[0..15] as floats */
 /* (&a, &b, &c, &d): transpose the 4 x 4 in each quad of lanes */
-#define swin__vturn    SWIN__FN(vturn)
+#define swin__vtranspose    SWIN__FN(vtranspose)
 
 /* 1.5 * 2^23: adding it rounds a float to a whole number, which then stands in the low bits. */
 #define SWIN__MAGIC 12582912.0f
@@ -1049,7 +1058,7 @@ SWIN__OUTLINE SWIN__V swin__vquads(const float *p, size_t ld)
     SWIN__EACH(p[(size_t)(i & ~3) * ld + (size_t)(i & 3)]);
 }
 SWIN__OUTLINE SWIN__V swin__vbytes(const unsigned char *p) { SWIN__EACH((float)p[i]); }
-SWIN__OUTLINE void swin__vturn(SWIN__V *a, SWIN__V *b, SWIN__V *c, SWIN__V *d)
+SWIN__OUTLINE void swin__vtranspose(SWIN__V *a, SWIN__V *b, SWIN__V *c, SWIN__V *d)
 {
     const SWIN__V row[4] = {*a, *b, *c, *d};
     for (int i = 0; i < 16; i++) {
@@ -1143,7 +1152,7 @@ SWIN__INLINE swin__v16 swin__vbytes(const unsigned char *p)
     const __m256 high = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(upper));
     return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
 }
-SWIN__INLINE void swin__vturn(__m512 *a, __m512 *b, __m512 *c, __m512 *d)
+SWIN__INLINE void swin__vtranspose(__m512 *a, __m512 *b, __m512 *c, __m512 *d)
 {
     const __m512 p = _mm512_unpacklo_ps(*a, *b), q = _mm512_unpackhi_ps(*a, *b);
     const __m512 r = _mm512_unpacklo_ps(*c, *d), s = _mm512_unpackhi_ps(*c, *d);
@@ -1280,17 +1289,17 @@ SWIN__INLINE swin__v16 swin__vbytes(const unsigned char *p)
                          _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(high))};
     return v;
 }
-SWIN__INLINE void SWIN__FN(turn)(__m256 *a, __m256 *b, __m256 *c, __m256 *d)
+SWIN__INLINE void SWIN__FN(transpose4)(__m256 *a, __m256 *b, __m256 *c, __m256 *d)
 {
     const __m256 p = _mm256_unpacklo_ps(*a, *b), q = _mm256_unpackhi_ps(*a, *b);
     const __m256 r = _mm256_unpacklo_ps(*c, *d), s = _mm256_unpackhi_ps(*c, *d);
     *a = _mm256_shuffle_ps(p, r, 0x44), *b = _mm256_shuffle_ps(p, r, 0xee);
     *c = _mm256_shuffle_ps(q, s, 0x44), *d = _mm256_shuffle_ps(q, s, 0xee);
 }
-SWIN__INLINE void swin__vturn(swin__v16 *a, swin__v16 *b, swin__v16 *c, swin__v16 *d)
+SWIN__INLINE void swin__vtranspose(swin__v16 *a, swin__v16 *b, swin__v16 *c, swin__v16 *d)
 {
-    SWIN__FN(turn)(&a->lo, &b->lo, &c->lo, &d->lo);
-    SWIN__FN(turn)(&a->hi, &b->hi, &c->hi, &d->hi);
+    SWIN__FN(transpose4)(&a->lo, &b->lo, &c->lo, &d->lo);
+    SWIN__FN(transpose4)(&a->hi, &b->hi, &c->hi, &d->hi);
 }
 #define SWIN__LOW(v)  (v).lo
 #define SWIN__HIGH(v) (v).hi
@@ -1418,7 +1427,8 @@ SWIN__INLINE swin__v16 swin__vbytes(const unsigned char *p)
                          vcvtq_f32_u32(vmovl_u16(vget_high_u16(high)))};
     return v;
 }
-SWIN__INLINE void SWIN__FN(turn)(float32x4_t *a, float32x4_t *b, float32x4_t *c, float32x4_t *d)
+SWIN__INLINE void SWIN__FN(transpose4)(float32x4_t *a, float32x4_t *b, float32x4_t *c,
+                                       float32x4_t *d)
 {
     const float32x4x2_t p = vtrnq_f32(*a, *b), q = vtrnq_f32(*c, *d);
     *a = vcombine_f32(vget_low_f32(p.val[0]), vget_low_f32(q.val[0]));
@@ -1426,12 +1436,12 @@ SWIN__INLINE void SWIN__FN(turn)(float32x4_t *a, float32x4_t *b, float32x4_t *c,
     *c = vcombine_f32(vget_high_f32(p.val[0]), vget_high_f32(q.val[0]));
     *d = vcombine_f32(vget_high_f32(p.val[1]), vget_high_f32(q.val[1]));
 }
-SWIN__INLINE void swin__vturn(swin__v16 *a, swin__v16 *b, swin__v16 *c, swin__v16 *d)
+SWIN__INLINE void swin__vtranspose(swin__v16 *a, swin__v16 *b, swin__v16 *c, swin__v16 *d)
 {
-    SWIN__FN(turn)(&a->a, &b->a, &c->a, &d->a);
-    SWIN__FN(turn)(&a->b, &b->b, &c->b, &d->b);
-    SWIN__FN(turn)(&a->c, &b->c, &c->c, &d->c);
-    SWIN__FN(turn)(&a->d, &b->d, &c->d, &d->d);
+    SWIN__FN(transpose4)(&a->a, &b->a, &c->a, &d->a);
+    SWIN__FN(transpose4)(&a->b, &b->b, &c->b, &d->b);
+    SWIN__FN(transpose4)(&a->c, &b->c, &c->c, &d->c);
+    SWIN__FN(transpose4)(&a->d, &b->d, &c->d, &d->d);
 }
 
 #endif /* the vocabularies */
@@ -1544,6 +1554,22 @@ typedef struct swin__product {
     const float *next_b, *next_c; /* those of the product that follows, or NULL: prefetched */
 } swin__product;
 
+/* A tile of Winograd's: 8 x 8 values along each way, the planes, or fewer; [8][8] pixels' rows. */
+enum { SWIN__WINO_SIDE = 8, SWIN__WINO_PLANES = 64 };
+
+/* Where a tile's products are transformed back to, and how: rows[8 y + x][n16] = act(start + pixel
+   (y, x)), where that row is not NULL. A plane of src is [n16]. */
+typedef struct swin__wino_output {
+    float *const *rows;   /* [SWIN__WINO_PLANES]; NULL: a pixel outside the map or the tile */
+    const float *start;   /* [n16], or NULL: +0; with accumulate rows start from what they hold */
+    int accumulate, act;
+    const float *src;     /* [plane][n16], `step` floats from plane to plane */
+    size_t step;
+    int n16, pairs_h, pairs_w, taps;
+    int uncached;         /* 1: past the caches, for pixels not needed soon; rows, multiples of 64
+                             bytes */
+} swin__wino_output;
+
 /* The table of kernels: name and parameters. What each does stands above its body. */
 #define SWIN__KERNELS(X) \
     X(gemm, (const swin__product *p)) \
@@ -1553,23 +1579,22 @@ typedef struct swin__product {
              const float *weight, const float *bias, float eps)) \
     X(softmax, (float *s, size_t ld, int rows, int n16, const float *region, float mask, \
                 float *inverse)) \
-    X(unit, (float *x, size_t ld, int rows, int w16, float scale)) \
-    X(online, (float *s, size_t ld, int rows, int n16, float *top, float *sum, float *out, \
-               size_t ldo, int w16)) \
+    X(unit_vectors, (float *x, size_t ld, int rows, int w16, float scale)) \
+    X(softmax_block, (float *s, size_t ld, int rows, int n16, float *top, float *sum, float *out, \
+                      size_t ldo, int w16)) \
     X(scale, (float *x, size_t ld, int rows, int n16, const float *factor)) \
     X(add, (float *x, size_t ldx, const float *y, size_t ldy, int rows, int n16)) \
     X(copy, (float *dst, size_t ldd, const float *src, size_t lds, int rows, int n16)) \
-    X(bias, (float *rows, int lanes, const float *bands, int tokens, int h, int w)) \
+    X(window_bias, (float *rows, int lanes, const float *bands, int tokens, int h, int w)) \
     X(transpose, (float *dst, const float *src, size_t ld, int rows, int w16)) \
     X(combine, (float *dst, int n16, const float *const *src, const float *coef, int count, \
                 int accumulate)) \
-    X(bytes, (float *dst, const unsigned char *src, int n, float weight, int accumulate)) \
-    X(wino_weights, (float *dst, size_t step, const float *src, size_t tap, int k, int tall, \
-                     int broad)) \
-    X(wino_input, (float *dst, size_t step, const float *const *rows, int n16, int high, \
-                   int wide)) \
-    X(wino_output, (float *const *rows, int fresh, const float *start, const float *src, \
-                    size_t step, int n16, int high, int wide, int taps, int act, int stream)) \
+    X(pixels, (float *dst, const unsigned char *src, int n, float weight, int accumulate)) \
+    X(wino_weights, (float *dst, size_t step, const float *src, size_t tap, int k, int taps_h, \
+                     int taps_w)) \
+    X(wino_input, (float *dst, size_t step, const float *const *rows, int n16, int pairs_h, \
+                   int pairs_w)) \
+    X(wino_output, (const swin__wino_output *w)) \
     X(labels, (void *dst, int bytes, int count, const float *row, size_t ld, const int *at, \
                const float *coef, int taps, int classes))
 
@@ -1713,14 +1738,39 @@ static swin__microtile swin__top_microtile(const swin__product *p, int n, int k,
     return t;
 }
 
-/* Winograd's tiles, each way: is value p of eight one of those that so many pairs of points have?
-   The values of all pairs, the pixels taken in and those made. No pairs: no transform. */
-#define SWIN__HAS(p, pairs) ((p) <= 2 * (pairs) || ((pairs) > 0 && (p) == 7))
-#define SWIN__VALUES(pairs) ((pairs) > 0 ? 8 : 1)
-#define SWIN__TAKES(pairs) ((pairs) > 0 ? 2 * (pairs) + 2 : 1)
-#define SWIN__MAKES(pairs, taps) ((pairs) > 0 ? 2 * (pairs) + 3 - (taps) : 1)
-/* Of three taps all count, the outer two or the middle one: which is the i-th? */
-#define SWIN__TAP(taps, i) ((taps) == 3 ? (i) : (taps) == 2 ? 2 * (i) : 1)
+/* How a tile is transformed along one way, with so many pairs of points; without pairs it is not.
+   Is value p of eight one of those it has? */
+SWIN__INLINE int swin__wino_has(int p, int pairs)
+{
+    return p <= 2 * pairs || (pairs > 0 && p == SWIN__WINO_SIDE - 1);
+}
+/* The values of three pairs; those of fewer keep their places among them. */
+SWIN__INLINE int swin__wino_values(int pairs) { return pairs > 0 ? SWIN__WINO_SIDE : 1; }
+/* The pixels it takes in. */
+SWIN__INLINE int swin__wino_takes(int pairs) { return pairs > 0 ? 2 * pairs + 2 : 1; }
+/* The pixels it makes of so many taps. */
+SWIN__INLINE int swin__wino_makes(int pairs, int taps)
+{
+    return pairs > 0 ? 2 * pairs + 3 - taps : 1;
+}
+/* Of a filter's three taps all count, the outer two, or the middle one: which is the i-th? */
+SWIN__INLINE int swin__wino_tap(int taps, int i) { return taps == 3 ? i : taps == 2 ? 2 * i : 1; }
+
+/* The points, and their squares. */
+#define SWIN__POINT_A 1.0f
+#define SWIN__POINT_B 2.0f
+#define SWIN__POINT_C 0.5f
+#define SWIN__SQUARE_A 1.0f
+#define SWIN__SQUARE_B 4.0f
+#define SWIN__SQUARE_C 0.25f
+
+/* The weights are those of all three pairs of points: at a point of this square they have been
+   divided by a factor for each pair that a tile of fewer leaves out. The product of these. */
+SWIN__INLINE float swin__wino_left_out(float square, int pairs)
+{
+    return (pairs < 2 ? square - SWIN__SQUARE_B : 1.0f) *
+           (pairs < 3 ? square - SWIN__SQUARE_C : 1.0f);
+}
 
 #endif /* !SWIN__PASS */
 
@@ -1982,9 +2032,9 @@ SWIN__INLINE void SWIN__FN(finish)(swin__microtile *t, int rows, int panels)
 SWIN__UP_TO(SWIN__ROWS_OF_1, SWIN__SHAPE_1)
 SWIN__UP_TO(SWIN__ROWS_OF_2, SWIN__SHAPE_2)
 
-/* All rows of two panels of columns from n on, or of one where the pass or C has no more, over terms
-   k .. k + depth - 1. The rows are cut into microtiles of nearly equal height, the taller ones
-   first. Returns how many columns these are. */
+/* All rows of two panels of columns from n on, or of one where the pass or C has no more, over
+   terms k .. k + depth - 1. The rows are cut into microtiles of nearly equal height, the taller
+   ones first. Returns how many columns these are. */
 static int SWIN__FN(columns)(const swin__product *p, int n, int k, int depth)
 {
     static void (*const one[])(swin__microtile *, int) = {
@@ -2118,7 +2168,7 @@ static void SWIN__FN(softmax)(float *s, size_t ld, int rows, int n16, const floa
 }
 
 /* x[i] *= scale / max(|x[i]|, 1e-12): the unit vectors of Swin V2's cosine attention. */
-static void SWIN__FN(unit)(float *x, size_t ld, int rows, int w16, float scale)
+static void SWIN__FN(unit_vectors)(float *x, size_t ld, int rows, int w16, float scale)
 {
     for (int i = 0; i < rows; i++, x += ld) {
         swin__v16 squares = swin__vset1(0.0f);
@@ -2147,8 +2197,8 @@ static void SWIN__FN(scale)(float *x, size_t ld, int rows, int n16, const float 
    first -1e30), the sum of exps relative to it and out [rows][w16], the sum of values so weighted
    (both at first 0). Turns s into weights for this block's values and brings sum and out to the new
    top. */
-static void SWIN__FN(online)(float *s, size_t ld, int rows, int n16, float *top, float *sum,
-                             float *out, size_t ldo, int w16)
+static void SWIN__FN(softmax_block)(float *s, size_t ld, int rows, int n16, float *top,
+                                    float *sum, float *out, size_t ldo, int w16)
 {
     for (int i = 0; i < rows; i++, s += ld, out += ldo) {
         const float here = SWIN__FN(highest)(s, n16);
@@ -2175,7 +2225,8 @@ static void SWIN__FN(copy)(float *dst, size_t ldd, const float *src, size_t lds,
    wherever a token takes part, -1e30 beyond the keys. bands [w][2 h - 1][w]: row j - i + h - 1 of
    band q holds what the pixels of row j are to pixel q of row i. Rows are written one after the
    other, sixteen lanes at a time, each beyond its end; so are up to 16 floats after the last. */
-static void SWIN__FN(bias)(float *rows, int lanes, const float *bands, int tokens, int h, int w)
+static void SWIN__FN(window_bias)(float *rows, int lanes, const float *bands, int tokens, int h,
+                                  int w)
 {
     const swin__v16 zero = swin__vset1(0.0f), none = swin__vset1(-1e30f);
     const int area = h * w;
@@ -2227,8 +2278,8 @@ static void SWIN__FN(combine)(float *dst, int n16, const float *const *src, cons
 }
 
 /* dst = (accumulate ? dst : +0) + weight src, n bytes: a picture's rows. */
-static void SWIN__FN(bytes)(float *dst, const unsigned char *src, int n, float weight,
-                            int accumulate)
+static void SWIN__FN(pixels)(float *dst, const unsigned char *src, int n, float weight,
+                             int accumulate)
 {
     const swin__v16 zero = swin__vset1(0.0f), w = swin__vset1(weight);
     int i = 0;
@@ -2243,12 +2294,12 @@ static void SWIN__FN(bytes)(float *dst, const unsigned char *src, int n, float w
 /* --- transpose -------------------------------------------------------------------------------- */
 
 /* dst[c][t] = src[t][c], 16 x 16; four columns at a time, in quads of tokens. */
-SWIN__INLINE void SWIN__FN(turn16)(float *dst, const float *src, size_t ld)
+SWIN__INLINE void SWIN__FN(transpose16)(float *dst, const float *src, size_t ld)
 {
     for (int c = 0; c < 16; c += 4, dst += 64) {
         swin__v16 r0 = swin__vquads(src + c, ld), r1 = swin__vquads(src + c + ld, ld);
         swin__v16 r2 = swin__vquads(src + c + 2 * ld, ld), r3 = swin__vquads(src + c + 3 * ld, ld);
-        swin__vturn(&r0, &r1, &r2, &r3);
+        swin__vtranspose(&r0, &r1, &r2, &r3);
         swin__vstore(dst, r0);
         swin__vstore(dst + 16, r1);
         swin__vstore(dst + 32, r2);
@@ -2261,12 +2312,12 @@ SWIN__INLINE void SWIN__FN(turn16)(float *dst, const float *src, size_t ld)
 static void SWIN__FN(transpose)(float *dst, const float *src, size_t ld, int rows, int w16)
 {
     for (; rows >= 16; rows -= 16, src += 16 * ld)
-        for (int c = 0; c < w16; c += 16, dst += 256) SWIN__FN(turn16)(dst, src + c, ld);
+        for (int c = 0; c < w16; c += 16, dst += 256) SWIN__FN(transpose16)(dst, src + c, ld);
     for (int c = 0; rows > 0 && c < w16; c += 16, dst += 256) {
         float part[256] = {0};
         for (int i = 0; i < rows; i++)
             swin__vstore(part + 16 * i, swin__vload(src + (size_t)i * ld + c));
-        SWIN__FN(turn16)(dst, part, 16);
+        SWIN__FN(transpose16)(dst, part, 16);
     }
 }
 
@@ -2280,249 +2331,259 @@ static void SWIN__FN(transpose)(float *dst, const float *src, size_t ld, int row
    pixels become 2 pairs. The weights stay those of three pairs; what they lack is made up for on
    the way out. With two taps for three, 2 pairs + 2 pixels become 2 pairs + 1, and with one tap
    and no points a pixel stays what it is: F(7 x 7, 2 x 2), which errs by 2e-5, and F(7, 2) along
-   rows or columns. */
-#define SWIN__A  1.0f
-#define SWIN__A2 1.0f
-#define SWIN__B  2.0f
-#define SWIN__B2 4.0f
-#define SWIN__C  0.5f
-#define SWIN__C2 0.25f
+   rows or columns.
 
-/* The polynomial of the filter's taps at the points p and -p, times factor. */
-SWIN__INLINE void SWIN__FN(wino_taps)(swin__v16 *d, int step, const swin__v16 *g, int taps, float p,
+   A transform along one way takes vectors of 16 channels, 16 floats apart, and leaves vectors
+   `step` floats apart. */
+
+SWIN__INLINE swin__v16 SWIN__FN(at)(const float *x, int i) { return swin__vload(x + 16 * i); }
+
+/* The polynomial of the filter's taps g at the points p and -p, times factor. */
+SWIN__INLINE void SWIN__FN(wino_taps)(float *d, int step, const float *g, int taps, float p,
                                       float factor)
 {
-    const swin__v16 at = swin__vset1(p), f = swin__vset1(factor);
-    const swin__v16 even = taps > 2 ? swin__vfma(swin__vset1(p * p), g[2], g[0]) : g[0];
+    const swin__v16 point = swin__vset1(p), f = swin__vset1(factor);
+    const swin__v16 odd = SWIN__FN(at)(g, 1);
+    swin__v16 even = SWIN__FN(at)(g, 0);
+    if (taps > 2) even = swin__vfma(swin__vset1(p * p), SWIN__FN(at)(g, 2), even);
     /* held: compilers make a plain sum of a multiply-add with the point 1 */
-    d[0] = swin__vhold(swin__vmul(swin__vfma(at, g[1], even), f));
-    d[step] = swin__vhold(swin__vmul(swin__vnfma(at, g[1], even), f));
+    swin__vstore(d, swin__vhold(swin__vmul(swin__vfma(point, odd, even), f)));
+    swin__vstore(d + step, swin__vhold(swin__vmul(swin__vnfma(point, odd, even), f)));
 }
 
-/* Two or three filter taps become eight values, step apart: those at the points, times 1 / prod
-   (point - other points). One stays what it is. */
-SWIN__INLINE void SWIN__FN(wino_g)(swin__v16 *d, int step, const swin__v16 *g, int taps)
+/* Two or three filter taps become eight values: those at the points, times 1 / prod (point - other
+   points). One tap stays what it is. */
+SWIN__INLINE void SWIN__FN(wino_g)(float *d, int step, const float *g, int taps)
 {
-    const float a2 = SWIN__A2, b2 = SWIN__B2, c2 = SWIN__C2;
-    d[0] = g[0];
-    if (taps == 1) return;
-    d[0] = swin__vhold(swin__vmul(g[0], swin__vset1(-1 / (a2 * b2 * c2))));
-    SWIN__FN(wino_taps)(d + step, step, g, taps, SWIN__A, 1 / (2 * a2 * (a2 - b2) * (a2 - c2)));
-    SWIN__FN(wino_taps)(d + 3 * step, step, g, taps, SWIN__B, 1 / (2 * b2 * (b2 - a2) * (b2 - c2)));
-    SWIN__FN(wino_taps)(d + 5 * step, step, g, taps, SWIN__C, 1 / (2 * c2 * (c2 - a2) * (c2 - b2)));
-    d[7 * step] = g[taps - 1];
+    const float a2 = SWIN__SQUARE_A, b2 = SWIN__SQUARE_B, c2 = SWIN__SQUARE_C;
+    const float zero = -1 / (a2 * b2 * c2), a = 1 / (2 * a2 * (a2 - b2) * (a2 - c2));
+    const float b = 1 / (2 * b2 * (b2 - a2) * (b2 - c2)), c = 1 / (2 * c2 * (c2 - a2) * (c2 - b2));
+    if (taps == 1) {
+        swin__vstore(d, SWIN__FN(at)(g, 0));
+        return;
+    }
+    swin__vstore(d, swin__vhold(swin__vmul(SWIN__FN(at)(g, 0), swin__vset1(zero))));
+    SWIN__FN(wino_taps)(d + step, step, g, taps, SWIN__POINT_A, a);
+    SWIN__FN(wino_taps)(d + 3 * step, step, g, taps, SWIN__POINT_B, b);
+    SWIN__FN(wino_taps)(d + 5 * step, step, g, taps, SWIN__POINT_C, c);
+    swin__vstore(d + 7 * step, SWIN__FN(at)(g, taps - 1));
 }
 
 /* x[0], x[2], ... times the coefficients of the first n of the factors (z - s)(z - t). */
-SWIN__INLINE swin__v16 SWIN__FN(wino_factors)(const swin__v16 *x, int n, float s, float t)
+SWIN__INLINE swin__v16 SWIN__FN(wino_factors)(const float *x, int n, float s, float t)
 {
     const swin__v16 sum = swin__vset1(s + t), product = swin__vset1(s * t);
-    if (n == 0) return x[0];
-    if (n == 1) return swin__vnfma(swin__vset1(s), x[0], x[2]);
-    return swin__vfma(product, x[0], swin__vnfma(sum, x[2], x[4]));
+    const swin__v16 x0 = SWIN__FN(at)(x, 0);
+    if (n == 0) return x0;
+    if (n == 1) return swin__vnfma(swin__vset1(s), x0, SWIN__FN(at)(x, 2));
+    return swin__vfma(product, x0, swin__vnfma(sum, SWIN__FN(at)(x, 2), SWIN__FN(at)(x, 4)));
 }
 
 /* The same with a factor for each pair of points. */
-SWIN__INLINE swin__v16 SWIN__FN(wino_ends)(const swin__v16 *x, int pairs)
+SWIN__INLINE swin__v16 SWIN__FN(wino_ends)(const float *x, int pairs)
 {
-    const float a2 = SWIN__A2, b2 = SWIN__B2, c2 = SWIN__C2;
+    const float a2 = SWIN__SQUARE_A, b2 = SWIN__SQUARE_B, c2 = SWIN__SQUARE_C;
     const swin__v16 one = swin__vset1(a2 + b2 + c2), all = swin__vset1(a2 * b2 * c2);
     const swin__v16 two = swin__vset1(a2 * b2 + a2 * c2 + b2 * c2);
     if (pairs < 3) return SWIN__FN(wino_factors)(x, pairs, a2, b2);
-    return swin__vnfma(all, x[0], swin__vfma(two, x[2], swin__vnfma(one, x[4], x[6])));
+    const swin__v16 sum = swin__vnfma(one, SWIN__FN(at)(x, 4), SWIN__FN(at)(x, 6));
+    return swin__vnfma(all, SWIN__FN(at)(x, 0), swin__vfma(two, SWIN__FN(at)(x, 2), sum));
 }
 
-/* The pixels' values for the points p and -p; s and t are the squares of the n others. */
-SWIN__INLINE void SWIN__FN(wino_pair)(swin__v16 *d, int step, const swin__v16 *x, float p, int n,
-                                      float s, float t)
+/* The pixels' values at the points p and -p; s and t are the squares of the n other pairs. */
+SWIN__INLINE void SWIN__FN(wino_pair)(float *d, int step, const float *x, float p, int n, float s,
+                                      float t)
 {
-    const swin__v16 at = swin__vset1(p);
-    const swin__v16 even = SWIN__FN(wino_factors)(x + 2, n, s, t);
-    const swin__v16 odd = SWIN__FN(wino_factors)(x + 1, n, s, t);
-    d[0] = swin__vfma(at, odd, even);
-    d[step] = swin__vnfma(at, odd, even);
+    const swin__v16 point = swin__vset1(p);
+    const swin__v16 even = SWIN__FN(wino_factors)(x + 32, n, s, t);
+    const swin__v16 odd = SWIN__FN(wino_factors)(x + 16, n, s, t);
+    swin__vstore(d, swin__vfma(point, odd, even));
+    swin__vstore(d + step, swin__vnfma(point, odd, even));
 }
 
-/* 2 pairs + 2 pixels become as many of eight values, step apart. */
-SWIN__INLINE void SWIN__FN(wino_b)(swin__v16 *d, int step, const swin__v16 *x, int pairs)
+/* 2 pairs + 2 pixels x become as many of eight values. */
+SWIN__INLINE void SWIN__FN(wino_b)(float *d, int step, const float *x, int pairs)
 {
-    const float a2 = SWIN__A2, b2 = SWIN__B2, c2 = SWIN__C2;
-    d[0] = x[0];
-    if (pairs == 0) return;
-    d[0] = SWIN__FN(wino_ends)(x, pairs);
-    SWIN__FN(wino_pair)(d + step, step, x, SWIN__A, pairs - 1, b2, c2);
-    if (pairs > 1) SWIN__FN(wino_pair)(d + 3 * step, step, x, SWIN__B, pairs - 1, a2, c2);
-    if (pairs > 2) SWIN__FN(wino_pair)(d + 5 * step, step, x, SWIN__C, pairs - 1, a2, b2);
-    d[7 * step] = SWIN__FN(wino_ends)(x + 1, pairs);
+    const float a2 = SWIN__SQUARE_A, b2 = SWIN__SQUARE_B, c2 = SWIN__SQUARE_C;
+    if (pairs == 0) {
+        swin__vstore(d, SWIN__FN(at)(x, 0));
+        return;
+    }
+    swin__vstore(d, SWIN__FN(wino_ends)(x, pairs));
+    SWIN__FN(wino_pair)(d + step, step, x, SWIN__POINT_A, pairs - 1, b2, c2);
+    if (pairs > 1) SWIN__FN(wino_pair)(d + 3 * step, step, x, SWIN__POINT_B, pairs - 1, a2, c2);
+    if (pairs > 2) SWIN__FN(wino_pair)(d + 5 * step, step, x, SWIN__POINT_C, pairs - 1, a2, b2);
+    swin__vstore(d + 7 * step, SWIN__FN(wino_ends)(x + 16, pairs));
 }
 
-/* What lacks to a product at a point of square p2: the points that `pairs` pairs leave out. */
-SWIN__INLINE float SWIN__FN(wino_lack)(float p2, int pairs)
+/* a x + b y + c z, the first n terms. */
+SWIN__INLINE swin__v16 SWIN__FN(wino_sum)(swin__v16 x, float a, swin__v16 y, float b, swin__v16 z,
+                                          float c, int n)
 {
-    return (pairs < 2 ? p2 - SWIN__B2 : 1.0f) * (pairs < 3 ? p2 - SWIN__C2 : 1.0f);
-}
-
-SWIN__INLINE swin__v16 SWIN__FN(wino_sum)(const swin__v16 *x, int n, float a, float b, float c)
-{
-    swin__v16 sum = swin__vmul(swin__vset1(a), x[0]);
-    if (n > 1) sum = swin__vfma(swin__vset1(b), x[1], sum);
-    if (n > 2) sum = swin__vfma(swin__vset1(c), x[2], sum);
+    swin__v16 sum = swin__vmul(swin__vset1(a), x);
+    if (n > 1) sum = swin__vfma(swin__vset1(b), y, sum);
+    if (n > 2) sum = swin__vfma(swin__vset1(c), z, sum);
     return sum;
 }
 
-/* As many of eight values become the pixels made, step apart. */
-SWIN__INLINE void SWIN__FN(wino_a)(swin__v16 *d, int step, const swin__v16 *x, int pairs, int taps)
+/* As many of eight values x as pairs of points have become the pixels made: pixel i is the sum over
+   the pairs of their value's even or odd part times the point's power i. The value at infinity
+   belongs to the last pixel. */
+SWIN__INLINE void SWIN__FN(wino_a)(float *d, int step, const float *x, int pairs, int taps)
 {
-    const float o = SWIN__FN(wino_lack)(0, pairs);
-    const float a2 = SWIN__A2, a = SWIN__FN(wino_lack)(a2, pairs), ap = a * SWIN__A;
-    const float b2 = SWIN__B2, b = SWIN__FN(wino_lack)(b2, pairs), bp = b * SWIN__B;
-    const float c2 = SWIN__C2, c = SWIN__FN(wino_lack)(c2, pairs), cp = c * SWIN__C;
-    const int n = SWIN__MAKES(pairs, taps);
-    swin__v16 even[3], odd[3], *last = d + (n - 1) * step;
-    d[0] = x[0];
-    if (pairs == 0) return;
-    for (int i = 0; i < pairs; i++) {
-        even[i] = swin__vadd(x[2 * i + 1], x[2 * i + 2]);
-        odd[i] = swin__vsub(x[2 * i + 1], x[2 * i + 2]);
+    const float o = swin__wino_left_out(0, pairs);
+    const float a2 = SWIN__SQUARE_A, b2 = SWIN__SQUARE_B, c2 = SWIN__SQUARE_C;
+    const float a = swin__wino_left_out(a2, pairs), b = swin__wino_left_out(b2, pairs);
+    const float c = swin__wino_left_out(c2, pairs);
+    const float ap = a * SWIN__POINT_A, bp = b * SWIN__POINT_B, cp = c * SWIN__POINT_C;
+    const int n = swin__wino_makes(pairs, taps);
+    if (pairs == 0) {
+        swin__vstore(d, SWIN__FN(at)(x, 0));
+        return;
     }
-    d[0] = swin__vfma(swin__vset1(o), x[0], SWIN__FN(wino_sum)(even, pairs, a, b, c));
-    d[step] = SWIN__FN(wino_sum)(odd, pairs, ap, bp, cp);
-    if (n > 2) d[2 * step] = SWIN__FN(wino_sum)(even, pairs, a * a2, b * b2, c * c2);
-    if (n > 3) d[3 * step] = SWIN__FN(wino_sum)(odd, pairs, ap * a2, bp * b2, cp * c2);
-    if (n > 4)
-        d[4 * step] = SWIN__FN(wino_sum)(even, pairs, a * a2 * a2, b * b2 * b2, c * c2 * c2);
-    if (n > 5)
-        d[5 * step] = SWIN__FN(wino_sum)(odd, pairs, ap * a2 * a2, bp * b2 * b2, cp * c2 * c2);
-    if (n > 6)
-        d[6 * step] = SWIN__FN(wino_sum)(even, pairs, a * a2 * a2 * a2, b * b2 * b2 * b2,
-                                         c * c2 * c2 * c2);
-    *last = swin__vadd(pairs > 1 ? *last : swin__vhold(*last), x[7]);
+#define SWIN__EVEN(i) swin__vadd(SWIN__FN(at)(x, i), SWIN__FN(at)(x, i + 1))
+#define SWIN__ODD(i)  swin__vsub(SWIN__FN(at)(x, i), SWIN__FN(at)(x, i + 1))
+    const swin__v16 ea = SWIN__EVEN(1), oa = SWIN__ODD(1);
+    const swin__v16 eb = pairs > 1 ? SWIN__EVEN(3) : ea, ob = pairs > 1 ? SWIN__ODD(3) : oa;
+    const swin__v16 ec = pairs > 2 ? SWIN__EVEN(5) : ea, oc = pairs > 2 ? SWIN__ODD(5) : oa;
+#undef SWIN__EVEN
+#undef SWIN__ODD
+    /* held where there is one pair: its last pixel would add to a product */
+#define SWIN__MAKE(i, e, fa, fb, fc) \
+    if (n > i) { \
+        swin__v16 v = SWIN__FN(wino_sum)(e##a, fa, e##b, fb, e##c, fc, pairs); \
+        if (i == 0) v = swin__vfma(swin__vset1(o), SWIN__FN(at)(x, 0), v); \
+        if (i == n - 1) v = swin__vadd(pairs > 1 ? v : swin__vhold(v), SWIN__FN(at)(x, 7)); \
+        swin__vstore(d + i * step, v); \
+    }
+    SWIN__MAKE(0, e, a, b, c)
+    SWIN__MAKE(1, o, ap, bp, cp)
+    SWIN__MAKE(2, e, a * a2, b * b2, c * c2)
+    SWIN__MAKE(3, o, ap * a2, bp * b2, cp * c2)
+    SWIN__MAKE(4, e, a * a2 * a2, b * b2 * b2, c * c2 * c2)
+    SWIN__MAKE(5, o, ap * a2 * a2, bp * b2 * b2, cp * c2 * c2)
+    SWIN__MAKE(6, e, a * a2 * a2 * a2, b * b2 * b2 * b2, c * c2 * c2 * c2)
+#undef SWIN__MAKE
 }
-#undef SWIN__A
-#undef SWIN__A2
-#undef SWIN__B
-#undef SWIN__B2
-#undef SWIN__C
-#undef SWIN__C2
 
+/* The transform of wino_weights for so many taps each way. */
 SWIN__INLINE void SWIN__FN(wino_filter)(float *dst, size_t step, const float *src, size_t tap,
-                                        int k, int tall, int broad)
+                                        int k, int taps_h, int taps_w)
 {
-    const int high = SWIN__VALUES(tall - 1), wide = SWIN__VALUES(broad - 1);
+    const int h = swin__wino_values(taps_h - 1), w = swin__wino_values(taps_w - 1);
+    SWIN__ALIGNED float line[3 * 16], d[24 * 16], u[64 * 16]; /* d: [h][3][16], u: [h][w][16] */
     for (int c = 0; c < k; c++, src += 16, dst += 16) {
-        swin__v16 line[3], d[24], u[64]; /* u: [high][wide], d: [high][3] */
-        for (int x = 0; x < broad; x++) {
-            for (int y = 0; y < tall; y++) {
-                const int at = 3 * SWIN__TAP(tall, y) + SWIN__TAP(broad, x);
-                line[y] = swin__vload(src + (size_t)at * tap);
+        for (int x = 0; x < taps_w; x++) {
+            for (int y = 0; y < taps_h; y++) {
+                const int at = 3 * swin__wino_tap(taps_h, y) + swin__wino_tap(taps_w, x);
+                swin__vstore(line + 16 * y, swin__vload(src + (size_t)at * tap));
             }
-            SWIN__FN(wino_g)(d + x, 3, line, tall);
+            SWIN__FN(wino_g)(d + 16 * x, 3 * 16, line, taps_h);
         }
-        for (int y = 0; y < high; y++) SWIN__FN(wino_g)(u + wide * y, 1, d + 3 * y, broad);
-        for (int i = 0; i < high * wide; i++) swin__vstream(dst + (size_t)i * step, u[i]);
+        for (int y = 0; y < h; y++) SWIN__FN(wino_g)(u + 16 * w * y, 16, d + 48 * y, taps_w);
+        for (int i = 0; i < h * w; i++)
+            swin__vstream(dst + (size_t)i * step, swin__vload(u + 16 * i));
     }
     swin__vdrain();
 }
 
-/* One panel of 16 filters: src[tap t][c][16], taps t = 3 y + x apart by tap, becomes
-   dst[plane][c][16], apart by step, for c < k; `tall` and `broad` taps count each way. dst and
-   step: multiples of 64 bytes. It is far more than caches hold, and goes past them. */
+/* One panel of 16 filters: src[tap t][c][16], taps t = 3 y + x apart by `tap`, becomes
+   dst[plane][c][16], apart by step, for c < k; so many taps count each way. dst and step: multiples
+   of 64 bytes. It is far more than caches hold, and goes past them. */
 static void SWIN__FN(wino_weights)(float *dst, size_t step, const float *src, size_t tap, int k,
-                                   int tall, int broad)
+                                   int taps_h, int taps_w)
 {
-    if (tall == 3 && broad == 3) SWIN__FN(wino_filter)(dst, step, src, tap, k, 3, 3);
-    else if (tall == 2 && broad == 2) SWIN__FN(wino_filter)(dst, step, src, tap, k, 2, 2);
-    else SWIN__FN(wino_filter)(dst, step, src, tap, k, tall, broad);
+    if (taps_h == 3 && taps_w == 3) SWIN__FN(wino_filter)(dst, step, src, tap, k, 3, 3);
+    else if (taps_h == 2 && taps_w == 2) SWIN__FN(wino_filter)(dst, step, src, tap, k, 2, 2);
+    else SWIN__FN(wino_filter)(dst, step, src, tap, k, taps_h, taps_w);
 }
 
+/* The transform of wino_input for so many pairs of points each way. */
 SWIN__INLINE void SWIN__FN(wino_in)(float *dst, size_t step, const float *const *rows, int n16,
-                                    int high, int wide)
+                                    int pairs_h, int pairs_w)
 {
-    const int values = SWIN__VALUES(wide);
+    const int values = swin__wino_values(pairs_w);
+    SWIN__ALIGNED float d[64 * 16], line[8 * 16]; /* d: [8][8][16] */
     for (int c = 0; c < n16; c += 16) {
-        swin__v16 d[64], line[8];
-        for (int x = 0; x < SWIN__TAKES(wide); x++) {
-            for (int y = 0; y < SWIN__TAKES(high); y++) {
+        for (int x = 0; x < swin__wino_takes(pairs_w); x++) {
+            for (int y = 0; y < swin__wino_takes(pairs_h); y++) {
                 SWIN__PREFETCH(rows[8 * y + x] + c + 16);
-                line[y] = swin__vload(rows[8 * y + x] + c);
+                swin__vstore(line + 16 * y, swin__vload(rows[8 * y + x] + c));
             }
-            SWIN__FN(wino_b)(d + x, 8, line, high);
+            SWIN__FN(wino_b)(d + 16 * x, 8 * 16, line, pairs_h);
         }
         for (int y = 0; y < 8; y++) {
-            if (!SWIN__HAS(y, high)) continue;
-            SWIN__FN(wino_b)(line, 1, d + 8 * y, wide);
+            if (!swin__wino_has(y, pairs_h)) continue;
+            SWIN__FN(wino_b)(line, 16, d + 8 * 16 * y, pairs_w);
             for (int x = 0; x < 8; x++) {
                 float *to = dst + (size_t)(values * y + x) * step + c;
-                if (!SWIN__HAS(x, wide)) continue;
+                if (!swin__wino_has(x, pairs_w)) continue;
                 SWIN__PREFETCH(to + 16);
-                swin__vstore(to, line[x]);
+                swin__vstore(to, SWIN__FN(at)(line, x));
             }
         }
     }
 }
 
-/* rows[8 y + x], the channels of a patch of pixels, become those planes of dst[plane][n16], apart
-   by step, that `high` and `wide` pairs of points have. */
+/* rows[8 y + x][n16], the channels of a tile's pixels, become those planes of dst[plane][n16],
+   apart by step, that so many pairs of points each way have. */
 static void SWIN__FN(wino_input)(float *dst, size_t step, const float *const *rows, int n16,
-                                 int high, int wide)
+                                 int pairs_h, int pairs_w)
 {
-    if (high == 3 && wide == 3) SWIN__FN(wino_in)(dst, step, rows, n16, 3, 3);
-    else SWIN__FN(wino_in)(dst, step, rows, n16, high, wide);
+    if (pairs_h == 3 && pairs_w == 3) SWIN__FN(wino_in)(dst, step, rows, n16, 3, 3);
+    else SWIN__FN(wino_in)(dst, step, rows, n16, pairs_h, pairs_w);
 }
 
-SWIN__INLINE void SWIN__FN(wino_out)(float *const *rows, int fresh, const float *start,
-                                     const float *src, size_t step, int n16, int high, int wide,
-                                     int taps, int stream)
+/* Writes one pixel's channels c ... c + 15, before the activation. */
+SWIN__INLINE void SWIN__FN(wino_pixel)(const swin__wino_output *w, float *row, int c, swin__v16 v)
 {
-    const int values = SWIN__VALUES(wide);
-    for (int c = 0; c < n16; c += 16) {
-        swin__v16 d[56], line[8]; /* d: [7][8] */
+    if (!row) return;
+    if (w->accumulate) v = swin__vadd(swin__vload(row + c), v);
+    else if (w->start) v = swin__vadd(swin__vload(w->start + c), v);
+    if (w->uncached) {
+        swin__vstream(row + c, v);
+    } else {
+        SWIN__PREFETCH(row + c + 16);
+        swin__vstore(row + c, v);
+    }
+}
+
+/* The transform of wino_output for so many pairs of points each way and taps. */
+SWIN__INLINE void SWIN__FN(wino_out)(const swin__wino_output *w, int pairs_h, int pairs_w, int taps)
+{
+    const int values = swin__wino_values(pairs_w);
+    SWIN__ALIGNED float d[7 * 8 * 16], line[8 * 16]; /* d: [7][8][16] */
+    for (int c = 0; c < w->n16; c += 16) {
         for (int x = 0; x < 8; x++) {
-            if (!SWIN__HAS(x, wide)) continue;
+            if (!swin__wino_has(x, pairs_w)) continue;
             for (int y = 0; y < 8; y++) {
-                const float *value = src + (size_t)(values * y + x) * step + c;
-                if (!SWIN__HAS(y, high)) continue;
+                const float *value = w->src + (size_t)(values * y + x) * w->step + c;
+                if (!swin__wino_has(y, pairs_h)) continue;
                 SWIN__PREFETCH(value + 16);
-                line[y] = swin__vload(value);
+                swin__vstore(line + 16 * y, swin__vload(value));
             }
-            SWIN__FN(wino_a)(d + x, 8, line, high, taps);
+            SWIN__FN(wino_a)(d + 16 * x, 8 * 16, line, pairs_h, taps);
         }
-        for (int y = 0; y < SWIN__MAKES(high, taps); y++) {
-            SWIN__FN(wino_a)(line, 1, d + 8 * y, wide, taps);
-            for (int x = 0; x < SWIN__MAKES(wide, taps); x++) {
-                float *row = rows[8 * y + x];
-                if (!row) continue;
-                if (!fresh) line[x] = swin__vadd(swin__vload(row + c), line[x]);
-                else if (start) line[x] = swin__vadd(swin__vload(start + c), line[x]);
-                if (stream) {
-                    swin__vstream(row + c, line[x]);
-                } else {
-                    SWIN__PREFETCH(row + c + 16);
-                    swin__vstore(row + c, line[x]);
-                }
-            }
+        for (int y = 0; y < swin__wino_makes(pairs_h, taps); y++) {
+            SWIN__FN(wino_a)(line, 16, d + 8 * 16 * y, pairs_w, taps);
+            for (int x = 0; x < swin__wino_makes(pairs_w, taps); x++)
+                SWIN__FN(wino_pixel)(w, w->rows[8 * y + x], c, SWIN__FN(at)(line, x));
         }
     }
 }
 
-/* The way back: src[plane][n16], apart by step, becomes the pixels made of so many taps: rows[8 y +
-   x] = act(start + pixel), where the row is not NULL (outside). With fresh, start is a row or NULL,
-   nothing; else it is what the row holds. With stream pixels that are not needed soon go past the
-   caches, rows being multiples of 64 bytes. */
-static void SWIN__FN(wino_output)(float *const *rows, int fresh, const float *start,
-                                  const float *src, size_t step, int n16, int high, int wide,
-                                  int taps, int act, int stream)
+/* What swin__wino_output describes: the products of a tile become the pixels of the map. */
+static void SWIN__FN(wino_output)(const swin__wino_output *w)
 {
-    if (high == 3 && wide == 3 && taps == 3)
-        SWIN__FN(wino_out)(rows, fresh, start, src, step, n16, 3, 3, 3, stream);
-    else if (high == 3 && wide == 3)
-        SWIN__FN(wino_out)(rows, fresh, start, src, step, n16, 3, 3, 2, stream);
-    else SWIN__FN(wino_out)(rows, fresh, start, src, step, n16, high, wide, taps, stream);
-    for (int i = 0; i < 64; i++) {
-        if (rows[i] && act == SWIN__RELU) SWIN__FN(relu)(rows[i], 0, 1, n16);
-        if (rows[i] && act == SWIN__GELU) SWIN__FN(gelu)(rows[i], 0, 1, n16);
+    const int whole = w->pairs_h == 3 && w->pairs_w == 3;
+    if (whole && w->taps == 3) SWIN__FN(wino_out)(w, 3, 3, 3);
+    else if (whole) SWIN__FN(wino_out)(w, 3, 3, 2);
+    else SWIN__FN(wino_out)(w, w->pairs_h, w->pairs_w, w->taps);
+    for (int i = 0; i < SWIN__WINO_PLANES; i++) {
+        if (w->rows[i] && w->act == SWIN__RELU) SWIN__FN(relu)(w->rows[i], 0, 1, w->n16);
+        if (w->rows[i] && w->act == SWIN__GELU) SWIN__FN(gelu)(w->rows[i], 0, 1, w->n16);
     }
-    if (stream) swin__vdrain();
+    if (w->uncached) swin__vdrain();
 }
 
 /* --- labels ----------------------------------------------------------------------------------- */
@@ -4311,7 +4372,7 @@ static void swin__take_pixels(const swin_context *c, int y, float weight, int mo
         b = layouts[in->format].b;
     const unsigned char *pixel = (const unsigned char *)in->data + (ptrdiff_t)y * in->stride;
     if (in->format == SWIN_RGB8) {
-        c->kernels->bytes(sum, pixel, 3 * in->width, weight, more);
+        c->kernels->pixels(sum, pixel, 3 * in->width, weight, more);
         return;
     }
     for (int x = 0; x < in->width; x++, pixel += bytes, sum += 3) {
@@ -4893,7 +4954,7 @@ static void swin__attend(const swin_context *c, const swin__attendance *a)
     k->scale(a->out, a->ldo, a->queries, a->dp, a->inverse);
 }
 
-/* One head's biases from its table [2 window_h - 1][2 window_w - 1], as the kernel `bias` takes
+/* One head's biases from its table [2 window_h - 1][2 window_w - 1], as window_bias takes
    them. Whole registers are copied, beyond the ends of rows, and so from a copy of the table. */
 static void swin__bands(const swin_context *c, const swin__shape *f, const float *table,
                         float *copy, float *bands)
@@ -5017,8 +5078,8 @@ static void swin__scatter_window(const swin_context *c, const swin__attention_la
 static void swin__cosines(const swin_context *c, float factor, float *q, float *k, size_t ld,
                           int rows, int dp)
 {
-    c->kernels->unit(q, ld, rows, dp, factor);
-    c->kernels->unit(k, ld, rows, dp, 1);
+    c->kernels->unit_vectors(q, ld, rows, dp, factor);
+    c->kernels->unit_vectors(k, ld, rows, dp, 1);
 }
 
 /* The windows of a unit: from ... to - 1, their rows and these rows' q, k and v. */
@@ -5048,7 +5109,7 @@ static void swin__attend_windows(const swin_context *c, const swin__attention_la
         a.v = a.k + f->packed;
         a.region = swin__regions(&w, f->tokens, region) ? region : NULL;
         a.out = swin__row(u->rows, first) + h * f->dp;
-        c->kernels->bias(a.scores, u->at.lanes, bands, f->tokens, f->window_h, f->window_w);
+        c->kernels->window_bias(a.scores, u->at.lanes, bands, f->tokens, f->window_h, f->window_w);
         swin__attend(c, &a);
     }
 }
@@ -5157,7 +5218,7 @@ static void swin__windows(const swin_context *c, const swin__step *s, int unit, 
             swin__cosines(c, attention->block->scale[h], qkv.data, qkv.data + dp, qkv.ld, qkv.n,
                           dp);
         a.region = swin__regions(&w, f->tokens, region) ? region : NULL;
-        c->kernels->bias(a.scores, at.lanes, bands, f->tokens, f->window_h, f->window_w);
+        c->kernels->window_bias(a.scores, at.lanes, bands, f->tokens, f->window_h, f->window_w);
         swin__attend(c, &a);
         swin__scatter_head(c, l, i, h, out);
     }
@@ -5320,7 +5381,7 @@ static void swin__stream_block(const swin_context *c, const swin__stream *t, int
     scores.init = t->beyond;
     scores.c = t->scores;  scores.ldc = SWIN__KEYS;
     c->kernels->gemm(&scores);
-    c->kernels->online(t->scores, SWIN__KEYS, t->q.n, lanes, t->top, t->sum, t->out.data,
+    c->kernels->softmax_block(t->scores, SWIN__KEYS, t->q.n, lanes, t->top, t->sum, t->out.data,
                        t->out.ld, dp);
     mix.m = t->q.n;  mix.n = dp;  mix.k = count;
     mix.a = t->scores;  mix.lda = SWIN__KEYS;
@@ -5448,7 +5509,7 @@ static void swin__look_rows(const swin_context *c, const swin__attention_layer *
     swin__clear_rows(sum);
     for (int h = 0; h < f->heads; h++) {
         swin__bands(c, f, l->block->table + h * f->table, a.scores, bands);
-        c->kernels->bias(a.scores, at.lanes, bands, f->tokens, f->window_h, f->window_w);
+        c->kernels->window_bias(a.scores, at.lanes, bands, f->tokens, f->window_h, f->window_w);
         a.q = qkv.data + h * f->dp;
         a.k = a.q + f->packed;
         a.v = a.k + f->packed;
@@ -6376,7 +6437,6 @@ static void swin__plan_taps(swin__plan *p, const swin__part *part)
    those of the strip before, and there is one way back, after the last. */
 
 /* The side of a tile of planes, and how many there are. */
-enum { SWIN__WINO_SIDE = 8, SWIN__WINO_PLANES = SWIN__WINO_SIDE * SWIN__WINO_SIDE };
 
 /* The most of each: as large as lets a UPerNet's other maps, not these, decide how much memory its
    workspace takes. */
@@ -6422,8 +6482,8 @@ static swin__tile_axis swin__cut_axis(int pixels, int taps)
     int left;
     t.pixels = pixels;
     t.pairs = taps > 1 ? 3 : 0;
-    t.values = SWIN__VALUES(t.pairs);
-    t.side = SWIN__MAKES(t.pairs, taps);
+    t.values = swin__wino_values(t.pairs);
+    t.side = swin__wino_makes(t.pairs, taps);
     t.count = taps > 1 ? (pixels + 1) / t.side : pixels;
     left = swin__max(0, pixels - t.side * t.count);
     t.rest = taps == 2 ? swin__max(left > 0, left / 2) : (left + 1) / 2;
@@ -6484,8 +6544,8 @@ static swin__spot swin__tile_spot(const swin__tiling *g, int tile)
 static void swin__plane_tiles(const swin__tiling *g, int plane, int first, int tiles, int *from,
                               int *to)
 {
-    int bottom = SWIN__HAS(plane / g->across.values, g->down.rest);
-    int right = SWIN__HAS(plane % g->across.values, g->across.rest);
+    int bottom = swin__wino_has(plane / g->across.values, g->down.rest);
+    int right = swin__wino_has(plane % g->across.values, g->across.rest);
     int start = bottom ? 0 : g->first_whole, end = right ? g->count : g->first_right;
     if (right && !bottom && g->down.rest && g->across.rest) end--;      /* not the corner */
     *from = swin__max(0, swin__min(start - first, tiles));
@@ -6613,7 +6673,8 @@ static void swin__winograd_in(const swin_context *c, const swin__step *s, int un
         for (int k = 0; k < SWIN__WINO_PLANES; k++) {
             int down = k / SWIN__WINO_SIDE, across = k % SWIN__WINO_SIDE;
             int y = spot.y + down - (w->taps_h > 1), x = spot.x + across - (w->taps_w > 1);
-            if (down >= SWIN__TAKES(spot.pairs_h) || across >= SWIN__TAKES(spot.pairs_w)) continue;
+            if (down >= swin__wino_takes(spot.pairs_h)) continue;
+            if (across >= swin__wino_takes(spot.pairs_w)) continue;
             rows[k] = swin__seen(c, w, &slice, y, x, scratch, room + k * slice.count);
         }
         c->kernels->wino_input(to, swin__skewed(l->depth), rows, slice.count, spot.pairs_h,
@@ -6669,10 +6730,11 @@ static void swin__winograd_out(const swin_context *c, const swin__step *s, int u
     const swin__winograd *w = l->all;
     const swin__spot spot = swin__tile_spot(&w->tiling, l->first + unit);
     const swin__fmap out = w->doubled ? swin__spread(&w->conv->out) : w->conv->out;
-    const float *bias = w->doubled ? NULL : w->conv->bias + l->column;
     int taps = w->doubled ? 2 : 3;      /* an axis of one tap has no pairs: any number does */
-    int made_h = SWIN__MAKES(spot.pairs_h, taps), made_w = SWIN__MAKES(spot.pairs_w, taps);
+    int made_h = swin__wino_makes(spot.pairs_h, taps);
+    int made_w = swin__wino_makes(spot.pairs_w, taps);
     float *rows[SWIN__WINO_PLANES];
+    swin__wino_output tile;
     (void)scratch;
     for (int k = 0; k < SWIN__WINO_PLANES; k++) {
         int down = k / SWIN__WINO_SIDE, across = k % SWIN__WINO_SIDE;
@@ -6683,10 +6745,18 @@ static void swin__winograd_out(const swin_context *c, const swin__step *s, int u
         if (w->doubled) y = 2 * y + (w->taps_h == 1), x = 2 * x + (w->taps_w == 1);
         rows[k] = swin__at(&out, y, x) + l->column;
     }
-    c->kernels->wino_output(rows, l->fresh, bias,
-                            swin__tile_plane(l, w->products, unit, 0, l->columns),
-                            swin__skewed(l->columns), l->columns, spot.pairs_h, spot.pairs_w, taps,
-                            l->act, l->stream);
+    tile.rows = rows;
+    tile.start = w->doubled ? NULL : w->conv->bias + l->column;
+    tile.accumulate = !l->fresh;
+    tile.act = l->act;
+    tile.src = swin__tile_plane(l, w->products, unit, 0, l->columns);
+    tile.step = swin__skewed(l->columns);
+    tile.n16 = l->columns;
+    tile.pairs_h = spot.pairs_h;
+    tile.pairs_w = spot.pairs_w;
+    tile.taps = taps;
+    tile.uncached = l->stream;
+    c->kernels->wino_output(&tile);
 }
 
 /* n things in equal parts of at most `most`: how many the first parts have. */

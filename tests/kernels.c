@@ -51,8 +51,8 @@ static void begin(const char *format, ...)
 static int wrong(const char *of, size_t i, double got, double wanted)
 {
     if (!complaints++ && shown++ < SHOWN)
-        printf("  %s %s: %s[%zu] is %.9g (%a), not %.9g (%a)\n", swin_cpu_name(pass->cpu), at_hand, of, i, got,
-               got, wanted, wanted);
+        printf("  %s %s: %s[%zu] is %.9g (%a), not %.9g (%a)\n",
+               swin_cpu_name(pass->cpu), at_hand, of, i, got, got, wanted, wanted);
     return 0;
 }
 
@@ -427,7 +427,7 @@ static int unit_case(int rows, int w16)
             x[(size_t)i * ld + (size_t)c] *= i % 3 == 1 ? 0 : 1e3f / (float)(1 + i);
     y = copy(x, size);
     begin("unit of %d rows, %d columns", rows, w16);
-    pass->unit(x, ld, rows, w16, scale);
+    pass->unit_vectors(x, ld, rows, w16, scale);
     for (int i = 0; i < rows; i++) {
         double length = 0;
         for (int c = 0; c < w16; c++) length += pow(y[(size_t)i * ld + (size_t)c], 2);
@@ -437,7 +437,7 @@ static int unit_case(int rows, int w16)
                                         : equal("x", at, x[at], y[at]);
         }
     }
-    spec->unit(y, ld, rows, w16, scale);
+    spec->unit_vectors(y, ld, rows, w16, scale);
     ok &= same("x", x, y, size);
     free(x), free(y);
     return ok;
@@ -470,8 +470,8 @@ static int online_case(int rows, int n16, int w16)
     }
     begin("online of %d rows, %d keys, %d columns", rows, n16, w16);
     for (size_t b = 0; b < BLOCKS; b++) {
-        pass->online(s + b * block, N, rows, n16, top, sum, out[0], W, w16);
-        spec->online(t + b * block, N, rows, n16, top + R, sum + R, out[1], W, w16);
+        pass->softmax_block(s + b * block, N, rows, n16, top, sum, out[0], W, w16);
+        spec->softmax_block(t + b * block, N, rows, n16, top + R, sum + R, out[1], W, w16);
         for (size_t i = 0; i < block; i++) {
             const double weight = exp((double)scores[b * block + i] - top[i / N]);
             ok &= near("weight", b * block + i, s[b * block + i], weight, 8e-6 * weight + 1e-37);
@@ -558,8 +558,8 @@ static int bytes_case(int n, int accumulate)
     unsigned char *src = (unsigned char *)malloc(N);
     for (size_t i = 0; i < N; i++) src[i] = (unsigned char)(i * 37 + 255);
     begin("bytes, %d of them%s", n, accumulate ? ", added" : "");
-    pass->bytes(x, src, n, 0.3f, accumulate);
-    spec->bytes(z, src, n, 0.3f, accumulate);
+    pass->pixels(x, src, n, 0.3f, accumulate);
+    spec->pixels(z, src, n, 0.3f, accumulate);
     int ok = same("x", x, z, N + 1) && equal("x", N, x[N], y[N]);
     for (size_t i = 0; i < N; i++)
         ok &= near("x", i, x[i], (accumulate ? y[i] : 0.0) + (double)0.3f * src[i], 2e-5);
@@ -591,7 +591,7 @@ static int bias_case(int tokens, int h, int w)
     float *bands = room((size_t)(w * down * w) + 16), *rows = room((size_t)(n * lanes) + 16);
     int ok = 1;
     begin("bias of a window of %d x %d after %d tokens", h, w, tokens);
-    pass->bias(rows, lanes, bands, tokens, h, w);
+    pass->window_bias(rows, lanes, bands, tokens, h, w);
     for (int i = 0; i < n; i++)
         for (int k = 0; k < lanes; k++) {
             const int from = i - tokens, to = k - tokens;
@@ -661,7 +661,7 @@ typedef struct wino {
 static int wino_pixel(wino w, size_t i)
 {
     const int y = (int)i / 8, x = (int)i % 8;
-    return y < SWIN__MAKES(w.high, w.taps) && x < SWIN__MAKES(w.wide, w.taps) &&
+    return y < swin__wino_makes(w.high, w.taps) && x < swin__wino_makes(w.wide, w.taps) &&
            !(w.high && w.wide && y == 1 && x == 1);
 }
 /* The first of p's numbers at a multiple of 64 bytes; 15 may lie before it. */
@@ -672,7 +672,8 @@ static float *aligned(float *p) { return p + (64 - (uintptr_t)p % 64) % 64 / siz
 static void wino_tile(const swin__kernels *t, const float *image, const float *filter, int k,
                       wino w, int fresh, const float *start, float *result, int act)
 {
-    const size_t K = (size_t)k, padded = (K + 15) / 16 * 16, values = SWIN__VALUES(w.wide);
+    const size_t K = (size_t)k, padded = (K + 15) / 16 * 16;
+    const size_t values = (size_t)swin__wino_values(w.wide);
     float *weights = room(64 * K * 16 + 15), *v = room(64 * padded), m[64 * 16], *to[64];
     float *u = aligned(weights), *pixels = room(1024 + 15), *out = aligned(pixels);
     const float *rows[64];
@@ -684,14 +685,16 @@ static void wino_tile(const swin__kernels *t, const float *image, const float *f
     for (size_t y = 0; y < 8; y++) {
         for (size_t x = 0; x < 8; x++) {
             const size_t i = values * y + x;
-            if (!SWIN__HAS((int)y, w.high) || !SWIN__HAS((int)x, w.wide)) continue;
+            if (!swin__wino_has((int)y, w.high) || !swin__wino_has((int)x, w.wide)) continue;
             const swin__product p = {.m = 1, .n = 16, .k = k, .a = v + i * padded, .lda = padded,
                                      .b = u + i * K * 16, .ldb = 16, .panel = 16 * K,
                                      .c = m + 16 * i, .ldc = 16, .act = SWIN__LINEAR};
             t->gemm(&p);
         }
     }
-    t->wino_output(to, fresh, start, m, 16, 16, w.high, w.wide, w.taps, act, fresh && k % 5 == 0);
+    const swin__wino_output back = {to, start, !fresh, act, m, 16, 16, w.high, w.wide, w.taps,
+                                    fresh && k % 5 == 0};
+    t->wino_output(&back);
     memcpy(result, out, 1024 * sizeof *out);
     free(weights), free(v), free(pixels);
 }
