@@ -653,7 +653,7 @@ SWIN_API void swin_free(swin_model *m);         /* NULL is fine */
 #define SWIN_HEADER_NAME "swin.h"
 #endif
 
-/* A blob is used where it lies. */
+/* A blob's numbers are used where they lie, in the machine's byte order. */
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
 #error "swin.h needs a little-endian machine: models are used as they lie in their files."
 #endif
@@ -709,7 +709,8 @@ static int swin__min(int a, int b) { return a < b ? a : b; }
 static int swin__max(int a, int b) { return a > b ? a : b; }
 static int swin__divide_up(int a, int b) { return (a + b - 1) / b; }
 static int swin__round_up(int a, int b) { return swin__divide_up(a, b) * b; }
-static int swin__padded(int n) { return swin__round_up(n, 16); } /* columns as they are stored */
+/* The floats from row to row of a map that has n columns: whole vectors. */
+static int swin__padded(int n) { return swin__round_up(n, 16); }
 /* Floats of so many rows: as an offset into memory that is there, or as a size that may not fit. */
 static size_t swin__offset(int rows, int ld) { return (size_t)rows * (size_t)ld; }
 static uint64_t swin__floats(int rows, int ld) { return (uint64_t)rows * (uint64_t)ld; }
@@ -724,12 +725,12 @@ static int swin__peek(const int *flag) { return *(const volatile int *)flag; }
 static void swin__poke(int *flag, int value) { *(volatile int *)flag = value; }
 #endif
 
-/* Enough of printf for error sentences, so that the core needs no stdio: %s, %d and %z (a size_t).
-   */
-static void swin__print(char *to, size_t room, const char *format, va_list args)
+/* As much of vsnprintf as error sentences need, so that the core needs no stdio: %s, %d and %z (a
+   size_t). What does not fit into `size` bytes with the final zero is cut off. */
+static void swin__print(char *to, size_t size, const char *format, va_list args)
 {
     size_t at = 0;
-    for (; *format && at + 1 < room; format++) {
+    for (; *format && at + 1 < size; format++) {
         char digits[24];
         const char *piece;
         if (*format != '%') {
@@ -749,16 +750,16 @@ static void swin__print(char *to, size_t room, const char *format, va_list args)
             if (value < 0) *--d = '-';
             piece = d;
         }
-        while (*piece && at + 1 < room) to[at++] = *piece++;
+        while (*piece && at + 1 < size) to[at++] = *piece++;
     }
     to[at] = 0;
 }
 
-static void swin__format(char *to, size_t room, const char *format, ...)
+static void swin__format(char *to, size_t size, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    swin__print(to, room, format, args);
+    swin__print(to, size, format, args);
     va_end(args);
 }
 
@@ -799,10 +800,10 @@ SWIN_API const char *swin_status_text(swin_status status)
    scalar pass is the specification: every other pass gives its bits.
 
    Two rules make that so. A product never flows into a plain sum: where both
-   meet, vfma says so (one rounding), or the product is held (vhold, times,
-   timesf: two roundings), hence no compiler finds anything to contract. And
-   a sum over a row goes into sixteen lanes, element i to lane i mod 16, then
-   down one tree: 8, 4, 2, 1. */
+   meet, vfma says so (one rounding), or vhold, swin__times or swin__timesf
+   round the product before the sum sees it (two roundings), hence no compiler
+   finds anything to contract. And a sum over a row goes into sixteen lanes,
+   element i to lane i mod 16, then down one tree: 8, 4, 2, 1. */
 
 #ifndef SWIN__PASS
 
@@ -846,7 +847,7 @@ SWIN_API const char *swin_status_text(swin_status status)
 #endif
 #endif
 
-/* The tiles keep their sums in registers only if every operation is inlined, at -O2 too. */
+/* A microtile keeps its sums in registers only if every operation is inlined, at -O2 too. */
 #if defined(__GNUC__) || defined(__clang__)
 #define SWIN__INLINE static inline __attribute__((always_inline))
 #define SWIN__PREFETCH(p) __builtin_prefetch(p)
@@ -886,7 +887,7 @@ SWIN_API const char *swin_status_text(swin_status status)
 #define swin__vne      SWIN__FN(vne)       /* (a, b, yes, no): a != b ? yes : no */
 #define swin__vpow2    SWIN__FN(vpow2)     /* (v, t): v * 2^n where t = SWIN__MAGIC + n */
 #define swin__vkeep    SWIN__FN(vkeep)     /* (v, n): lanes below n, +0 in the others */
-#define swin__vhold    SWIN__FN(vhold)     /* (v): v, a product: rounded, then added */
+#define swin__vhold    SWIN__FN(vhold)     /* (v): v, a product no compiler may fuse with a sum */
 /* (v): sum of the lanes: i with i + 8, i + 4, i + 2, i + 1 */
 #define swin__vsum     SWIN__FN(vsum)
 #define swin__vhighest SWIN__FN(vhighest)  /* (v): vmax down the same tree */
@@ -894,8 +895,8 @@ SWIN_API const char *swin_status_text(swin_status status)
 /* (p, ld): four floats each at p, p + 4 ld, + 8 ld, + 12 ld */
 #define swin__vquads   SWIN__FN(vquads)
 #define swin__vbytes   SWIN__FN(vbytes)    /* (p): the bytes p[0..15] as floats */
-/* (&a, &b, &c, &d): transpose the 4 x 4 in each quad of lanes */
-#define swin__vtranspose    SWIN__FN(vtranspose)
+/* (&a, &b, &c, &d): in each quad of lanes, transposes the 4 x 4 whose rows are a, b, c and d */
+#define swin__vtranspose SWIN__FN(vtranspose)
 
 /* 1.5 * 2^23: adding it rounds a float to a whole number, which then stands in the low bits. */
 #define SWIN__MAGIC 12582912.0f
@@ -1512,9 +1513,10 @@ SWIN__INLINE swin__v16 SWIN__FN(gelu16)(swin__v16 x)
 /* >>kernels: the inner loops, once per pass
 
    The loops that take the time, and the choice among their passes. A map is
-   rows of floats, its rows padded to a multiple of 16 columns (n16, w16);
-   pads hold zeros and get what the formula makes of them. Pointers may have
-   any alignment; 64 bytes is fastest. Nothing is shared, nothing allocated.
+   rows of floats `ld` apart (ldd, lds, ...: those of dst, src, ...), padded to
+   a multiple of 16 columns (n16, w16); the padding holds zeros and gets what
+   the formula makes of them. Pointers may have any alignment; 64 bytes is
+   fastest. Nothing is shared, nothing allocated.
 
    Every result is the same in every pass: an output is a sum in the order
    given here, one fused multiply-add a term.
@@ -1536,6 +1538,13 @@ SWIN__INLINE swin__v16 SWIN__FN(gelu16)(swin__v16 x)
 
 enum { SWIN__LINEAR, SWIN__RELU, SWIN__GELU };
 
+/* The score of a key or class that does not exist, in the padding: its exp is exactly 0 beside any
+   real score, and unlike an infinity it can be subtracted from itself. */
+#define SWIN__NO_SCORE (-1e30f)
+
+/* Rows that LayerNorm takes together: enough for one's sums not to wait for another's. */
+enum { SWIN__NORM_TOGETHER = 8 };
+
 /* C = act(init + A B), element by element a sum over k in order; with onto, onto += C at last. */
 typedef struct swin__product {
     int m, n, k;          /* m is at least 1, n a multiple of 16 */
@@ -1543,8 +1552,7 @@ typedef struct swin__product {
     size_t lda;
     const float *b;       /* [k][n]: panel p, columns 16 p .. 16 p + 15, starts at b + p * panel, */
     size_t ldb, panel;    /* its rows ldb apart. Packed weights: 16, 16 k. Plain rows: ld, 16 */
-    /* [m][n] rows ldi apart, or one row for all (ldi 0); NULL: +0; may be c */
-    const float *init;
+    const float *init;    /* [m][n], rows ldi apart, 0: one row for all; NULL: +0; may be c */
     size_t ldi;
     float *c;             /* [m][n], rows ldc apart */
     size_t ldc;
@@ -1992,7 +2000,7 @@ static void SWIN__FN(gelu)(float *x, size_t ld, int rows, int n16)
             swin__vstore(x + c, SWIN__FN(gelu16)(swin__vload(x + c)));
 }
 
-/* x += y */
+/* x += y, row by row */
 static void SWIN__FN(add)(float *x, size_t ldx, const float *y, size_t ldy, int rows, int n16)
 {
     for (int i = 0; i < rows; i++, x += ldx, y += ldy)
@@ -2077,6 +2085,7 @@ static void SWIN__FN(gemm)(const swin__product *p)
 
 /* --- rows: LayerNorm, softmax, sums ----------------------------------------------------------- */
 
+/* The mean of a row of n columns. */
 SWIN__INLINE float SWIN__FN(mean)(const float *x, int n)
 {
     swin__v16 sum = swin__vset1(0.0f);
@@ -2086,6 +2095,7 @@ SWIN__INLINE float SWIN__FN(mean)(const float *x, int n)
     return swin__vsum(sum) / (float)n;
 }
 
+/* The mean of (x - mean)^2 over a row of n columns. */
 SWIN__INLINE float SWIN__FN(variance)(const float *x, int n, float mean)
 {
     const swin__v16 m = swin__vset1(mean);
@@ -2102,15 +2112,14 @@ SWIN__INLINE float SWIN__FN(variance)(const float *x, int n, float mean)
     return swin__vsum(sum) / (float)n;
 }
 
-/* dst = (src - mean) / sqrt(variance + eps) * weight + bias over n columns, row by row; weight and
-   bias are padded with zeros, so dst's pads come out 0. dst may be src. Some rows go through each
-   of the three passes together: they do not wait for each other's sums. */
+/* LayerNorm of rows of n columns: dst = (src - mean) / sqrt(variance + eps) * weight + bias. weight
+   and bias are padded with zeros, so that dst's padding comes out 0. dst may be src. */
 static void SWIN__FN(norm)(float *dst, size_t ldd, const float *src, size_t lds, int rows, int n,
                            const float *weight, const float *bias, float eps)
 {
-    for (int left = rows; left > 0; left -= 8) {
-        const int count = left < 8 ? left : 8;
-        float mean[8], factor[8];
+    for (int left = rows; left > 0; left -= SWIN__NORM_TOGETHER) {
+        const int count = left < SWIN__NORM_TOGETHER ? left : SWIN__NORM_TOGETHER;
+        float mean[SWIN__NORM_TOGETHER], factor[SWIN__NORM_TOGETHER];
         for (int i = 0; i < count; i++) mean[i] = SWIN__FN(mean)(src + (size_t)i * lds, n);
         for (int i = 0; i < count; i++)
             factor[i] = 1.0f / sqrtf(SWIN__FN(variance)(src + (size_t)i * lds, n, mean[i]) + eps);
@@ -2125,6 +2134,7 @@ static void SWIN__FN(norm)(float *dst, size_t ldd, const float *src, size_t lds,
     }
 }
 
+/* The highest of a row of n16 scores. */
 SWIN__INLINE float SWIN__FN(highest)(const float *s, int n16)
 {
     swin__v16 top = swin__vload(s);
@@ -2132,7 +2142,7 @@ SWIN__INLINE float SWIN__FN(highest)(const float *s, int n16)
     return swin__vhighest(top);
 }
 
-/* s = exp(s - top); returns the sum. Scores 87 below the top and lower become exactly 0. */
+/* A row s = exp(s - top); returns its sum. Scores more than 87 below the top become exactly 0. */
 SWIN__INLINE float SWIN__FN(exps)(float *s, int n16, float top)
 {
     const swin__v16 shift = swin__vset1(top);
@@ -2145,8 +2155,9 @@ SWIN__INLINE float SWIN__FN(exps)(float *s, int n16, float top)
     return swin__vsum(sum);
 }
 
-/* Adds mask to the keys of other regions; region 0 belongs to all. */
-SWIN__INLINE void SWIN__FN(masked)(float *s, int n16, const float *region, float own, float mask)
+/* Adds mask to a row's scores of keys whose region is neither the query's own nor 0, which belongs
+   to all. */
+SWIN__INLINE void SWIN__FN(mask_row)(float *s, int n16, const float *region, float own, float mask)
 {
     const swin__v16 zero = swin__vset1(0.0f), mine = swin__vset1(own);
     for (int c = 0; c < n16; c += 16) {
@@ -2156,18 +2167,21 @@ SWIN__INLINE void SWIN__FN(masked)(float *s, int n16, const float *region, float
     }
 }
 
-/* Rows of scores become exp(score - row's highest); inverse[i] = 1 / the sum of row i. With region
-   (n16 numbers; row i and key i are the same token) scores between regions get mask first. */
+/* The softmax of rows of n16 scores, not yet divided: they become exp(score - row's highest), and
+   inverse[i] = 1 / the sum of row i. region: NULL, or [n16], the number of the region that token i
+   is in, row i and key i being the same token; between regions mask is added to the scores first.
+   */
 static void SWIN__FN(softmax)(float *s, size_t ld, int rows, int n16, const float *region,
                               float mask, float *inverse)
 {
     for (int i = 0; i < rows; i++, s += ld) {
-        if (region && region[i] != 0.0f) SWIN__FN(masked)(s, n16, region, region[i], mask);
+        if (region && region[i] != 0.0f) SWIN__FN(mask_row)(s, n16, region, region[i], mask);
         inverse[i] = 1.0f / SWIN__FN(exps)(s, n16, SWIN__FN(highest)(s, n16));
     }
 }
 
-/* x[i] *= scale / max(|x[i]|, 1e-12): the unit vectors of Swin V2's cosine attention. */
+/* Rows of length `scale`: x[i] *= scale / max(|x[i]|, 1e-12), for Swin V2's cosine attention. The
+   bound is that of PyTorch's normalize. */
 static void SWIN__FN(unit_vectors)(float *x, size_t ld, int rows, int w16, float scale)
 {
     for (int i = 0; i < rows; i++, x += ld) {
@@ -2183,7 +2197,7 @@ static void SWIN__FN(unit_vectors)(float *x, size_t ld, int rows, int w16, float
     }
 }
 
-/* x[i][:] *= factor[i] */
+/* x[i][:] *= factor[i], row by row */
 static void SWIN__FN(scale)(float *x, size_t ld, int rows, int n16, const float *factor)
 {
     for (int i = 0; i < rows; i++, x += ld) {
@@ -2193,10 +2207,12 @@ static void SWIN__FN(scale)(float *x, size_t ld, int rows, int n16, const float 
     }
 }
 
-/* The softmax over keys that come in blocks: each row carries the highest score so far (top, at
-   first -1e30), the sum of exps relative to it and out [rows][w16], the sum of values so weighted
-   (both at first 0). Turns s into weights for this block's values and brings sum and out to the new
-   top. */
+/* A block of keys of a softmax whose keys come block by block (Milakov and Gimelshein, "Online
+   normalizer calculation for softmax", 2018). Of the blocks so far each row has the highest score,
+   top[i], at first SWIN__NO_SCORE; the sum of exp(score - top[i]), sum[i], at first 0; and the sum
+   of the values weighted by these, out [rows][w16], at first 0. Brings all three to the new highest
+   score, adds this block's to sum, and turns its scores s into the weights of its values, which the
+   caller adds to out. */
 static void SWIN__FN(softmax_block)(float *s, size_t ld, int rows, int n16, float *top,
                                     float *sum, float *out, size_t ldo, int w16)
 {
@@ -2214,21 +2230,24 @@ static void SWIN__FN(softmax_block)(float *s, size_t ld, int rows, int n16, floa
     }
 }
 
-/* dst = src, row by row; what one row writes over the start of the next, that one mends */
+/* dst = src, row by row in this order: where ldd is less than n16, a row of dst is written over the
+   end of the one before. */
 static void SWIN__FN(copy)(float *dst, size_t ldd, const float *src, size_t lds, int rows, int n16)
 {
     for (int i = 0; i < rows; i++, dst += ldd, src += lds)
         for (int c = 0; c < n16; c += 16) swin__vstore(dst + c, swin__vload(src + c));
 }
 
-/* The biases of one head of an h x w window after `tokens` tokens, [tokens + h w][lanes]: zero
-   wherever a token takes part, -1e30 beyond the keys. bands [w][2 h - 1][w]: row j - i + h - 1 of
-   band q holds what the pixels of row j are to pixel q of row i. Rows are written one after the
-   other, sixteen lanes at a time, each beyond its end; so are up to 16 floats after the last. */
+/* The relative position biases of one head's attention in a window of h x w pixels, which follow
+   `tokens` global tokens: rows [query][key], both tokens + h w, a row being `lanes` floats. Zero
+   where query or key is a token, SWIN__NO_SCORE in the padding. bands [w][2 h - 1][w] are the
+   biases sorted for this: bands[q][j - i + h - 1][r] is that of the query in row i, column q and
+   the key in row j, column r. Rows are written one after the other, sixteen lanes at a time, each
+   beyond its end; so are up to 16 floats after the last. */
 static void SWIN__FN(window_bias)(float *rows, int lanes, const float *bands, int tokens, int h,
                                   int w)
 {
-    const swin__v16 zero = swin__vset1(0.0f), none = swin__vset1(-1e30f);
+    const swin__v16 zero = swin__vset1(0.0f), none = swin__vset1(SWIN__NO_SCORE);
     const int area = h * w;
     for (int t = 0; t < tokens; t++, rows += lanes) {
         for (int c = 0; c < lanes; c += 16) swin__vstore(rows + c, zero);
@@ -2245,7 +2264,7 @@ static void SWIN__FN(window_bias)(float *rows, int lanes, const float *bands, in
     }
 }
 
-/* Up to four terms of combine: dst = start + coef[0] src[0] + ... in that order. */
+/* One to four terms of combine, in that order. */
 SWIN__INLINE void SWIN__FN(terms)(float *dst, int n16, const float *const *src, const float *coef,
                                   int count, int accumulate)
 {
@@ -2264,9 +2283,9 @@ SWIN__INLINE void SWIN__FN(terms)(float *dst, int n16, const float *const *src, 
     }
 }
 
-/* dst = (accumulate ? dst : +0) + the sum over i in order of coef[i] src[i], rows of n16 columns:
-   bilinear rows, pooling, sums of taps. Four terms a round; between rounds the floats are stored.
-   */
+/* A weighted sum of `count` rows of n16 columns, for bilinear resizing, pooling and convolutions:
+   dst = (accumulate ? dst : +0) + coef[0] src[0] + coef[1] src[1] + ..., in this order. Four terms
+   a round; between rounds the floats are stored. */
 static void SWIN__FN(combine)(float *dst, int n16, const float *const *src, const float *coef,
                               int count, int accumulate)
 {
@@ -2277,7 +2296,8 @@ static void SWIN__FN(combine)(float *dst, int n16, const float *const *src, cons
     if (count == 1) SWIN__FN(terms)(dst, n16, src, coef, 1, accumulate);
 }
 
-/* dst = (accumulate ? dst : +0) + weight src, n bytes: a picture's rows. */
+/* One term of a weighted sum of a picture's rows: dst = (accumulate ? dst : +0) + weight src, n
+   bytes; the product is rounded before it is added. */
 static void SWIN__FN(pixels)(float *dst, const unsigned char *src, int n, float weight,
                              int accumulate)
 {
@@ -2293,7 +2313,7 @@ static void SWIN__FN(pixels)(float *dst, const unsigned char *src, int n, float 
 
 /* --- transpose -------------------------------------------------------------------------------- */
 
-/* dst[c][t] = src[t][c], 16 x 16; four columns at a time, in quads of tokens. */
+/* Transposes 16 x 16 floats, dst[c][t] = src[t][c], four columns c at a time. */
 SWIN__INLINE void SWIN__FN(transpose16)(float *dst, const float *src, size_t ld)
 {
     for (int c = 0; c < 16; c += 4, dst += 64) {
@@ -2307,8 +2327,8 @@ SWIN__INLINE void SWIN__FN(transpose16)(float *dst, const float *src, size_t ld)
     }
 }
 
-/* Tokens x channels become panels of 16 tokens, dst[token / 16][channel][token % 16]: keys, as the
-   right side of q k^T. Tokens missing in the last panel are 0. */
+/* src [rows][w16], the keys of a head, becomes the right side of the product q k^T: panels of 16
+   keys, dst[key / 16][channel][key % 16]. Keys missing in the last panel are 0. */
 static void SWIN__FN(transpose)(float *dst, const float *src, size_t ld, int rows, int w16)
 {
     for (; rows >= 16; rows -= 16, src += 16 * ld)
@@ -2327,15 +2347,16 @@ static void SWIN__FN(transpose)(float *dst, const float *src, size_t ld, int row
    channels of normal data a tile errs by 1.3e-5 of the largest value (direct sums: 1.5e-6).
    Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015.
 
-   A tile of fewer pixels needs fewer points: with `pairs` of them, 0 and infinity, 2 pairs + 2
-   pixels become 2 pairs. The weights stay those of three pairs; what they lack is made up for on
-   the way out. With two taps for three, 2 pairs + 2 pixels become 2 pairs + 1, and with one tap
-   and no points a pixel stays what it is: F(7 x 7, 2 x 2), which errs by 2e-5, and F(7, 2) along
-   rows or columns.
+   A tile of fewer pixels needs fewer points. With `pairs` pairs of points, 0 and infinity, it makes
+   2 pairs pixels of 2 pairs + 2. The weights stay those of three pairs, and wino_a multiplies by
+   what they would lack (swin__wino_left_out). With two taps instead of three, 2 pairs + 2 pixels
+   make 2 pairs + 1; with one tap there are no points, and a pixel stays what it is. That gives
+   F(7 x 7, 2 x 2), which errs by 2e-5, and F(7, 2) along rows or columns.
 
    A transform along one way takes vectors of 16 channels, 16 floats apart, and leaves vectors
    `step` floats apart. */
 
+/* Vector i of those. */
 SWIN__INLINE swin__v16 SWIN__FN(at)(const float *x, int i) { return swin__vload(x + 16 * i); }
 
 /* The polynomial of the filter's taps g at the points p and -p, times factor. */
@@ -2346,13 +2367,13 @@ SWIN__INLINE void SWIN__FN(wino_taps)(float *d, int step, const float *g, int ta
     const swin__v16 odd = SWIN__FN(at)(g, 1);
     swin__v16 even = SWIN__FN(at)(g, 0);
     if (taps > 2) even = swin__vfma(swin__vset1(p * p), SWIN__FN(at)(g, 2), even);
-    /* held: compilers make a plain sum of a multiply-add with the point 1 */
+    /* vhold: of a multiply-add with the point 1 compilers make a plain sum */
     swin__vstore(d, swin__vhold(swin__vmul(swin__vfma(point, odd, even), f)));
     swin__vstore(d + step, swin__vhold(swin__vmul(swin__vnfma(point, odd, even), f)));
 }
 
-/* Two or three filter taps become eight values: those at the points, times 1 / prod (point - other
-   points). One tap stays what it is. */
+/* Two or three filter taps become the values of their polynomial at the eight points, each divided
+   by the product of (point - other point) over the other points. One tap stays what it is. */
 SWIN__INLINE void SWIN__FN(wino_g)(float *d, int step, const float *g, int taps)
 {
     const float a2 = SWIN__SQUARE_A, b2 = SWIN__SQUARE_B, c2 = SWIN__SQUARE_C;
@@ -2369,7 +2390,8 @@ SWIN__INLINE void SWIN__FN(wino_g)(float *d, int step, const float *g, int taps)
     swin__vstore(d + 7 * step, SWIN__FN(at)(g, taps - 1));
 }
 
-/* x[0], x[2], ... times the coefficients of the first n of the factors (z - s)(z - t). */
+/* x[0], x[2], ... times the coefficients of the polynomial in z that is the first n of the factors
+   (z - s)(z - t). */
 SWIN__INLINE swin__v16 SWIN__FN(wino_factors)(const float *x, int n, float s, float t)
 {
     const swin__v16 sum = swin__vset1(s + t), product = swin__vset1(s * t);
@@ -2379,7 +2401,7 @@ SWIN__INLINE swin__v16 SWIN__FN(wino_factors)(const float *x, int n, float s, fl
     return swin__vfma(product, x0, swin__vnfma(sum, SWIN__FN(at)(x, 2), SWIN__FN(at)(x, 4)));
 }
 
-/* The same with a factor for each pair of points. */
+/* The same with the factors (z - p^2) of all pairs of points p and -p. */
 SWIN__INLINE swin__v16 SWIN__FN(wino_ends)(const float *x, int pairs)
 {
     const float a2 = SWIN__SQUARE_A, b2 = SWIN__SQUARE_B, c2 = SWIN__SQUARE_C;
@@ -2401,7 +2423,7 @@ SWIN__INLINE void SWIN__FN(wino_pair)(float *d, int step, const float *x, float 
     swin__vstore(d + step, swin__vnfma(point, odd, even));
 }
 
-/* 2 pairs + 2 pixels x become as many of eight values. */
+/* 2 pairs + 2 pixels x become as many values, each at the place it has among eight. */
 SWIN__INLINE void SWIN__FN(wino_b)(float *d, int step, const float *x, int pairs)
 {
     const float a2 = SWIN__SQUARE_A, b2 = SWIN__SQUARE_B, c2 = SWIN__SQUARE_C;
@@ -2448,7 +2470,7 @@ SWIN__INLINE void SWIN__FN(wino_a)(float *d, int step, const float *x, int pairs
     const swin__v16 ec = pairs > 2 ? SWIN__EVEN(5) : ea, oc = pairs > 2 ? SWIN__ODD(5) : oa;
 #undef SWIN__EVEN
 #undef SWIN__ODD
-    /* held where there is one pair: its last pixel would add to a product */
+    /* vhold: with one pair the last pixel is a sum of a product and a value */
 #define SWIN__MAKE(i, e, fa, fb, fc) \
     if (n > i) { \
         swin__v16 v = SWIN__FN(wino_sum)(e##a, fa, e##b, fb, e##c, fc, pairs); \
@@ -2489,7 +2511,7 @@ SWIN__INLINE void SWIN__FN(wino_filter)(float *dst, size_t step, const float *sr
 
 /* One panel of 16 filters: src[tap t][c][16], taps t = 3 y + x apart by `tap`, becomes
    dst[plane][c][16], apart by step, for c < k; so many taps count each way. dst and step: multiples
-   of 64 bytes. It is far more than caches hold, and goes past them. */
+   of 64 bytes. A convolution's weights are more than caches hold, and go past them. */
 static void SWIN__FN(wino_weights)(float *dst, size_t step, const float *src, size_t tap, int k,
                                    int taps_h, int taps_w)
 {
@@ -2588,12 +2610,13 @@ static void SWIN__FN(wino_output)(const swin__wino_output *w)
 
 /* --- labels ----------------------------------------------------------------------------------- */
 
-/* The class with the highest sum over taps of coef[t] src[t][class]; the lowest such class where
-   several are equal; a NaN never wins. */
+/* The class whose sum over taps t of coef[t] times row at[t] is the highest; the lowest such class
+   where several are equal; a NaN never wins. Classes are counted in floats; 65536, more than any,
+   stands for none. */
 SWIN__INLINE int SWIN__FN(winner)(const float *row, size_t ld, const int *at, const float *coef,
                                   int taps, int classes)
 {
-    const swin__v16 least = swin__vset1(-3e38f);
+    const swin__v16 least = swin__vset1(-3e38f), none = swin__vset1(65536.0f);
     swin__v16 best = least, id = swin__vload(swin__lanes), which = id;
     for (int c = 0; c < classes; c += 16) {
         swin__v16 v = swin__vmul(swin__vset1(coef[0]), swin__vload(row + (size_t)at[0] * ld + c));
@@ -2605,11 +2628,12 @@ SWIN__INLINE int SWIN__FN(winner)(const float *row, size_t ld, const int *at, co
         id = swin__vadd(id, swin__vset1(16.0f));
     }
     const swin__v16 top = swin__vset1(swin__vhighest(best));
-    return (int)swin__vlowest(swin__vne(best, top, swin__vset1(65536.0f), which));
+    return (int)swin__vlowest(swin__vne(best, top, none, which));
 }
 
-/* The class of count pixels, as bytes (1 or 2 each): pixel x is the sum over t < taps (1 .. 4) of
-   coef[x][t] times the row of classes number at[x][t], rows ld apart. */
+/* The class of `count` pixels, as 1 or 2 bytes each: the one with the highest logit. The logits of
+   pixel x are the sum over t < taps (1 .. 4) of coef[x][t] times row number at[x][t], each row
+   being those of a pixel of a smaller map, [classes], ld apart. */
 static void SWIN__FN(labels)(void *dst, int bytes, int count, const float *row, size_t ld,
                              const int *at, const float *coef, int taps, int classes)
 {
@@ -4787,9 +4811,6 @@ static void swin__plan_mlp(swin__plan *p, int stage, const swin__block *weights,
 
    A window's rows are its global tokens, if there are any, and its pixels. Attention's heads lie
    side by side in a row of q, k or v, dp floats each; `packed` is all of them. */
-
-/* A score that softmax gives nothing: exp of it less any score that counts is zero. */
-#define SWIN__NO_SCORE (-1e30f)
 
 /* --- windows ---------------------------------------------------------------------------------- */
 
