@@ -859,7 +859,9 @@ SWIN_API const char *swin_status_text(swin_status status)
 #define SWIN__PREFETCH(p) ((void)(p))
 #endif
 
-/* Arrays that vectors are stored in on the way are aligned as registers and cache lines are. */
+/* SWIN__ALIGNED float x[16 n]: scratch for n vectors, aligned as the widest register is. Vectors
+   themselves are in no array or struct outside their own section, so that one can be of a size the
+   compiler does not know. */
 #if defined(__GNUC__) || defined(__clang__)
 #define SWIN__ALIGNED __attribute__((aligned(64)))
 #elif defined(_MSC_VER)
@@ -1786,9 +1788,11 @@ SWIN__INLINE float swin__wino_left_out(float square, int pairs)
 
 /* --- the product ------------------------------------------------------------------------------ */
 
-/* The microtile for passes that have no way of their own: one row of weights at a time, each value
-   of A broadcast. */
-#if !defined(SWIN__TILE_1_BY_ELEMENT)
+/* SWIN__TILE_1(t, rows) and SWIN__TILE_2(t, rows) compute a microtile of one panel or two.
+
+   The one for passes that state no way of their own: one row of weights at a time, each value of A
+   broadcast. */
+#ifndef SWIN__TILE_1_BY_ELEMENT
 
 /* X(row, the pointer it is reached from, and how many rows on). Five pointers reach all rows with
    the strides lda and 2 lda, both of which x86 can add while addressing: nothing spills. */
