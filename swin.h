@@ -6035,12 +6035,6 @@ typedef struct swin__mix {
     float coef[SWIN__MIXED];
 } swin__mix;
 
-static void swin__mix_in(swin__mix *mix, const float *row, float coef)
-{
-    mix->from[mix->count] = row;
-    mix->coef[mix->count++] = coef;
-}
-
 /* n floats of the sum; onto: added to those of `to`. */
 static void swin__combine(const swin_context *c, const swin__mix *mix, int n, float *to, int onto)
 {
@@ -6058,16 +6052,18 @@ typedef struct swin__source {
 } swin__source;
 
 /* Pixel (y, x) of a resized source, from a channel on. */
-static swin__mix swin__resized_pixel(const swin__source *source, int y, int x, int channel)
+static void swin__resized_pixel(const swin__source *source, int y, int x, int channel,
+                                swin__mix *mix)
 {
     const swin__axis *rows = &source->rows, *cols = &source->cols;
-    swin__mix mix;
-    mix.count = 0;
-    for (int ty = y * rows->taps; ty < (y + 1) * rows->taps; ty++)
-        for (int tx = x * cols->taps; tx < (x + 1) * cols->taps; tx++)
-            swin__mix_in(&mix, swin__at(&source->map, rows->at[ty], cols->at[tx]) + channel,
-                         rows->coef[ty] * cols->coef[tx]);
-    return mix;
+    int count = 0;
+    for (int ty = y * rows->taps; ty < (y + 1) * rows->taps; ty++) {
+        for (int tx = x * cols->taps; tx < (x + 1) * cols->taps; tx++) {
+            mix->from[count] = swin__at(&source->map, rows->at[ty], cols->at[tx]) + channel;
+            mix->coef[count++] = rows->coef[ty] * cols->coef[tx];
+        }
+    }
+    mix->count = count;
 }
 
 /* Applies the activation to rows where it is ReLU: these layers have no other. */
@@ -6101,7 +6097,8 @@ static void swin__linear_map(const swin_context *c, const swin__step *s, int uni
                 l->act_last ? SWIN__LINEAR : l->act);
     for (int n = 0; n < l->added; n++) {
         for (int i = from; i < to; i++) {
-            swin__mix mix = swin__resized_pixel(&l->add[n], i / w, i % w, 0);
+            swin__mix mix;
+            swin__resized_pixel(&l->add[n], i / w, i % w, 0, &mix);
             swin__combine(c, &mix, l->out.ld, swin__pixel(&l->out, i), 1);
         }
     }
@@ -6294,7 +6291,8 @@ static void swin__fetch(const swin_context *c, const swin__conv *conv, const swi
     } else if (!source->resized) {
         swin__copy(row, swin__at(&source->map, y, x) + slice->first, slice->count);
     } else {
-        swin__mix mix = swin__resized_pixel(source, y, x, slice->first);
+        swin__mix mix;
+        swin__resized_pixel(source, y, x, slice->first, &mix);
         swin__combine(c, &mix, slice->count, row, 0);
     }
 }
@@ -6344,18 +6342,19 @@ static void swin__tap(const swin_context *c, const swin__step *s, int unit, floa
 /* What three taps at pixels at - 1, at and at + 1 along a bilinear axis take from rows [tap][row]
    that are resized along it: a mix of at most six. Past the ends they take nothing or, with beyond,
    the last pixel. */
-static swin__mix swin__three_taps(const swin__axis *axis, int at, int beyond,
-                                  const swin__tap_rows *rows)
+static void swin__three_taps(const swin__axis *axis, int at, int beyond,
+                             const swin__tap_rows *rows, swin__mix *mix)
 {
-    swin__mix mix;
-    mix.count = 0;
+    int count = 0;
     for (int tap = 0; tap < 3; tap++) {
         int pixel = at + tap - 1, inside = swin__max(0, swin__min(pixel, axis->count - 1));
         if (pixel != inside && !beyond) continue;
-        for (int t = 2 * inside; t < 2 * inside + 2; t++)
-            swin__mix_in(&mix, swin__tap_row(rows, tap, axis->at[t]), axis->coef[t]);
+        for (int t = 2 * inside; t < 2 * inside + 2; t++) {
+            mix->from[count] = swin__tap_row(rows, tap, axis->at[t]);
+            mix->coef[count++] = axis->coef[t];
+        }
     }
-    return mix;
+    mix->count = count;
 }
 
 /* Adds all small maps' products up, resized and shifted. */
@@ -6378,11 +6377,13 @@ static void swin__sum_source(const swin_context *c, const swin__sum_layer *l, in
     for (int kx = 0; kx < 3; kx++) {
         const swin__tap_rows column = { swin__tap_row(products, kx, 0), 3 * products->tap,
                                         line.tap };
-        swin__mix mix = swin__three_taps(&from->rows, y, 0, &column);
+        swin__mix mix;
+        swin__three_taps(&from->rows, y, 0, &column, &mix);
         swin__combine(c, &mix, length, swin__tap_row(&line, kx, 0), 0);
     }
     for (int x = 0; x < out->w; x++) {
-        swin__mix mix = swin__three_taps(&from->cols, x, 0, &line);
+        swin__mix mix;
+        swin__three_taps(&from->cols, x, 0, &line, &mix);
         swin__combine(c, &mix, out->ld, swin__at(out, y, x), 1);
     }
 }
@@ -6959,8 +6960,8 @@ static void swin__take_beyond(const swin_context *c, const swin__doubled_layer *
 {
     int upright = swin__upright(edge);
     const swin__tap_rows products = swin__edge_rows(l, edge);
-    swin__mix mix = swin__three_taps(upright ? &l->source->rows : &l->source->cols, at, !upright,
-                                     &products);
+    swin__mix mix;
+    swin__three_taps(upright ? &l->source->rows : &l->source->cols, at, !upright, &products, &mix);
     for (int i = 0; i < mix.count; i++) {
         mix.from[i] += columns.first;
         mix.coef[i] = -mix.coef[i];
