@@ -9729,7 +9729,8 @@ SWIN_API void swin_free(swin_model *m)
             - swin_step counts units of work, and swin_step_info.units tells those of a step (both
               were named tasks); desc.tasks are the pieces that a step is cut into, as before.
             - swin_cpu_name takes an instruction set (a context before), so that its name can be
-              printed without a context.
+              printed without a context; swin_cpu_used tells a context's, SWIN_CPU_LIST all there
+              are.
             - swin_config is a struct of structs with one entry a stage: config.stage[i].width,
               config.head.kind, config.picture.mean. Kinds and rules are enumerations, such as
               SWIN_HEAD_UPER and SWIN_MODE_SLIDE. Its ignore_label is gone: nothing read it.
