@@ -3099,7 +3099,7 @@ static const char *const swin__mode_names[] = { SWIN_MODE_LIST(SWIN__NAME_OF) };
 #define SWIN__COUNTS(name, member, low, high) \
     { name, SWIN__COUNT, SWIN__PLACE(member), low, high, NULL }
 #define SWIN__KINDS(name, member, names) \
-    { name, SWIN__KIND, SWIN__PLACE(member), 0, sizeof names / sizeof *names - 1, names }
+    { name, SWIN__KIND, SWIN__PLACE(member), 0, (int)(sizeof names / sizeof *names) - 1, names }
 
 static const swin__field swin__model_fields[] = {
     { "version", SWIN__KNOWN, SWIN__PLACE(version), 1, 2, NULL },

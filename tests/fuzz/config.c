@@ -266,10 +266,9 @@ static void free_run(run *r)
 
 static void give_votes(run *r, const swin_model *m, swin_desc *d)
 {
-    swin_desc resolved;
-    swin__crops crops;
-    if (swin__resolve(m, d, &resolved, &crops, NULL)) return;
-    const size_t pixels = (size_t)(resolved.picture_width * resolved.picture_height);
+    swin__setup setup;
+    if (swin__resolve(m, d, &setup, NULL)) return;
+    const size_t pixels = (size_t)(setup.desc.picture_width * setup.desc.picture_height);
     r->votes = fenced_new(pixels * (size_t)m->config.classes * sizeof(float), 0, 0);
     d->votes = (float *)(void *)r->votes.bytes;
 }

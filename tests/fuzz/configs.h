@@ -172,7 +172,8 @@ static void draw_convolutions(swin_config *g, enum extent extent)
 static void draw_head(swin_config *g, enum extent extent)
 {
     static const int many[] = {254, 255, 256, 257, 300};
-    g->head.kind = g->body ? SWIN_HEAD_UNET : any(SWIN_HEAD_CLASSIFIER + 1);
+    const int other = any(SWIN_HEAD_COUNT - 1);         /* than a Unet's */
+    g->head.kind = g->body ? SWIN_HEAD_UNET : other + (other >= SWIN_HEAD_UNET);
     if (g->head.kind == SWIN_HEAD_NONE) return;
     g->head.align_corners = any(2);
     g->classes = rarely(12) ? ONE_OF(many) : within(1, 24);

@@ -288,11 +288,9 @@ static void *give_kept(const swin_model *m, swin_desc *d)
 
 static float *give_votes(const swin_model *m, swin_desc *d)
 {
-    swin_desc resolved;
-    swin__crops crops;
-    if (!m->config.classes || !rarely(4) || swin__resolve(m, d, &resolved, &crops, NULL))
-        return NULL;
-    const size_t pixels = (size_t)resolved.picture_width * (size_t)resolved.picture_height;
+    swin__setup setup;
+    if (!m->config.classes || !rarely(4) || swin__resolve(m, d, &setup, NULL)) return NULL;
+    const size_t pixels = (size_t)setup.desc.picture_width * (size_t)setup.desc.picture_height;
     if (pixels > SIDE * SIDE) return NULL;
     d->votes = (float *)calloc(pixels * (size_t)m->config.classes, sizeof(float));
     return d->votes;
