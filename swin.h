@@ -169,7 +169,7 @@ extern "C" {
     X(SWIN_SIZE,        "a picture or input size the model cannot take")             \
     X(SWIN_MEMORY,      "the memory given is too small, or none could be had")       \
     X(SWIN_FILE,        "a file could not be read")                                  \
-    X(SWIN_DAMAGED,      "not a model blob, or a damaged one")                        \
+    X(SWIN_DAMAGED,     "not a model blob, or a damaged one")                        \
     X(SWIN_UNSUPPORTED, "a model this version does not know")                        \
     X(SWIN_CORRUPT,     "memory or tasks were tampered with from outside (SWIN_DEBUG)")
 
@@ -195,7 +195,8 @@ SWIN_API const char *swin_status_text(swin_status status);      /* the sentence 
 
 #define SWIN_BODY_LIST(X)                                                                   \
     X(SWIN_BODY_BACKBONE)           /* stages, each half the size of the one before */      \
-    X(SWIN_BODY_UNET)               /* Swin-Unet: the stages, and as many levels up again */ \
+    X(SWIN_BODY_UNET)               /* Swin-Unet: the stages, then a level up for each but  \
+                                       the last */                                          \
     X(SWIN_BODY_CROSS_UNET)         /* the same with cross-attention upsampling */
 
 #define SWIN_HEAD_LIST(X)                                                                   \
@@ -207,7 +208,7 @@ SWIN_API const char *swin_status_text(swin_status status);      /* the sentence 
     X(SWIN_HEAD_SEGFORMER)          /* SegformerHead */                                     \
     X(SWIN_HEAD_GLAM_SEGFORMER)     /* GLAM's SegFormerHead */                              \
     X(SWIN_HEAD_CLASSIFIER)         /* one class for the picture */                         \
-    X(SWIN_HEAD_UNET)               /* a Unet's own */
+    X(SWIN_HEAD_UNET)               /* a Unet's end: each patch becomes pixels again */
 
 /* What becomes of an input that is no whole number of patches. */
 #define SWIN_INPUT_RULE_LIST(X)                                                             \
@@ -228,7 +229,7 @@ SWIN_API const char *swin_status_text(swin_status status);      /* the sentence 
 
 /* The size that a picture is resized to; a and b are resize_a and resize_b. */
 #define SWIN_RESIZE_RULE_LIST(X)                                                            \
-    X(SWIN_RESIZE_NONE)             /* its own */                                           \
+    X(SWIN_RESIZE_NONE)             /* its own size: it is not resized */                   \
     X(SWIN_RESIZE_WITHIN)           /* the shape is kept: as large as a long side of a and  \
                                        a short side of b let it be (mmseg's keep_ratio) */  \
     X(SWIN_RESIZE_LONGEST)          /* the shape is kept, the longer side is a */           \
@@ -278,8 +279,9 @@ typedef struct swin_stage_config {
     int hidden;                 /* width of the MLP */
     int window_h, window_w;
     int shift_h, shift_w;       /* of odd blocks; even blocks do not shift */
-    int token_rows;             /* kept of GLAM's positional table; 0 where depth is 1 */
-    int token_middle;           /* N tokens take the kept rows from token_middle - floor(N / 2) */
+    int token_rows;             /* of GLAM's positional table that the blob holds; 0: depth is 1 */
+    int token_middle;           /* N tokens take N of these rows, from row
+                                   token_middle - floor(N / 2) on */
 } swin_stage_config;
 
 typedef struct swin_head_config {
@@ -288,9 +290,9 @@ typedef struct swin_head_config {
     unsigned inputs;            /* bit i: it reads feature i */
     int align_corners;          /* 1: its resizes keep corners where they are */
     int pool_count, pool_scale[SWIN_MAX_POOLS];         /* UPerHead, PSPHead */
-    int convs, conv_kernel, conv_concat;                /* FCNHead: how many, their side, and one
-                                                           more over input and result */
-    int neck_channels;          /* FPN: of the neck, */
+    int convs, conv_kernel, conv_concat;                /* FCNHead: how many, their side; 1:
+                                                           one more reads input and result */
+    int neck_channels;          /* FPN: channels of the neck, */
     int neck_convs[SWIN_MAX_STAGES];    /* and how many convolutions the head has on each level */
 } swin_head_config;
 
@@ -353,9 +355,9 @@ typedef struct swin_model {
     const unsigned char *blob, *directory;
     const char *strings;        /* class names and notes, in the blob */
     size_t size, strings_size;
-    uint32_t marks[64];         /* offsets in strings of classes evenly spaced, */
-    uint32_t notes;             /* and of the notes */
-    uint64_t tensors, data;     /* entries of the directory, offset of the data */
+    uint32_t marks[64];         /* where in strings every so many classes start, */
+    uint32_t notes;             /* and where the notes do */
+    uint64_t tensors, data;     /* how many tensors the directory lists, offset of the data */
     void *easy;                 /* what swin_load and swin_segment own; NULL otherwise */
 } swin_model;
 
@@ -389,11 +391,11 @@ SWIN_API swin_status swin_input_size(const swin_model *m, int w, int h, const sw
 /* Writes a reference into a blob in writable memory and renews the blob's checksum. */
 SWIN_API swin_status swin_set_reference(void *blob, size_t size, const swin_reference *r,
                                         swin_error *err);
-/* Fills w*h RGB pixels with the generated picture `seed`: smooth colours with texture, the same
-   everywhere. */
+/* Fills w*h RGB pixels with the generated picture `seed`: smooth colours with texture, the same on
+   every machine. */
 SWIN_API void swin_reference_picture(unsigned char *rgb, int w, int h, uint32_t seed);
-/* Fletcher's two sums over little-endian 32-bit words (a last partial word is padded with zeros).
-   */
+/* Fletcher's two sums over little-endian 32-bit words (a last partial word is padded with
+   zeros). */
 SWIN_API void swin_checksum(const void *data, size_t size, uint32_t sums[2]);
 
 /* -------------------------------------------------------------------------- */
@@ -470,9 +472,10 @@ typedef struct swin_desc {
                                    outputs asked for (0: none) */
     int attend_x, attend_y;     /* SWIN_OUT_ATTENTION: the pixel of the picture that looks, */
     int attend_stage;           /* and the stage at which it does */
-    const void *const *average; /* NULL, or such blocks of finished runs, over scales and flips of
-                                   one picture: the context gives the class map and confidence of
-                                   their mean softmax, and runs without a picture: NULL */
+    const void *const *average; /* NULL, or blocks that finished runs filled as their `kept`, over
+                                   scales and flips of one picture: the context gives the class map
+                                   and confidence of their mean softmax, and runs without a picture:
+                                   NULL */
     int average_count;          /* how many; each must stay, where it is, until the run is over */
 } swin_desc;
 
@@ -527,12 +530,13 @@ SWIN_API void swin_cancel(swin_context *c);
 SWIN_API const char *swin_error_text(const swin_context *c);
 
 /* -------------------------------------------------------------------------- */
-/* >>public: results - views into the workspace, valid from the end of a run  */
-/* to the next begin: before, and of a run that was cancelled or failed, their */
-/* data is NULL                                                               */
+/* >>public: results - views into the workspace
 
-/* One id a pixel: uint8 where the model has at most 256 classes, else uint16. data NULL: not there.
-   */
+   They are valid from the end of a run to the next begin. Before a run has ended, and of one that
+   was cancelled or failed, their data is NULL. */
+
+/* One id a pixel: uint8 where the model has at most 256 classes, else uint16. data NULL: not
+   there. */
 typedef struct swin_map {
     const void *data;
     int width, height;
@@ -584,20 +588,6 @@ typedef struct swin_step_info {
 } swin_step_info;
 
 /* Step `index` of the plan; 0 when there is none. */
-SWIN_API void swin_decide(const float *votes, size_t n, int classes, int runs, float threshold,
-                          void *ids)
-{
-    for (size_t i = 0; i < n; i++, votes += classes) {
-        int best = 0;
-        for (int k = 1; k < classes; k++)
-            if (votes[k] > votes[best]) best = k;
-        if (votes[best] < threshold * (float)runs)
-            best = classes > 256 ? SWIN_IGNORE_16 : SWIN_IGNORE;
-        if (classes > 256) ((uint16_t *)ids)[i] = (uint16_t)best;
-        else ((uint8_t *)ids)[i] = (uint8_t)best;
-    }
-}
-
 SWIN_API int swin_plan_step(const swin_context *c, int index, swin_step_info *info);
 
 /* -------------------------------------------------------------------------- */
@@ -625,7 +615,23 @@ SWIN_API void swin_free(swin_model *m);         /* NULL is fine */
 
 /* ========================================================================== */
 /* The implementation: rooms from the ground up, each calling only rooms above it. During a kernel
-   pass this file includes itself: then only >>numbers and >>kernels are seen. */
+   pass this file includes itself: then only >>numbers and >>kernels are seen.
+
+   Words that are ours, or that have several meanings elsewhere:
+   room      a part of this file with an anchor, as in the map at the top
+   pass      the kernels of one instruction set, and the inclusion of this file that makes them
+   lanes     the sixteen floats of a vector; a row of `lanes` floats is padded to whole vectors
+   panel     16 columns of a product's second factor: [k][16]; weights lie in panels
+   microtile the rows and columns of a product whose sums stay in registers
+   row       the channels of one pixel or token, side by side, padded with zeros
+   packed    the columns of q, k or v for all heads of an attention side by side, heads * dp
+   step      an entry of the plan: a layer, and how many units of work it has
+   unit      the smallest piece of a step: units are independent and write different rows
+   task      a call of the caller's parallel_for: consecutive units, with scratch of its own
+   axis      for each output of a resize along rows or columns the inputs that it mixes
+   crop      what the network sees of an input at a time: all of it, or a sliding window's place
+   kept      a run whose logits stay in the caller's desc.kept, for averages over several runs
+   tile, strip, block, group    how Winograd's convolution is cut: see >>conv */
 
 #if defined(SWIN_IMPLEMENTATION) && !defined(SWIN__PASS) && !defined(SWIN__IMPLEMENTED)
 #define SWIN__IMPLEMENTED
@@ -711,7 +717,8 @@ static int swin__divide_up(int a, int b) { return (a + b - 1) / b; }
 static int swin__round_up(int a, int b) { return swin__divide_up(a, b) * b; }
 /* The floats from row to row of a map that has n columns: whole vectors. */
 static int swin__padded(int n) { return swin__round_up(n, 16); }
-/* Floats of so many rows: as an offset into memory that is there, or as a size that may not fit. */
+/* Floats of `rows` rows that lie ld apart: as an offset into memory that exists, or as a size that
+   may turn out not to fit into memory. */
 static size_t swin__offset(int rows, int ld) { return (size_t)rows * (size_t)ld; }
 static uint64_t swin__floats(int rows, int ld) { return (uint64_t)rows * (uint64_t)ld; }
 static uint64_t swin__align64(uint64_t n) { return (n + 63) & ~(uint64_t)63; }
@@ -763,6 +770,7 @@ static void swin__format(char *to, size_t size, const char *format, ...)
     va_end(args);
 }
 
+/* Leaves the status and its sentence in *err, if there is one; returns the status. */
 static swin_status swin__fail(swin_error *err, swin_status status, const char *format, ...)
 {
     if (err) {
@@ -795,7 +803,7 @@ SWIN_API const char *swin_status_text(swin_status status)
 /* >>numbers: a vector of sixteen lanes, exp, GELU
 
    Everything hot works on one type: sixteen floats. A pass (one instruction
-   set) says in about sixty lines what the operations below are for it; what
+   set) says in about a hundred lines what the operations below are for it; what
    is built from them is written once and is included once per pass. The
    scalar pass is the specification: every other pass gives its bits.
 
@@ -834,7 +842,7 @@ SWIN_API const char *swin_status_text(swin_status status)
 #define SWIN__BUILDS_avx512 0
 #endif
 
-/* Their intrinsics: a pass's own region of target options is no place to include them in. */
+/* The headers of intrinsics: a pass's region of target options is no place to include them in. */
 #if SWIN__BUILDS_neon
 #include <arm_neon.h>
 #endif
@@ -1547,13 +1555,15 @@ enum { SWIN__LINEAR, SWIN__RELU, SWIN__GELU };
 /* Rows that LayerNorm takes together: enough for one's sums not to wait for another's. */
 enum { SWIN__NORM_TOGETHER = 8 };
 
-/* C = act(init + A B), element by element a sum over k in order; with onto, onto += C at last. */
+/* C = act(init + A B), element by element a sum over k in order; where onto is given, onto += C
+   afterwards. */
 typedef struct swin__product {
     int m, n, k;          /* m is at least 1, n a multiple of 16 */
     const float *a;       /* [m][k], rows lda apart */
     size_t lda;
     const float *b;       /* [k][n]: panel p, columns 16 p .. 16 p + 15, starts at b + p * panel, */
-    size_t ldb, panel;    /* its rows ldb apart. Packed weights: 16, 16 k. Plain rows: ld, 16 */
+    size_t ldb, panel;    /* its rows ldb apart. Weights in panels have ldb = 16, panel = 16 k; a
+                             plain matrix with rows ld apart has ldb = ld, panel = 16 */
     const float *init;    /* [m][n], rows ldi apart, 0: one row for all; NULL: +0; may be c */
     size_t ldi;
     float *c;             /* [m][n], rows ldc apart */
@@ -1561,10 +1571,11 @@ typedef struct swin__product {
     int act;              /* SWIN__LINEAR, SWIN__RELU, SWIN__GELU */
     float *onto;          /* [m][n], rows ldo apart, or NULL */
     size_t ldo;
-    const float *next_b, *next_c; /* those of the product that follows, or NULL: prefetched */
+    const float *next_b, *next_c; /* b and c of the product that follows, to prefetch; or NULL */
 } swin__product;
 
-/* A tile of Winograd's: 8 x 8 values along each way, the planes, or fewer; [8][8] pixels' rows. */
+/* A tile of Winograd's has 8 values along each axis, 8 x 8 planes in all, or fewer; pointers to its
+   pixels' rows are [8][8]. */
 enum { SWIN__WINO_SIDE = 8, SWIN__WINO_PLANES = 64 };
 
 /* Where a tile's products are transformed back to, and how: rows[8 y + x][n16] = act(start + pixel
@@ -1576,8 +1587,8 @@ typedef struct swin__wino_output {
     const float *src;     /* [plane][n16], `step` floats from plane to plane */
     size_t step;
     int n16, pairs_h, pairs_w, taps;
-    int uncached;         /* 1: past the caches, for pixels not needed soon; rows, multiples of 64
-                             bytes */
+    int uncached;         /* 1: the pixels are not needed soon and are written past the caches;
+                             `rows` are then aligned to 64 bytes */
 } swin__wino_output;
 
 /* The table of kernels: name and parameters. What each does stands above its body. */
@@ -1618,7 +1629,7 @@ typedef struct swin__kernels {
 /* One microtile of a product, whose sums stay in registers: up to SWIN__ROWS_OF_1 rows of one panel
    of 16 columns of C, or SWIN__ROWS_OF_2 of two panels, over k terms. It also prefetches the next
    microtile's part of C, or what its own sums are added onto, and a share of the weights that
-   follow; a tall one does so a line every other term, as a burst would wait for its own misses. */
+   follow: one cache line every few terms, as a burst would wait for its own misses. */
 typedef struct swin__microtile {
     int k, act;
     int left;             /* microtiles of these columns from this one down */
@@ -1695,7 +1706,7 @@ SWIN__INLINE swin__lines swin__sum_lines(const swin__microtile *t, int rows, int
     weights[0] = swin__weight_lines(t); \
     lines = swin__sum_lines(t, rows, panels)
 
-/* X(1) X(2) ... X(n) */
+/* SWIN__UP_TO(n, X) is X(1) X(2) ... X(n). */
 #define SWIN__UP_TO_0(X)
 #define SWIN__UP_TO_1(X)  X(1)
 #define SWIN__UP_TO_2(X)  SWIN__UP_TO_1(X) X(2)
@@ -1748,17 +1759,17 @@ static swin__microtile swin__top_microtile(const swin__product *p, int n, int k,
     return t;
 }
 
-/* How a tile is transformed along one way, with so many pairs of points; without pairs it is not.
-   Is value p of eight one of those it has? */
+/* Winograd along one axis, with `pairs` (0 to 3) pairs of points; without pairs a pixel is not
+   transformed. Does a tile have value p of the eight? */
 SWIN__INLINE int swin__wino_has(int p, int pairs)
 {
     return p <= 2 * pairs || (pairs > 0 && p == SWIN__WINO_SIDE - 1);
 }
-/* The values of three pairs; those of fewer keep their places among them. */
+/* The places for a tile's values: always eight, as those of fewer pairs keep theirs among them. */
 SWIN__INLINE int swin__wino_values(int pairs) { return pairs > 0 ? SWIN__WINO_SIDE : 1; }
-/* The pixels it takes in. */
+/* The pixels that a tile takes in. */
 SWIN__INLINE int swin__wino_takes(int pairs) { return pairs > 0 ? 2 * pairs + 2 : 1; }
-/* The pixels it makes of so many taps. */
+/* The pixels that it makes, if the filter has so many taps. */
 SWIN__INLINE int swin__wino_makes(int pairs, int taps)
 {
     return pairs > 0 ? 2 * pairs + 3 - taps : 1;
@@ -1766,7 +1777,7 @@ SWIN__INLINE int swin__wino_makes(int pairs, int taps)
 /* Of a filter's three taps all count, the outer two, or the middle one: which is the i-th? */
 SWIN__INLINE int swin__wino_tap(int taps, int i) { return taps == 3 ? i : taps == 2 ? 2 * i : 1; }
 
-/* The points, and their squares. */
+/* The points of the three pairs, p and -p, and their squares. */
 #define SWIN__POINT_A 1.0f
 #define SWIN__POINT_B 2.0f
 #define SWIN__POINT_C 0.5f
@@ -1774,8 +1785,9 @@ SWIN__INLINE int swin__wino_tap(int taps, int i) { return taps == 3 ? i : taps =
 #define SWIN__SQUARE_B 4.0f
 #define SWIN__SQUARE_C 0.25f
 
-/* The weights are those of all three pairs of points: at a point of this square they have been
-   divided by a factor for each pair that a tile of fewer leaves out. The product of these. */
+/* The transformed weights are those of all three pairs: for a tile of fewer pairs, they have been
+   divided by one factor too many for each pair that it leaves out. The product of these factors, at
+   a point whose square this is. */
 SWIN__INLINE float swin__wino_left_out(float square, int pairs)
 {
     return (pairs < 2 ? square - SWIN__SQUARE_B : 1.0f) *
@@ -1790,8 +1802,8 @@ SWIN__INLINE float swin__wino_left_out(float square, int pairs)
 
 /* SWIN__TILE_1(t, rows) and SWIN__TILE_2(t, rows) compute a microtile of one panel or two.
 
-   The one for passes that state no way of their own: one row of weights at a time, each value of A
-   broadcast. */
+   This one serves passes that state none of their own: it takes one row of weights at a time and
+   broadcasts each value of A. */
 #ifndef SWIN__TILE_1_BY_ELEMENT
 
 /* X(row, the pointer it is reached from, and how many rows on). Five pointers reach all rows with
@@ -1829,7 +1841,8 @@ SWIN__INLINE float swin__wino_left_out(float square, int pairs)
         if (panels > 1) swin__vstore(t->c + i * t->ldc + 16, d##i); \
     }
 
-/* rows and panels are constants wherever this is inlined; what lies beyond them vanishes. */
+/* Wherever this is inlined, rows and panels are constants: the compiler drops the code of all rows
+   and panels beyond them. */
 SWIN__INLINE void SWIN__FN(microtile)(swin__microtile *t, int rows, int panels)
 {
     const swin__v16 zero = swin__vset1(0.0f);
@@ -1888,6 +1901,7 @@ SWIN__INLINE void SWIN__FN(microtile)(swin__microtile *t, int rows, int panels)
         _mm256_storeu_ps(to, a##i), _mm256_storeu_ps(to + 8, b##i); \
         _mm256_storeu_ps(to + 16, c##i), _mm256_storeu_ps(to + 24, d##i); \
     }
+/* The sums of up to three rows of A and two panels, in twelve registers. */
 SWIN__INLINE void SWIN__FN(microtile_by_register)(swin__microtile *t, int rows, size_t ldb)
 {
     const __m256 zero = _mm256_setzero_ps();
@@ -1947,6 +1961,7 @@ SWIN__INLINE void SWIN__FN(microtile_by_register)(swin__microtile *t, int rows, 
         vst1q_f32(to + 8, c##i), vst1q_f32(to + 12, d##i); \
     }
 #define SWIN__EACH_ROW(X) X(0) X(1) X(2) X(3) X(4)
+/* The sums of up to five rows of A and one panel, in twenty registers. */
 SWIN__INLINE void SWIN__FN(microtile_by_element)(swin__microtile *t, int rows)
 {
     const float32x4_t zero = vdupq_n_f32(0.0f);
@@ -2171,10 +2186,10 @@ SWIN__INLINE void SWIN__FN(mask_row)(float *s, int n16, const float *region, flo
     }
 }
 
-/* The softmax of rows of n16 scores, not yet divided: they become exp(score - row's highest), and
-   inverse[i] = 1 / the sum of row i. region: NULL, or [n16], the number of the region that token i
-   is in, row i and key i being the same token; between regions mask is added to the scores first.
-   */
+/* The softmax of rows of n16 scores, not yet divided: they become exp(score - row's highest),
+   and inverse[i] = 1 / the sum of row i. region: NULL, or [n16], the number of the region that
+   token i is in, row i and key i being the same token; between regions mask is added to the
+   scores first. */
 static void SWIN__FN(softmax)(float *s, size_t ld, int rows, int n16, const float *region,
                               float mask, float *inverse)
 {
@@ -2268,7 +2283,7 @@ static void SWIN__FN(window_bias)(float *rows, int lanes, const float *bands, in
     }
 }
 
-/* One to four terms of combine, in that order. */
+/* One round of combine, below: one to four terms, in their order. */
 SWIN__INLINE void SWIN__FN(terms)(float *dst, int n16, const float *const *src, const float *coef,
                                   int count, int accumulate)
 {
@@ -2353,14 +2368,14 @@ static void SWIN__FN(transpose)(float *dst, const float *src, size_t ld, int row
 
    A tile of fewer pixels needs fewer points. With `pairs` pairs of points, 0 and infinity, it makes
    2 pairs pixels of 2 pairs + 2. The weights stay those of three pairs, and wino_a multiplies by
-   what they would lack (swin__wino_left_out). With two taps instead of three, 2 pairs + 2 pixels
-   make 2 pairs + 1; with one tap there are no points, and a pixel stays what it is. That gives
-   F(7 x 7, 2 x 2), which errs by 2e-5, and F(7, 2) along rows or columns.
+   the factors they then lack (swin__wino_left_out). With two taps instead of three, 2 pairs + 2
+   pixels make 2 pairs + 1; with one tap there are no points, and a pixel stays what it is. That
+   gives F(7 x 7, 2 x 2), which errs by 2e-5, and F(7, 2) along rows or columns.
 
-   A transform along one way takes vectors of 16 channels, 16 floats apart, and leaves vectors
+   A transform along one axis takes vectors of 16 channels, 16 floats apart, and leaves vectors
    `step` floats apart. */
 
-/* Vector i of those. */
+/* Vector i of what a transform takes. */
 SWIN__INLINE swin__v16 SWIN__FN(at)(const float *x, int i) { return swin__vload(x + 16 * i); }
 
 /* The polynomial of the filter's taps g at the points p and -p, times factor. */
@@ -2394,8 +2409,8 @@ SWIN__INLINE void SWIN__FN(wino_g)(float *d, int step, const float *g, int taps)
     swin__vstore(d + 7 * step, SWIN__FN(at)(g, taps - 1));
 }
 
-/* x[0], x[2], ... times the coefficients of the polynomial in z that is the first n of the factors
-   (z - s)(z - t). */
+/* The sum of x[0], x[2], ..., each times a coefficient of a polynomial in z: of the product of the
+   first n of the factors (z - s) and (z - t). */
 SWIN__INLINE swin__v16 SWIN__FN(wino_factors)(const float *x, int n, float s, float t)
 {
     const swin__v16 sum = swin__vset1(s + t), product = swin__vset1(s * t);
@@ -2405,7 +2420,8 @@ SWIN__INLINE swin__v16 SWIN__FN(wino_factors)(const float *x, int n, float s, fl
     return swin__vfma(product, x0, swin__vnfma(sum, SWIN__FN(at)(x, 2), SWIN__FN(at)(x, 4)));
 }
 
-/* The same with the factors (z - p^2) of all pairs of points p and -p. */
+/* The same for the product of the factors (z - p^2) of all pairs of points p and -p: the pixels'
+   value at 0 or, from the second pixel on, at infinity. */
 SWIN__INLINE swin__v16 SWIN__FN(wino_ends)(const float *x, int pairs)
 {
     const float a2 = SWIN__SQUARE_A, b2 = SWIN__SQUARE_B, c2 = SWIN__SQUARE_C;
@@ -2416,7 +2432,7 @@ SWIN__INLINE swin__v16 SWIN__FN(wino_ends)(const float *x, int pairs)
     return swin__vnfma(all, SWIN__FN(at)(x, 0), swin__vfma(two, SWIN__FN(at)(x, 2), sum));
 }
 
-/* The pixels' values at the points p and -p; s and t are the squares of the n other pairs. */
+/* The pixels' values at the points p and -p; s and t are the squares of the n other points. */
 SWIN__INLINE void SWIN__FN(wino_pair)(float *d, int step, const float *x, float p, int n, float s,
                                       float t)
 {
@@ -2452,9 +2468,10 @@ SWIN__INLINE swin__v16 SWIN__FN(wino_sum)(swin__v16 x, float a, swin__v16 y, flo
     return sum;
 }
 
-/* As many of eight values x as pairs of points have become the pixels made: pixel i is the sum over
-   the pairs of their value's even or odd part times the point's power i. The value at infinity
-   belongs to the last pixel. */
+/* The values x of a tile, each at its place among eight, become the pixels that the tile makes:
+   pixel i is the sum over the pairs of the i-th power of their point p times the sum (i even) or
+   difference (i odd) of their values at p and -p. The value at 0 belongs to the first pixel, the
+   one at infinity to the last. */
 SWIN__INLINE void SWIN__FN(wino_a)(float *d, int step, const float *x, int pairs, int taps)
 {
     const float o = swin__wino_left_out(0, pairs);
@@ -2492,7 +2509,7 @@ SWIN__INLINE void SWIN__FN(wino_a)(float *d, int step, const float *x, int pairs
 #undef SWIN__MAKE
 }
 
-/* The transform of wino_weights for so many taps each way. */
+/* The body of wino_weights, below: inlined once for each number of taps that is worth it. */
 SWIN__INLINE void SWIN__FN(wino_filter)(float *dst, size_t step, const float *src, size_t tap,
                                         int k, int taps_h, int taps_w)
 {
@@ -2514,8 +2531,8 @@ SWIN__INLINE void SWIN__FN(wino_filter)(float *dst, size_t step, const float *sr
 }
 
 /* One panel of 16 filters: src[tap t][c][16], taps t = 3 y + x apart by `tap`, becomes
-   dst[plane][c][16], apart by step, for c < k; so many taps count each way. dst and step: multiples
-   of 64 bytes. A convolution's weights are more than caches hold, and go past them. */
+   dst[plane][c][16], apart by step, for c < k; so many taps count along each axis. dst and step:
+   multiples of 64 bytes. A convolution's weights are more than caches hold, and go past them. */
 static void SWIN__FN(wino_weights)(float *dst, size_t step, const float *src, size_t tap, int k,
                                    int taps_h, int taps_w)
 {
@@ -2524,7 +2541,7 @@ static void SWIN__FN(wino_weights)(float *dst, size_t step, const float *src, si
     else SWIN__FN(wino_filter)(dst, step, src, tap, k, taps_h, taps_w);
 }
 
-/* The transform of wino_input for so many pairs of points each way. */
+/* The body of wino_input, below: inlined once for whole tiles and once for all others. */
 SWIN__INLINE void SWIN__FN(wino_in)(float *dst, size_t step, const float *const *rows, int n16,
                                     int pairs_h, int pairs_w)
 {
@@ -2552,7 +2569,7 @@ SWIN__INLINE void SWIN__FN(wino_in)(float *dst, size_t step, const float *const 
 }
 
 /* rows[8 y + x][n16], the channels of a tile's pixels, become those planes of dst[plane][n16],
-   apart by step, that so many pairs of points each way have. */
+   apart by step, that so many pairs of points along each axis have. */
 static void SWIN__FN(wino_input)(float *dst, size_t step, const float *const *rows, int n16,
                                  int pairs_h, int pairs_w)
 {
@@ -2574,7 +2591,8 @@ SWIN__INLINE void SWIN__FN(wino_pixel)(const swin__wino_output *w, float *row, i
     }
 }
 
-/* The transform of wino_output for so many pairs of points each way and taps. */
+/* The body of wino_output, below: inlined once for whole tiles of each kind, once for all
+   others. */
 SWIN__INLINE void SWIN__FN(wino_out)(const swin__wino_output *w, int pairs_h, int pairs_w, int taps)
 {
     const int values = swin__wino_values(pairs_w);
@@ -2849,8 +2867,8 @@ SWIN_API int swin_cpu_available(swin_cpu cpu) { return swin__choose(cpu) != NULL
                outputs beyond N are zero. A convolution's k is (ky*kernel + kx)*inputs + channel
 
    Tensors, in order. Layers have .weight (panels) and .bias {1, outputs}, norms .weight and .bias
-   {1, C}. wide = heads * dp, where dp is the head width d rounded up to 16; q's rows and bias hold
-   the factor d^-0.5, but for Swin V2's.
+   {1, C}. packed = heads * dp, where dp is the head width d rounded up to 16; q's rows and bias
+   hold the factor d^-0.5, but for Swin V2's.
        embed {E, patch*patch*planes}, k = (ky*patch + kx)*planes + plane
        embed.norm                                               if patch norm
        embed.position rows {position_h*position_w, E}           if absolute position
@@ -2859,12 +2877,13 @@ SWIN_API int swin_cpu_available(swin_cpu cpu) { return swin__choose(cpu) != NULL
          stage{i}.token_position rows {token_rows[i], C}        if global tokens and depth > 1
          for block j, all with the prefix stage{i}.block{j}.
            norm1
-           attn.qkv {3*wide, C}, row (part*heads + head)*dp + t, rows t >= d zero; bias if qkv bias
+           attn.qkv {3*packed, C}, row (part*heads + head)*dp + t, rows t >= d zero; bias if qkv
+                bias
            attn.bias plain {heads, 2*wh-1, 2*ww-1}: entry (head, kr-qr+wh-1, kc-qc+ww-1) is the
                 relative position bias of query (qr,qc), key (kr,kc): key minus query, the papers'
                 tables backwards
            attn.scale rows {1, heads}: the factor of the cosines            if Swin V2
-           attn.proj {C, wide}, k = head*dp + t, zero for t >= d
+           attn.proj {C, packed}, k = head*dp + t, zero for t >= d
            global.qkv, global.proj, likewise                    if global tokens and j < depth-1
            norm2
            mlp.fc1 {hidden, C}, mlp.fc2 {C, hidden}
@@ -2875,8 +2894,8 @@ SWIN_API int swin_cpu_available(swin_cpu cpu) { return swin__choose(cpu) != NULL
        Unets, for level l = stages-2 ... 0, all with the prefix up{l}., C that of stage l:
          expand.norm, of C; expand {4*C, 2*C}, no bias, row (2*y + x)*C + c makes pixel (y,x) of 4
          with cross-attention, d of 2*C channels and stage l's heads, q's factor as above:
-           cross.norm1, of 2*C; cross.q {wide, C}; cross.kv {2*wide, 2*C};
-           cross.bias plain {heads, 2*wh-1, 2*ww-1}, backwards as attn.bias; cross.proj {C, wide};
+           cross.norm1, of 2*C; cross.q {packed, C}; cross.kv {2*packed, 2*C};
+           cross.bias plain {heads, 2*wh-1, 2*ww-1}, backwards as attn.bias; cross.proj {C, packed};
            cross.norm2; cross.fc1 {hidden, C}, cross.fc2 {C, hidden}
          concat {C, 2*C}, the expanded map first, then the skip
          tokens, token_position, block{j}., as in stage l
@@ -2901,7 +2920,7 @@ typedef struct swin__header {
     uint32_t version, endian;
     uint64_t size;
     uint32_t checksum[2];
-    uint64_t config[2], directory[2], strings[2], data[2];
+    uint64_t config[2], directory[2], strings[2], data[2];      /* offset, and size or count */
     unsigned char zero[32];
 } swin__header;
 
@@ -2934,6 +2953,7 @@ SWIN_API void swin_checksum(const void *data, size_t size, uint32_t sums[2])
     sums[1] = b;
 }
 
+/* Are all bytes zero? */
 static int swin__zero(const void *p, size_t size)
 {
     const unsigned char *bytes = (const unsigned char *)p;
@@ -2973,6 +2993,7 @@ static int swin__strings_hold(const unsigned char *s, size_t size, int classes)
     return start == size && count % 2 == 0 && count / 2 >= named;
 }
 
+/* The second string of a pair, from its first. */
 static const char *swin__partner(const char *s)
 {
     return s + strlen(s) + 1;
@@ -2983,7 +3004,8 @@ static const char *swin__next_pair(const char *s)
     return swin__partner(swin__partner(s));
 }
 
-/* A mark lies before every so many classes: a look-up walks from the one before it. */
+/* Strings have no index: where every so many classes start is marked when a model is opened, and a
+   look-up walks on from the last mark before its class. */
 static int swin__mark_distance(const swin_model *m)
 {
     return m->config.classes / (int)(sizeof m->marks / sizeof *m->marks) + 1;
@@ -3077,8 +3099,8 @@ enum {
 typedef struct swin__field {
     const char *name;
     int type;
-    int count;                  /* of values */
-    size_t at;                  /* of the first one, in swin_config */
+    int count;                  /* how many values, side by side */
+    size_t at;                  /* where the first one lies in swin_config */
     double low, high;
     const char *const *kinds;   /* names of a kind's values */
 } swin__field;
@@ -3205,18 +3227,18 @@ static const swin__record swin__records[] = {       /* in the order of the blob 
 #undef SWIN__COUNTS
 #undef SWIN__PLACE
 
-/* What of the config part is not read yet. */
+/* The bytes of the config part that are not read yet. */
 typedef struct swin__reader {
     const unsigned char *at;
     size_t left;
     swin_error *err;
 } swin__reader;
 
-/* In front of a record's fields. */
-typedef struct swin__record_head {
+/* What stands in front of a record's fields. */
+typedef struct swin__record_header {
     char name[12];
     uint32_t size;
-} swin__record_head;
+} swin__record_header;
 
 static size_t swin__record_size(const swin__record *r)
 {
@@ -3251,6 +3273,7 @@ static swin_status swin__read_value(swin__reader *r, const swin__field *f, const
                       SWIN_VERSION_MINOR, SWIN_VERSION_PATCH);
 }
 
+/* Reads the fields of record number `index` of its kind into g. */
 static swin_status swin__read_fields(swin__reader *r, const swin__record *record, int index,
                                      swin_config *g)
 {
@@ -3269,22 +3292,22 @@ static swin_status swin__read_fields(swin__reader *r, const swin__record *record
 /* Is a record of this name next? */
 static int swin__record_is(const swin__reader *r, const char *name)
 {
-    char padded[sizeof ((swin__record_head *)0)->name] = { 0 };
+    char padded[sizeof ((swin__record_header *)0)->name] = { 0 };
     memcpy(padded, name, strlen(name));
-    return r->left >= sizeof(swin__record_head) && !memcmp(r->at, padded, sizeof padded);
+    return r->left >= sizeof(swin__record_header) && !memcmp(r->at, padded, sizeof padded);
 }
 
-/* What is next where a record of `wanted` should be, or the end. */
+/* Refuses what comes next instead of a record `wanted` or, if that is NULL, of the config's end. */
 static swin_status swin__refuse_record(const swin__reader *r, const char *wanted)
 {
-    swin__record_head head;
-    char name[sizeof head.name + 1] = { 0 };
+    swin__record_header header;
+    char name[sizeof header.name + 1] = { 0 };
     int printable = 1;
-    if (r->left < sizeof head)
+    if (r->left < sizeof header)
         return swin__fail(r->err, SWIN_DAMAGED, wanted ? "config: the record `%s` is missing"
                                                        : "config: its records do not fill it",
                           wanted);
-    memcpy(name, r->at, sizeof head.name);
+    memcpy(name, r->at, sizeof header.name);
     for (const char *s = name; *s; s++) printable &= *s > ' ' && *s < 127;
     for (size_t i = 0; i < sizeof swin__records / sizeof *swin__records; i++)
         if (swin__record_is(r, swin__records[i].name))
@@ -3298,21 +3321,21 @@ static swin_status swin__refuse_record(const swin__reader *r, const char *wanted
 static swin_status swin__read_records(swin__reader *r, const swin__record *record, swin_config *g,
                                       int *count)
 {
-    swin__record_head head;
+    swin__record_header header;
     size_t size = swin__record_size(record);
     for (*count = 0; swin__record_is(r, record->name); ++*count) {
         swin_status status;
-        memcpy(&head, r->at, sizeof head);
+        memcpy(&header, r->at, sizeof header);
         if (*count == record->most)
             return swin__fail(r->err, record->most > 1 ? SWIN_UNSUPPORTED : SWIN_DAMAGED,
                               "config: more than %d records `%s`", record->most, record->name);
-        if (head.size != size || r->left - sizeof head < size)
-            return swin__fail(r->err, head.size > size ? SWIN_UNSUPPORTED : SWIN_DAMAGED,
+        if (header.size != size || r->left - sizeof header < size)
+            return swin__fail(r->err, header.size > size ? SWIN_UNSUPPORTED : SWIN_DAMAGED,
                               "config: a record `%s` of %z bytes, in swin.h %d.%d.%d it has %z",
-                              record->name, (size_t)head.size, SWIN_VERSION_MAJOR,
+                              record->name, (size_t)header.size, SWIN_VERSION_MAJOR,
                               SWIN_VERSION_MINOR, SWIN_VERSION_PATCH, size);
-        r->at += sizeof head;
-        r->left -= sizeof head;
+        r->at += sizeof header;
+        r->left -= sizeof header;
         if ((status = swin__read_fields(r, record, *count, g)) != SWIN_OK) return status;
     }
     return *count ? SWIN_OK : swin__refuse_record(r, record->name);
@@ -3353,6 +3376,7 @@ static swin_status swin__read_config(swin_config *g, const unsigned char *bytes,
 #define SWIN__DEMAND(holds, status, ...) \
     do { if (!(holds)) return swin__fail(err, status, __VA_ARGS__); } while (0)
 
+/* Do the fields of stage i fit each other? */
 static swin_status swin__check_stage(const swin_config *g, int i, swin_error *err)
 {
     const swin_stage_config *s = &g->stage[i];
@@ -3370,6 +3394,7 @@ static swin_status swin__check_stage(const swin_config *g, int i, swin_error *er
     return SWIN_OK;
 }
 
+/* Are the sizes there that the rules for pictures need, and no crop larger than its picture? */
 static swin_status swin__check_picture(const swin_config *g, swin_error *err)
 {
     const swin_picture_config *p = &g->picture;
@@ -3398,7 +3423,7 @@ static swin_status swin__check_reference(const swin_reference *r, swin_error *er
     return SWIN_OK;
 }
 
-/* Whether the kinds of body and head hold, they check themselves: >>bodies, >>heads. */
+/* What one kind of body or head asks of its fields, is checked in >>bodies and >>heads. */
 static swin_status swin__check_config(const swin_config *g, swin_error *err)
 {
     swin_status status;
@@ -3428,7 +3453,7 @@ typedef struct swin__panels {
     int inputs;                 /* columns of the matrix, and so rows of a panel */
 } swin__panels;
 
-/* The part of a matrix from an output, a multiple of 16, and an input on. */
+/* A matrix without its outputs before `output`, a multiple of 16, and its inputs before `input`. */
 static swin__panels swin__panels_from(swin__panels w, int output, int input)
 {
     size_t skipped = (size_t)output * (size_t)w.inputs + 16 * (size_t)input;
@@ -3436,8 +3461,8 @@ static swin__panels swin__panels_from(swin__panels w, int output, int input)
     return w;
 }
 
-/* Makes them the second factor of a product. */
-static void swin__take_panels(swin__product *p, swin__panels w)
+/* Makes a matrix the second factor of a product. */
+static void swin__use_panels(swin__product *p, swin__panels w)
 {
     p->b = (const float *)w.data;
     p->ldb = 16;
@@ -3469,8 +3494,8 @@ typedef struct swin__stage {
 typedef struct swin__up {
     swin__linear expand, concat;
     swin__affine expand_norm;
-    swin__linear q, kv;                 /* of the cross-attention, */
-    swin__block cross;                  /* whose norms, table, proj, fc1 and fc2 are here */
+    swin__linear q, kv;                 /* of the cross-attention */
+    swin__block cross;                  /* its norms, table, proj, fc1 and fc2; no other member */
     swin__stage stage;
 } swin__up;
 
@@ -3483,7 +3508,7 @@ typedef struct swin__weights {
     swin__up up[SWIN_MAX_STAGES];
     swin__affine final_norm, final_expand_norm;
     swin__linear final_expand;
-    /* heads: each has some of these */
+    /* of heads: each kind has some of these */
     swin__linear pool[SWIN_MAX_POOLS], bottleneck, fuse, cat, classify, conv[SWIN_MAX_CONVS];
     swin__linear lateral[SWIN_MAX_STAGES], fpn[SWIN_MAX_STAGES];
     swin__linear scale[SWIN_MAX_STAGES][SWIN_MAX_CONVS];
@@ -3500,6 +3525,7 @@ typedef struct swin__shape {
     int post_norm, cosine;      /* Swin V2: norms after the branches; cosines for scores */
 } swin__shape;
 
+/* The shape of the blocks of a stage, and of a Unet's level up beside it. */
 static swin__shape swin__shape_of(const swin_config *g, int stage)
 {
     const swin_stage_config *s = &g->stage[stage];
@@ -3520,7 +3546,7 @@ static swin__shape swin__shape_of(const swin_config *g, int stage)
     return shape;
 }
 
-/* The same of a Unet's cross-attention, whose heads share twice the channels and see no tokens. */
+/* The shape of a level's cross-attention: its heads divide twice the channels and see no tokens. */
 static swin__shape swin__cross_shape(const swin_config *g, int level)
 {
     swin__shape shape = swin__shape_of(g, level);
@@ -3532,11 +3558,13 @@ static swin__shape swin__cross_shape(const swin_config *g, int level)
     return shape;
 }
 
+/* The levels of a Unet's way up; 0 without one. */
 static int swin__levels_up(const swin_config *g)
 {
     return g->body == SWIN_BODY_BACKBONE ? 0 : g->stages - 1;
 }
-/* of all stages and, in a Unet, of the levels up */
+
+/* The blocks of all stages and, in a Unet, of the levels up. */
 static int swin__blocks(const swin_config *g)
 {
     int n = 0;
@@ -3544,7 +3572,8 @@ static int swin__blocks(const swin_config *g)
     for (int i = 0; i < swin__levels_up(g); i++) n += g->stage[i].depth;
     return n;
 }
-/* the last block's G-MSA feeds nothing */
+
+/* Does G-MSA follow a block? Not a stage's last one: nobody reads the tokens after it. */
 static int swin__has_global(const swin_config *g, int stage, int block)
 {
     return g->tokens && block + 1 < g->stage[stage].depth;
@@ -3562,6 +3591,7 @@ typedef struct swin__binder {
     swin_status status;
 } swin__binder;
 
+/* Fails the walk, unless it has failed before; returns NULL, the tensor that is not there. */
 static const float *swin__mismatch(swin__binder *b, const char *name, const char *what)
 {
     if (b->status == SWIN_OK)
@@ -3569,6 +3599,8 @@ static const float *swin__mismatch(swin__binder *b, const char *name, const char
     return NULL;
 }
 
+/* The data of the next tensor, which must have this name after the prefix, this layout, the shape
+   {s0, s1, s2, 1}, and lie right after the one before; else NULL, and the walk has failed. */
 static const float *swin__take(swin__binder *b, const char *name, uint32_t layout, int s0, int s1,
                                int s2)
 {
@@ -3600,6 +3632,7 @@ static const float *swin__take(swin__binder *b, const char *name, uint32_t layou
     return (const float *)(const void *)(b->model->blob + offset);
 }
 
+/* A vector is a matrix of one row. */
 static const float *swin__vector(swin__binder *b, const char *name, int n)
 {
     return swin__take(b, name, SWIN__LAYOUT_ROWS, 1, n, 1);
@@ -3675,6 +3708,7 @@ static void swin__bind_blocks(swin__binder *b, swin__stage *stage, const char *w
     swin__format(b->prefix, sizeof b->prefix, "%s%d.", where, i);
 }
 
+/* Stage i: its tokens and blocks, its norm, and the merging after it, as far as there are any. */
 static void swin__bind_stage(swin__binder *b, swin__stage *stage, int i)
 {
     const swin_config *g = &b->model->config;
@@ -3736,7 +3770,8 @@ static int swin__crop_left(const swin__crops *g, int crop)
 {
     return swin__min(crop % g->cols * g->stride_w, g->input_w - g->w);
 }
-/* The windows of one block: the map padded to whole windows, read with a cyclic shift. */
+
+/* The windows of one block: the map is padded to whole windows and read with a cyclic shift. */
 typedef struct swin__grid {
     int h, w;                   /* of the map */
     int window_h, window_w, shift_h, shift_w;
@@ -3747,14 +3782,15 @@ typedef struct swin__grid {
 typedef struct swin__step swin__step;
 typedef void (*swin__work)(const swin_context *c, const swin__step *s, int unit, float *scratch);
 
-/* The buffers of SWIN_OUT_ATTENTION: means over the heads of what a pixel takes from its window's
-   tokens, these from all tokens, and all tokens from the pixels of their windows. */
+/* The buffers of SWIN_OUT_ATTENTION. They hold means over the heads of three attentions: that of a
+   pixel to its window's rows, that of this window's tokens to all tokens, and that of all tokens to
+   the rows of their windows. */
 typedef struct swin__look {
     int window, row;            /* of the pixel, in the last block of its stage */
-    swin__fmap pixel;            /* 1 x 1, its row of attention: [lanes] */
-    swin__fmap mixed;            /* 1 x g: [all tokens] */
-    swin__fmap tokens;           /* windows x g: [lanes] */
-    swin__fmap map;              /* the answer, one channel */
+    swin__fmap pixel;           /* the first: 1 x 1 of [lanes] */
+    swin__fmap mixed;           /* the second: 1 x tokens of [all tokens] */
+    swin__fmap tokens;          /* the third: windows x tokens of [lanes] */
+    swin__fmap map;             /* the answer, one channel */
 } swin__look;
 
 struct swin__step {
@@ -3762,12 +3798,12 @@ struct swin__step {
     int stage, units;
     double madds;
     swin__work work;
-    float *scratch;             /* a piece of it for each task, */
-    size_t task_scratch;        /* so many floats */
-    const void *layer;          /* what `work` computes: a struct that stands beside it */
+    float *scratch;             /* the tasks' scratch, one behind the other, */
+    size_t task_scratch;        /* so many floats for each */
+    const void *layer;          /* what `work` works on: a struct defined beside that function */
 };
 
-enum { SWIN__TASKS = 4096 };    /* pieces of a step at most */
+enum { SWIN__TASKS = 4096 };    /* the most tasks that a step is cut into */
 
 /* A map of the picture's size that a run writes: swin_map shows it to the caller. */
 typedef struct swin__picture_map { void *data; int width, height, bytes; } swin__picture_map;
@@ -3819,11 +3855,11 @@ typedef struct swin__plan {
     uint64_t kept;              /* floats of a run's kept logits */
     swin__results results;
     swin__look look;
-    uintptr_t arena, tables;    /* buffers by lifetime; what is computed once, at init */
+    uintptr_t arena, tables;    /* where buffers lie, and what is computed once, at init */
     uint64_t peak, table_bytes;
-    struct { uint64_t start, end; } live[64];
+    struct { uint64_t start, end; } live[64];   /* the buffers that are taken, from low to high */
     int live_count;
-    int tiles;                  /* a Winograd convolution takes at a time */
+    int tiles;                  /* how many a Winograd convolution takes at a time */
 #ifdef SWIN_DEBUG
     int guard_count;
 #endif
@@ -3836,9 +3872,10 @@ typedef struct swin__plan {
    writes what is not its own, shows. */
 #ifdef SWIN_DEBUG
 enum { SWIN__ZONE = 64 };
-/* with zones; steps from first, -1: from the beginning of a run */
+/* A buffer with its zones, and the steps of its life; first -1: from the beginning of a run. */
 typedef struct swin__guard { unsigned char *start, *end; int first, last; } swin__guard;
 
+/* The life of the buffer from start to end begins with the next step. */
 static void swin__guard_new(swin__plan *p, uint64_t start, uint64_t end)
 {
     swin__guard *g = p->context ? &p->context->guards[p->guard_count] : NULL;
@@ -3850,6 +3887,7 @@ static void swin__guard_new(swin__plan *p, uint64_t start, uint64_t end)
     g->last = 1 << 30;
 }
 
+/* The life of the buffer at start ended with the last step. */
 static void swin__guard_end(swin__plan *p, uint64_t start)
 {
     const unsigned char *at = (const unsigned char *)(p->arena + (uintptr_t)start);
@@ -3883,7 +3921,7 @@ static int swin__guards_hold(const swin_context *c, int step)
 enum { SWIN__ZONE = 0 };
 #endif
 
-/* First fit among the live buffers, which are kept sorted by place. */
+/* Takes a buffer of so many floats: the first gap among the live ones that is large enough. */
 static float *swin__alloc(swin__plan *p, uint64_t floats)
 {
     uint64_t start = 0, size = swin__align64(floats * sizeof(float)) + 2 * SWIN__ZONE;
@@ -3934,6 +3972,7 @@ static int swin__product_fits(swin__plan *p, const char *what, int64_t a, int64_
     return 1;
 }
 
+/* A map of h x w pixels, rows of c channels, ld floats apart. */
 static swin__fmap swin__alloc_rows(swin__plan *p, int h, int w, int c, int ld)
 {
     swin__fmap map;
@@ -3959,10 +3998,7 @@ static swin__fmap swin__alloc_factor(swin__plan *p, int h, int w, int c)
     return swin__alloc_rows(p, h, w, c, ld % 1024 ? ld : ld + 16);
 }
 
-/* A plan longer than this is not worth its memory: the largest sensible ones have some thousand. */
-enum { SWIN__STEPS = 1 << 20 };
-
-/* Room among what is computed once, at init. While sizing it must not be written. */
+/* So many bytes for what is computed once, at init. While sizing nothing may be written there. */
 static void *swin__table(swin__plan *p, uint64_t bytes)
 {
     void *table = (void *)(p->tables + (uintptr_t)p->table_bytes);
@@ -3970,14 +4006,14 @@ static void *swin__table(swin__plan *p, uint64_t bytes)
     return table;
 }
 
-/* Keeps a copy of something until the context ends; while sizing it is where it is. */
+/* A copy that lasts as long as the context; while sizing there is none, and thing is returned. */
 static const void *swin__keep_copy(swin__plan *p, const void *thing, size_t size)
 {
     void *copy = swin__table(p, size);
     return p->context ? memcpy(copy, thing, size) : thing;
 }
 
-/* How a step does its work. */
+/* What swin__add_step asks about a step, beside its layer. */
 typedef struct swin__job {
     const char *name;
     int stage;                  /* backbone stage or pyramid level, -1 where it has none */
@@ -3986,6 +4022,9 @@ typedef struct swin__job {
     uint64_t scratch;           /* floats that a task takes for itself while the step runs */
     double madds;
 } swin__job;
+
+/* A plan longer than this is not worth its memory: the largest sensible ones have some thousand. */
+enum { SWIN__STEPS = 1 << 20 };
 
 /* Adds a step, complete as it is: layer, `size` bytes, is what the work gets as s->layer. */
 static void swin__add_step(swin__plan *p, const swin__job *job, const void *layer, size_t size)
@@ -4017,8 +4056,8 @@ static void swin__add_step(swin__plan *p, const swin__job *job, const void *laye
    An axis holds for each output the inputs it mixes and their shares. Two axes, of rows and of
    columns, resize a map. */
 
-/* Bilinear resize n -> m, output o: (1-t) * x[a] + t * x[b]. -- reference: half-pixel centres, or
-   aligned corners */
+/* A bilinear resize of n inputs x to m outputs makes output o = (1 - t) x[a] + t x[b]: by half-
+   pixel centres or, if aligned, with the first and the last of both at the same places. */
 static void swin__bilinear(int n, int m, int o, int aligned, int *a, int *b, double *t)
 {
     double u = aligned ? (m > 1 ? swin__times(o, (double)(n - 1) / (m - 1)) : 0)
@@ -4029,7 +4068,7 @@ static void swin__bilinear(int n, int m, int o, int aligned, int *a, int *b, dou
     *t = u - *a;
 }
 
-/* Makes room for an axis of count outputs; 0 while sizing, when nothing may be written to it. */
+/* Takes memory for an axis of count outputs; 0 while sizing, when nothing may be written to it. */
 static int swin__alloc_axis(swin__plan *p, swin__axis *axis, int count, int taps)
 {
     uint64_t bytes = (uint64_t)count * (uint64_t)taps * 4;
@@ -4040,7 +4079,7 @@ static int swin__alloc_axis(swin__plan *p, swin__axis *axis, int count, int taps
     return p->context != NULL;
 }
 
-/* Outputs first, first + 1, ... of n -> m. */
+/* `count` outputs, from number first on, of a bilinear resize of n inputs to m outputs. */
 static swin__axis swin__axis_bilinear(swin__plan *p, int n, int m, int first, int count,
                                       int aligned)
 {
@@ -4055,7 +4094,7 @@ static swin__axis swin__axis_bilinear(swin__plan *p, int n, int m, int first, in
     return axis;
 }
 
-/* The pixel that n -> m takes as it is. */
+/* A resize of n inputs to m outputs, each of them the nearest input as PyTorch has it. */
 static swin__axis swin__axis_nearest(swin__plan *p, int n, int m)
 {
     swin__axis axis;
@@ -4067,7 +4106,8 @@ static swin__axis swin__axis_nearest(swin__plan *p, int n, int m)
     return axis;
 }
 
-/* Output o of n -> m -> q as one sum: the shares of up to four inputs from `*first` on. */
+/* Output o of two bilinear resizes in sequence, from sizes[0] by sizes[1] to sizes[2], as one sum:
+   the shares of up to four inputs from *first on. */
 static void swin__bilinear_twice(const int sizes[3], int o, const int aligned[2], int *first,
                                  double share[4])
 {
@@ -4116,7 +4156,8 @@ static double swin__cubic(double x, double a)
     return x <= 1 ? inner : x < 2 ? outer : 0;
 }
 
-/* Outputs first, first + 1, ... of n -> m, cubic with a = -0.75, indices clamped. */
+/* `count` outputs, from number first on, of a bicubic resize of n inputs to m outputs: cubic with
+   a = -0.75, indices clamped, as PyTorch has it. */
 static swin__axis swin__axis_bicubic(swin__plan *p, int n, int m, int first, int count)
 {
     swin__axis axis;
@@ -4133,8 +4174,8 @@ static swin__axis swin__axis_bicubic(swin__plan *p, int n, int m, int first, int
     return axis;
 }
 
-/* The same with the filter as wide as the shrinking and cut at the border, as Pillow does it:
-   linear, or cubic with a = -0.5. */
+/* The same antialiased, as Pillow does it: the filter, linear or cubic with a = -0.5, is stretched
+   by the factor of the shrinking and cut at the border. */
 static swin__axis swin__axis_antialias(swin__plan *p, int n, int m, int first, int count, int cubic)
 {
     double scale = (double)n / m, stretch = scale > 1 ? scale : 1, support = stretch * (1 + cubic);
@@ -4160,7 +4201,7 @@ static swin__axis swin__axis_antialias(swin__plan *p, int n, int m, int first, i
     return axis;
 }
 
-/* A picture's n pixels -> m by the model's filter; outputs first, first + 1, ... of them. */
+/* The same by the filter that the model wants for pictures. */
 static swin__axis swin__axis_picture(swin__plan *p, int n, int m, int first, int count)
 {
     int filter = p->config->picture.resize_filter;
@@ -4190,6 +4231,7 @@ static void swin__mirror(const swin__plan *p, swin__axis *axis)
 
 /* --- the size of a picture as the network wants it -------------------------------------------- */
 
+/* A side times a factor, rounded; 1 at least, and at most a size that is refused. */
 static int swin__scaled(int side, double factor)
 {
     double n = swin__times(side, factor) + 0.5;
@@ -4199,7 +4241,7 @@ static int swin__scaled(int side, double factor)
 /* A resized picture, and where the network's input lies in it. */
 typedef struct swin__resized { int w, h, left, top; } swin__resized;
 
-/* By the model's rule; how: NULL, or what is asked for instead. */
+/* The size by the model's rule; how: NULL, or what is asked for instead. */
 static swin__resized swin__resize_picture(const swin_picture_config *picture, int w, int h,
                                           const swin_resizing *how)
 {
@@ -4220,14 +4262,14 @@ static swin__resized swin__resize_picture(const swin_picture_config *picture, in
     return to;
 }
 
-/* Half of what a crop leaves over, a half of that to even, as Python rounds it. */
+/* Half of what a crop leaves of a side; of an odd rest the even neighbour, as Python rounds it. */
 static int swin__margin(int side, int crop)
 {
     int n = side - crop;
     return n % 2 ? n / 2 + n / 2 % 2 : n / 2;
 }
 
-/* How the picture of a resolved desc becomes its input. */
+/* How the picture of a desc, with all defaults filled in, becomes the network's input. */
 static swin__resized swin__resize(const swin_config *g, const swin_desc *d)
 {
     swin__resized to = { 0, 0, 0, 0 };
@@ -4249,7 +4291,7 @@ static swin__resized swin__resize(const swin_config *g, const swin_desc *d)
    a unit of its work, and one that adds it to a plan. All of it is index arithmetic and calls of
    kernels; a unit writes only its own rows. */
 
-/* n rows of c channels, ld floats apart. */
+/* Rows of channels: n of them, each c floats, ld floats apart. */
 typedef struct swin__rows { float *data; size_t ld; int n, c; } swin__rows;
 
 static swin__rows swin__make_rows(float *data, int ld, int n, int c)
@@ -4267,7 +4309,7 @@ static float *swin__row(swin__rows rows, int index)
     return rows.data + (size_t)index * rows.ld;
 }
 
-/* n of the rows, from one on; n rows of a map's pixels, from one on. */
+/* Rows first ... first + n - 1 of these. */
 static swin__rows swin__rows_from(swin__rows rows, int first, int n)
 {
     rows.data = swin__row(rows, first);
@@ -4275,12 +4317,13 @@ static swin__rows swin__rows_from(swin__rows rows, int first, int n)
     return rows;
 }
 
+/* The rows of a map's pixels first ... first + n - 1. */
 static swin__rows swin__map_rows(const swin__fmap *map, int first, int n)
 {
     return swin__make_rows(swin__pixel(map, first), map->ld, n, map->c);
 }
 
-/* to = act(init + W in) with as many rows as `in` has; to.c outputs of the layer. */
+/* The product to = act(bias + W in): as many rows as `in` has, to.c outputs of the layer. */
 static swin__product swin__rows_product(const swin__linear *l, swin__rows in, swin__rows to,
                                         int act)
 {
@@ -4291,7 +4334,7 @@ static swin__product swin__rows_product(const swin__linear *l, swin__rows in, sw
     p.k = in.c;
     p.a = in.data;
     p.lda = in.ld;
-    swin__take_panels(&p, l->weight);
+    swin__use_panels(&p, l->weight);
     p.init = l->bias;
     p.c = to.data;
     p.ldc = to.ld;
@@ -4299,6 +4342,7 @@ static swin__product swin__rows_product(const swin__linear *l, swin__rows in, sw
     return p;
 }
 
+/* Computes that product. */
 static void swin__apply(const swin_context *c, const swin__linear *l, swin__rows in, swin__rows to,
                         int act)
 {
@@ -4321,12 +4365,13 @@ static void swin__clear_rows(swin__rows rows)
     memset(rows.data, 0, (size_t)rows.n * rows.ld * sizeof *rows.data);
 }
 
-/* to += from, as wide as they are stored. */
+/* to += from, padding included. */
 static void swin__add_rows(const swin_context *c, swin__rows to, swin__rows from)
 {
     c->kernels->add(to.data, to.ld, from.data, from.ld, from.n, swin__padded(from.c));
 }
 
+/* to = from, padding included. */
 static void swin__copy_rows(const swin_context *c, swin__rows to, swin__rows from)
 {
     c->kernels->copy(to.data, to.ld, from.data, from.ld, from.n, swin__padded(from.c));
@@ -4340,7 +4385,7 @@ static void swin__norm_rows(const swin_context *c, const swin__affine *norm, flo
                      eps);
 }
 
-/* The rows [from, to) of unit `unit`: count rows dealt out evenly. */
+/* The part [from, to) of `count` things that unit `unit` takes when all units take equal parts. */
 static void swin__share(int count, int units, int unit, int *from, int *to)
 {
     *from = (int)((int64_t)count * unit / units);
@@ -4360,6 +4405,7 @@ static swin__rows swin__unit_rows(const swin__fmap *map, const swin__step *s, in
 enum { SWIN__TILE_ROWS_MOST = 14, SWIN__UNIT_ROWS_LEAST = 28, SWIN__UNIT_ROWS_MOST = 196 };
 #define SWIN__UNIT_MADDS 5e7
 
+/* The rows of a unit of a product, each of so many multiply-adds: in whole tiles. */
 static int swin__rows_a_unit(double madds_a_row)
 {
     double rows = SWIN__UNIT_MADDS / madds_a_row;
@@ -4370,8 +4416,8 @@ static int swin__rows_a_unit(double madds_a_row)
 
 enum { SWIN__MANY = 64 };       /* units a step should offer, for as many cores */
 
-/* Units of a product of count rows: as many as that gives, and more where a small map would offer
-   fewer than wanted, of SWIN__UNIT_ROWS_LEAST rows and more. */
+/* Units of a product of count rows: as many as swin__rows_a_unit makes of them. Where these are
+   fewer than wanted, more, down to SWIN__UNIT_ROWS_LEAST rows each. */
 static int swin__units(int count, double madds_a_row, int wanted)
 {
     int units = swin__divide_up(count, swin__rows_a_unit(madds_a_row));
@@ -4380,8 +4426,8 @@ static int swin__units(int count, double madds_a_row, int wanted)
 
 /* --- the picture's rows ----------------------------------------------------------------------- */
 
-/* Patch embedding: x = norm(W patch + b). The axes resize the picture; no outputs where it has the
-   input's size. */
+/* Patch embedding: x = norm(W patch + b). The axes resize the picture; they have no outputs where
+   it has the input's size. */
 typedef struct swin__embed_layer {
     swin__fmap x;
     swin__linear linear;
@@ -4389,7 +4435,7 @@ typedef struct swin__embed_layer {
     swin__axis rows, cols;
 } swin__embed_layer;
 
-/* sum = weight * one row of an 8-bit picture, as R, G, B, or with more: added to sum. */
+/* sum = weight * row y of an 8-bit picture, [width][R, G, B]; with `more`, sum += that. */
 static void swin__take_pixels(const swin_context *c, int y, float weight, int more, float *sum)
 {
     static const struct { int bytes, r, g, b; } layouts[] = {
@@ -4410,8 +4456,8 @@ static void swin__take_pixels(const swin_context *c, int y, float weight, int mo
     }
 }
 
-/* Row y of the network's input from the picture: [width][3] in R, G, B order, 0..255. sum: room for
-   a row of the picture. */
+/* Row y of the network's input from the picture: [width][3] in R, G, B order, 0..255. sum: memory
+   for a row of the picture. */
 static void swin__resized_row(const swin_context *c, const swin__embed_layer *l, int y, float *row,
                               float *sum)
 {
@@ -4454,6 +4500,7 @@ static void swin__picture_row(const swin_context *c, const swin__embed_layer *l,
     }
 }
 
+/* Row y of the network's input from float planes: [width][plane]. */
 static void swin__planes_row(const swin_context *c, int y, float *row)
 {
     const swin_image *in = &c->image;
@@ -4481,7 +4528,7 @@ static void swin__input_row(const swin_context *c, const swin__embed_layer *l, i
 
 /* --- patch embedding -------------------------------------------------------------------------- */
 
-/* One row of patches. */
+/* Embeds one row of patches: gathers their pixels, [patch][k], and multiplies. */
 static void swin__embed(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__embed_layer *l = (const swin__embed_layer *)s->layer;
@@ -4510,7 +4557,7 @@ typedef struct swin__position_layer {
     swin__axis rows, cols;
 } swin__position_layer;
 
-/* One row of patches: each mixes 4 x 4 of the table. */
+/* One row of patches: to each, a mix of 4 x 4 entries of the table is added. */
 static void swin__position(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__position_layer *l = (const swin__position_layer *)s->layer;
@@ -4529,6 +4576,7 @@ static void swin__position(const swin_context *c, const swin__step *s, int unit,
     }
 }
 
+/* Adds the resized absolute positions to x. */
 static void swin__plan_position(swin__plan *p, swin__fmap x)
 {
     const swin_config *g = p->config;
@@ -4542,6 +4590,7 @@ static void swin__plan_position(swin__plan *p, swin__fmap x)
     swin__add_step(p, &job, &l, sizeof l);
 }
 
+/* From the picture to the first stage's map: resizing, patch embedding, absolute positions. */
 static swin__fmap swin__plan_embed(swin__plan *p)
 {
     const swin_config *g = p->config;
@@ -4570,7 +4619,8 @@ static swin__fmap swin__plan_embed(swin__plan *p)
 
 /* --- norms ------------------------------------------------------------------------------------ */
 
-/* out = norm(in) or, as Swin V2 has it, out = out + norm(in); a copy where there is no norm. */
+/* out = norm(in) or, with onto, as Swin V2 has it, out += norm(in); a copy where there is no
+   norm. */
 typedef struct swin__norm_layer {
     swin__fmap in, out;
     swin__affine norm;
@@ -4578,8 +4628,10 @@ typedef struct swin__norm_layer {
     int onto;
 } swin__norm_layer;
 
-enum { SWIN__NORM_ROWS = 128 }; /* a unit, at most: some hundred thousand floats */
+/* The most rows that a unit takes to norm: some hundred thousand floats. */
+enum { SWIN__NORM_ROWS = 128 };
 
+/* Norms or copies a share of the pixels. */
 static void swin__norm_map(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__norm_layer *l = (const swin__norm_layer *)s->layer;
@@ -4622,11 +4674,13 @@ typedef struct swin__dense_layer {
     swin__linear linear;
     swin__fmap out;
     int act, onto;
-    int column_parts;           /* shares of the columns, pairs of panels */
+    int column_parts;           /* the columns are cut into so many shares of pairs of panels */
 } swin__dense_layer;
 
-enum { SWIN__DENSE_ROWS = 98 }; /* a unit, at most: 7 tiles of 14 */
+/* The most rows of a unit: 7 tiles of 14. */
+enum { SWIN__DENSE_ROWS = 98 };
 
+/* A share of the rows times a share of the columns: columns change from unit to unit first. */
 static void swin__dense(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__dense_layer *l = (const swin__dense_layer *)s->layer;
@@ -4646,7 +4700,7 @@ static void swin__dense(const swin_context *c, const swin__step *s, int unit, fl
     p.m = to - from;  p.n = columns;  p.k = part.weight.inputs;
     p.a = l->in + swin__offset(from, l->ld);
     p.lda = (size_t)l->ld;
-    swin__take_panels(&p, part.weight);
+    swin__use_panels(&p, part.weight);
     p.init = part.bias;
     p.act = l->act;
     p.c = l->onto ? scratch : out;
@@ -4671,6 +4725,8 @@ static swin__dense_layer swin__make_dense(const float *in, int ld, swin__linear 
     return l;
 }
 
+/* Adds the step of a layer: as few shares of columns as make SWIN__MANY units with those of
+   rows. */
 static void swin__plan_dense(swin__plan *p, const char *name, int stage, swin__dense_layer l)
 {
     int pixels = swin__pixels(&l.out), groups = swin__divide_up(pixels, SWIN__DENSE_ROWS);
@@ -4705,7 +4761,7 @@ static swin__branch swin__make_branch(const swin__plan *p, int stage, swin__fmap
     return b;
 }
 
-/* f's first product: `columns` of them. */
+/* norm, where it comes first, and f's first product; returns its output, of so many columns. */
 static swin__fmap swin__plan_branch(swin__plan *p, const swin__branch *b, const char *name,
                                     swin__linear linear, int act, int columns)
 {
@@ -4723,7 +4779,7 @@ static swin__fmap swin__plan_branch(swin__plan *p, const swin__branch *b, const 
     return dense.out;
 }
 
-/* f's last product, of `in`, and the way back into x. */
+/* f's last product, from `in`; its norm, where that comes last; and the sum with x. */
 static void swin__plan_return(swin__plan *p, const swin__branch *b, const char *name,
                               swin__fmap in, swin__linear linear)
 {
@@ -4743,26 +4799,26 @@ typedef struct swin__mlp_layer {
     swin__fmap x;
     swin__affine norm;
     swin__linear fc1, fc2;
-    int hidden, chunk;          /* hidden columns, and how many at a time */
+    int hidden, columns;        /* hidden columns, and how many at a time */
     int post_norm;
 } swin__mlp_layer;
 
-/* Hidden columns at a time: with them a unit's rows stay in the second cache. */
+/* The most hidden columns at a time: with so many a unit's rows stay in the second cache. */
 enum { SWIN__MLP_COLUMNS = 384 };
 
-/* out = fc2(GELU(fc1(in))), chunk by chunk of the hidden columns; the last product also adds to x,
+/* out = fc2(GELU(fc1(in))), some hidden columns at a time; the last product also adds to x,
    unless a norm comes first. */
-static void swin__mlp_chunks(const swin_context *c, const swin__mlp_layer *l, swin__rows in,
+static void swin__mlp_parts(const swin_context *c, const swin__mlp_layer *l, swin__rows in,
                              swin__rows middle, swin__rows out, swin__rows x)
 {
-    for (int h = 0; h < l->hidden; h += l->chunk) {
-        int last = h + l->chunk >= l->hidden;
+    for (int h = 0; h < l->hidden; h += l->columns) {
+        int last = h + l->columns >= l->hidden;
         swin__linear fc1 = l->fc1, fc2 = l->fc2;
         swin__product up, down;
         fc1.weight = swin__panels_from(fc1.weight, h, 0);
         fc1.bias += h;
         fc2.weight = swin__panels_from(fc2.weight, 0, h);
-        middle.c = swin__min(l->chunk, l->hidden - h);
+        middle.c = swin__min(l->columns, l->hidden - h);
         up = swin__rows_product(&fc1, in, middle, SWIN__GELU);
         c->kernels->gemm(&up);
         down = swin__rows_product(&fc2, middle, out, SWIN__LINEAR);
@@ -4772,22 +4828,23 @@ static void swin__mlp_chunks(const swin_context *c, const swin__mlp_layer *l, sw
     }
 }
 
+/* The MLP of a share of the pixels: norm before or after, and the sum with x. */
 static void swin__mlp(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__mlp_layer *l = (const swin__mlp_layer *)s->layer;
     float eps = c->model->config.eps;
     swin__rows x = swin__unit_rows(&l->x, s, unit);
     swin__rows in = swin__make_rows(scratch, l->x.ld, x.n, x.c);
-    swin__rows middle = swin__make_rows(swin__row(in, x.n), l->chunk, x.n, l->chunk);
+    swin__rows middle = swin__make_rows(swin__row(in, x.n), l->columns, x.n, l->columns);
     swin__rows out = swin__make_rows(swin__row(middle, x.n), l->x.ld, x.n, x.c);
     if (!l->post_norm) swin__norm_rows(c, &l->norm, eps, x, in);
-    swin__mlp_chunks(c, l, l->post_norm ? x : in, middle, out, x);
+    swin__mlp_parts(c, l, l->post_norm ? x : in, middle, out, x);
     if (!l->post_norm) return;
     swin__norm_rows(c, &l->norm, eps, out, out);
     swin__add_rows(c, x, out);
 }
 
-/* In one step, or where that would offer few units in steps of products. */
+/* Plans the MLP in one step or, where that would offer few units, in steps of products. */
 static void swin__plan_mlp(swin__plan *p, int stage, const swin__block *weights, swin__fmap x)
 {
     swin__shape shape = swin__shape_of(p->config, stage);
@@ -4806,7 +4863,7 @@ static void swin__plan_mlp(swin__plan *p, int stage, const swin__block *weights,
         swin__release(p, middle.data);
         return;
     }
-    job.scratch = swin__floats(rows + 1, 2 * x.ld + l.chunk);
+    job.scratch = swin__floats(rows + 1, 2 * x.ld + l.columns);
     swin__add_step(p, &job, &l, sizeof l);
 }
 
@@ -4818,13 +4875,13 @@ static void swin__plan_mlp(swin__plan *p, int stage, const swin__block *weights,
 
 /* --- windows ---------------------------------------------------------------------------------- */
 
-/* A walk over the pixels of a window, and what swin__next_run found last. */
+/* A walk over the pixels of a window, and what swin__next_pixels found last. */
 typedef struct swin__window {
     const swin__grid *grid;
     int row, column;            /* of the window, among the grid's */
     int r, q;                   /* the next pixel: row and column in the window */
-    int pixel, count;           /* so many of a row, side by side in the map from `pixel` on; -1:
-                                   all of them are padding */
+    int pixel, count;           /* `count` pixels, side by side in the map from `pixel` on; or, if
+                                   that is -1, of the padding */
 } swin__window;
 
 static swin__window swin__window_of(const swin__grid *g, int index)
@@ -4848,8 +4905,8 @@ static int swin__window_pixel(const swin__window *w, int r, int q)
     return y < g->h && x < g->w ? y * g->w + x : -1;
 }
 
-/* Finds the next pixels that lie side by side; 0 at the window's end. */
-static int swin__next_run(swin__window *w)
+/* Finds the next pixels of a row that lie side by side in the map; 0 at the window's end. */
+static int swin__next_pixels(swin__window *w)
 {
     const swin__grid *g = w->grid;
     int step;
@@ -4863,16 +4920,16 @@ static int swin__next_run(swin__window *w)
     return 1;
 }
 
-/* The shift region along one axis of a window's row: 0 before the last window, then 1, and 2 for
-   what wrapped. */
+/* The region along one axis of pixel `at` of a window: 0 in all windows but the last; there 1, and
+   2 for what the shift wrapped around. */
 static int swin__region(int window, int windows, int length, int shift, int at)
 {
     if (!shift || window + 1 < windows) return 0;
     return at < length - shift ? 1 : 2;
 }
 
-/* Does a window hold pixels of different regions? Fills the region of each key, up to whole lanes:
-   0 belongs to all (global tokens). */
+/* Does a window hold pixels of different regions? Then fills in the region of each key, up to whole
+   lanes; global tokens have 0, which belongs to all. */
 static int swin__regions(const swin__window *w, int tokens, float *region)
 {
     const swin__grid *g = w->grid;
@@ -4888,12 +4945,12 @@ static int swin__regions(const swin__window *w, int tokens, float *region)
     return 1;
 }
 
-/* A window's pixels of a map to rows of its channels, zero in the padding; norm: NULL, or what they
-   go through. */
+/* Copies a window's pixels of a map to rows, which are zero in the padding; norm: NULL, or what the
+   pixels go through. */
 static void swin__window_rows(const swin_context *c, const swin__fmap *map, swin__window w,
                               const swin__affine *norm, float eps, swin__rows to)
 {
-    for (int at = 0; swin__next_run(&w); at += w.count) {
+    for (int at = 0; swin__next_pixels(&w); at += w.count) {
         swin__rows rows = swin__rows_from(to, at, w.count);
         rows.c = map->c;
         if (w.pixel < 0) swin__clear_rows(rows);
@@ -4906,7 +4963,7 @@ static void swin__window_rows(const swin_context *c, const swin__fmap *map, swin
 static void swin__add_window(const swin_context *c, const swin__fmap *map, swin__window w,
                              const swin__affine *norm, swin__rows from)
 {
-    for (int at = 0; swin__next_run(&w); at += w.count) {
+    for (int at = 0; swin__next_pixels(&w); at += w.count) {
         swin__rows rows = swin__rows_from(from, at, w.count);
         if (w.pixel < 0) continue;
         if (norm) swin__norm_rows(c, norm, c->model->config.eps, rows, rows);
@@ -4914,7 +4971,7 @@ static void swin__add_window(const swin_context *c, const swin__fmap *map, swin_
     }
 }
 
-/* The windows of a block by the model's rule. */
+/* The windows of a block on an h x w map: whether they shift, the model's rule says. */
 static swin__grid swin__make_grid(const swin_config *g, int stage, int block, int h, int w)
 {
     const swin_stage_config *s = &g->stage[stage];
@@ -4936,7 +4993,7 @@ static swin__grid swin__make_grid(const swin_config *g, int stage, int block, in
 }
 
 /* Makes keys, transposed into panels, the second factor of a product. */
-static void swin__take_keys(swin__product *p, const float *panels, int dp)
+static void swin__use_keys(swin__product *p, const float *panels, int dp)
 {
     p->b = panels;
     p->ldb = 16;
@@ -4945,16 +5002,18 @@ static void swin__take_keys(swin__product *p, const float *panels, int dp)
 
 /* --- one head --------------------------------------------------------------------------------- */
 
-/* One head of one window: out [queries][dp] = softmax(q k + bias + mask) v. The scores,
-   [queries][lanes] with lanes the number of keys rounded up to 16, hold the bias at first. */
+/* One head of one window: out = softmax(q k^T + bias + mask) v; q and out are [queries][dp], k and
+   v [keys][dp]. The scores, [queries][lanes] with the number of keys rounded up to 16, hold the
+   bias at first. */
 typedef struct swin__attendance {
     const float *q, *k, *v, *region;    /* region: of each key; NULL where nothing is masked */
     size_t ldq, ldk, ldv, ldo;
     int queries, keys, dp;
-    float *panels;                      /* room for the keys transposed, [lanes/16][dp][16] */
+    float *panels;                      /* memory for the transposed keys, [lanes/16][dp][16] */
     float *scores, *inverse, *out;      /* inverse [queries]: 1 / the sums of the softmax */
 } swin__attendance;
 
+/* Computes what swin__attendance describes. */
 static void swin__attend(const swin_context *c, const swin__attendance *a)
 {
     const swin__kernels *k = c->kernels;
@@ -4965,7 +5024,7 @@ static void swin__attend(const swin_context *c, const swin__attendance *a)
     k->transpose(a->panels, a->k, a->ldk, a->keys, a->dp);
     scores.m = a->queries;  scores.n = lanes;  scores.k = a->dp;
     scores.a = a->q;  scores.lda = a->ldq;
-    swin__take_keys(&scores, a->panels, a->dp);
+    swin__use_keys(&scores, a->panels, a->dp);
     scores.init = scores.c = a->scores;
     scores.ldi = scores.ldc = (size_t)lanes;
     k->gemm(&scores);
@@ -4979,8 +5038,9 @@ static void swin__attend(const swin_context *c, const swin__attendance *a)
     k->scale(a->out, a->ldo, a->queries, a->dp, a->inverse);
 }
 
-/* One head's biases from its table [2 window_h - 1][2 window_w - 1], as window_bias takes
-   them. Whole registers are copied, beyond the ends of rows, and so from a copy of the table. */
+/* Sorts one head's biases, from its table [2 window_h - 1][2 window_w - 1], as the kernel
+   window_bias takes them. Whole registers are copied, beyond the ends of rows, and so from `copy`
+   of the table. */
 static void swin__bands(const swin_context *c, const swin__shape *f, const float *table,
                         float *copy, float *bands)
 {
@@ -4991,7 +5051,7 @@ static void swin__bands(const swin_context *c, const swin__shape *f, const float
                          swin__padded(w));
 }
 
-/* Where the pieces of a unit's scratch start, in floats. */
+/* Where the parts of a unit's scratch start, in floats. */
 typedef struct swin__attention_scratch {
     uint64_t rows;              /* [group * rows][ld]: normed inputs, then attention outputs */
     uint64_t qkv;               /* [group * rows][3 * packed]; at the end the projected rows */
@@ -5003,7 +5063,7 @@ typedef struct swin__attention_scratch {
     int ld, lanes;              /* lanes: rows of a window, rounded up to 16 */
 } swin__attention_scratch;
 
-/* Of `group` windows; columns: of a row that goes in, packed: of q, k or v. */
+/* The scratch for `group` windows; columns: of a row that goes in, packed: of q, k or v. */
 static swin__attention_scratch swin__attention_layout(const swin__shape *f, int group, int columns,
                                                       int packed)
 {
@@ -5023,8 +5083,8 @@ static swin__attention_scratch swin__attention_layout(const swin__shape *f, int 
     return at;
 }
 
-/* What all heads of a window have in common; q, k, v, region and out are each one's own. ld: of
-   q, k and v, ldo: of the output. */
+/* What the attention of all heads of a window has in common: q, k, v, region and out are left to
+   the caller. Rows of q, k and v lie ld apart, those of the output ldo. */
 static swin__attendance swin__window_attendance(const swin__shape *f,
                                                 const swin__attention_scratch *at, float *scratch,
                                                 int ld, int ldo)
@@ -5053,7 +5113,7 @@ typedef struct swin__attention_layer {
     int shared;                 /* all windows have the same tokens */
     const float *tokens_in;     /* [shared ? tokens : windows * tokens][x.ld] */
     float *tokens_out;          /* [windows * tokens][x.ld], NULL where they feed nothing */
-    int group;                  /* windows a unit, at most */
+    int group;                  /* the most windows of a unit */
 } swin__attention_layer;
 
 /* Block `index` of a stage, without its tokens. */
@@ -5074,7 +5134,7 @@ static swin__attention_layer swin__make_attention(const swin__plan *p, int stage
 
 static int swin__windows_of(const swin__attention_layer *l) { return l->grid.rows * l->grid.cols; }
 
-/* A window's rows, through norm1 where that comes first. */
+/* Copies a window's rows, tokens first; pixels go through norm1 where that comes first. */
 static void swin__gather_window(const swin_context *c, const swin__attention_layer *l, int window,
                                 swin__rows to)
 {
@@ -5087,6 +5147,7 @@ static void swin__gather_window(const swin_context *c, const swin__attention_lay
                       swin__rows_from(to, tokens, l->shape.area));
 }
 
+/* The way back: a window's tokens are replaced, its pixels added to x. */
 static void swin__scatter_window(const swin_context *c, const swin__attention_layer *l, int window,
                                  swin__rows from)
 {
@@ -5115,7 +5176,8 @@ typedef struct swin__attention_unit {
     float *scratch;
 } swin__attention_unit;
 
-/* Head h of a unit's windows: its outputs take the place of its rows. */
+/* Head h of a unit's windows: its outputs replace columns of u->rows, which q, k and v came
+   from. */
 static void swin__attend_windows(const swin_context *c, const swin__attention_layer *l, int h,
                                  const swin__attention_unit *u)
 {
@@ -5139,6 +5201,7 @@ static void swin__attend_windows(const swin_context *c, const swin__attention_la
     }
 }
 
+/* Windowed attention of a share of the windows, all heads. */
 static void swin__attention(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__attention_layer *l = (const swin__attention_layer *)s->layer;
@@ -5166,16 +5229,16 @@ static void swin__attention(const swin_context *c, const swin__step *s, int unit
 
 /* --- the same in steps of products and of windows --------------------------------------------- */
 
-/* Between the products, which make q, k and v of all pixels and tokens and take what they are mixed
-   to: some windows of one head a unit. Padding has no row of its own; its rows are zero, so that
-   its q, k and v are the bias. */
+/* The step between two products: the one before it makes q, k and v of all pixels and tokens, the
+   one after it projects what the heads give. A unit takes one head of some windows. Padding has no
+   rows in the maps: it would be zero before the product, so its q, k and v are the bias. */
 typedef struct swin__windows_layer {
     swin__attention_layer attention;
-    swin__fmap qkv, mixed;                      /* x's */
-    swin__fmap token_qkv, token_mixed;          /* the tokens'; empty where there are none */
+    swin__fmap qkv, mixed;                      /* of x's pixels: q, k, v; what the heads give */
+    swin__fmap token_qkv, token_mixed;          /* of the tokens; empty where there are none */
 } swin__windows_layer;
 
-/* q, k and v of one head, [n][3 * dp], from rows of all; ld 0: one row for all. */
+/* q, k and v of one head, [n][3 * dp], from rows of all heads; ld 0: one row serves all n. */
 static void swin__gather_parts(const swin_context *c, const swin__shape *f, float *to,
                                const float *from, int ld, int n)
 {
@@ -5184,7 +5247,7 @@ static void swin__gather_parts(const swin_context *c, const swin__shape *f, floa
                          n, f->dp);
 }
 
-/* q, k and v of head h of a window's rows. */
+/* Copies q, k and v of head h of a window's rows. */
 static void swin__gather_head(const swin_context *c, const swin__windows_layer *l, int window,
                               int h, swin__rows to)
 {
@@ -5195,7 +5258,7 @@ static void swin__gather_head(const swin_context *c, const swin__windows_layer *
     if (f->tokens)
         swin__gather_parts(c, f, to.data, swin__pixel(&l->token_qkv, first) + at, l->token_qkv.ld,
                            f->tokens);
-    for (int i = f->tokens; swin__next_run(&w); i += w.count) {
+    for (int i = f->tokens; swin__next_pixels(&w); i += w.count) {
         swin__rows rows = swin__rows_from(to, i, w.count);
         if (w.pixel >= 0)
             swin__gather_parts(c, f, rows.data, swin__pixel(&l->qkv, w.pixel) + at, l->qkv.ld,
@@ -5205,6 +5268,7 @@ static void swin__gather_head(const swin_context *c, const swin__windows_layer *
     }
 }
 
+/* The way back: what head h gives for a window's tokens and pixels. */
 static void swin__scatter_head(const swin_context *c, const swin__windows_layer *l, int window,
                                int h, swin__rows from)
 {
@@ -5213,12 +5277,13 @@ static void swin__scatter_head(const swin_context *c, const swin__windows_layer 
     if (l->token_mixed.data)
         c->kernels->copy(swin__pixel(&l->token_mixed, window * f->tokens) + h * f->dp,
                          (size_t)l->token_mixed.ld, from.data, from.ld, f->tokens, f->dp);
-    for (int i = f->tokens; swin__next_run(&w); i += w.count)
+    for (int i = f->tokens; swin__next_pixels(&w); i += w.count)
         if (w.pixel >= 0)
             c->kernels->copy(swin__pixel(&l->mixed, w.pixel) + h * f->dp, (size_t)l->mixed.ld,
                              swin__row(from, i), from.ld, w.count, f->dp);
 }
 
+/* One head of a share of the windows. */
 static void swin__windows(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__windows_layer *l = (const swin__windows_layer *)s->layer;
@@ -5249,8 +5314,8 @@ static void swin__windows(const swin_context *c, const swin__step *s, int unit, 
     }
 }
 
-/* About so many rows share a trip of the weights through the caches, fewer where there would be few
-   units. */
+/* The rows of a unit's windows, about: for these the weights pass once through the caches. There
+   are fewer where the step would have few units. */
 enum { SWIN__ATTENTION_ROWS = 224 };
 
 static int swin__windows_a_unit(const swin__shape *f, int offered)
@@ -5258,7 +5323,7 @@ static int swin__windows_a_unit(const swin__shape *f, int offered)
     return swin__max(1, swin__min(SWIN__ATTENTION_ROWS / f->rows, offered / SWIN__MANY));
 }
 
-/* The tokens' rows before and after the windows; where they feed nothing, `out` is NULL. */
+/* q, k and v of the tokens. */
 static void swin__plan_token_qkv(swin__plan *p, swin__windows_layer *l)
 {
     const swin__attention_layer *a = &l->attention;
@@ -5270,6 +5335,7 @@ static void swin__plan_token_qkv(swin__plan *p, swin__windows_layer *l)
                                                           l->token_qkv));
 }
 
+/* The projection of what the heads give for the tokens, unless nobody reads them after it. */
 static void swin__plan_token_proj(swin__plan *p, const swin__windows_layer *l)
 {
     const swin__attention_layer *a = &l->attention;
@@ -5315,6 +5381,7 @@ static double swin__attention_madds(const swin__attention_layer *a, int windows)
     return windows * n * (4.0 * c * c + 2.0 * n * c);
 }
 
+/* Plans windowed attention in one step or, where that would offer few units, in several. */
 static void swin__plan_attention(swin__plan *p, swin__attention_layer a)
 {
     int windows = swin__windows_of(&a);
@@ -5338,12 +5405,14 @@ static void swin__plan_attention(swin__plan *p, swin__attention_layer a)
 
 /* --- G-MSA: T = proj(softmax(q k) v), every window's global tokens attend to all -------------- */
 
-/* keys a block of the streaming softmax; fixed, as it shapes the sums */
+/* The keys of a block of the streaming softmax: one number for all, as it decides how sums are
+   rounded. */
 enum { SWIN__KEYS = 64 };
-enum { SWIN__GLOBAL_QUERIES = 84 };     /* a unit of one head, at most: 6 tiles of 14 */
+/* The most queries of a unit, which takes one head: 6 tiles of 14. */
+enum { SWIN__GLOBAL_QUERIES = 84 };
 
-/* Its three steps share the buffers: q, k and v of all n tokens, keys transposed into panels, and
-   what the heads make of them. */
+/* G-MSA takes three steps, which share buffers: q, k and v of all n tokens, the keys transposed
+   into panels, and what the heads make of them. */
 typedef struct swin__global_layer {
     swin__shape shape;
     int n;
@@ -5361,7 +5430,8 @@ static float *swin__global_keys(const swin__global_layer *l, int head)
     return l->keys + swin__offset(head, swin__padded(l->n)) * (size_t)l->shape.dp;
 }
 
-/* qkv of a share of tokens + position, with the keys transposed into panels. */
+/* q, k and v of a share of the tokens, to which their positions are added first; transposes
+   keys. */
 static void swin__global_qkv(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__global_layer *l = (const swin__global_layer *)s->layer;
@@ -5382,7 +5452,7 @@ static void swin__global_qkv(const swin_context *c, const swin__step *s, int uni
                               qkv.data + f->packed + h * f->dp, qkv.ld, qkv.n, f->dp);
 }
 
-/* Softmax as it streams over blocks of keys. */
+/* Attention whose softmax streams over blocks of keys. */
 typedef struct swin__stream {
     swin__rows q, out;          /* one head's share of the queries, and its outputs so far */
     const float *keys, *v;      /* the head's panels, and its values, ldv apart */
@@ -5392,7 +5462,7 @@ typedef struct swin__stream {
     float *top, *sum;           /* of each query: the highest score, and the sum, so far */
 } swin__stream;
 
-/* The block of count keys from `key` on. */
+/* Takes the block of `count` keys from `key` on. */
 static void swin__stream_block(const swin_context *c, const swin__stream *t, int key, int count)
 {
     int lanes = swin__padded(count), dp = t->out.c;
@@ -5402,7 +5472,7 @@ static void swin__stream_block(const swin_context *c, const swin__stream *t, int
     for (int i = 0; i < lanes; i++) t->beyond[i] = i < count ? 0 : SWIN__NO_SCORE;
     scores.m = t->q.n;  scores.n = lanes;  scores.k = dp;
     scores.a = t->q.data;  scores.lda = t->q.ld;
-    swin__take_keys(&scores, t->keys + swin__offset(key, dp), dp);
+    swin__use_keys(&scores, t->keys + swin__offset(key, dp), dp);
     scores.init = t->beyond;
     scores.c = t->scores;  scores.ldc = SWIN__KEYS;
     c->kernels->gemm(&scores);
@@ -5448,6 +5518,7 @@ static void swin__global_attend(const swin_context *c, const swin__step *s, int 
     c->kernels->scale(t.out.data, t.out.ld, t.out.n, f->dp, t.sum);
 }
 
+/* The projection of a share of the tokens, which replaces them. */
 static void swin__global_proj(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__global_layer *l = (const swin__global_layer *)s->layer;
@@ -5458,7 +5529,8 @@ static void swin__global_proj(const swin_context *c, const swin__step *s, int un
                 swin__rows_from(l->tokens, from, to - from), SWIN__LINEAR);
 }
 
-/* The first of the table's rows that n tokens take; fails the plan where it does not reach. */
+/* The first row of the positional table that n tokens take; fails the plan if the table is too
+   short. */
 static int swin__first_position(swin__plan *p, int stage, int n)
 {
     const swin_stage_config *s = &p->config->stage[stage];
@@ -5472,7 +5544,7 @@ static int swin__first_position(swin__plan *p, int stage, int n)
     return 0;
 }
 
-/* Adds qkv of n tokens, in whole panels of keys a unit. */
+/* Adds the step that makes q, k and v of all tokens: a unit takes whole panels of keys. */
 static void swin__plan_global_qkv(swin__plan *p, int stage, const swin__global_layer *l)
 {
     double madds = 3.0 * l->tokens.c * l->tokens.c;
@@ -5482,6 +5554,7 @@ static void swin__plan_global_qkv(swin__plan *p, int stage, const swin__global_l
     swin__add_step(p, &job, l, sizeof *l);
 }
 
+/* Adds the step of the heads. */
 static void swin__plan_global_attend(swin__plan *p, int stage, const swin__global_layer *l)
 {
     int queries = SWIN__GLOBAL_QUERIES;
@@ -5511,8 +5584,8 @@ typedef struct swin__look_layer {
     swin__look look;
 } swin__look_layer;
 
-/* Mean over the heads of what count rows of a window from `first` on attend to: to [count][lanes].
-   */
+/* to [count][lanes] = what rows first ... first + count - 1 of a window attend to, the mean over
+   the heads. */
 static void swin__look_rows(const swin_context *c, const swin__attention_layer *l, int window,
                             int first, int count, float *scratch, float *to)
 {
@@ -5560,7 +5633,7 @@ static void swin__look_pixel(const swin_context *c, const swin__step *s, int uni
     swin__look_rows(c, &l->attention, l->look.window, l->look.row, 1, scratch, l->look.pixel.data);
 }
 
-/* The same for the tokens of the pixel's window in G-MSA. */
+/* What the tokens of the pixel's window attend to in G-MSA, the mean over the heads. */
 typedef struct swin__look_global_layer {
     swin__global_layer global;
     swin__look look;
@@ -5583,7 +5656,7 @@ static void swin__look_global(const swin_context *c, const swin__step *s, int un
         memset(&p, 0, sizeof p);
         p.m = tokens;  p.n = lanes;  p.k = f->dp;
         p.a = queries.data + h * f->dp;  p.lda = queries.ld;
-        swin__take_keys(&p, swin__global_keys(&l->global, h), f->dp);
+        swin__use_keys(&p, swin__global_keys(&l->global, h), f->dp);
         p.init = beyond;
         p.c = scores.data;  p.ldc = scores.ld;
         c->kernels->gemm(&p);
@@ -5594,7 +5667,7 @@ static void swin__look_global(const swin_context *c, const swin__step *s, int un
     }
 }
 
-/* The product, one window of the block before the last a unit. */
+/* The product of the three: a unit makes the pixels of one window of the block before the last. */
 static void swin__look_map(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__look_layer *l = (const swin__look_layer *)s->layer;
@@ -5618,15 +5691,16 @@ static void swin__look_map(const swin_context *c, const swin__step *s, int unit,
     }
 }
 
-/* Where the windows have row or column `at` of the map: what swin__window_pixel does, undone.
-   windowed: the axis of the map in whole windows. */
+/* Row or column `at` of the map, counted through the windows: what swin__window_pixel does, undone.
+   windowed: the side of the map in whole windows. */
 static int swin__in_windows(const swin__grid *g, int at, int shift, int side, int windowed)
 {
     int around = g->roll_before_pad ? side : windowed;
     return (at - shift % around + around) % around;
 }
 
-/* Finds the pixel in the last block's windows and makes room; x: the stage's map. */
+/* Finds the pixel that looks in the windows of the last block, and takes buffers; x: the stage's
+   map. */
 static void swin__plan_look(swin__plan *p, int stage, swin__fmap x)
 {
     const swin_config *g = p->config;
@@ -5662,6 +5736,7 @@ static void swin__add_look(swin__plan *p, const swin__attention_layer *a, swin__
     swin__add_step(p, &job, &l, sizeof l);
 }
 
+/* Adds swin__look_global. */
 static void swin__plan_look_global(swin__plan *p, int stage, const swin__global_layer *global)
 {
     int tokens = global->shape.tokens, lanes = swin__padded(global->n);
@@ -5710,8 +5785,8 @@ static void swin__plan_global(swin__plan *p, const swin__attention_layer *a, con
 
 /* --- cross-attention upsampling ------------------------------------------------------------------
 
-   Every 2w x 2w window of the skip asks the w x w window of the coarser map below it; on the
-   expanded map out = out + proj(softmax(q k + bias) v). */
+   The pixels of every 2w x 2w window of the skip are the queries to the w x w window of the coarser
+   map at the same place; on the expanded map out = out + proj(softmax(q k^T + bias) v). */
 
 typedef struct swin__cross_layer {
     swin__fmap x, skip, out;    /* x: the coarser map */
@@ -5720,7 +5795,7 @@ typedef struct swin__cross_layer {
     swin__grid keys, queries;   /* windows of x, and of skip and out */
 } swin__cross_layer;
 
-/* Where the pieces of one window's scratch start, in floats. */
+/* Where the parts of one window's scratch start, in floats. */
 typedef struct swin__cross_scratch {
     uint64_t keys_in;           /* [area][x.ld] */
     uint64_t kv;                /* [area][2 * packed] */
@@ -5731,6 +5806,7 @@ typedef struct swin__cross_scratch {
     int ld;
 } swin__cross_scratch;
 
+/* The scratch for one window. */
 static swin__cross_scratch swin__cross_layout(const swin__cross_layer *l)
 {
     const swin__shape *f = &l->shape;
@@ -5748,9 +5824,8 @@ static swin__cross_scratch swin__cross_layout(const swin__cross_layer *l)
     return at;
 }
 
-/* One head's [4 area][lanes] matrix. The published code takes a quarter of the table and counts
-   the keys' rows and columns as if every fourth one were there; that is what was trained. --
-   reference: segmentation 7 */
+/* One head's matrix of biases, [4 area][lanes]. The published code takes a quarter of the table and
+   counts the keys' rows and columns as if every fourth one were there: models were trained so. */
 static void swin__cross_bias(const swin__grid *keys, const float *table, float *bias)
 {
     int w = keys->window_h, lanes = swin__padded(w * w); /* windows are square here */
@@ -5764,6 +5839,7 @@ static void swin__cross_bias(const swin__grid *keys, const float *table, float *
     }
 }
 
+/* The cross-attention of one window, all heads. */
 static void swin__cross(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__cross_layer *l = (const swin__cross_layer *)s->layer;
@@ -5805,7 +5881,7 @@ static void swin__cross(const swin_context *c, const swin__step *s, int unit, fl
     swin__add_window(c, &l->out, fine, NULL, projected);
 }
 
-/* Adds to `out` what its level's skip finds in the coarser map x. */
+/* Adds to `out`, the expanded map, what the skip of its level finds in the coarser map x. */
 static void swin__plan_cross(swin__plan *p, int level, swin__fmap x, swin__fmap skip,
                              swin__fmap out)
 {
@@ -6727,7 +6803,7 @@ static void swin__winograd_product(const swin_context *c, const swin__step *s, i
     p.k = l->depth;
     p.lda = swin__tile_floats(planes, l->depth);
     p.a = swin__tile_plane(l, w->tiles, low + from, plane, l->depth);
-    swin__take_panels(&p, swin__panels_from(swin__plane_weights(l, plane), l->column, 0));
+    swin__use_panels(&p, swin__panels_from(swin__plane_weights(l, plane), l->column, 0));
     p.ldc = p.ldi = swin__tile_floats(planes, l->columns);
     p.c = swin__tile_plane(l, w->products, low + from, plane, l->columns);
     if (l->onward) p.init = p.c;
@@ -7136,8 +7212,8 @@ enum { SWIN__TAPS_GAIN = 4 };
    doubled: the source that is doubled, or -1. */
 typedef struct swin__ways { int tiled, doubled; unsigned taps, rest; } swin__ways;
 
-/* Is it worth tiles? A tile holds the sources' channels side by side, so each fills whole vectors.
-   */
+/* Is it worth tiles? A tile holds the sources' channels side by side, so each fills whole
+   vectors. */
 static int swin__is_tiled(const swin__conv *conv)
 {
     if (conv->kernel != 3 || swin__pixels(&conv->out) < SWIN__TILED_PIXELS) return 0;
@@ -7883,8 +7959,8 @@ static void swin__strip_means(const swin_context *c, const swin__average_layer *
     }
 }
 
-/* Labels a strip: by the class that all runs agree on or, SWIN__SOFT pixels at a time, by the mean.
-   */
+/* Labels a strip: by the class that all runs agree on or, SWIN__SOFT pixels at a time, by the
+   mean. */
 static void swin__strip_labels(const swin_context *c, const swin__average_layer *l,
                                swin__strip *strip)
 {
@@ -8689,8 +8765,8 @@ static swin_status swin__bind(const swin_model *m, swin__weights *w, swin__block
     return b.status;
 }
 
-/* From logits to the class map and what else the desc asks for. sums: a sliding window's, or NULL.
-   */
+/* From logits to the class map and what else the desc asks for. sums: a sliding window's, or
+   NULL. */
 static void swin__plan_results(swin__plan *p, swin__fmap logits, const swin__ring *sums, int labels)
 {
     if (sums) swin__plan_slide(p, logits, *sums);
@@ -9571,6 +9647,20 @@ SWIN_API swin_tensor swin_attention(const swin_context *c)
     return swin__tensor_result(c, &c->results.attention, 1);
 }
 
+SWIN_API void swin_decide(const float *votes, size_t n, int classes, int runs, float threshold,
+                          void *ids)
+{
+    for (size_t i = 0; i < n; i++, votes += classes) {
+        int best = 0;
+        for (int k = 1; k < classes; k++)
+            if (votes[k] > votes[best]) best = k;
+        if (votes[best] < threshold * (float)runs)
+            best = classes > 256 ? SWIN_IGNORE_16 : SWIN_IGNORE;
+        if (classes > 256) ((uint16_t *)ids)[i] = (uint16_t)best;
+        else ((uint8_t *)ids)[i] = (uint8_t)best;
+    }
+}
+
 SWIN_API int swin_plan_step(const swin_context *c, int index, swin_step_info *info)
 {
     if (index < 0 || index >= c->step_count) return 0;
@@ -9587,8 +9677,8 @@ SWIN_API int swin_plan_step(const swin_context *c, int index, swin_step_info *in
 
 #ifndef SWIN_NO_MALLOC
 
-/* What the easy tier owns beside the model: the blob's bytes, and a context for one picture size.
-   */
+/* What the easy tier owns beside the model: the blob's bytes, and a context for one picture
+   size. */
 typedef struct swin__easy {
     unsigned char *blob;
     void *workspace;
