@@ -452,7 +452,7 @@ typedef struct swin_desc {
     unsigned outputs;           /* SWIN_OUT_CLASSES | ...; 0: the class map, or the features where
                                    there is no head */
     int tasks;                  /* pieces that a step is cut into at most, 0: 1. Take about 16 a
-                                   thread, 4 where there are many threads: each piece has its own
+                                   thread, 4 where there are many threads: each task has its own
                                    scratch memory, results are the same */
     swin_parallel_for parallel_for;     /* NULL: everything runs in the calling thread */
     void *user;                 /* handed to parallel_for */
@@ -3638,7 +3638,7 @@ static const float *swin__vector(swin__binder *b, const char *name, int n)
     return swin__take(b, name, SWIN__LAYOUT_ROWS, 1, n, 1);
 }
 
-/* The two tensors of a layer: `name`.weight and, where it has one, `name`.bias. */
+/* The two tensors of a LayerNorm: `name`.weight and `name`.bias. */
 static swin__affine swin__take_affine(swin__binder *b, const char *name, int n)
 {
     swin__affine a;
@@ -3650,6 +3650,7 @@ static swin__affine swin__take_affine(swin__binder *b, const char *name, int n)
     return a;
 }
 
+/* Those of a linear layer: `name`.weight, in panels, and, where it has one, `name`.bias. */
 static swin__linear swin__take_linear(swin__binder *b, const char *name, int outputs, int inputs,
                                       int bias)
 {
@@ -3832,7 +3833,7 @@ struct swin_context {
     swin_error error;
 #ifdef SWIN_DEBUG
     const swin_context *self;   /* where swin_init made it */
-    unsigned char ran[SWIN__TASKS];     /* how often each piece of the current batch ran */
+    unsigned char ran[SWIN__TASKS];     /* how often each task of the current batch ran */
     struct swin__guard *guards;
     int guard_count;
     /* of the blob's header, config and directory, as they were at init */
@@ -3961,7 +3962,7 @@ static void swin__release(swin__plan *p, const void *buffer)
 }
 
 /* a * b, things that an int counts: the pixels of a map, the tokens of a stage. Twice a picture's
-   pixels leave room for what is padded. More fails the plan, which goes on with 1: it is being
+   pixels allow for what is padded. More fails the plan, which goes on with 1: it is being
    measured then, and nothing that follows from the count can overflow. */
 static int swin__product_fits(swin__plan *p, const char *what, int64_t a, int64_t b)
 {
@@ -4294,6 +4295,7 @@ static swin__resized swin__resize(const swin_config *g, const swin_desc *d)
 /* Rows of channels: n of them, each c floats, ld floats apart. */
 typedef struct swin__rows { float *data; size_t ld; int n, c; } swin__rows;
 
+/* The rows that start at data. */
 static swin__rows swin__make_rows(float *data, int ld, int n, int c)
 {
     swin__rows rows;
@@ -4750,6 +4752,7 @@ typedef struct swin__branch {
     int post_norm;
 } swin__branch;
 
+/* A branch of a block of this stage, in place on x. */
 static swin__branch swin__make_branch(const swin__plan *p, int stage, swin__fmap x,
                                       swin__affine norm)
 {
@@ -5639,6 +5642,7 @@ typedef struct swin__look_global_layer {
     swin__look look;
 } swin__look_global_layer;
 
+/* All of it in one unit. */
 static void swin__look_global(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__look_global_layer *l = (const swin__look_global_layer *)s->layer;
@@ -5937,6 +5941,7 @@ static void swin__gather_cells(const swin_context *c, const swin__merge_layer *l
     if (l->norm.weight && !l->post_norm) swin__norm_rows(c, &l->norm, SWIN__EPS, to, to);
 }
 
+/* Gathers a share of the cells, where the product is a step of its own. */
 static void swin__merge_cells(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__merge_layer *l = (const swin__merge_layer *)s->layer;
@@ -5946,6 +5951,7 @@ static void swin__merge_cells(const swin_context *c, const swin__step *s, int un
     swin__gather_cells(c, l, from, swin__map_rows(&l->cells, from, to - from));
 }
 
+/* Merges a share of the cells: gathers, norms, multiplies. */
 static void swin__merge(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__merge_layer *l = (const swin__merge_layer *)s->layer;
@@ -5959,9 +5965,10 @@ static void swin__merge(const swin_context *c, const swin__step *s, int unit, fl
     if (l->norm.weight && l->post_norm) swin__norm_rows(c, &l->norm, SWIN__EPS, out, out);
 }
 
-enum { SWIN__CELLS = 16 };      /* gathered a unit, at most */
+/* The most cells that a unit gathers. */
+enum { SWIN__CELLS = 16 };
 
-/* In steps of cells, products and norms. */
+/* Plans patch merging in steps of cells, products and norms. */
 static void swin__plan_merge_steps(swin__plan *p, int stage, swin__merge_layer l)
 {
     swin__norm_layer norm = { l.out, l.out, l.norm, SWIN__EPS, 0 };
@@ -5975,7 +5982,7 @@ static void swin__plan_merge_steps(swin__plan *p, int stage, swin__merge_layer l
     swin__release(p, l.cells.data);
 }
 
-/* In one step, or where that would offer few units in several. */
+/* Plans patch merging in one step or, where that would offer few units, in several. */
 static swin__fmap swin__plan_merge(swin__plan *p, int stage, swin__fmap in)
 {
     swin__merge_layer l;
@@ -6002,25 +6009,27 @@ static swin__fmap swin__plan_merge(swin__plan *p, int stage, swin__fmap in)
 
 /* --- patch expanding: a pixel becomes 2x2, norm ----------------------------------------------- */
 
-/* What the merging of an odd side had padded is cropped. */
+/* Where merging had padded an odd side of the finer map, the pixels of the padding are dropped. */
 typedef struct swin__expand_layer {
     swin__fmap in, out;         /* out: of half the channels */
     swin__affine norm;
     swin__linear linear;
 } swin__expand_layer;
 
+/* Expands a share of the pixels: to each a product, whose four parts are normed into their
+   places. */
 static void swin__expand(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__expand_layer *l = (const swin__expand_layer *)s->layer;
     const swin__fmap *in = &l->in, *out = &l->out;
     int columns = 4 * out->c, from, to;
-    swin__rows wide;            /* 16 floats more: a norm takes whole registers */
+    swin__rows expanded;            /* 16 floats more: a norm takes whole registers */
     swin__share(swin__pixels(in), s->units, unit, &from, &to);
-    wide = swin__make_rows(scratch, swin__padded(columns) + 16, to - from, columns);
-    swin__apply(c, &l->linear, swin__map_rows(in, from, to - from), wide, SWIN__LINEAR);
-    for (int i = 0; i < wide.n; i++) {
-        float *row = swin__row(wide, i);
-        swin__clear(row + wide.ld - 16, 16);
+    expanded = swin__make_rows(scratch, swin__padded(columns) + 16, to - from, columns);
+    swin__apply(c, &l->linear, swin__map_rows(in, from, to - from), expanded, SWIN__LINEAR);
+    for (int i = 0; i < expanded.n; i++) {
+        float *row = swin__row(expanded, i);
+        swin__clear(row + expanded.ld - 16, 16);
         for (int k = 0; k < 4; k++) {
             int y = 2 * ((from + i) / in->w) + k / 2, x = 2 * ((from + i) % in->w) + k % 2;
             if (y < out->h && x < out->w)
@@ -6055,27 +6064,30 @@ typedef struct swin__final_layer {
     swin__linear expand, classify;
 } swin__final_layer;
 
+/* One row of the map: four rows of logits. */
 static void swin__final(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__final_layer *l = (const swin__final_layer *)s->layer;
     const swin__fmap *in = &l->in, *out = &l->out;
     int e = in->c, w = in->w;
     swin__rows normed = swin__make_rows(scratch, in->ld, w, e);
-    swin__rows wide = swin__make_rows(swin__row(normed, w), 16 * e + 16, w, 16 * e);
-    swin__rows pixels = swin__make_rows(swin__row(wide, w), in->ld, 4 * w, e);
+    swin__rows expanded = swin__make_rows(swin__row(normed, w), 16 * e + 16, w, 16 * e);
+    swin__rows pixels = swin__make_rows(swin__row(expanded, w), in->ld, 4 * w, e);
     swin__norm_rows(c, &l->norm, SWIN__EPS, swin__map_rows(in, unit * w, w), normed);
-    swin__apply(c, &l->expand, normed, wide, SWIN__LINEAR);
-    for (int x = 0; x < w; x++) swin__clear(swin__row(wide, x) + 16 * e, 16);
+    swin__apply(c, &l->expand, normed, expanded, SWIN__LINEAR);
+    for (int x = 0; x < w; x++) swin__clear(swin__row(expanded, x) + 16 * e, 16);
     for (int y = 0; y < 4; y++) {
         for (int x = 0; x < 4 * w; x++)
-            swin__norm_rows(c, &l->expand_norm, SWIN__EPS,
-                            swin__make_rows(swin__row(wide, x / 4) + (4 * y + x % 4) * e, 0, 1, e),
-                            swin__rows_from(pixels, x, 1));
+            swin__norm_rows(
+                c, &l->expand_norm, SWIN__EPS,
+                swin__make_rows(swin__row(expanded, x / 4) + (4 * y + x % 4) * e, 0, 1, e),
+                swin__rows_from(pixels, x, 1));
         swin__apply(c, &l->classify, pixels,
                     swin__map_rows(out, (4 * unit + y) * out->w, out->w), SWIN__LINEAR);
     }
 }
 
+/* Plans a Unet's last step; returns the logits. */
 static swin__fmap swin__plan_final(swin__plan *p, swin__fmap in)
 {
     const swin__weights *w = p->weights;
@@ -6103,7 +6115,8 @@ static int swin__inside(const swin__fmap *map, int y, int x)
     return y >= 0 && x >= 0 && y < map->h && x < map->w;
 }
 
-/* A sum of rows, each times its coef. Two bilinear resizes in sequence mix four pixels each way. */
+/* A sum of rows, each times its coef: of 16 at most, as two bilinear resizes in sequence mix four
+   pixels along each axis. */
 enum { SWIN__MIXED = 16 };
 typedef struct swin__mix {
     int count;
@@ -6111,23 +6124,23 @@ typedef struct swin__mix {
     float coef[SWIN__MIXED];
 } swin__mix;
 
-/* n floats of the sum; onto: added to those of `to`. */
+/* Writes n floats of the sum to `to`; onto: adds them to what is there. */
 static void swin__combine(const swin_context *c, const swin__mix *mix, int n, float *to, int onto)
 {
     c->kernels->combine(to, n, mix->from, mix->coef, mix->count, onto);
 }
 
-/* A map that a layer reads as it is or, resized, along the axes: as rows.count x cols.count pixels,
-   which are never stored. */
+/* A map that a layer reads as it is or, if resized, as rows.count x cols.count pixels, which are
+   computed along the axes when they are read. */
 typedef struct swin__source {
     swin__fmap map;
     int resized;
-    int first;                  /* a convolution's weights meet its channels from here on, in the
-                                   channels of all sources */
+    int first;                  /* its first channel, counted through the channels of all sources
+                                   of a convolution in the order of the weights */
     swin__axis rows, cols;
 } swin__source;
 
-/* Pixel (y, x) of a resized source, from a channel on. */
+/* *mix = pixel (y, x) of a resized source, its channels from `channel` on. */
 static void swin__resized_pixel(const swin__source *source, int y, int x, int channel,
                                 swin__mix *mix)
 {
@@ -6142,7 +6155,7 @@ static void swin__resized_pixel(const swin__source *source, int y, int x, int ch
     mix->count = count;
 }
 
-/* Applies the activation to rows where it is ReLU: these layers have no other. */
+/* Applies an activation, of which these layers have only ReLU, to rows. */
 static void swin__rectify(const swin_context *c, int act, swin__rows rows)
 {
     if (act == SWIN__RELU) c->kernels->relu(rows.data, rows.ld, rows.n, swin__padded(rows.c));
@@ -6194,7 +6207,7 @@ static swin__linear_layer swin__make_linear(swin__plan *p, swin__fmap in, int ch
     return l;
 }
 
-/* A map to add, along axes as long as the output's sides. */
+/* Adds a map to the layer, resized along axes as long as the output's sides. */
 static void swin__add_resized(swin__linear_layer *l, swin__fmap map, swin__axis rows,
                               swin__axis cols)
 {
@@ -6205,7 +6218,7 @@ static void swin__add_resized(swin__linear_layer *l, swin__fmap map, swin__axis 
     add->cols = cols;
 }
 
-/* The same, bilinear. */
+/* The same by bilinear axes. */
 static void swin__add_bilinear(swin__plan *p, swin__linear_layer *l, swin__fmap map, int aligned)
 {
     const swin__fmap *out = &l->out;
@@ -6213,7 +6226,7 @@ static void swin__add_bilinear(swin__plan *p, swin__linear_layer *l, swin__fmap 
     swin__add_resized(l, map, rows, swin__axis_bilinear(p, map.w, out->w, 0, out->w, aligned));
 }
 
-/* The step of a layer that is complete. */
+/* Adds the step of a layer to which all maps have been added. */
 static void swin__add_linear(swin__plan *p, const char *name, int level,
                              const swin__linear_layer *l)
 {
@@ -6224,7 +6237,7 @@ static void swin__add_linear(swin__plan *p, const char *name, int level,
     swin__add_step(p, &job, l, sizeof *l);
 }
 
-/* A layer that no map is added to; returns its output. */
+/* Plans a layer to which no map is added; returns its output. */
 static swin__fmap swin__plan_linear(swin__plan *p, const char *name, int level, swin__fmap in,
                                     int channels, swin__linear linear, int act)
 {
@@ -6238,14 +6251,14 @@ static swin__fmap swin__plan_linear(swin__plan *p, const char *name, int level, 
 /* A map's means over h x w bins, for several h x w. */
 typedef struct swin__pool_layer { swin__fmap in, out[SWIN_MAX_POOLS]; } swin__pool_layer;
 
-/* Of n pixels bin i of `bins` takes [from, to): neighbouring bins may share a pixel. */
+/* The pixels [from, to) of n that bin i of `bins` takes: neighbouring bins may share one. */
 static void swin__bin(int i, int bins, int n, int *from, int *to)
 {
     *from = i * n / bins;
     *to = swin__divide_up((i + 1) * n, bins);
 }
 
-/* The mean of one bin: a unit is a pixel of one of the outputs, which are counted through. */
+/* The mean of one bin: a unit is a pixel of one of the outputs, counted from the first map on. */
 static void swin__pool(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__pool_layer *l = (const swin__pool_layer *)s->layer;
@@ -6284,13 +6297,13 @@ static void swin__plan_pools(swin__plan *p, swin__fmap in, const int *scale, int
 /* --- convolutions over concatenated maps ---------------------------------------------------------
 
    out = act(bias + sum over sources of W_s * resized(map_s)): kernel x kernel taps, zeros beyond
-   the ends, the output as large as the resized sources. Four exact ways, chosen by shapes
-   (swin__ways_of):
+   the ends, the output as large as the resized sources. It is computed in four ways, which all are
+   exact; swin__ways_of chooses by shapes:
    taps      a smaller map is multiplied by each of the nine taps at its own resolution; the nine
              results are resized, shifted and summed (resizing is linear and acts per channel, so it
              commutes with W_s);
-   doubled   a map that is doubled each way: W_s meets its pixels with zeros between them, the sums
-             are smoothed after it;
+   doubled   a map whose sides are both doubled: W_s is applied to its pixels with zeros between
+             them, and the sums are smoothed afterwards;
    Winograd  F(6x6, 3x3): a fifth of the multiplications, for maps of many pixels;
    direct    rows gathered for one tap after the other.
    All but the direct way are of 3 x 3 taps. All take a stride of 1 and as many zeros beyond the
@@ -6299,7 +6312,7 @@ static void swin__plan_pools(swin__plan *p, swin__fmap in, const int *scale, int
 
 enum { SWIN__SOURCES = SWIN_MAX_STAGES + SWIN_MAX_POOLS };
 
-/* kernel x kernel taps over sources side by side, `inputs` channels together. */
+/* A convolution of kernel x kernel taps over sources side by side, together `inputs` channels. */
 typedef struct swin__conv {
     swin__fmap out;
     swin__panels weight;        /* [out.c][kernel][kernel][inputs] */
@@ -6312,17 +6325,17 @@ typedef struct swin__conv {
 
 /* The part of a convolution that one of the ways computes. */
 typedef struct swin__part {
-    const char *name;           /* of its steps, and their level */
+    const char *name;           /* of its steps, as is the level */
     int level;
     const swin__conv *conv;
     unsigned chosen;            /* bit i: source i belongs to it */
-    int fresh;                  /* it is the first to write the output: starts from the bias */
-    int act;                    /* at its end: of the last part the convolution's own */
+    int fresh;                  /* it is the first part to write the output: starts from the bias */
+    int act;                    /* at its end: the convolution's own in the last part */
 } swin__part;
 
 static int swin__chosen(unsigned chosen, int source) { return chosen >> source & 1; }
 
-/* The channels of the chosen sources before one; of all before conv->sources. */
+/* The channels of the chosen sources before number `source`; with conv->sources, of all chosen. */
 static int swin__channels_before(const swin__conv *conv, unsigned chosen, int source)
 {
     int n = 0;
@@ -6338,13 +6351,14 @@ static swin__job swin__part_job(const swin__part *part, swin__work work, int uni
     return job;
 }
 
-/* The weights from an output, a multiple of 16, and channel `first` of a tap on. */
+/* The weights without the outputs before `output`, a multiple of 16, from channel `first` of a
+   tap. */
 static swin__panels swin__conv_panels(const swin__conv *conv, int output, int tap, int first)
 {
     return swin__panels_from(conv->weight, output, tap * conv->inputs + first);
 }
 
-/* to = one tap of the weights times rows of a source's channels. */
+/* The product to = one tap of the weights times rows of a source's channels. */
 static swin__product swin__tap_product(const swin__conv *conv, const swin__source *source, int tap,
                                        swin__rows from, swin__rows to)
 {
@@ -6354,10 +6368,10 @@ static swin__product swin__tap_product(const swin__conv *conv, const swin__sourc
     return swin__rows_product(&l, from, to, SWIN__LINEAR);
 }
 
-/* Some of a source's channels; count is a multiple of 16. */
+/* Channels first ... first + count - 1 of a source; count is a multiple of 16. */
 typedef struct swin__slice { const swin__source *source; int first, count; } swin__slice;
 
-/* Writes them of pixel (y, x) at the convolution's resolution to a row; zeros beyond its ends. */
+/* Writes a slice of pixel (y, x), at the output's size, to a row; zeros beyond its ends. */
 static void swin__fetch(const swin_context *c, const swin__conv *conv, const swin__slice *slice,
                         int y, int x, float *row)
 {
@@ -6378,7 +6392,7 @@ static void swin__fetch(const swin_context *c, const swin__conv *conv, const swi
 /* Rows [tap][row] of three or nine taps, `tap` and `ld` floats apart. */
 typedef struct swin__tap_rows { float *data; size_t tap, ld; } swin__tap_rows;
 
-/* The same of pixels, n of them a tap, with memory for so many taps. */
+/* Takes memory for so many taps of n rows. */
 static swin__tap_rows swin__alloc_taps(swin__plan *p, int taps, int n, int ld)
 {
     swin__tap_rows rows;
@@ -6400,7 +6414,7 @@ typedef struct swin__tap_layer {
     swin__tap_rows products;
 } swin__tap_layer;
 
-/* One tap of a share of the pixels. */
+/* The product of one tap with a share of the pixels. */
 static void swin__tap(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__tap_layer *l = (const swin__tap_layer *)s->layer;
@@ -6415,9 +6429,9 @@ static void swin__tap(const swin_context *c, const swin__step *s, int unit, floa
     c->kernels->gemm(&p);
 }
 
-/* What three taps at pixels at - 1, at and at + 1 along a bilinear axis take from rows [tap][row]
-   that are resized along it: a mix of at most six. Past the ends they take nothing or, with beyond,
-   the last pixel. */
+/* *mix = the sum over three taps of what a bilinear axis makes of each tap's rows [tap][row], at
+   most six: output at - 1 of the first tap's, output at of the second's, output at + 1 of the
+   third's. Past the ends there is nothing or, with beyond, the last output once more. */
 static void swin__three_taps(const swin__axis *axis, int at, int beyond,
                              const swin__tap_rows *rows, swin__mix *mix)
 {
@@ -6433,15 +6447,15 @@ static void swin__three_taps(const swin__axis *axis, int at, int beyond,
     mix->count = count;
 }
 
-/* Adds all small maps' products up, resized and shifted. */
+/* The sum of all small maps' products, resized and shifted. */
 typedef struct swin__sum_layer {
     const swin__conv *conv;
     int fresh;
-    swin__tap_rows products[SWIN__SOURCES];     /* data NULL: not of a source served by taps */
+    swin__tap_rows products[SWIN__SOURCES];     /* data NULL: the source goes another way */
 } swin__sum_layer;
 
-/* Adds to row y of the output what one source's products make of it. They are resized down first,
-   into scratch [column of taps][pixel][out.ld], at the source's width; then across. */
+/* Adds one source's products to row y of the output. They are resized along columns first, into
+   scratch [column of taps][pixel][out.ld] at the source's width, then along rows. */
 static void swin__sum_source(const swin_context *c, const swin__sum_layer *l, int source, int y,
                              float *scratch)
 {
@@ -6464,8 +6478,8 @@ static void swin__sum_source(const swin_context *c, const swin__sum_layer *l, in
     }
 }
 
-/* Row y of the output: what is there or, if nothing is, the bias, plus all sources' sums; then the
-   activation. */
+/* Makes row y of the output: what other ways have left there or, if this is the first, the bias,
+   plus all sources' sums; then the activation. */
 static void swin__sum_taps(const swin_context *c, const swin__step *s, int y, float *scratch)
 {
     const swin__sum_layer *l = (const swin__sum_layer *)s->layer;
@@ -6478,7 +6492,7 @@ static void swin__sum_taps(const swin_context *c, const swin__step *s, int y, fl
     swin__rectify(c, conv->act, swin__map_rows(out, y * out->w, out->w));
 }
 
-/* The step of source i's products; returns where they lie. */
+/* Adds the step of source i's products; returns where they lie. */
 static swin__tap_rows swin__plan_tap(swin__plan *p, const swin__part *part, int i)
 {
     const swin__conv *conv = part->conv;
@@ -6491,7 +6505,7 @@ static swin__tap_rows swin__plan_tap(swin__plan *p, const swin__part *part, int 
     return l.products;
 }
 
-/* A step of products for each source, and one that adds them up. */
+/* Plans a step of products for each source, and one that adds them up. */
 static void swin__plan_taps(swin__plan *p, const swin__part *part)
 {
     const swin__conv *conv = part->conv;
@@ -6538,12 +6552,10 @@ static void swin__plan_taps(swin__plan *p, const swin__part *part)
    the way back. Where one block and one group hold everything, the products of a strip go on from
    those of the strip before, and there is one way back, after the last. */
 
-/* The side of a tile of planes, and how many there are. */
-
-/* The most of each: as large as lets a UPerNet's other maps, not these, decide how much memory its
-   workspace takes. */
+/* The most tiles, columns and weights of each: as many as let a UPerNet's other maps, not these,
+   decide how much memory its workspace takes. */
 enum {
-    SWIN__TILES_A_BLOCK = 84,           /* rows of a product, whose tiles have 14 or 6 */
+    SWIN__TILES_A_BLOCK = 84,           /* the rows of a product: a multiple of 14 and 6 */
     SWIN__COLUMNS_A_GROUP = 128,        /* a tile's products are 32 KiB then */
     SWIN__WEIGHTS_A_STRIP = 1 << 23     /* floats: of 256 channels and 512 outputs */
 };
@@ -6563,21 +6575,22 @@ static size_t swin__tile_floats(int planes, int floats)
     return (size_t)planes * swin__skewed(floats) + SWIN__SKEW;
 }
 
-/* Of a strip's weights a plane is [panel of 16 outputs][depth][16]. */
+/* The floats of a plane of a strip's weights: [panel of 16 outputs][depth][16]. */
 static size_t swin__weight_plane(int depth, int outputs)
 {
     return swin__offset(depth, outputs) + SWIN__SKEW;
 }
 
-/* The tiles along one axis of the `pixels` that a number of taps make: `count` whole ones of `side`
-   pixels, of `pairs` of points and `values` values, and where pixels are left a last one of `rest`
+/* How `pixels` along one axis are cut into tiles: `count` whole ones of `side` pixels, which have
+   `pairs` pairs of points and `values` values, and where pixels are left a last one with `rest`
    pairs. */
 typedef struct swin__tile_axis {
     int pixels, count, side, pairs, values;
     int rest;                   /* 0: there is no last one */
 } swin__tile_axis;
 
-/* A tile that lacks one pixel is a whole one; of fewer pixels it has as few pairs as make them. */
+/* Cuts the pixels that filters of so many taps make. A tile that lacks one pixel counts as a whole
+   one; one of fewer pixels has as few pairs as make them. */
 static swin__tile_axis swin__cut_axis(int pixels, int taps)
 {
     swin__tile_axis t;
@@ -6592,23 +6605,25 @@ static swin__tile_axis swin__cut_axis(int pixels, int taps)
     return t;
 }
 
-/* The tiles of a map, in this order: the last row's but its last, from first_whole on the whole
-   ones, row by row, from first_right on the last column's and the corner. So those that have a
-   plane follow one another. */
+/* The tiles of a map. They are counted in this order: those of the last row, if it is not whole,
+   but without the corner; from first_whole on the whole ones, row by row; from first_right on those
+   of the last column, if it is not whole, and the corner. So those that have a plane follow one
+   another. */
 typedef struct swin__tiling {
     swin__tile_axis down, across;
     int first_whole, first_right;
     int count, planes;
 } swin__tiling;
 
-/* Pixels along an axis of an output's `pixels` that `taps` taps make: of a doubled map those
-   between its own, with one beyond each end, or its own. */
+/* How many pixels filters of `taps` taps make along an axis of an output of `pixels`: three make
+   all of them. Of a doubled map two make those between its own pixels, with one beyond each end,
+   and one those at its own. */
 static int swin__made(int pixels, int taps)
 {
     return taps == 3 ? pixels : taps == 2 ? pixels / 2 + 1 : pixels / 2;
 }
 
-/* The tiles that make an output with so many taps each way. */
+/* The tiles of an output, with so many taps along each axis. */
 static swin__tiling swin__tiling_of(const swin__fmap *out, int taps_h, int taps_w)
 {
     swin__tiling g;
@@ -6621,12 +6636,12 @@ static swin__tiling swin__tiling_of(const swin__fmap *out, int taps_h, int taps_
     return g;
 }
 
-/* A tile's first pixel of those made, and its pairs of points each way. */
+/* The first pixel that a tile makes, and its pairs of points along each axis. */
 typedef struct swin__spot {
     int y, x, pairs_h, pairs_w;
 } swin__spot;
 
-/* Those of a tile, counted in the tiling's order. */
+/* The spot of a tile, counted in the tiling's order. */
 static swin__spot swin__tile_spot(const swin__tiling *g, int tile)
 {
     int right = tile >= g->first_right, whole = tile >= g->first_whole && !right;
@@ -6641,8 +6656,8 @@ static swin__spot swin__tile_spot(const swin__tiling *g, int tile)
     return spot;
 }
 
-/* Those of the tiles first ... first + tiles - 1 that have a plane are first + from ... first + to
-   - 1. */
+/* Of the tiles first ... first + tiles - 1 those that have this plane: first + from ...
+   first + to - 1. */
 static void swin__plane_tiles(const swin__tiling *g, int plane, int first, int tiles, int *from,
                               int *to)
 {
@@ -6654,28 +6669,30 @@ static void swin__plane_tiles(const swin__tiling *g, int plane, int first, int t
     *to = swin__max(*from, swin__min(end - first, tiles));
 }
 
-/* What all steps share. */
+/* What all steps of a part share. */
 typedef struct swin__winograd {
     const swin__conv *conv;
     unsigned chosen;
-    int taps_h, taps_w;         /* three each way; of a doubled map two or one */
+    int taps_h, taps_w;         /* three along each axis; of a doubled map two or one */
     int doubled;
     swin__tiling tiling;
     int depth;                  /* channels of the chosen sources, to be cut into strips */
     int strip, block, group;    /* the most channels, tiles and columns of one */
-    int onward;                 /* strips go on from the products before them */
+    int onward;                 /* the products of a strip go on from those of the one before */
     float *weights, *tiles, *products;
 } swin__winograd;
 
-/* What one step takes of them: its strip, block and group. */
+/* What one step works on: its strip (start, depth), block (first, tiles) and group (column,
+   columns). */
 typedef struct swin__winograd_layer {
     const swin__winograd *all;
     int start, depth;
     int first, tiles;
     int column, columns;
-    int onward;                 /* the products go on from those of the strip before */
-    int fresh, act, stream;     /* on the way back: start from the bias, not from what is there; the
-                                   activation; another strip comes, and so past the caches */
+    int onward;                 /* there is a strip before, and the products go on from its own */
+    int fresh, act;             /* on the way back: start from the bias, not from what is there; the
+                                   activation */
+    int stream;                 /* write past the caches, as the pixels wait for another strip */
 } swin__winograd_layer;
 
 static int swin__last_strip(const swin__winograd_layer *l)
@@ -6683,7 +6700,7 @@ static int swin__last_strip(const swin__winograd_layer *l)
     return l->start + l->depth == l->all->depth;
 }
 
-/* Where plane p of a block's tile t lies, of rows of so many floats. */
+/* Where plane p of a block's tile t lies in `tiles`, whose planes have so many floats. */
 static float *swin__tile_plane(const swin__winograd_layer *l, float *tiles, int t, int p,
                                int floats)
 {
@@ -6702,7 +6719,7 @@ static swin__panels swin__plane_weights(const swin__winograd_layer *l, int plane
     return panels;
 }
 
-/* A source's channels that belong to the strip; count 0: none do. */
+/* The channels of source i that belong to the strip; count 0: none do. */
 static swin__slice swin__strip_slice(const swin__winograd_layer *l, int i)
 {
     const swin__source *sources = l->all->conv->source;
@@ -6741,11 +6758,12 @@ static void swin__winograd_weights(const swin_context *c, const swin__step *s, i
     }
 }
 
-/* Pixel (y, x) of the input as a tile sees it, the slice's channels: in its map; in `room`, resized
-   there; or in `zeros`, beyond the ends. Beyond a doubled map's ends are its last pixels. */
+/* Where the slice of pixel (y, x) of the input lies for a tile: in its map; in `spare`, where it is
+   then resized to; or, beyond the ends, in `zeros`. Beyond a doubled map's ends are its last
+   pixels. */
 static const float *swin__seen(const swin_context *c, const swin__winograd *w,
                                const swin__slice *slice, int y, int x, const float *zeros,
-                               float *room)
+                               float *spare)
 {
     const swin__fmap *map = &slice->source->map;
     if (w->doubled) {
@@ -6755,18 +6773,18 @@ static const float *swin__seen(const swin_context *c, const swin__winograd *w,
     }
     if (!swin__inside(&w->conv->out, y, x)) return zeros;
     if (!slice->source->resized) return swin__at(map, y, x) + slice->first;
-    swin__fetch(c, w->conv, slice, y, x, room);
-    return room;
+    swin__fetch(c, w->conv, slice, y, x, spare);
+    return spare;
 }
 
-/* Transforms a tile of a block: a source's channels after the other's. Scratch holds a row of zeros
-   and, resized, the pixels that the tile sees. */
+/* Transforms a tile of a block, source after source. Scratch holds a row of zeros and the pixels of
+   a resized source that the tile sees. */
 static void swin__winograd_in(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__winograd_layer *l = (const swin__winograd_layer *)s->layer;
     const swin__winograd *w = l->all;
     const swin__spot spot = swin__tile_spot(&w->tiling, l->first + unit);
-    float *to = swin__tile_plane(l, w->tiles, unit, 0, l->depth), *room = scratch + l->depth;
+    float *to = swin__tile_plane(l, w->tiles, unit, 0, l->depth), *spare = scratch + l->depth;
     swin__clear(scratch, l->depth);
     for (int i = 0; i < w->conv->sources; i++) {
         const swin__slice slice = swin__strip_slice(l, i);
@@ -6777,7 +6795,7 @@ static void swin__winograd_in(const swin_context *c, const swin__step *s, int un
             int y = spot.y + down - (w->taps_h > 1), x = spot.x + across - (w->taps_w > 1);
             if (down >= swin__wino_takes(spot.pairs_h)) continue;
             if (across >= swin__wino_takes(spot.pairs_w)) continue;
-            rows[k] = swin__seen(c, w, &slice, y, x, scratch, room + k * slice.count);
+            rows[k] = swin__seen(c, w, &slice, y, x, scratch, spare + k * slice.count);
         }
         c->kernels->wino_input(to, swin__skewed(l->depth), rows, slice.count, spot.pairs_h,
                                spot.pairs_w);
@@ -6785,7 +6803,7 @@ static void swin__winograd_in(const swin_context *c, const swin__step *s, int un
     }
 }
 
-/* A plane's product of some of a block's tiles, for a group's columns. */
+/* The product of one plane for a share of a block's tiles, a group's columns. */
 static void swin__winograd_product(const swin_context *c, const swin__step *s, int unit,
                                    float *scratch)
 {
@@ -6814,8 +6832,9 @@ static void swin__winograd_product(const swin_context *c, const swin__step *s, i
     c->kernels->gemm(&p);
 }
 
-/* A doubled map's sums before they are smoothed, in the memory of the output: pixels 2 y + 1 and
-   2 x + 1 are where the map's own are, 2 y and 2 x lie between them and beyond the ends. */
+/* A doubled map's sums before they are smoothed, in the memory of the output. Those in row 2 y + 1
+   and column 2 x + 1 are at the map's own pixel (y, x); those in other rows and columns lie between
+   the map's pixels and beyond the ends. */
 static swin__fmap swin__spread(const swin__fmap *out)
 {
     swin__fmap map = *out;
@@ -6824,7 +6843,7 @@ static swin__fmap swin__spread(const swin__fmap *out)
     return map;
 }
 
-/* The way back of a tile of a block, for a group's columns. */
+/* The way back of one tile of a block, for a group's columns: from products to pixels. */
 static void swin__winograd_out(const swin_context *c, const swin__step *s, int unit,
                                float *scratch)
 {
@@ -6861,15 +6880,17 @@ static void swin__winograd_out(const swin_context *c, const swin__step *s, int u
     c->kernels->wino_output(&tile);
 }
 
-/* n things in equal parts of at most `most`: how many the first parts have. */
+/* The size of the parts when n things are cut into as few nearly equal parts of `most` as can
+   be. */
 static int swin__evenly(int n, int most)
 {
     return swin__divide_up(n, swin__divide_up(n, most));
 }
 
-/* Cuts the channels into strips, the tiles into blocks, the columns into groups. With fewer planes
-   a block has as many times more tiles. What fits one block stays one however many tiles the plan
-   wants at a time: whether strips go on from earlier products decides bits. */
+/* Cuts the channels into strips, the tiles into blocks, the columns into groups. Where tiles have
+   fewer planes, a block has more tiles in proportion. What fits one block stays one, however few
+   tiles the plan takes at a time: whether strips go on from earlier products decides bits, and
+   memory must not. */
 static void swin__cut(const swin__plan *p, swin__winograd *w)
 {
     int count = w->tiling.count, columns = w->conv->out.ld, whole;
@@ -6889,7 +6910,8 @@ static void swin__add_winograd(swin__plan *p, swin__job job, const swin__winogra
     swin__add_step(p, &job, l, sizeof *l);
 }
 
-/* A block of a strip: its tiles, and for each group the products and the way back. */
+/* Adds a strip's steps for one block: its tiles, and for each group the products and the way
+   back. */
 static void swin__add_block(swin__plan *p, const swin__part *part, swin__winograd_layer l)
 {
     const swin__winograd *w = l.all;
@@ -6913,7 +6935,7 @@ static void swin__add_block(swin__plan *p, const swin__part *part, swin__winogra
     }
 }
 
-/* A strip, from channel `start` on: its weights, and all blocks. */
+/* Adds the steps of the strip from channel `start` on: its weights, and all blocks. */
 static void swin__add_strip(swin__plan *p, const swin__part *part, const swin__winograd *w,
                             int start)
 {
@@ -6937,11 +6959,11 @@ static void swin__add_strip(swin__plan *p, const swin__part *part, const swin__w
     }
 }
 
-/* The steps of a part, with so many taps each way: three, or of a doubled map two or one. */
+/* Plans a part, with so many taps along each axis: three, or of a doubled map two or one. */
 static void swin__plan_winograd(swin__plan *p, const swin__part *part, int taps_h, int taps_w)
 {
     const swin__conv *conv = part->conv;
-    const swin__winograd *kept;
+    const swin__winograd *all;
     swin__winograd w;
     uint64_t block;
     memset(&w, 0, sizeof w);
@@ -6958,9 +6980,9 @@ static void swin__plan_winograd(swin__plan *p, const swin__part *part, int taps_
                                    swin__weight_plane(w.strip, conv->out.ld));
     w.products = swin__alloc(p, block * swin__tile_floats(w.tiling.planes, w.group));
     w.tiles = swin__alloc(p, block * swin__tile_floats(w.tiling.planes, w.strip));
-    kept = (const swin__winograd *)swin__keep_copy(p, &w, sizeof w);
+    all = (const swin__winograd *)swin__keep_copy(p, &w, sizeof w);
     for (int start = 0; start < w.depth && p->status == SWIN_OK; start += w.strip)
-        swin__add_strip(p, part, kept, start);
+        swin__add_strip(p, part, all, start);
     swin__release(p, w.weights);
     swin__release(p, w.products);
     swin__release(p, w.tiles);
@@ -6968,12 +6990,14 @@ static void swin__plan_winograd(swin__plan *p, const swin__part *part, int taps_
 
 /* --- doubled -------------------------------------------------------------------------------------
 
-   A map doubled each way, bilinear with half-pixel centres, is its pixels with zeros between
-   them, smoothed by [1 3 3 1] / 4 each way; beyond its ends are its last pixels. W commutes with
-   smoothing, and before it a pixel of the sums sees one tap where the map's own are and two between
-   them, each way: four convolutions at the small size, which Winograd's F(7, 2) does with 1.15
-   multiplications a pixel for F(6, 3)'s 1.78. But the output's W sees zeros beyond the doubled
-   map's ends and these sums its last pixels: what they take from there is subtracted. */
+   A bilinear resize by half-pixel centres that doubles both sides of a map is this: zeros between
+   its pixels, then smoothing by [1 3 3 1] / 4 along each axis; beyond the ends are the last pixels.
+   W commutes with smoothing. Applied before it, W meets only zeros but for one tap, at the map's
+   own pixels, or two, between them, along each axis: four convolutions at the small size, which
+   Winograd's F(7, 2) does with 1.15 multiplications a pixel where F(6, 3) takes 1.78.
+
+   One thing must be mended. The convolution has zeros beyond the ends of the doubled map, and these
+   sums have the last pixels there: what they take from beyond an edge is subtracted. */
 
 enum { SWIN__TOP, SWIN__BOTTOM, SWIN__LEFT, SWIN__RIGHT, SWIN__EDGES };
 
@@ -6988,7 +7012,7 @@ typedef struct swin__doubled_layer {
     swin__tap_rows edges;
 } swin__doubled_layer;
 
-/* Those of one edge. */
+/* The products of one edge. */
 static swin__tap_rows swin__edge_rows(const swin__doubled_layer *l, int edge)
 {
     swin__tap_rows rows = l->edges;
@@ -6996,7 +7020,7 @@ static swin__tap_rows swin__edge_rows(const swin__doubled_layer *l, int edge)
     return rows;
 }
 
-/* The sums where row y of the map's own pixels is: one tap, the middle one. */
+/* The sums at the map's own pixels, row y: one tap, the middle one. */
 static void swin__on_pixels(const swin_context *c, const swin__step *s, int y, float *scratch)
 {
     const swin__doubled_layer *l = (const swin__doubled_layer *)s->layer;
@@ -7026,12 +7050,12 @@ static void swin__beyond(const swin_context *c, const swin__step *s, int unit, f
     c->kernels->gemm(&p);
 }
 
-/* Some channels of the output; count is a multiple of 16. */
+/* Channels first ... first + count - 1 of the output; count is a multiple of 16. */
 typedef struct swin__columns { int first, count; } swin__columns;
 
-/* Subtracts from pixel `at` along an edge what its sums took from beyond it; the corners' part goes
-   with top and bottom. */
-static void swin__take_beyond(const swin_context *c, const swin__doubled_layer *l, int edge,
+/* Subtracts from pixel `at` along an edge what its sums took from beyond it; what they took from
+   beyond a corner counts to top and bottom. */
+static void swin__subtract_beyond(const swin_context *c, const swin__doubled_layer *l, int edge,
                               int at, swin__columns columns, float *to)
 {
     int upright = swin__upright(edge);
@@ -7045,13 +7069,14 @@ static void swin__take_beyond(const swin_context *c, const swin__doubled_layer *
     swin__combine(c, &mix, columns.count, to, 1);
 }
 
-/* What smoothing along an axis takes of four neighbours, and of the bias. */
+/* The factors of four neighbours in smoothing along an axis, and that of the bias. */
 static const float swin__smoothing[5] = { 0.25f, 0.75f, 0.75f, 0.25f, 1.0f };
 
-/* The sums' row or column, of 0 ... n, that stands for one past its ends. */
+/* The row or column of the sums, 0 ... n, to read for number `at`, which may be one past the
+   ends. */
 static int swin__reflected(int at, int n) { return at < 0 ? 1 : at > n ? n - 1 : at; }
 
-/* Smooths row y of the sums along itself, to a line of [out.w][columns.count]. */
+/* Smooths row y of the sums along the row, to a line of [out.w][columns.count]. */
 static void swin__smooth_line(const swin_context *c, const swin__fmap *out, int y,
                               swin__columns columns, float *line)
 {
@@ -7065,8 +7090,8 @@ static void swin__smooth_line(const swin_context *c, const swin__fmap *out, int 
     }
 }
 
-/* Smooths the lines down into row y of the output and adds the bias; line k of the sums is lines[k
-   % 4]. */
+/* Smooths lines along columns into row y of the output, and adds the bias; row k of the sums is in
+   lines[k % 4]. */
 static void swin__smooth_down(const swin_context *c, const swin__doubled_layer *l, int y,
                               swin__columns columns, float *const lines[4])
 {
@@ -7079,20 +7104,20 @@ static void swin__smooth_down(const swin_context *c, const swin__doubled_layer *
         for (int t = 0; t < 4; t++)
             from[t] = lines[swin__reflected(y + t - 1, out->h) % 4] + x * n;
         c->kernels->combine(to, n, from, swin__smoothing, 5, 0);
-        if (y == 0) swin__take_beyond(c, l, SWIN__TOP, x, columns, to);
-        if (y == out->h - 1) swin__take_beyond(c, l, SWIN__BOTTOM, x, columns, to);
-        if (x == 0) swin__take_beyond(c, l, SWIN__LEFT, y, columns, to);
-        if (x == out->w - 1) swin__take_beyond(c, l, SWIN__RIGHT, y, columns, to);
+        if (y == 0) swin__subtract_beyond(c, l, SWIN__TOP, x, columns, to);
+        if (y == out->h - 1) swin__subtract_beyond(c, l, SWIN__BOTTOM, x, columns, to);
+        if (x == 0) swin__subtract_beyond(c, l, SWIN__LEFT, y, columns, to);
+        if (x == out->w - 1) swin__subtract_beyond(c, l, SWIN__RIGHT, y, columns, to);
     }
     swin__rectify(c, l->act, swin__make_rows(swin__at(out, y, 0) + first, out->ld, out->w, n));
 }
 
-/* The most channels a unit smooths: of each pixel four lines of cache. */
+/* The most channels that a unit smooths: four cache lines of each pixel. */
 enum { SWIN__SMOOTHED = 64 };
 
-/* Some channels of all pixels, in place: a row of the output lies before those of the sums that are
-   still to come. A row is smoothed along itself and kept while it is needed, in one of four lines,
-   then down. */
+/* Smooths some channels of all pixels, in place: a row of the output lies before the rows of the
+   sums that are still to be read. Each row of the sums is smoothed along itself into one of four
+   lines, where it stays as long as it is needed; four lines make a row of the output. */
 static void swin__smooth(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__doubled_layer *l = (const swin__doubled_layer *)s->layer;
@@ -7110,7 +7135,8 @@ static void swin__smooth(const swin_context *c, const swin__step *s, int unit, f
     }
 }
 
-/* The part's one source, doubled. */
+/* Plans a part whose one source is a doubled map: the sums by Winograd and at its pixels, the
+   products beyond the edges, smoothing. */
 static void swin__plan_doubled(swin__plan *p, const swin__part *part, const swin__source *source)
 {
     const swin__conv *conv = part->conv;
@@ -7142,7 +7168,8 @@ typedef struct swin__direct_layer {
     int act;
 } swin__direct_layer;
 
-/* Fills rows with the pixels of a source that a tap meets from the output's pixels, from one on. */
+/* Fills rows with the pixels of a source that a tap meets: one for each output pixel from `first`
+   on. */
 static void swin__gather(const swin_context *c, const swin__conv *conv, const swin__source *source,
                          int tap, int first, swin__rows rows)
 {
@@ -7180,7 +7207,7 @@ static void swin__direct(const swin_context *c, const swin__step *s, int unit, f
     }
 }
 
-/* The first and only part, or the one before taps. */
+/* Plans a part in one step. */
 static void swin__plan_direct(swin__plan *p, const swin__part *part)
 {
     const swin__conv *conv = part->conv;
@@ -7199,21 +7226,22 @@ static void swin__plan_direct(swin__plan *p, const swin__part *part)
 
 /* --- which way -------------------------------------------------------------------------------- */
 
-/* The fewest pixels of a map in tiles: over the ends of a smaller one too much of them hangs. The
-   fewest channels in and out: narrower products do not repay the transforms, nor those of a doubled
-   map the smoothing. */
+/* The fewest pixels of a map that is cut into tiles: too much of them hangs over the ends of a
+   smaller one. The fewest channels in and out of it, and of a doubled map: narrower products do not
+   repay the transforms, or the smoothing. */
 enum { SWIN__TILED_PIXELS = 256, SWIN__TILED_CHANNELS = 32, SWIN__DOUBLED_CHANNELS = 64 };
 
-/* Nine taps at a source's own size stand against nine at the output's or, with Winograd's 1.78
-   multiplications a pixel and its transforms, about two, a fourth of that. */
+/* The way `taps` takes nine multiplications a pixel of the source. The other ways take nine a pixel
+   of the output or, by Winograd, 1.78 and the transforms, about a fourth of that: then the source
+   must be that much smaller. */
 enum { SWIN__TAPS_GAIN = 4 };
 
-/* Bit i of taps and rest: source i goes that way; rest: in tiles where tiled, else directly.
-   doubled: the source that is doubled, or -1. */
+/* Which source goes which way: bit i of taps and rest stands for source i. The rest goes by
+   Winograd if tiled, else directly. doubled: the number of the source that goes so, or -1. */
 typedef struct swin__ways { int tiled, doubled; unsigned taps, rest; } swin__ways;
 
-/* Is it worth tiles? A tile holds the sources' channels side by side, so each fills whole
-   vectors. */
+/* Is Winograd worth its transforms? A tile holds the sources' channels side by side, so each fills
+   whole vectors. */
 static int swin__is_tiled(const swin__conv *conv)
 {
     if (conv->kernel != 3 || swin__pixels(&conv->out) < SWIN__TILED_PIXELS) return 0;
@@ -7223,14 +7251,14 @@ static int swin__is_tiled(const swin__conv *conv)
     return 1;
 }
 
-/* Is a source doubled each way, by a resize of half-pixel centres, and wide enough? */
+/* Is a map doubled along each axis, by half-pixel centres, and are there channels enough? */
 static int swin__is_doubled(const swin__conv *conv, const swin__fmap *map, int aligned)
 {
     return !aligned && 2 * map->h == conv->out.h && 2 * map->w == conv->out.w &&
            map->c >= SWIN__DOUBLED_CHANNELS && conv->out.c >= SWIN__DOUBLED_CHANNELS;
 }
 
-/* Which source goes which way; plain: all go directly. */
+/* Chooses the ways; plain: all sources go directly. */
 static swin__ways swin__ways_of(const swin__conv *conv, int aligned, int plain)
 {
     swin__ways w = { !plain && swin__is_tiled(conv), -1, 0, 0 };
@@ -7259,17 +7287,18 @@ static void swin__resize_sources(swin__plan *p, swin__conv *conv, int aligned)
     }
 }
 
-/* Memory for the output; of a doubled map its sums come first, a row and a column more. */
+/* Takes memory for the output; with a doubled map for the sums, which are a row and a column
+   more. */
 static void swin__alloc_output(swin__plan *p, swin__fmap *out, int doubled)
 {
-    swin__fmap room = doubled ? swin__spread(out) : *out;
-    room = swin__alloc_fmap(p, room.h, room.w, room.c);
-    out->ld = room.ld;
-    out->data = room.data;
+    swin__fmap memory = doubled ? swin__spread(out) : *out;
+    memory = swin__alloc_fmap(p, memory.h, memory.w, memory.c);
+    out->ld = memory.ld;
+    out->data = memory.data;
 }
 
 /* Adds the steps of `conv`, whose sources (map and first) and shape of `out` are set; returns the
-   map made. The parts follow in this order: doubled, in tiles or directly, taps. */
+   output. Its parts follow each other in this order: doubled, Winograd or direct, taps. */
 static swin__fmap swin__plan_conv(swin__plan *p, const char *name, int level, swin__conv conv)
 {
     int plain = (p->desc.flags & SWIN_RUN_DIRECT) != 0, aligned = p->config->head.align_corners;
@@ -7326,27 +7355,27 @@ static void swin__band(int rows, int unit, int *from, int *to)
 
 /* --- rows and columns of logits --------------------------------------------------------------- */
 
-/* A map of which so many rows are kept at a time: row y lies at y modulo kept. */
-typedef struct swin__ring { swin__fmap map; int kept; } swin__ring;
+/* A map of which only `held` rows are in memory at a time: row y lies at y modulo held. */
+typedef struct swin__ring { swin__fmap map; int held; } swin__ring;
 
 static swin__ring swin__whole(swin__fmap map)
 {
     swin__ring ring;
     ring.map = map;
-    ring.kept = map.h;
+    ring.held = map.h;
     return ring;
 }
 
 /* The pixels of row y: [w][ld]. */
 static swin__rows swin__ring_row(const swin__ring *ring, int y)
 {
-    return swin__map_rows(&ring->map, y % ring->kept * ring->map.w, ring->map.w);
+    return swin__map_rows(&ring->map, y % ring->held * ring->map.w, ring->map.w);
 }
 
-/* Columns left ... left + logits.n - 1 of a row of pixels. */
+/* The logits of columns left ... left + logits.n - 1 of a row of pixels. */
 typedef struct swin__span { swin__rows logits; int left; } swin__span;
 
-/* A row as long as a map's, to be made at data. */
+/* A span of whole rows of a map, to be made at data. */
 static swin__span swin__full_row(const swin__fmap *map, float *data)
 {
     swin__span span;
@@ -7362,7 +7391,7 @@ static void swin__sum_rows(const swin_context *c, swin__rows to, const float *co
     c->kernels->combine(to.data, to.n * (int)to.ld, from, coef, count, add);
 }
 
-/* Makes the columns of a span from the rows that output y of an axis reads. */
+/* Makes a span of output row y: the sum of the rows that the axis reads for it. */
 static void swin__resize_row(const swin_context *c, const swin__ring *from, const swin__axis *rows,
                              int y, const swin__span *to)
 {
@@ -7372,7 +7401,8 @@ static void swin__resize_row(const swin_context *c, const swin__ring *from, cons
     swin__sum_rows(c, to->logits, row, rows->coef + y * rows->taps, rows->taps, 0);
 }
 
-/* Makes pixel i of `to` from what output x of an axis reads of a row, or adds that to it. */
+/* Makes pixel i of `to` of output column x: the sum of the pixels of a row that the axis reads for
+   it. add: adds it to what is there. */
 static void swin__resize_column(const swin_context *c, const swin__span *from,
                                 const swin__axis *cols, int x, swin__rows to, int i, int add)
 {
@@ -7407,7 +7437,7 @@ typedef struct swin__slide_layer {
     swin__ring sums;
 } swin__slide_layer;
 
-/* The rows that the crops up to this one's row of crops complete end here. */
+/* Where the rows of the input end that are complete once this crop's row of crops has run. */
 static int swin__crop_done(const swin__crops *g, int crop)
 {
     int next = (crop / g->cols + 1) * g->cols;
@@ -7485,14 +7515,15 @@ static swin__ring swin__plan_sums(swin__plan *p, int classes)
 {
     const swin__crops *crops = &p->crops;
     swin__ring sums;
-    sums.kept = p->desc.outputs & SWIN_OUT_LOGITS ? crops->input_h
+    sums.held = p->desc.outputs & SWIN_OUT_LOGITS ? crops->input_h
                                                   : swin__min(crops->input_h, crops->h + 1);
-    sums.map = swin__alloc_fmap(p, sums.kept, crops->input_w, classes);
+    sums.map = swin__alloc_fmap(p, sums.held, crops->input_w, classes);
     sums.map.h = crops->input_h;
     return sums;
 }
 
-/* Two steps: one adds a crop's logits to the sums, one averages them after each row of crops. */
+/* Plans two steps: one adds a crop's logits to the sums, one averages them after each row of
+   crops. */
 static void swin__plan_slide(swin__plan *p, swin__fmap logits, swin__ring sums)
 {
     const swin__crops *crops = &p->crops;
@@ -7564,6 +7595,7 @@ static void swin__put_confidence(const swin__picture_map *confidence, size_t at,
     if (confidence->bytes == 4) ((float *)confidence->data)[at] = sure;
 }
 
+/* Takes memory for a map of the picture's size. */
 static swin__picture_map swin__plan_map(swin__plan *p, int bytes)
 {
     uint64_t pixels = (uint64_t)p->desc.picture_width * (uint64_t)p->desc.picture_height;
@@ -7604,7 +7636,7 @@ static void swin__add_votes(const swin_context *c, const swin__soft *soft, size_
         for (int k = 0; k < exps.c; k++) *votes++ += swin__row(exps, i)[k];
 }
 
-/* What a softmax of row y of the picture gives: confidence, threshold and votes. row: logits, with
+/* Takes the softmax of row y of the picture, for confidence, threshold and votes. row: logits, with
    memory for SWIN__SOFT pixels behind them. */
 static void swin__soft_row(const swin_context *c, const swin__labels_layer *l, int y,
                            const swin__span *row)
@@ -7645,15 +7677,15 @@ static void swin__labels(const swin_context *c, const swin__step *s, int unit, f
     }
 }
 
-/* One axis of a picture's labels, n of the logits to the picture's m: logits of a whole input are
-   resized to the input's side first, a sliding window's averages have that size. */
+/* One axis from n logits to the picture's m pixels. Logits of a whole input are resized to the
+   input's side first; a sliding window's averages have that size. */
 static swin__axis swin__label_axis(swin__plan *p, int slides, int n, int input, int m)
 {
     return slides ? swin__axis_bilinear(p, n, m, 0, m, 0)
                   : swin__axis_twice(p, n, input, m, p->config->head.align_corners, 0);
 }
 
-/* The class map of logits, or of a sliding window's averages. */
+/* Plans the class map of logits, or of a sliding window's averages. */
 static void swin__plan_labels(swin__plan *p, swin__ring logits, int slides)
 {
     const swin_desc *d = &p->desc;
@@ -7677,9 +7709,10 @@ static void swin__plan_labels(swin__plan *p, swin__ring logits, int slides)
 /* >>average: the mean softmax of runs that were kept
 
    A run leaves its logits as the head gives them, in memory of the caller; a context of its own
-   resizes those of all runs to the picture and averages their softmaxes, a chunk of SWIN__BAND rows
-   and SWIN__CHUNK columns a unit. Where all runs have one class on top it is on top of their mean,
-   too: a softmax is taken of the other pixels, and of all where confidence is asked for. */
+   resizes those of all runs to the picture and averages their softmaxes. A unit takes a chunk of
+   SWIN__BAND rows and SWIN__CHUNK columns of the picture. Where all runs have one class on top it is
+   on top of their mean, too: a softmax is taken of the other pixels, and of all where confidence is
+   asked for. */
 
 /* The columns of a chunk: few enough for the runs' logits under a row of it, 18 pixels of each run
    at a quarter of the picture's size, to stay in the caches until all are read. */
@@ -7698,7 +7731,7 @@ typedef struct swin__kept {
 } swin__kept;
 enum { SWIN__KEPT = 128 };
 
-/* The logits of one crop, in the caller's memory: read, but by the run that keeps them. */
+/* The logits of one crop, in the caller's memory: only the run that keeps them writes there. */
 static swin__fmap swin__kept_logits(const swin__kept *k, int crop)
 {
     swin__fmap map;
@@ -7725,6 +7758,8 @@ static void swin__keep(const swin_context *c, const swin__step *s, int unit, flo
         swin__copy(swin__pixel(&out, y * in->w), swin__pixel(in, y * in->w), in->w * in->ld);
 }
 
+/* Adds the step that keeps each crop's logits, and fills in all of swin__kept but for the
+   classes. */
 static void swin__plan_keep(swin__plan *p, swin__fmap logits)
 {
     double floats = (double)logits.h * logits.w * logits.ld;
@@ -7749,14 +7784,15 @@ static void swin__plan_keep(swin__plan *p, swin__fmap logits)
 /* --- kept runs, read -------------------------------------------------------------------------- */
 
 /* A finished run, as an average reads it. */
-typedef struct swin__run {
+typedef struct swin__kept_run {
     const swin__kept *kept;
     swin__axis rows, cols;      /* to the picture, from a whole input's logits or, of a sliding
                                    window, from averages of the input's size */
     swin__axis crop_rows, crop_cols;    /* of a sliding window: from a crop's logits to its size */
-} swin__run;
+} swin__kept_run;
 
-/* The span that outputs first ... first + count - 1 of an axis read, at the start of memory. */
+/* The span of a row that outputs first ... first + count - 1 of an axis read; it is to be made at
+   the start of `memory`. */
 static swin__span swin__reach(const swin__axis *axis, int first, int count, swin__rows memory)
 {
     const int *a = axis->at + first * axis->taps, *b = a + (count - 1) * axis->taps;
@@ -7769,7 +7805,7 @@ static swin__span swin__reach(const swin__axis *axis, int first, int count, swin
 
 /* Adds what a crop of a sliding window has of row y of the input to a span of that row. spare:
    memory for the logits that the span reads of the crop. */
-static void swin__add_crop(const swin_context *c, const swin__run *run, int crop, int y,
+static void swin__add_crop(const swin_context *c, const swin__kept_run *run, int crop, int y,
                            const swin__span *to, swin__rows spare)
 {
     const swin__crops *crops = &run->kept->crops;
@@ -7784,8 +7820,9 @@ static void swin__add_crop(const swin_context *c, const swin__run *run, int crop
         swin__resize_column(c, &row, &run->crop_cols, x - left, to->logits, x - to->left, 1);
 }
 
-/* A span of row y of a sliding window's averages, at the input's size. spare: as much memory. */
-static void swin__crops_row(const swin_context *c, const swin__run *run, int y,
+/* Makes a span of row y of a sliding window's averages, at the input's size. spare: as much
+   memory. */
+static void swin__crops_row(const swin_context *c, const swin__kept_run *run, int y,
                             const swin__span *to, swin__rows spare)
 {
     const swin__crops *crops = &run->kept->crops;
@@ -7796,9 +7833,10 @@ static void swin__crops_row(const swin_context *c, const swin__run *run, int y,
     swin__scale_pixels(c, to->logits, spare.data);
 }
 
-/* A span of a run's logits, resized to row y of the picture. spare: three times as much memory. */
-static void swin__run_row(const swin_context *c, const swin__run *run, int y, const swin__span *to,
-                          swin__rows spare)
+/* Makes a span of a run's logits, resized along columns to row y of the picture. spare: three times
+   as much memory. */
+static void swin__kept_row(const swin_context *c, const swin__kept_run *run, int y,
+                           const swin__span *to, swin__rows spare)
 {
     int third = spare.n / 3;
     const swin__axis *rows = &run->rows;
@@ -7818,12 +7856,12 @@ static void swin__run_row(const swin_context *c, const swin__run *run, int y, co
     swin__sum_rows(c, to->logits, from, rows->coef + 2 * y, 2, 0);
 }
 
-/* How a kept run's logits lie under the picture. */
-static swin__run swin__plan_run(swin__plan *p, const swin__kept *k)
+/* The axes by which a kept run's logits are resized to the picture. */
+static swin__kept_run swin__plan_kept_run(swin__plan *p, const swin__kept *k)
 {
     const swin__crops *crops = &k->crops;
     int w = k->picture_w, h = k->picture_h;
-    swin__run run;
+    swin__kept_run run;
     memset(&run, 0, sizeof run);
     run.kept = k;
     if (swin__slides(crops)) {
@@ -7854,77 +7892,79 @@ static int swin__widest_span(const swin__kept *k)
 
 /* The class of each pixel of the picture by the mean softmax of `count` runs. */
 typedef struct swin__average_layer {
-    const swin__run *runs;
+    const swin__kept_run *runs;
     int count;
-    int c, ld;                  /* classes, and from pixel to pixel of the logits */
+    int c, ld;                  /* classes, and the floats from pixel to pixel of the logits */
     int widest;                 /* columns of logits under a chunk, at most */
     int soft;                   /* a softmax is taken of all pixels */
 } swin__average_layer;
 
 /* The part of a row of the picture that lies in a unit's chunk, and a task's memory for it. */
-typedef struct swin__strip {
+typedef struct swin__chunk_row {
     int y, first, count;        /* columns first ... first + count - 1 of row y */
     swin__rows rows;            /* [runs * widest][ld]: each run's logits, resized to row y */
     swin__rows spare;           /* [3 * widest][ld] */
     swin__rows sums;            /* [SWIN__SOFT][ld]: softmaxes, summed over the runs */
     swin__soft soft;
-} swin__strip;
+} swin__chunk_row;
 
 /* Floats of a task's memory. */
-static uint64_t swin__strip_floats(const swin__average_layer *l)
+static uint64_t swin__chunk_floats(const swin__average_layer *l)
 {
     return (uint64_t)(l->count + 3) * swin__floats(l->widest, l->ld) +
            swin__floats(2 * SWIN__SOFT, l->ld);
 }
 
-static swin__strip swin__make_strip(const swin__average_layer *l, float *scratch)
+/* Divides a task's memory. */
+static swin__chunk_row swin__make_chunk_row(const swin__average_layer *l, float *scratch)
 {
-    swin__strip strip;
-    memset(&strip, 0, sizeof strip);
-    strip.rows = swin__make_rows(scratch, l->ld, l->count * l->widest, l->c);
-    strip.spare = swin__rows_from(strip.rows, strip.rows.n, 3 * l->widest);
-    strip.sums = swin__rows_from(strip.spare, strip.spare.n, SWIN__SOFT);
-    strip.soft.exps = swin__rows_from(strip.sums, strip.sums.n, 0);
-    return strip;
+    swin__chunk_row chunk;
+    memset(&chunk, 0, sizeof chunk);
+    chunk.rows = swin__make_rows(scratch, l->ld, l->count * l->widest, l->c);
+    chunk.spare = swin__rows_from(chunk.rows, chunk.rows.n, 3 * l->widest);
+    chunk.sums = swin__rows_from(chunk.spare, chunk.spare.n, SWIN__SOFT);
+    chunk.soft.exps = swin__rows_from(chunk.sums, chunk.sums.n, 0);
+    return chunk;
 }
 
-/* The logits of run number r that the strip reads. */
-static swin__span swin__strip_span(const swin__average_layer *l, const swin__strip *strip, int r)
+/* The logits of run number r that the row of a chunk reads. */
+static swin__span swin__chunk_span(const swin__average_layer *l, const swin__chunk_row *chunk,
+                                   int r)
 {
-    return swin__reach(&l->runs[r].cols, strip->first, strip->count,
-                       swin__rows_from(strip->rows, r * l->widest, l->widest));
+    return swin__reach(&l->runs[r].cols, chunk->first, chunk->count,
+                       swin__rows_from(chunk->rows, r * l->widest, l->widest));
 }
 
-/* Makes the rows of a strip. ids: per column the class that all runs have on top, -1 where they
-   differ. */
-static void swin__strip_winners(const swin_context *c, const swin__average_layer *l,
-                                const swin__strip *strip, int *ids)
+/* Makes each run's logits for the row of a chunk. ids: per column the class that all runs have on
+   top, -1 where they differ. */
+static void swin__chunk_winners(const swin_context *c, const swin__average_layer *l,
+                                const swin__chunk_row *chunk, int *ids)
 {
     int at[4 * SWIN__CHUNK];
     uint16_t tops[SWIN__CHUNK];
     for (int r = 0; r < l->count; r++) {
         const swin__axis *cols = &l->runs[r].cols;
-        int first = strip->first * cols->taps;
-        swin__axis under = { strip->count, cols->taps, at, cols->coef + first };
-        swin__span row = swin__strip_span(l, strip, r);
-        swin__run_row(c, &l->runs[r], strip->y, &row, strip->spare);
+        int first = chunk->first * cols->taps;
+        swin__axis under = { chunk->count, cols->taps, at, cols->coef + first };
+        swin__span row = swin__chunk_span(l, chunk, r);
+        swin__kept_row(c, &l->runs[r], chunk->y, &row, chunk->spare);
         for (int i = 0; i < under.count * under.taps; i++) at[i] = cols->at[first + i] - row.left;
         swin__label_row(c, row.logits, &under, tops, 2);
-        for (int i = 0; i < strip->count; i++) ids[i] = !r || ids[i] == tops[i] ? tops[i] : -1;
+        for (int i = 0; i < chunk->count; i++) ids[i] = !r || ids[i] == tops[i] ? tops[i] : -1;
     }
 }
 
-/* sums = the softmaxes of the pixels strip->soft.x, summed over the runs. */
-static void swin__strip_sums(const swin_context *c, const swin__average_layer *l,
-                             swin__strip *strip)
+/* sums = the softmaxes of the pixels chunk->soft.x, summed over the runs. */
+static void swin__chunk_sums(const swin_context *c, const swin__average_layer *l,
+                             swin__chunk_row *chunk)
 {
-    swin__soft *soft = &strip->soft;
+    swin__soft *soft = &chunk->soft;
     for (int r = 0; r < l->count; r++) {
-        swin__span row = swin__strip_span(l, strip, r);
+        swin__span row = swin__chunk_span(l, chunk, r);
         swin__take_softmax(c, &row, &l->runs[r].cols, soft);
         for (int i = 0; i < soft->exps.n; i++) {
             const float *exps = swin__row(soft->exps, i);
-            swin__sum_rows(c, swin__rows_from(strip->sums, i, 1), &exps, &soft->inverse[i], 1,
+            swin__sum_rows(c, swin__rows_from(chunk->sums, i, 1), &exps, &soft->inverse[i], 1,
                           r > 0);
         }
     }
@@ -7940,42 +7980,42 @@ static int swin__top_class(const swin_context *c, swin__rows sums, int i)
     return top;
 }
 
-/* Class and confidence of the pixels strip->soft.x by their mean softmax; the class that all runs
+/* Class and confidence of the pixels chunk->soft.x by their mean softmax; the class that all runs
    agree on, or -1, is in ids. */
-static void swin__strip_means(const swin_context *c, const swin__average_layer *l,
-                              swin__strip *strip, const int *ids)
+static void swin__chunk_means(const swin_context *c, const swin__average_layer *l,
+                              swin__chunk_row *chunk, const int *ids)
 {
     const swin__results *to = &c->results;
     float runs = (float)l->count;
-    swin__strip_sums(c, l, strip);
-    for (int i = 0; i < strip->soft.exps.n; i++) {
-        const float *sums = swin__row(strip->sums, i);
-        int x = strip->soft.x[i], agreed = ids[x - strip->first];
-        int id = agreed >= 0 ? agreed : swin__top_class(c, strip->sums, i);
+    swin__chunk_sums(c, l, chunk);
+    for (int i = 0; i < chunk->soft.exps.n; i++) {
+        const float *sums = swin__row(chunk->sums, i);
+        int x = chunk->soft.x[i], agreed = ids[x - chunk->first];
+        int id = agreed >= 0 ? agreed : swin__top_class(c, chunk->sums, i);
         int doubtful = sums[id] < c->desc.threshold * runs;
-        size_t at = swin__map_index(&to->classes, strip->y, x);
+        size_t at = swin__map_index(&to->classes, chunk->y, x);
         swin__put_class(&to->classes, at, doubtful ? SWIN_IGNORE_16 : id);
         swin__put_confidence(&to->confidence, at, sums[id] > 0 ? sums[id] / runs : 0);
     }
 }
 
-/* Labels a strip: by the class that all runs agree on or, SWIN__SOFT pixels at a time, by the
-   mean. */
-static void swin__strip_labels(const swin_context *c, const swin__average_layer *l,
-                               swin__strip *strip)
+/* Labels the row of a chunk: by the class that all runs agree on or, SWIN__SOFT pixels at a time,
+   by the mean. */
+static void swin__chunk_labels(const swin_context *c, const swin__average_layer *l,
+                               swin__chunk_row *chunk)
 {
     const swin__picture_map *classes = &c->results.classes;
-    int ids[SWIN__CHUNK], *n = &strip->soft.exps.n;
-    swin__strip_winners(c, l, strip, ids);
+    int ids[SWIN__CHUNK], *n = &chunk->soft.exps.n;
+    swin__chunk_winners(c, l, chunk, ids);
     *n = 0;
-    for (int i = 0; i < strip->count; i++) {
-        int x = strip->first + i;
+    for (int i = 0; i < chunk->count; i++) {
+        int x = chunk->first + i;
         if (ids[i] >= 0 && !l->soft)
-            swin__put_class(classes, swin__map_index(classes, strip->y, x), ids[i]);
+            swin__put_class(classes, swin__map_index(classes, chunk->y, x), ids[i]);
         else
-            strip->soft.x[(*n)++] = x;
-        if (*n < SWIN__SOFT && i + 1 < strip->count) continue;
-        if (*n > 0) swin__strip_means(c, l, strip, ids);
+            chunk->soft.x[(*n)++] = x;
+        if (*n < SWIN__SOFT && i + 1 < chunk->count) continue;
+        if (*n > 0) swin__chunk_means(c, l, chunk, ids);
         *n = 0;
     }
 }
@@ -7986,18 +8026,19 @@ static void swin__average(const swin_context *c, const swin__step *s, int unit, 
     const swin__average_layer *l = (const swin__average_layer *)s->layer;
     const swin__picture_map *classes = &c->results.classes;
     int across = swin__divide_up(classes->width, SWIN__CHUNK), from, to;
-    swin__strip strip = swin__make_strip(l, scratch);
-    strip.first = unit % across * SWIN__CHUNK;
-    strip.count = swin__min(SWIN__CHUNK, classes->width - strip.first);
+    swin__chunk_row chunk = swin__make_chunk_row(l, scratch);
+    chunk.first = unit % across * SWIN__CHUNK;
+    chunk.count = swin__min(SWIN__CHUNK, classes->width - chunk.first);
     swin__band(classes->height, unit / across, &from, &to);
-    for (strip.y = from; strip.y < to; strip.y++) swin__strip_labels(c, l, &strip);
+    for (chunk.y = from; chunk.y < to; chunk.y++) swin__chunk_labels(c, l, &chunk);
 }
 
-/* The runs of an average, and what their strips have in common. */
-static swin__average_layer swin__plan_runs(swin__plan *p)
+/* The layer of an average: its runs, and the memory that they need. */
+static swin__average_layer swin__plan_kept_runs(swin__plan *p)
 {
     const swin_desc *d = &p->desc;
-    swin__run *runs = (swin__run *)swin__table(p, (uint64_t)d->average_count * sizeof *runs);
+    swin__kept_run *runs =
+        (swin__kept_run *)swin__table(p, (uint64_t)d->average_count * sizeof *runs);
     swin__average_layer layer;
     memset(&layer, 0, sizeof layer);
     layer.runs = runs;
@@ -8007,7 +8048,7 @@ static swin__average_layer swin__plan_runs(swin__plan *p)
     layer.soft = swin__wants_softmax(d);
     for (int i = 0; i < d->average_count; i++) {
         const swin__kept *k = (const swin__kept *)d->average[i];
-        swin__run run = swin__plan_run(p, k);
+        swin__kept_run run = swin__plan_kept_run(p, k);
         if (p->context) runs[i] = run;
         layer.widest = swin__max(layer.widest, swin__widest_span(k));
     }
@@ -8015,12 +8056,12 @@ static swin__average_layer swin__plan_runs(swin__plan *p)
     return layer;
 }
 
-/* A context that averages kept runs has this one step. */
+/* Plans a context that averages kept runs: it has one step. */
 static void swin__plan_average(swin__plan *p)
 {
     int w = p->desc.picture_width, h = p->desc.picture_height;
-    swin__average_layer layer = swin__plan_runs(p);
-    swin__job job = { "average", -1, swin__average, 0, swin__strip_floats(&layer),
+    swin__average_layer layer = swin__plan_kept_runs(p);
+    swin__job job = { "average", -1, swin__average, 0, swin__chunk_floats(&layer),
                       (double)w * h * layer.ld * layer.count };
     job.units = swin__band_count(h) * swin__divide_up(w, SWIN__CHUNK);
     swin__plan_maps(p, layer.c);
@@ -8038,6 +8079,7 @@ static void swin__plan_average(swin__plan *p)
    its tensors and checks (heads.py beside it), and a row that reads its checkpoints
    (families/decode_heads.py). */
 
+/* A map as the caller sees it. */
 static swin_tensor swin__view(swin__fmap map)
 {
     swin_tensor t;
@@ -8051,12 +8093,13 @@ static swin_tensor swin__view(swin__fmap map)
     return t;
 }
 
+/* Makes a map one of the results, if features are asked for. */
 static void swin__show_feature(swin__plan *p, int index, swin__fmap map)
 {
     if (p->desc.outputs & SWIN_OUT_FEATURES) p->results.feature[index] = swin__view(map);
 }
 
-/* A feature is needed no longer; one that is a result stays. */
+/* Gives back a feature that no layer reads any more, unless it is a result. */
 static void swin__drop_feature(swin__plan *p, swin__fmap feature)
 {
     if (!(p->desc.outputs & SWIN_OUT_FEATURES)) swin__release(p, feature.data);
@@ -8064,7 +8107,7 @@ static void swin__drop_feature(swin__plan *p, swin__fmap feature)
 
 /* --- layers of a head ------------------------------------------------------------------------- */
 
-/* The features it reads, finest first; returns how many. */
+/* The numbers of the features that the head reads, finest first; returns how many there are. */
 static int swin__head_inputs(const swin_config *g, int inputs[SWIN_MAX_STAGES])
 {
     int n = 0;
@@ -8081,13 +8124,14 @@ static int swin__head_widths(const swin_config *g, int widths[SWIN_MAX_STAGES])
     return count;
 }
 
+/* The channels of the coarsest of them. */
 static int swin__head_depth(const swin_config *g)
 {
     int widths[SWIN_MAX_STAGES], count = swin__head_widths(g, widths);
     return widths[count - 1];
 }
 
-/* name{l} for l < count: layers of `inputs` columns, or of widths[l]. */
+/* Binds the layers name{l} for l < count, of `inputs` channels each or, if given, widths[l]. */
 static void swin__bind_row(swin__binder *b, swin__linear *layers, const char *name, int count,
                            int outputs, int inputs, const int *widths)
 {
@@ -8098,19 +8142,20 @@ static void swin__bind_row(swin__binder *b, swin__linear *layers, const char *na
     }
 }
 
-/* The last layer: classes of `inputs` channels. */
+/* Binds a head's last layer, from so many channels to classes. */
 static void swin__bind_classes(swin__binder *b, swin__weights *w, int inputs)
 {
     w->classify = swin__take_linear(b, "classify", b->model->config.classes, inputs, 1);
 }
 
+/* Plans a head's last layer; returns the logits. */
 static swin__fmap swin__plan_classes(swin__plan *p, swin__fmap x)
 {
     return swin__plan_linear(p, "classify", -1, x, p->config->classes, p->weights->classify,
                              SWIN__LINEAR);
 }
 
-/* The same of a map that nothing else reads. */
+/* The same for a map that nothing else reads: gives it back. */
 static swin__fmap swin__plan_classify(swin__plan *p, swin__fmap x)
 {
     swin__fmap logits = swin__plan_classes(p, x);
@@ -8118,8 +8163,7 @@ static swin__fmap swin__plan_classify(swin__plan *p, swin__fmap x)
     return logits;
 }
 
-/* A convolution from the blob's weights, its output as large as `like`; sources are added by the
-   caller. */
+/* A convolution whose output is as large as the map `like`; the caller adds its sources. */
 static swin__conv swin__make_conv(swin__linear linear, int kernel, int inputs, swin__fmap like,
                                   int channels)
 {
@@ -8135,6 +8179,7 @@ static swin__conv swin__make_conv(swin__linear linear, int kernel, int inputs, s
     return conv;
 }
 
+/* Adds a map, whose channels count from `first` on in the order of the weights. */
 static void swin__add_source(swin__conv *conv, swin__fmap map, int first)
 {
     conv->source[conv->sources].map = map;
@@ -8181,6 +8226,7 @@ static swin__fmap swin__plan_pyramid_top(swin__plan *p, swin__fmap feature)
     return top;
 }
 
+/* The order of a head's tensors is that of >>blob, here and in the heads below. */
 static void swin__bind_uper(swin__binder *b, swin__weights *w)
 {
     int widths[SWIN_MAX_STAGES], levels = swin__head_widths(&b->model->config, widths);
@@ -8192,8 +8238,9 @@ static void swin__bind_uper(swin__binder *b, swin__weights *w)
     swin__bind_classes(b, w, ch);
 }
 
-/* Laterals from coarse to fine, then a convolution each, all fused
-   at the finest size. The laterals come first; large maps and weights of tiles then fit closely. */
+/* Plans laterals from coarse to fine, then a convolution of each, then one that fuses all at the
+   finest size. All laterals come before the convolutions, as the memory of large maps and of tiles
+   then fits best. */
 static swin__fmap swin__plan_uper(swin__plan *p, const swin__fmap *feature)
 {
     int inputs[SWIN_MAX_STAGES], levels = swin__head_inputs(p->config, inputs),
@@ -8249,6 +8296,7 @@ static swin_status swin__check_fcn(const swin_config *g, swin_error *err)
     return SWIN_OK;
 }
 
+/* Binds `convs` convolutions, the one over input and result, and the classes. */
 static void swin__bind_fcn(swin__binder *b, swin__weights *w)
 {
     const swin_head_config *h = &b->model->config.head;
@@ -8260,7 +8308,7 @@ static void swin__bind_fcn(swin__binder *b, swin__weights *w)
     swin__bind_classes(b, w, h->convs ? ch : last);
 }
 
-/* Convolutions in a row, then one over the input and their result. */
+/* Plans convolutions one after the other, then one over the input and their result. */
 static swin__fmap swin__plan_fcn(swin__plan *p, const swin__fmap *feature)
 {
     const swin_config *g = p->config;
@@ -8290,6 +8338,7 @@ static swin__fmap swin__plan_fcn(swin__plan *p, const swin__fmap *feature)
 
 /* --- FPNHead: semantic FPN -------------------------------------------------------------------- */
 
+/* The finest level has one convolution, as it is not enlarged; every other has one or more. */
 static swin_status swin__check_fpn(const swin_config *g, swin_error *err)
 {
     int unused[SWIN_MAX_STAGES], levels = swin__head_inputs(g, unused);
@@ -8300,7 +8349,7 @@ static swin_status swin__check_fpn(const swin_config *g, swin_error *err)
     return SWIN_OK;
 }
 
-/* FPN's neck and the head's convolutions on its levels. */
+/* Binds the neck of the FPN and the head's convolutions on its levels. */
 static void swin__bind_fpn(swin__binder *b, swin__weights *w)
 {
     const swin_config *g = &b->model->config;
@@ -8320,9 +8369,9 @@ static void swin__bind_fpn(swin__binder *b, swin__weights *w)
     swin__bind_classes(b, w, ch);
 }
 
-/* Laterals from coarse to fine and a convolution each (the neck),
-   then every level convolved and enlarged in turn, and the classes of all summed at the finest
-   size: classifying commutes with resizing. */
+/* Plans laterals from coarse to fine and a convolution of each (the neck); then every level is
+   convolved and enlarged in turn, and classified; the classes of all levels are summed at the
+   finest size, as classifying commutes with resizing. */
 static swin__fmap swin__plan_fpn(swin__plan *p, const swin__fmap *feature)
 {
     const swin_config *g = p->config;
@@ -8388,8 +8437,8 @@ static void swin__bind_segformer(swin__binder *b, swin__weights *w)
     swin__bind_classes(b, w, ch);
 }
 
-/* A layer each, all fused at the finest size. The fusing
-   layer's share of a coarser level is computed there: it commutes with resizing. */
+/* Plans a layer for each level, and one that fuses all at the finest size. The fusing layer's share
+   of a coarser level is computed at that level's size: it commutes with resizing. */
 static swin__fmap swin__plan_segformer(swin__plan *p, const swin__fmap *feature)
 {
     const swin_config *g = p->config;
@@ -8424,7 +8473,7 @@ static void swin__bind_classifier(swin__binder *b, swin__weights *w)
     swin__bind_classes(b, w, swin__head_depth(&b->model->config));
 }
 
-/* The mean of the final map's pixels, and its classes. */
+/* Plans the mean of the last map's pixels, and its classes. */
 static swin__fmap swin__plan_classifier(swin__plan *p, const swin__fmap *feature)
 {
     static const int whole[] = { 1 };
@@ -8444,6 +8493,7 @@ static swin_status swin__check_unet_head(const swin_config *g, swin_error *err)
     return SWIN_OK;
 }
 
+/* Binds the expanding of patches to pixels, and the classes. */
 static void swin__bind_unet_head(swin__binder *b, swin__weights *w)
 {
     int e = b->model->config.stage[0].width;
@@ -8464,14 +8514,15 @@ static swin__fmap swin__plan_unet_head(swin__plan *p, const swin__fmap *feature)
 
 /* --- the kinds of heads ----------------------------------------------------------------------- */
 
-/* Which features, and so what head_inputs and head_channels may be. */
+/* Which features a head reads, and so what head_inputs and head_channels may be. */
 enum {
-    SWIN__READS_NOTHING,        /* or what its body hands over */
+    SWIN__READS_NOTHING,        /* none, or one that its body hands over unasked */
     SWIN__READS_ONE, SWIN__READS_SOME,
     SWIN__READS_LAST            /* the last stage's, through the final norm where there is one; it
                                    has no channels of its own */
 };
-enum { SWIN__GIVES_NOTHING, SWIN__GIVES_PIXELS, SWIN__GIVES_SCORES };   /* logits of these */
+/* What a head gives: nothing, logits of pixels, or logits of the whole picture. */
+enum { SWIN__GIVES_NOTHING, SWIN__GIVES_PIXELS, SWIN__GIVES_SCORES };
 
 typedef struct swin__head_kind {
     const char *name;
@@ -8509,6 +8560,7 @@ static const swin__head_kind *swin__head_of(const swin_config *g)
     return &swin__heads[g->head.kind];
 }
 
+/* Do the fields of the head fit what its kind reads and gives, and each other? */
 static swin_status swin__check_head(const swin_config *g, swin_error *err)
 {
     const swin__head_kind *kind = swin__head_of(g);
@@ -8538,7 +8590,7 @@ static swin_status swin__check_head(const swin_config *g, swin_error *err)
    go into a record of >>config. In the converter: a line for its name, one for its tensors
    (tools/swinblob/canonical.py), and a module that reads its checkpoints. */
 
-/* Block j of `depth`; looks: this stage's attention map is asked for. */
+/* Plans block j of `depth`; looks: this stage's attention map is asked for. */
 static void swin__plan_block(swin__plan *p, const swin__attention_layer *a, int j, int depth,
                              int looks, const float *position)
 {
@@ -8550,7 +8602,7 @@ static void swin__plan_block(swin__plan *p, const swin__attention_layer *a, int 
     if (a->tokens_out) swin__plan_global(p, a, position, looks && j + 2 == depth);
 }
 
-/* The blocks of a stage or of a level up, in place on x. */
+/* Plans the blocks of a stage or of a level up, in place on x. */
 static void swin__plan_stage(swin__plan *p, int stage, const swin__stage *weights, swin__fmap x)
 {
     const swin_config *g = p->config;
@@ -8580,6 +8632,7 @@ static void swin__plan_stage(swin__plan *p, int stage, const swin__stage *weight
     if (tokens) swin__release(p, tokens);
 }
 
+/* Binds the patch embedding, its norm and the absolute positions, as far as there are any. */
 static void swin__bind_embed(swin__binder *b, swin__weights *w)
 {
     const swin_config *g = &b->model->config;
@@ -8600,7 +8653,8 @@ static void swin__bind_backbone(swin__binder *b, swin__weights *w)
     if (g->final_norm) w->norm = swin__take_affine(b, "norm", g->stage[g->stages - 1].width);
 }
 
-/* Fills the features that are wanted; the others stay empty. feature[stages]: the final norm's. */
+/* Plans the stages as far as somebody reads them, and fills the features that are wanted; the
+   others stay empty. feature[stages] is the final norm's. */
 static void swin__plan_backbone(swin__plan *p, swin__fmap feature[SWIN_MAX_STAGES + 1])
 {
     const swin_config *g = p->config;
@@ -8612,12 +8666,12 @@ static void swin__plan_backbone(swin__plan *p, swin__fmap feature[SWIN_MAX_STAGE
                                                         : wanted;
     swin__fmap x = swin__plan_embed(p);
     for (int i = 0; i < stages && reached >> i && p->status == SWIN_OK; i++) {
-        int kept = 0;
+        int as_is = 0;          /* the map is a feature without a norm */
         swin__fmap merged = x;
         swin__plan_stage(p, i, &p->weights->stage[i], x);
         if (wanted >> i & 1) {
-            kept = !(g->feature_norms >> i & 1);
-            feature[i] = kept ? x : swin__plan_norm(p, i, x, p->weights->stage[i].norm, SWIN__EPS);
+            as_is = !(g->feature_norms >> i & 1);
+            feature[i] = as_is ? x : swin__plan_norm(p, i, x, p->weights->stage[i].norm, SWIN__EPS);
             swin__show_feature(p, i, feature[i]);
         }
         if (reached >> (i + 1)) merged = swin__plan_merge(p, i, x);
@@ -8625,13 +8679,14 @@ static void swin__plan_backbone(swin__plan *p, swin__fmap feature[SWIN_MAX_STAGE
             feature[stages] = swin__plan_norm(p, i, x, p->weights->norm, g->eps);
             swin__show_feature(p, stages, feature[stages]);
         }
-        if (!kept) swin__release(p, x.data);
+        if (!as_is) swin__release(p, x.data);
         x = merged;
     }
 }
 
 /* --- Unets ------------------------------------------------------------------------------------ */
 
+/* A Unet has its own head, patches of 4, and stages that double the channels. */
 static swin_status swin__check_unet(const swin_config *g, swin_error *err)
 {
     SWIN__DEMAND(g->head.kind == SWIN_HEAD_UNET, SWIN_DAMAGED, "config: a Unet without its head");
@@ -8648,6 +8703,7 @@ static swin_status swin__check_unet(const swin_config *g, swin_error *err)
     return SWIN_OK;
 }
 
+/* Binds level i of a Unet's way up. */
 static void swin__bind_up(swin__binder *b, swin__up *up, int i)
 {
     const swin_config *g = &b->model->config;
@@ -8677,8 +8733,8 @@ static void swin__bind_unet(swin__binder *b, swin__weights *w)
     for (int l = swin__levels_up(&b->model->config); l-- > 0;) swin__bind_up(b, &w->up[l], l);
 }
 
-/* The stages down, each one's input kept as a skip, and the levels up; the head reads the finest
-   level, which takes feature 0's place. */
+/* Plans the stages down, whose inputs are copied as skips, and the levels up; the head reads the
+   finest level, which takes feature 0's place. */
 static void swin__plan_unet(swin__plan *p, swin__fmap feature[SWIN_MAX_STAGES + 1])
 {
     static const swin__affine none = { NULL, NULL };
@@ -8748,7 +8804,8 @@ static swin_status swin__check_model(const swin_config *g, swin_error *err)
     return status == SWIN_OK ? swin__check_head(g, err) : status;
 }
 
-/* Binds all weights; blocks (NULL: only check) has room for every stage's blocks, in order. */
+/* Binds all weights. blocks: memory for the blocks of all stages and levels, in order; NULL: they
+   are only checked. */
 static swin_status swin__bind(const swin_model *m, swin__weights *w, swin__block *blocks,
                               swin_error *err)
 {
@@ -8775,7 +8832,7 @@ static void swin__plan_results(swin__plan *p, swin__fmap logits, const swin__rin
     if (labels) swin__plan_labels(p, sums ? *sums : swin__whole(logits), sums != NULL);
 }
 
-/* From the first patch to the class map. */
+/* Plans all steps, from the first patch to the class map. */
 static swin_status swin__plan_network(swin__plan *p)
 {
     const swin_config *g = p->config;
@@ -8810,6 +8867,7 @@ static swin_status swin__plan_network(swin__plan *p)
 
 enum { SWIN__BLOB_VERSION = 2 };
 
+/* Is this a header of a whole blob that this version reads? */
 static swin_status swin__check_header(const swin__header *h, size_t size, swin_error *err)
 {
     static const uint32_t mark = 0x01020304;
@@ -8827,14 +8885,14 @@ static swin_status swin__check_header(const swin__header *h, size_t size, swin_e
                                                : swin__fail(err, SWIN_DAMAGED, "header: its end");
 }
 
-/* Does a part of a blob of `size` bytes start at `at`, and do its `count` things of so many bytes
+/* Does a part of a blob of `size` bytes start at `at`, and do its things of so many bytes each
    fit? */
 static int swin__part_holds(const uint64_t part[2], uint64_t at, size_t size, uint64_t bytes)
 {
     return at <= size && part[0] == at && part[1] <= (size - at) / bytes;
 }
 
-/* Where the parts of a blob lie; they follow each other, the last one to the end. */
+/* Do the parts of a blob follow each other, and does the last one go to the end? */
 static swin_status swin__check_parts(const swin__header *h, size_t size, swin_error *err)
 {
     uint64_t at = sizeof *h;
@@ -8920,6 +8978,7 @@ SWIN_API swin_status swin_set_reference(void *blob, size_t size, const swin_refe
 
 /* --- sizes ------------------------------------------------------------------------------------ */
 
+/* Is a size of at least one pixel and within the limits? */
 static swin_status swin__check_size(const char *what, int w, int h, swin_error *err)
 {
     if (w < 1 || h < 1) return swin__fail(err, SWIN_SIZE, "%s of %d x %d pixels", what, w, h);
@@ -8930,7 +8989,7 @@ static swin_status swin__check_size(const char *what, int w, int h, swin_error *
     return SWIN_OK;
 }
 
-/* swin_input_size; whole: without a centre crop */
+/* What swin_input_size computes; whole: without a centre crop. */
 static swin_status swin__input_size(const swin_config *g, int w, int h, const swin_resizing *how,
                                     int whole, swin__resized *to, swin_error *err)
 {
@@ -8975,7 +9034,7 @@ typedef struct swin__setup {
     swin__crops crops;
 } swin__setup;
 
-/* The crops of a desc whose sizes are known; one where nothing slides. */
+/* The crops of a desc whose sizes are filled in; one crop if nothing slides. */
 static swin__crops swin__make_crops(const swin_config *g, const swin_desc *d)
 {
     int own = g->picture.mode == SWIN_MODE_SLIDE;
@@ -9053,7 +9112,7 @@ static swin_status swin__check_outputs(const swin_config *g, const swin_desc *d,
     return SWIN_OK;
 }
 
-/* The tasks that can be had. */
+/* Fills in the tasks: one without a parallel_for, and a bounded number. */
 static void swin__resolve_tasks(swin_desc *d)
 {
     if (d->tasks == 0 || !d->parallel_for) d->tasks = 1;
@@ -9084,7 +9143,7 @@ static swin_status swin__check_runs(const swin_model *m, const swin_desc *d, swi
     return SWIN_OK;
 }
 
-/* The setup of an average: there is no network's input. */
+/* Fills in the desc of an average, which has no network's input. */
 static swin_status swin__resolve_average(swin__setup *s, swin_error *err)
 {
     swin_desc *d = &s->desc;
@@ -9111,7 +9170,7 @@ static swin_status swin__resolve_average(swin__setup *s, swin_error *err)
     return swin__check_runs(s->model, d, err);
 }
 
-/* The sizes of the picture and of the network's input. */
+/* Fills in the sizes of the picture and of the network's input. */
 static swin_status swin__resolve_sizes(const swin_config *g, swin_desc *d, swin_error *err)
 {
     swin__resized input;
@@ -9132,7 +9191,7 @@ static swin_status swin__resolve_sizes(const swin_config *g, swin_desc *d, swin_
     return SWIN_OK;
 }
 
-/* The crops of the input, if the network can take them and the results asked for allow several. */
+/* Fills in the crops, if the network can take them and the results asked for allow several. */
 static swin_status swin__resolve_crops(swin__setup *s, swin_error *err)
 {
     const swin_config *g = &s->model->config;
@@ -9154,7 +9213,7 @@ static swin_status swin__resolve_crops(swin__setup *s, swin_error *err)
     return swin__check_input(g, crops->w, crops->h, err);
 }
 
-/* The results of a model that nobody asked for by name. */
+/* The results of a desc that asks for none. */
 static unsigned swin__default_outputs(const swin_config *g)
 {
     int gives = swin__head_of(g)->gives;
@@ -9162,7 +9221,7 @@ static unsigned swin__default_outputs(const swin_config *g)
            : gives == SWIN__GIVES_SCORES ? SWIN_OUT_SCORES : SWIN_OUT_FEATURES;
 }
 
-/* The setup of a run of the network. */
+/* Fills in the desc of a run of the network. */
 static swin_status swin__resolve_network(swin__setup *s, swin_error *err)
 {
     const swin_config *g = &s->model->config;
@@ -9174,7 +9233,7 @@ static swin_status swin__resolve_network(swin__setup *s, swin_error *err)
     return swin__resolve_crops(s, err);
 }
 
-/* What `asked` asks of a model, with every default filled in. */
+/* Makes the setup of a desc: every default is filled in and every field checked. */
 static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, swin__setup *s,
                                  swin_error *err)
 {
@@ -9199,10 +9258,10 @@ static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, sw
 /* Where the parts of a workspace lie, from its first multiple of 64. */
 typedef struct swin__places {
     uint64_t blocks, steps, tables, guards, arena, size;
-    int tiles;                  /* a Winograd convolution takes at a time */
+    int tiles;                  /* how many a Winograd convolution takes at a time */
 } swin__places;
 
-/* Binds the weights and plans the steps, in the memory that *p tells. */
+/* Binds the weights and plans the steps, in the memory that *p names. */
 static swin_status swin__walk(swin__plan *p, const swin__setup *s, swin__weights *w,
                               swin_error *err)
 {
@@ -9219,8 +9278,8 @@ static swin_status swin__walk(swin__plan *p, const swin__setup *s, swin__weights
     return p->status;
 }
 
-/* Walks the network once to measure it, from an empty plan: *p then holds the counts. tiles: a
-   Winograd convolution takes at a time. */
+/* Walks the network once to measure it, from an empty plan: *p then holds the counts. tiles: how
+   many a Winograd convolution takes at a time. */
 static swin_status swin__count(swin__plan *p, const swin__setup *s, int tiles, swin_error *err)
 {
     swin__weights w;
@@ -9234,7 +9293,7 @@ static swin_status swin__count(swin__plan *p, const swin__setup *s, int tiles, s
     return status;
 }
 
-/* Where the parts of a workspace lie, by the tiles of *places. */
+/* Fills in where the parts of a workspace lie; places->tiles is given. */
 static swin_status swin__lay_out(const swin__setup *s, swin__places *places, swin_error *err)
 {
     uint64_t blocks = (uint64_t)swin__blocks(&s->model->config) * sizeof(swin__block);
@@ -9387,38 +9446,39 @@ SWIN_API swin_status swin_init(swin_context **c, const swin_model *m, const swin
 
 /* --- runs ------------------------------------------------------------------------------------- */
 
-/* Consecutive units of one step, cut into pieces. */
+/* Consecutive units of one step, dealt out to tasks. */
 typedef struct swin__batch {
     swin_context *c;
     const swin__step *step;
-    int first, count, pieces;
+    int first, count, tasks;
 } swin__batch;
 
-static void swin__piece(void *arg, int index)
+/* Runs the units of task `index` of a batch: what parallel_for is given. */
+static void swin__run_task(void *arg, int index)
 {
     const swin__batch *b = (const swin__batch *)arg;
     int from, to;
 #ifdef SWIN_DEBUG
-    if (index < 0 || index >= b->pieces) index = 0;     /* and so once too often */
+    if (index < 0 || index >= b->tasks) index = 0;  /* task 0 then counts once too often */
     if (b->c->ran[index] < 2) b->c->ran[index]++;
 #endif
-    swin__share(b->count, b->pieces, index, &from, &to);
+    swin__share(b->count, b->tasks, index, &from, &to);
     for (int i = from; i < to && !swin__peek(&b->c->cancel); i++)
         b->step->work(b->c, b->step, b->first + i,
                       b->step->scratch + (size_t)index * b->step->task_scratch);
 }
 
 #ifdef SWIN_DEBUG
-/* Did every piece of a batch run once, and is the memory around all buffers as it was? */
+/* Did every task of a batch run once, and is the memory around all buffers as it was? */
 static swin_status swin__check_batch(const swin__batch *b)
 {
     swin_context *c = b->c;
     int all_ran = 1;
-    for (int i = 0; i < b->pieces; i++) all_ran &= c->ran[i] == 1;
+    for (int i = 0; i < b->tasks; i++) all_ran &= c->ran[i] == 1;
     if (!all_ran)
         return swin__fail(&c->error, SWIN_CORRUPT,
                           "parallel_for did not run each of %d tasks of step %d, %s, once",
-                          b->pieces, c->at, b->step->name);
+                          b->tasks, c->at, b->step->name);
     if (!swin__guards_hold(c, c->at))
         return swin__fail(&c->error, SWIN_CORRUPT,
                           "step %d, %s, found memory outside its buffers changed", c->at,
@@ -9443,7 +9503,7 @@ static int swin__stride_holds(ptrdiff_t stride, size_t least, int count)
     return apart >= least && apart <= (size_t)PTRDIFF_MAX / 4 / (size_t)count;
 }
 
-/* The strides of the context's picture, with the defaults filled in. */
+/* Fills in the strides of the context's picture where they are 0, and checks them. */
 static swin_status swin__check_strides(swin_context *c, size_t row_bytes)
 {
     swin_image *in = &c->image;
@@ -9461,7 +9521,7 @@ static swin_status swin__check_strides(swin_context *c, size_t row_bytes)
     return SWIN_OK;
 }
 
-/* Takes the picture of a run. */
+/* Checks the picture of a run and remembers it. */
 static swin_status swin__take_picture(swin_context *c, const swin_image *in)
 {
     static const int bytes[] = { 3, 3, 4, 4, 1, 4 };
@@ -9507,7 +9567,7 @@ SWIN_API swin_status swin_begin(swin_context *c, const swin_image *in)
     return SWIN_OK;
 }
 
-/* To the next step: of this crop, or the first one of the next. */
+/* Moves on to the next step of this crop, or to the first one of the next crop. */
 static void swin__next_step(swin_context *c)
 {
     const swin__crops *g = &c->crops;
@@ -9529,10 +9589,11 @@ static swin__batch swin__next_batch(swin_context *c, int units)
     b.step = &c->steps[c->at];
     b.first = c->unit;
     b.count = swin__min(units, b.step->units - c->unit);
-    b.pieces = c->desc.parallel_for ? swin__min(b.count, c->desc.tasks) : 1;
+    b.tasks = c->desc.parallel_for ? swin__min(b.count, c->desc.tasks) : 1;
     return b;
 }
 
+/* Runs a batch on the threads of parallel_for, or on this one. */
 static swin_status swin__run_batch(swin__batch *b)
 {
     swin_context *c = b->c;
@@ -9540,8 +9601,8 @@ static swin_status swin__run_batch(swin__batch *b)
     if (b->first == 0) swin__guards_paint(c, c->at);
     memset(c->ran, 0, sizeof c->ran);
 #endif
-    if (b->pieces > 1) c->desc.parallel_for(c->desc.user, swin__piece, b, b->pieces);
-    else swin__piece(b, 0);
+    if (b->tasks > 1) c->desc.parallel_for(c->desc.user, swin__run_task, b, b->tasks);
+    else swin__run_task(b, 0);
     if (swin__peek(&c->cancel))
         return swin__fail(&c->error, SWIN_CANCELLED, "cancelled by swin_cancel");
 #ifdef SWIN_DEBUG
@@ -9687,6 +9748,7 @@ typedef struct swin__easy {
 } swin__easy;
 
 #ifndef SWIN_NO_STDIO
+/* A file's bytes, in memory of SWIN_MALLOC; NULL: see err. */
 static unsigned char *swin__read_file(const char *path, size_t *size, swin_error *err)
 {
     FILE *file = fopen(path, "rb");
