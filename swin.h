@@ -236,7 +236,7 @@ SWIN_API const char *swin_status_text(swin_status status);      /* the sentence 
     X(SWIN_RESIZE_SHORTEST)         /* the shape is kept, the shorter side is a */          \
     X(SWIN_RESIZE_EXACT)            /* a high and b wide */
 
-/* Antialiased filters are as wide as the shrinking. */
+/* Antialiased filters are stretched by the factor of a shrinking. */
 #define SWIN_FILTER_LIST(X)                                                                 \
     X(SWIN_FILTER_BILINEAR)                                                                 \
     X(SWIN_FILTER_BILINEAR_ANTIALIASED)                                                     \
@@ -438,7 +438,7 @@ enum {
 };
 
 /* Runs each of task(arg, 0) ... task(arg, count - 1) exactly once, in any order, on any threads,
-   and returns when all are done. Fastest with a run of consecutive indices a thread, see THREADS
+   and returns when all are done. Fastest where a thread takes consecutive indices, see THREADS
    above. */
 typedef void (*swin_task)(void *arg, int index);
 typedef void (*swin_parallel_for)(void *user, swin_task task, void *arg, int count);
@@ -7710,9 +7710,9 @@ static void swin__plan_labels(swin__plan *p, swin__ring logits, int slides)
 
    A run leaves its logits as the head gives them, in memory of the caller; a context of its own
    resizes those of all runs to the picture and averages their softmaxes. A unit takes a chunk of
-   SWIN__BAND rows and SWIN__CHUNK columns of the picture. Where all runs have one class on top it is
-   on top of their mean, too: a softmax is taken of the other pixels, and of all where confidence is
-   asked for. */
+   SWIN__BAND rows and SWIN__CHUNK columns of the picture. Where all runs have one class on top, it
+   is on top of their mean, too: a softmax is taken of the other pixels, and of all where confidence
+   is asked for. */
 
 /* The columns of a chunk: few enough for the runs' logits under a row of it, 18 pixels of each run
    at a quarter of the picture's size, to stay in the caches until all are read. */
