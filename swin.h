@@ -624,6 +624,7 @@ SWIN_API void swin_free(swin_model *m);         /* NULL is fine */
    panel     16 columns of a product's second factor: [k][16]; weights lie in panels
    microtile the rows and columns of a product whose sums stay in registers
    row       the channels of one pixel or token, side by side, padded with zeros
+   head      of the network: its layers from features to logits; `heads` are those of attention
    packed    the columns of q, k or v for all heads of an attention side by side, heads * dp
    step      an entry of the plan: a layer, and how many units of work it has
    unit      the smallest piece of a step: units are independent and write different rows
@@ -821,7 +822,7 @@ SWIN_API const char *swin_status_text(swin_status status)
 #include <string.h>
 
 /* Which rows of SWIN_CPU_LIST this compiler builds: 1 or 0. TinyCC calls itself x86-64 but has no
-   intrinsics; 32-bit x86 has eight registers, too few for a tile of a product. */
+   intrinsics; 32-bit x86 has eight registers, too few for a microtile of a product. */
 #if (defined(__x86_64__) || defined(_M_X64)) && !defined(__TINYC__) && !defined(SWIN_NO_SIMD)
 #define SWIN__X86
 #endif
@@ -985,7 +986,7 @@ SWIN__INLINE float swin__fma_by_doubles(float a, float b, float c)
 
 #define SWIN__CPU SWIN_CPU_SCALAR
 #define SWIN__FN(name) swin__##name##_scalar
-#define SWIN__ROWS_OF_1 1      /* there are no registers to keep a larger tile in */
+#define SWIN__ROWS_OF_1 1      /* there are no registers to keep more rows in */
 #define SWIN__ROWS_OF_2 0
 #define SWIN__DEPTH     256    /* one panel of 256 x 16 floats: 16 KiB of L1 */
 
@@ -1205,7 +1206,7 @@ SWIN__INLINE void swin__vtranspose(__m512 *a, __m512 *b, __m512 *c, __m512 *d)
 #define SWIN__FN(name) swin__##name##_avx2
 #define SWIN__ROWS_OF_1 6      /* 6 x 16: 12 sums + 2 weights + 1 broadcast = 15 of 16 ymm */
 #define SWIN__ROWS_OF_2 3      /* 3 x 32: 12 sums + 1 weight + 3 broadcasts = 16 of 16 */
-#define SWIN__TILE_2_BY_REGISTER
+#define SWIN__MICROTILE_2_BY_REGISTER
 #define SWIN__DEPTH     192    /* two panels of 192 x 16 floats: 24 of the 32 KiB of L1 */
 
 typedef struct swin__v16 { __m256 lo, hi; } swin__v16;
@@ -1325,7 +1326,7 @@ SWIN__INLINE void swin__vtranspose(swin__v16 *a, swin__v16 *b, swin__v16 *c, swi
    compilers spill */
 #define SWIN__ROWS_OF_1 5
 #define SWIN__ROWS_OF_2 0
-#define SWIN__TILE_1_BY_ELEMENT
+#define SWIN__MICROTILE_1_BY_ELEMENT
 #define SWIN__DEPTH     256    /* one panel of 256 x 16 floats: 16 KiB of L1 */
 
 typedef struct swin__v16 { float32x4_t a, b, c, d; } swin__v16;
@@ -1584,8 +1585,8 @@ typedef struct swin__wino_output {
     float *const *rows;   /* [SWIN__WINO_PLANES]; NULL: a pixel outside the map or the tile */
     const float *start;   /* [n16], or NULL: +0; with accumulate rows start from what they hold */
     int accumulate, act;
-    const float *src;     /* [plane][n16], `step` floats from plane to plane */
-    size_t step;
+    const float *src;     /* [plane][n16], `stride` floats from plane to plane */
+    size_t stride;
     int n16, pairs_h, pairs_w, taps;
     int uncached;         /* 1: the pixels are not needed soon and are written past the caches;
                              `rows` are then aligned to 64 bytes */
@@ -1611,9 +1612,9 @@ typedef struct swin__wino_output {
     X(combine, (float *dst, int n16, const float *const *src, const float *coef, int count, \
                 int accumulate)) \
     X(pixels, (float *dst, const unsigned char *src, int n, float weight, int accumulate)) \
-    X(wino_weights, (float *dst, size_t step, const float *src, size_t tap, int k, int taps_h, \
+    X(wino_weights, (float *dst, size_t stride, const float *src, size_t tap, int k, int taps_h, \
                      int taps_w)) \
-    X(wino_input, (float *dst, size_t step, const float *const *rows, int n16, int pairs_h, \
+    X(wino_input, (float *dst, size_t stride, const float *const *rows, int n16, int pairs_h, \
                    int pairs_w)) \
     X(wino_output, (const swin__wino_output *w)) \
     X(labels, (void *dst, int bytes, int count, const float *row, size_t ld, const int *at, \
@@ -1765,7 +1766,7 @@ SWIN__INLINE int swin__wino_has(int p, int pairs)
 {
     return p <= 2 * pairs || (pairs > 0 && p == SWIN__WINO_SIDE - 1);
 }
-/* The places for a tile's values: always eight, as those of fewer pairs keep theirs among them. */
+/* The places for a tile's values: eight, as those of fewer pairs keep theirs among them; or one. */
 SWIN__INLINE int swin__wino_values(int pairs) { return pairs > 0 ? SWIN__WINO_SIDE : 1; }
 /* The pixels that a tile takes in. */
 SWIN__INLINE int swin__wino_takes(int pairs) { return pairs > 0 ? 2 * pairs + 2 : 1; }
@@ -1800,11 +1801,12 @@ SWIN__INLINE float swin__wino_left_out(float square, int pairs)
 
 /* --- the product ------------------------------------------------------------------------------ */
 
-/* SWIN__TILE_1(t, rows) and SWIN__TILE_2(t, rows) compute a microtile of one panel or two.
+/* SWIN__MICROTILE_1(t, rows) and SWIN__MICROTILE_2(t, rows) compute a microtile of one panel or
+   two.
 
    This one serves passes that state none of their own: it takes one row of weights at a time and
    broadcasts each value of A. */
-#ifndef SWIN__TILE_1_BY_ELEMENT
+#ifndef SWIN__MICROTILE_1_BY_ELEMENT
 
 /* X(row, the pointer it is reached from, and how many rows on). Five pointers reach all rows with
    the strides lda and 2 lda, both of which x86 can add while addressing: nothing spills. */
@@ -1870,7 +1872,7 @@ SWIN__INLINE void SWIN__FN(microtile)(swin__microtile *t, int rows, int panels)
 
 /* AVX2's microtile of two panels: one register of weights after the other, each for all rows. That
    makes seven loads for twelve multiply-adds, one less than 6 x 16 needs. */
-#ifdef SWIN__TILE_2_BY_REGISTER
+#ifdef SWIN__MICROTILE_2_BY_REGISTER
 #define SWIN__START(i) \
     __m256 a##i = zero, b##i = zero, c##i = zero, d##i = zero; \
     if (rows > i) { \
@@ -1922,14 +1924,14 @@ SWIN__INLINE void SWIN__FN(microtile_by_register)(swin__microtile *t, int rows, 
 #undef SWIN__COLUMN
 #undef SWIN__STEP
 #undef SWIN__FINISH
-#define SWIN__TILE_2(t, rows) /* ldb is 16 in packed weights */ \
+#define SWIN__MICROTILE_2(t, rows) /* ldb is 16 for weights in panels */ \
     if ((t)->ldb == 16) SWIN__FN(microtile_by_register)(t, rows, 16); \
     else SWIN__FN(microtile_by_register)(t, rows, (t)->ldb)
 #endif
 
 /* NEON's microtile: four terms of a row of A in a register, multiplied by element. A load that
    broadcasts would take a slot of the multiply-adds on many cores. */
-#ifdef SWIN__TILE_1_BY_ELEMENT
+#ifdef SWIN__MICROTILE_1_BY_ELEMENT
 #define SWIN__START(i) \
     float32x4_t a##i = zero, b##i = zero, c##i = zero, d##i = zero, x##i = zero; \
     if (rows > i) { \
@@ -1993,14 +1995,14 @@ SWIN__INLINE void SWIN__FN(microtile_by_element)(swin__microtile *t, int rows)
 #undef SWIN__ONE
 #undef SWIN__FINISH
 #undef SWIN__EACH_ROW
-#define SWIN__TILE_1(t, rows) SWIN__FN(microtile_by_element)(t, rows)
+#define SWIN__MICROTILE_1(t, rows) SWIN__FN(microtile_by_element)(t, rows)
 #endif
 
-#ifndef SWIN__TILE_1
-#define SWIN__TILE_1(t, rows) SWIN__FN(microtile)(t, rows, 1)
+#ifndef SWIN__MICROTILE_1
+#define SWIN__MICROTILE_1(t, rows) SWIN__FN(microtile)(t, rows, 1)
 #endif
-#ifndef SWIN__TILE_2
-#define SWIN__TILE_2(t, rows) SWIN__FN(microtile)(t, rows, 2)
+#ifndef SWIN__MICROTILE_2
+#define SWIN__MICROTILE_2(t, rows) SWIN__FN(microtile)(t, rows, 2)
 #endif
 
 /* x = max(x, 0), row by row */
@@ -2052,8 +2054,8 @@ SWIN__INLINE void SWIN__FN(finish)(swin__microtile *t, int rows, int panels)
             SWIN__FN(finish)(t, rows, panels); \
         } \
     }
-#define SWIN__SHAPE_1(rows) SWIN__SHAPE(rows, 1, SWIN__TILE_1)
-#define SWIN__SHAPE_2(rows) SWIN__SHAPE(rows, 2, SWIN__TILE_2)
+#define SWIN__SHAPE_1(rows) SWIN__SHAPE(rows, 1, SWIN__MICROTILE_1)
+#define SWIN__SHAPE_2(rows) SWIN__SHAPE(rows, 2, SWIN__MICROTILE_2)
 #define SWIN__ENTRY_1(rows) SWIN__FN(microtiles##rows##x1),
 #define SWIN__ENTRY_2(rows) SWIN__FN(microtiles##rows##x2),
 SWIN__UP_TO(SWIN__ROWS_OF_1, SWIN__SHAPE_1)
@@ -2080,8 +2082,8 @@ static int SWIN__FN(columns)(const swin__product *p, int n, int k, int depth)
     return 16 * panels;
 }
 #undef SWIN__TIMES
-#undef SWIN__TILE_1
-#undef SWIN__TILE_2
+#undef SWIN__MICROTILE_1
+#undef SWIN__MICROTILE_2
 #undef SWIN__SHAPE
 #undef SWIN__SHAPE_1
 #undef SWIN__SHAPE_2
@@ -2373,13 +2375,13 @@ static void SWIN__FN(transpose)(float *dst, const float *src, size_t ld, int row
    gives F(7 x 7, 2 x 2), which errs by 2e-5, and F(7, 2) along rows or columns.
 
    A transform along one axis takes vectors of 16 channels, 16 floats apart, and leaves vectors
-   `step` floats apart. */
+   `stride` floats apart. */
 
 /* Vector i of what a transform takes. */
 SWIN__INLINE swin__v16 SWIN__FN(at)(const float *x, int i) { return swin__vload(x + 16 * i); }
 
 /* The polynomial of the filter's taps g at the points p and -p, times factor. */
-SWIN__INLINE void SWIN__FN(wino_taps)(float *d, int step, const float *g, int taps, float p,
+SWIN__INLINE void SWIN__FN(wino_taps)(float *d, int stride, const float *g, int taps, float p,
                                       float factor)
 {
     const swin__v16 point = swin__vset1(p), f = swin__vset1(factor);
@@ -2388,12 +2390,12 @@ SWIN__INLINE void SWIN__FN(wino_taps)(float *d, int step, const float *g, int ta
     if (taps > 2) even = swin__vfma(swin__vset1(p * p), SWIN__FN(at)(g, 2), even);
     /* vhold: of a multiply-add with the point 1 compilers make a plain sum */
     swin__vstore(d, swin__vhold(swin__vmul(swin__vfma(point, odd, even), f)));
-    swin__vstore(d + step, swin__vhold(swin__vmul(swin__vnfma(point, odd, even), f)));
+    swin__vstore(d + stride, swin__vhold(swin__vmul(swin__vnfma(point, odd, even), f)));
 }
 
 /* Two or three filter taps become the values of their polynomial at the eight points, each divided
    by the product of (point - other point) over the other points. One tap stays what it is. */
-SWIN__INLINE void SWIN__FN(wino_g)(float *d, int step, const float *g, int taps)
+SWIN__INLINE void SWIN__FN(wino_g)(float *d, int stride, const float *g, int taps)
 {
     const float a2 = SWIN__SQUARE_A, b2 = SWIN__SQUARE_B, c2 = SWIN__SQUARE_C;
     const float zero = -1 / (a2 * b2 * c2), a = 1 / (2 * a2 * (a2 - b2) * (a2 - c2));
@@ -2403,10 +2405,10 @@ SWIN__INLINE void SWIN__FN(wino_g)(float *d, int step, const float *g, int taps)
         return;
     }
     swin__vstore(d, swin__vhold(swin__vmul(SWIN__FN(at)(g, 0), swin__vset1(zero))));
-    SWIN__FN(wino_taps)(d + step, step, g, taps, SWIN__POINT_A, a);
-    SWIN__FN(wino_taps)(d + 3 * step, step, g, taps, SWIN__POINT_B, b);
-    SWIN__FN(wino_taps)(d + 5 * step, step, g, taps, SWIN__POINT_C, c);
-    swin__vstore(d + 7 * step, SWIN__FN(at)(g, taps - 1));
+    SWIN__FN(wino_taps)(d + stride, stride, g, taps, SWIN__POINT_A, a);
+    SWIN__FN(wino_taps)(d + 3 * stride, stride, g, taps, SWIN__POINT_B, b);
+    SWIN__FN(wino_taps)(d + 5 * stride, stride, g, taps, SWIN__POINT_C, c);
+    swin__vstore(d + 7 * stride, SWIN__FN(at)(g, taps - 1));
 }
 
 /* The sum of x[0], x[2], ..., each times a coefficient of a polynomial in z: of the product of the
@@ -2433,18 +2435,18 @@ SWIN__INLINE swin__v16 SWIN__FN(wino_ends)(const float *x, int pairs)
 }
 
 /* The pixels' values at the points p and -p; s and t are the squares of the n other points. */
-SWIN__INLINE void SWIN__FN(wino_pair)(float *d, int step, const float *x, float p, int n, float s,
+SWIN__INLINE void SWIN__FN(wino_pair)(float *d, int stride, const float *x, float p, int n, float s,
                                       float t)
 {
     const swin__v16 point = swin__vset1(p);
     const swin__v16 even = SWIN__FN(wino_factors)(x + 32, n, s, t);
     const swin__v16 odd = SWIN__FN(wino_factors)(x + 16, n, s, t);
     swin__vstore(d, swin__vfma(point, odd, even));
-    swin__vstore(d + step, swin__vnfma(point, odd, even));
+    swin__vstore(d + stride, swin__vnfma(point, odd, even));
 }
 
 /* 2 pairs + 2 pixels x become as many values, each at the place it has among eight. */
-SWIN__INLINE void SWIN__FN(wino_b)(float *d, int step, const float *x, int pairs)
+SWIN__INLINE void SWIN__FN(wino_b)(float *d, int stride, const float *x, int pairs)
 {
     const float a2 = SWIN__SQUARE_A, b2 = SWIN__SQUARE_B, c2 = SWIN__SQUARE_C;
     if (pairs == 0) {
@@ -2452,10 +2454,10 @@ SWIN__INLINE void SWIN__FN(wino_b)(float *d, int step, const float *x, int pairs
         return;
     }
     swin__vstore(d, SWIN__FN(wino_ends)(x, pairs));
-    SWIN__FN(wino_pair)(d + step, step, x, SWIN__POINT_A, pairs - 1, b2, c2);
-    if (pairs > 1) SWIN__FN(wino_pair)(d + 3 * step, step, x, SWIN__POINT_B, pairs - 1, a2, c2);
-    if (pairs > 2) SWIN__FN(wino_pair)(d + 5 * step, step, x, SWIN__POINT_C, pairs - 1, a2, b2);
-    swin__vstore(d + 7 * step, SWIN__FN(wino_ends)(x + 16, pairs));
+    SWIN__FN(wino_pair)(d + stride, stride, x, SWIN__POINT_A, pairs - 1, b2, c2);
+    if (pairs > 1) SWIN__FN(wino_pair)(d + 3 * stride, stride, x, SWIN__POINT_B, pairs - 1, a2, c2);
+    if (pairs > 2) SWIN__FN(wino_pair)(d + 5 * stride, stride, x, SWIN__POINT_C, pairs - 1, a2, b2);
+    swin__vstore(d + 7 * stride, SWIN__FN(wino_ends)(x + 16, pairs));
 }
 
 /* a x + b y + c z, the first n terms. */
@@ -2472,7 +2474,7 @@ SWIN__INLINE swin__v16 SWIN__FN(wino_sum)(swin__v16 x, float a, swin__v16 y, flo
    pixel i is the sum over the pairs of the i-th power of their point p times the sum (i even) or
    difference (i odd) of their values at p and -p. The value at 0 belongs to the first pixel, the
    one at infinity to the last. */
-SWIN__INLINE void SWIN__FN(wino_a)(float *d, int step, const float *x, int pairs, int taps)
+SWIN__INLINE void SWIN__FN(wino_a)(float *d, int stride, const float *x, int pairs, int taps)
 {
     const float o = swin__wino_left_out(0, pairs);
     const float a2 = SWIN__SQUARE_A, b2 = SWIN__SQUARE_B, c2 = SWIN__SQUARE_C;
@@ -2497,7 +2499,7 @@ SWIN__INLINE void SWIN__FN(wino_a)(float *d, int step, const float *x, int pairs
         swin__v16 v = SWIN__FN(wino_sum)(e##a, fa, e##b, fb, e##c, fc, pairs); \
         if (i == 0) v = swin__vfma(swin__vset1(o), SWIN__FN(at)(x, 0), v); \
         if (i == n - 1) v = swin__vadd(pairs > 1 ? v : swin__vhold(v), SWIN__FN(at)(x, 7)); \
-        swin__vstore(d + i * step, v); \
+        swin__vstore(d + i * stride, v); \
     }
     SWIN__MAKE(0, e, a, b, c)
     SWIN__MAKE(1, o, ap, bp, cp)
@@ -2510,7 +2512,7 @@ SWIN__INLINE void SWIN__FN(wino_a)(float *d, int step, const float *x, int pairs
 }
 
 /* The body of wino_weights, below: inlined once for each number of taps that is worth it. */
-SWIN__INLINE void SWIN__FN(wino_filter)(float *dst, size_t step, const float *src, size_t tap,
+SWIN__INLINE void SWIN__FN(wino_filter)(float *dst, size_t stride, const float *src, size_t tap,
                                         int k, int taps_h, int taps_w)
 {
     const int h = swin__wino_values(taps_h - 1), w = swin__wino_values(taps_w - 1);
@@ -2525,24 +2527,25 @@ SWIN__INLINE void SWIN__FN(wino_filter)(float *dst, size_t step, const float *sr
         }
         for (int y = 0; y < h; y++) SWIN__FN(wino_g)(u + 16 * w * y, 16, d + 48 * y, taps_w);
         for (int i = 0; i < h * w; i++)
-            swin__vstream(dst + (size_t)i * step, swin__vload(u + 16 * i));
+            swin__vstream(dst + (size_t)i * stride, swin__vload(u + 16 * i));
     }
     swin__vdrain();
 }
 
 /* One panel of 16 filters: src[tap t][c][16], taps t = 3 y + x apart by `tap`, becomes
-   dst[plane][c][16], apart by step, for c < k; so many taps count along each axis. dst and step:
-   multiples of 64 bytes. A convolution's weights are more than caches hold, and go past them. */
-static void SWIN__FN(wino_weights)(float *dst, size_t step, const float *src, size_t tap, int k,
+   dst[plane][c][16], apart by stride, for c < k; so many taps count along each axis. dst and
+   stride: multiples of 64 bytes. A convolution's weights are more than caches hold, and go past
+   them. */
+static void SWIN__FN(wino_weights)(float *dst, size_t stride, const float *src, size_t tap, int k,
                                    int taps_h, int taps_w)
 {
-    if (taps_h == 3 && taps_w == 3) SWIN__FN(wino_filter)(dst, step, src, tap, k, 3, 3);
-    else if (taps_h == 2 && taps_w == 2) SWIN__FN(wino_filter)(dst, step, src, tap, k, 2, 2);
-    else SWIN__FN(wino_filter)(dst, step, src, tap, k, taps_h, taps_w);
+    if (taps_h == 3 && taps_w == 3) SWIN__FN(wino_filter)(dst, stride, src, tap, k, 3, 3);
+    else if (taps_h == 2 && taps_w == 2) SWIN__FN(wino_filter)(dst, stride, src, tap, k, 2, 2);
+    else SWIN__FN(wino_filter)(dst, stride, src, tap, k, taps_h, taps_w);
 }
 
 /* The body of wino_input, below: inlined once for whole tiles and once for all others. */
-SWIN__INLINE void SWIN__FN(wino_in)(float *dst, size_t step, const float *const *rows, int n16,
+SWIN__INLINE void SWIN__FN(wino_in)(float *dst, size_t stride, const float *const *rows, int n16,
                                     int pairs_h, int pairs_w)
 {
     const int values = swin__wino_values(pairs_w);
@@ -2559,7 +2562,7 @@ SWIN__INLINE void SWIN__FN(wino_in)(float *dst, size_t step, const float *const 
             if (!swin__wino_has(y, pairs_h)) continue;
             SWIN__FN(wino_b)(line, 16, d + 8 * 16 * y, pairs_w);
             for (int x = 0; x < 8; x++) {
-                float *to = dst + (size_t)(values * y + x) * step + c;
+                float *to = dst + (size_t)(values * y + x) * stride + c;
                 if (!swin__wino_has(x, pairs_w)) continue;
                 SWIN__PREFETCH(to + 16);
                 swin__vstore(to, SWIN__FN(at)(line, x));
@@ -2569,12 +2572,12 @@ SWIN__INLINE void SWIN__FN(wino_in)(float *dst, size_t step, const float *const 
 }
 
 /* rows[8 y + x][n16], the channels of a tile's pixels, become those planes of dst[plane][n16],
-   apart by step, that so many pairs of points along each axis have. */
-static void SWIN__FN(wino_input)(float *dst, size_t step, const float *const *rows, int n16,
+   apart by stride, that so many pairs of points along each axis have. */
+static void SWIN__FN(wino_input)(float *dst, size_t stride, const float *const *rows, int n16,
                                  int pairs_h, int pairs_w)
 {
-    if (pairs_h == 3 && pairs_w == 3) SWIN__FN(wino_in)(dst, step, rows, n16, 3, 3);
-    else SWIN__FN(wino_in)(dst, step, rows, n16, pairs_h, pairs_w);
+    if (pairs_h == 3 && pairs_w == 3) SWIN__FN(wino_in)(dst, stride, rows, n16, 3, 3);
+    else SWIN__FN(wino_in)(dst, stride, rows, n16, pairs_h, pairs_w);
 }
 
 /* Writes one pixel's channels c ... c + 15, before the activation. */
@@ -2601,7 +2604,7 @@ SWIN__INLINE void SWIN__FN(wino_out)(const swin__wino_output *w, int pairs_h, in
         for (int x = 0; x < 8; x++) {
             if (!swin__wino_has(x, pairs_w)) continue;
             for (int y = 0; y < 8; y++) {
-                const float *value = w->src + (size_t)(values * y + x) * w->step + c;
+                const float *value = w->src + (size_t)(values * y + x) * w->stride + c;
                 if (!swin__wino_has(y, pairs_h)) continue;
                 SWIN__PREFETCH(value + 16);
                 swin__vstore(line + 16 * y, swin__vload(value));
@@ -2682,8 +2685,8 @@ static const swin__kernels SWIN__FN(kernels) = {SWIN__CPU, SWIN__KERNELS(SWIN__E
 #undef SWIN__ROWS_OF_1
 #undef SWIN__ROWS_OF_2
 #undef SWIN__DEPTH
-#undef SWIN__TILE_1_BY_ELEMENT
-#undef SWIN__TILE_2_BY_REGISTER
+#undef SWIN__MICROTILE_1_BY_ELEMENT
+#undef SWIN__MICROTILE_2_BY_REGISTER
 #ifdef SWIN__TARGET
 #undef SWIN__TARGET
 #if defined(__clang__)
@@ -3146,7 +3149,7 @@ static const swin__field swin__model_fields[] = {
     SWIN__COUNTS("tokens", tokens, 0, 256),
 };
 
-/* Of stage 0; the others follow it. */
+/* Their places are those in stage 0; the other stages follow it in swin_config. */
 static const swin__field swin__stage_fields[] = {
     SWIN__COUNTS("width", stage[0].width, 1, 32768),
     SWIN__COUNTS("depth", stage[0].depth, 1, 256),
@@ -3836,7 +3839,7 @@ struct swin_context {
     unsigned char ran[SWIN__TASKS];     /* how often each task of the current batch ran */
     struct swin__guard *guards;
     int guard_count;
-    /* of the blob's header, config and directory, as they were at init */
+    /* checksums of the blob's header, config and directory, as they were at init */
     uint32_t model_sums[2];
 #endif
 };
@@ -4057,8 +4060,8 @@ static void swin__add_step(swin__plan *p, const swin__job *job, const void *laye
    An axis holds for each output the inputs it mixes and their shares. Two axes, of rows and of
    columns, resize a map. */
 
-/* A bilinear resize of n inputs x to m outputs makes output o = (1 - t) x[a] + t x[b]: by half-
-   pixel centres or, if aligned, with the first and the last of both at the same places. */
+/* A bilinear resize of n inputs x to m outputs makes output o = (1 - t) x[a] + t x[b]. Pixels have
+   their centres at halves or, if aligned, the first and the last of both are at the same places. */
 static void swin__bilinear(int n, int m, int o, int aligned, int *a, int *b, double *t)
 {
     double u = aligned ? (m > 1 ? swin__times(o, (double)(n - 1) / (m - 1)) : 0)
@@ -4263,7 +4266,7 @@ static swin__resized swin__resize_picture(const swin_picture_config *picture, in
     return to;
 }
 
-/* Half of what a crop leaves of a side; of an odd rest the even neighbour, as Python rounds it. */
+/* Half of what a crop leaves of a side, halves rounded to the even number, as Python does. */
 static int swin__margin(int side, int crop)
 {
     int n = side - crop;
@@ -4403,17 +4406,18 @@ static swin__rows swin__unit_rows(const swin__fmap *map, const swin__step *s, in
 }
 
 /* A unit of a product has about 50 million multiply-adds, half a millisecond, and 2 to 14 of the
-   widest tiles of 14 rows: fewer would read the weights for too little, more would be too long. */
-enum { SWIN__TILE_ROWS_MOST = 14, SWIN__UNIT_ROWS_LEAST = 28, SWIN__UNIT_ROWS_MOST = 196 };
+   largest microtiles of 14 rows: fewer would read the weights for too little, more would be too
+   long. */
+enum { SWIN__MICROTILE_ROWS = 14, SWIN__UNIT_ROWS_LEAST = 28, SWIN__UNIT_ROWS_MOST = 196 };
 #define SWIN__UNIT_MADDS 5e7
 
-/* The rows of a unit of a product, each of so many multiply-adds: in whole tiles. */
+/* The rows of a unit of a product, each of so many multiply-adds: in whole microtiles. */
 static int swin__rows_a_unit(double madds_a_row)
 {
     double rows = SWIN__UNIT_MADDS / madds_a_row;
     if (rows > (double)SWIN__UNIT_ROWS_MOST) return SWIN__UNIT_ROWS_MOST;
     if (rows < (double)SWIN__UNIT_ROWS_LEAST) return SWIN__UNIT_ROWS_LEAST;
-    return (int)rows / SWIN__TILE_ROWS_MOST * SWIN__TILE_ROWS_MOST;
+    return (int)rows / SWIN__MICROTILE_ROWS * SWIN__MICROTILE_ROWS;
 }
 
 enum { SWIN__MANY = 64 };       /* units a step should offer, for as many cores */
@@ -4679,10 +4683,10 @@ typedef struct swin__dense_layer {
     int column_parts;           /* the columns are cut into so many shares of pairs of panels */
 } swin__dense_layer;
 
-/* The most rows of a unit: 7 tiles of 14. */
+/* The most rows of a unit: 7 microtiles of 14. */
 enum { SWIN__DENSE_ROWS = 98 };
 
-/* A share of the rows times a share of the columns: columns change from unit to unit first. */
+/* A share of the rows times a share of the columns; the next unit takes the next columns. */
 static void swin__dense(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__dense_layer *l = (const swin__dense_layer *)s->layer;
@@ -5411,7 +5415,7 @@ static void swin__plan_attention(swin__plan *p, swin__attention_layer a)
 /* The keys of a block of the streaming softmax: one number for all, as it decides how sums are
    rounded. */
 enum { SWIN__KEYS = 64 };
-/* The most queries of a unit, which takes one head: 6 tiles of 14. */
+/* The most queries of a unit, which takes one head: 6 microtiles of 14. */
 enum { SWIN__GLOBAL_QUERIES = 84 };
 
 /* G-MSA takes three steps, which share buffers: q, k and v of all n tokens, the keys transposed
@@ -5621,6 +5625,7 @@ static void swin__look_rows(const swin_context *c, const swin__attention_layer *
     }
 }
 
+/* look.tokens: the rows of one window, a unit. */
 static void swin__look_tokens(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__look_layer *l = (const swin__look_layer *)s->layer;
@@ -5629,6 +5634,7 @@ static void swin__look_tokens(const swin_context *c, const swin__step *s, int un
                     swin__pixel(&l->look.tokens, unit * tokens));
 }
 
+/* look.pixel, in one unit. */
 static void swin__look_pixel(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__look_layer *l = (const swin__look_layer *)s->layer;
@@ -5636,13 +5642,13 @@ static void swin__look_pixel(const swin_context *c, const swin__step *s, int uni
     swin__look_rows(c, &l->attention, l->look.window, l->look.row, 1, scratch, l->look.pixel.data);
 }
 
-/* What the tokens of the pixel's window attend to in G-MSA, the mean over the heads. */
 typedef struct swin__look_global_layer {
     swin__global_layer global;
     swin__look look;
 } swin__look_global_layer;
 
-/* All of it in one unit. */
+/* look.mixed = what the tokens of the pixel's window attend to in G-MSA, the mean over the heads;
+   the step is one unit. */
 static void swin__look_global(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__look_global_layer *l = (const swin__look_global_layer *)s->layer;
@@ -6023,7 +6029,7 @@ static void swin__expand(const swin_context *c, const swin__step *s, int unit, f
     const swin__expand_layer *l = (const swin__expand_layer *)s->layer;
     const swin__fmap *in = &l->in, *out = &l->out;
     int columns = 4 * out->c, from, to;
-    swin__rows expanded;            /* 16 floats more: a norm takes whole registers */
+    swin__rows expanded;        /* 16 floats more: a norm takes whole registers */
     swin__share(swin__pixels(in), s->units, unit, &from, &to);
     expanded = swin__make_rows(scratch, swin__padded(columns) + 16, to - from, columns);
     swin__apply(c, &l->linear, swin__map_rows(in, from, to - from), expanded, SWIN__LINEAR);
@@ -6555,7 +6561,7 @@ static void swin__plan_taps(swin__plan *p, const swin__part *part)
 /* The most tiles, columns and weights of each: as many as let a UPerNet's other maps, not these,
    decide how much memory its workspace takes. */
 enum {
-    SWIN__TILES_A_BLOCK = 84,           /* the rows of a product: a multiple of 14 and 6 */
+    SWIN__TILES_A_BLOCK = 84,           /* rows of a product: whole microtiles of 14 or 6 */
     SWIN__COLUMNS_A_GROUP = 128,        /* a tile's products are 32 KiB then */
     SWIN__WEIGHTS_A_STRIP = 1 << 23     /* floats: of 256 channels and 512 outputs */
 };
@@ -6569,7 +6575,7 @@ enum { SWIN__SKEW = 16 };
 
 static size_t swin__skewed(int floats) { return (size_t)floats + SWIN__SKEW; }
 
-/* Planes of one tile, each a row of so many floats; and how far apart tiles of these lie. */
+/* The floats from a tile to the next, where each has so many planes of so many floats. */
 static size_t swin__tile_floats(int planes, int floats)
 {
     return (size_t)planes * swin__skewed(floats) + SWIN__SKEW;
@@ -6871,7 +6877,7 @@ static void swin__winograd_out(const swin_context *c, const swin__step *s, int u
     tile.accumulate = !l->fresh;
     tile.act = l->act;
     tile.src = swin__tile_plane(l, w->products, unit, 0, l->columns);
-    tile.step = swin__skewed(l->columns);
+    tile.stride = swin__skewed(l->columns);
     tile.n16 = l->columns;
     tile.pairs_h = spot.pairs_h;
     tile.pairs_w = spot.pairs_w;
