@@ -7002,7 +7002,7 @@ static void swin__plan_winograd(swin__plan *p, const swin__part *part, int taps_
    own pixels, or two, between them, along each axis: four convolutions at the small size, which
    Winograd's F(7, 2) does with 1.15 multiplications a pixel where F(6, 3) takes 1.78.
 
-   One thing must be mended. The convolution has zeros beyond the ends of the doubled map, and these
+   One correction is needed. The convolution has zeros beyond the ends of the doubled map, and these
    sums have the last pixels there: what they take from beyond an edge is subtracted. */
 
 enum { SWIN__TOP, SWIN__BOTTOM, SWIN__LEFT, SWIN__RIGHT, SWIN__EDGES };
