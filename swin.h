@@ -1547,6 +1547,7 @@ SWIN__INLINE swin__v16 SWIN__FN(gelu16)(swin__v16 x)
 
 #ifndef SWIN__PASS
 
+/* The activations that a product can end with; SWIN__LINEAR is none. */
 enum { SWIN__LINEAR, SWIN__RELU, SWIN__GELU };
 
 /* The score of a key or class that does not exist, in the padding: its exp is exactly 0 beside any
@@ -3099,6 +3100,7 @@ enum {
     SWIN__NUMBER                /* f32, from low to high */
 };
 
+/* One field of a record. */
 typedef struct swin__field {
     const char *name;
     int type;
@@ -3478,6 +3480,7 @@ typedef struct swin__affine { const float *weight, *bias; } swin__affine;       
 /* y = weight x + bias; bias NULL where there is none. */
 typedef struct swin__linear { swin__panels weight; const float *bias; } swin__linear;
 
+/* The weights of a Swin block. */
 typedef struct swin__block {
     swin__affine norm1, norm2;
     swin__linear qkv, proj, fc1, fc2;
@@ -3486,6 +3489,7 @@ typedef struct swin__block {
     swin__linear global_qkv, global_proj;
 } swin__block;
 
+/* What a stage, or a level up, has beside its blocks. */
 typedef struct swin__stage {
     const float *tokens;                /* [g][C] */
     const float *token_position;        /* [token_rows][C] */
@@ -3502,6 +3506,7 @@ typedef struct swin__up {
     swin__stage stage;
 } swin__up;
 
+/* All weights of a model but those of the blocks; what a model lacks is not set. */
 typedef struct swin__weights {
     swin__linear embed;
     swin__affine embed_norm;
@@ -3797,6 +3802,7 @@ typedef struct swin__look {
     swin__fmap map;             /* the answer, one channel */
 } swin__look;
 
+/* An entry of the plan: units 0 ... units - 1 of one layer, in any order. */
 struct swin__step {
     const char *name;
     int stage, units;
@@ -3818,6 +3824,7 @@ typedef struct swin__results {
     swin_tensor logits, feature[SWIN_MAX_STAGES + 1], scores, attention;
 } swin__results;
 
+/* It lies at the start of the workspace; the steps, what is computed once, and the buffers follow. */
 struct swin_context {
     const swin_model *model;
     const swin__kernels *kernels;
@@ -3875,7 +3882,7 @@ typedef struct swin__plan {
    when its life begins, and the zones checked when it ends: a step that reads what nobody wrote, or
    writes what is not its own, shows. */
 #ifdef SWIN_DEBUG
-enum { SWIN__ZONE = 64 };
+enum { SWIN__ZONE = 64 };        /* bytes of one red zone */
 /* A buffer with its zones, and the steps of its life; first -1: from the beginning of a run. */
 typedef struct swin__guard { unsigned char *start, *end; int first, last; } swin__guard;
 
@@ -4802,6 +4809,7 @@ static void swin__plan_return(swin__plan *p, const swin__branch *b, const char *
 
 /* --- MLP: x = x + fc2(GELU(fc1(norm(x)))) ----------------------------------------------------- */
 
+/* An MLP in one step. */
 typedef struct swin__mlp_layer {
     swin__fmap x;
     swin__affine norm;
@@ -5920,10 +5928,10 @@ static void swin__plan_cross(swin__plan *p, int level, swin__fmap x, swin__fmap 
 
 /* --- patch merging: a 2x2 cell's channels side by side, norm, reduction ----------------------- */
 
+/* Merging in one step, or its cells alone where the product is a step of its own. */
 typedef struct swin__merge_layer {
     swin__fmap in, out;
-    swin__fmap cells;           /* [pixels of out][4 * in.c], where the product is a step of its
-                                   own */
+    swin__fmap cells;           /* [pixels of out][4 * in.c], if the product is a step of its own */
     swin__affine norm;          /* weight NULL: none */
     swin__linear linear;
     int post_norm;
@@ -7005,10 +7013,12 @@ static void swin__plan_winograd(swin__plan *p, const swin__part *part, int taps_
    One correction is needed. The convolution has zeros beyond the ends of the doubled map, and these
    sums have the last pixels there: what they take from beyond an edge is subtracted. */
 
+/* The edges of a map. */
 enum { SWIN__TOP, SWIN__BOTTOM, SWIN__LEFT, SWIN__RIGHT, SWIN__EDGES };
 
 static int swin__upright(int edge) { return edge == SWIN__LEFT || edge == SWIN__RIGHT; }
 
+/* What the steps of the part share that do not belong to Winograd. */
 typedef struct swin__doubled_layer {
     const swin__conv *conv;
     const swin__source *source;
@@ -7168,6 +7178,7 @@ static void swin__plan_doubled(swin__plan *p, const swin__part *part, const swin
 
 /* --- direct ----------------------------------------------------------------------------------- */
 
+/* The chosen sources, tap by tap. */
 typedef struct swin__direct_layer {
     const swin__conv *conv;
     unsigned chosen;
@@ -8530,6 +8541,7 @@ enum {
 /* What a head gives: nothing, logits of pixels, or logits of the whole picture. */
 enum { SWIN__GIVES_NOTHING, SWIN__GIVES_PIXELS, SWIN__GIVES_SCORES };
 
+/* A kind of head: a row of swin__heads. */
 typedef struct swin__head_kind {
     const char *name;
     int reads, gives;
@@ -8783,6 +8795,7 @@ static void swin__plan_unet(swin__plan *p, swin__fmap feature[SWIN_MAX_STAGES + 
 
 /* --- the kinds of bodies ---------------------------------------------------------------------- */
 
+/* A kind of body: a row of swin__bodies. */
 typedef struct swin__body_kind {
     /* NULL where nothing is left to check */
     swin_status (*check)(const swin_config *g, swin_error *err);
@@ -8871,7 +8884,7 @@ static swin_status swin__plan_network(swin__plan *p)
 /* -------------------------------------------------------------------------- */
 /* >>open: from a blob to a model                                             */
 
-enum { SWIN__BLOB_VERSION = 2 };
+enum { SWIN__BLOB_VERSION = 2 };        /* the one that this version of swin.h reads */
 
 /* Is this a header of a whole blob that this version reads? */
 static swin_status swin__check_header(const swin__header *h, size_t size, swin_error *err)
