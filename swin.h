@@ -3824,7 +3824,7 @@ typedef struct swin__results {
     swin_tensor logits, feature[SWIN_MAX_STAGES + 1], scores, attention;
 } swin__results;
 
-/* It lies at the start of the workspace; the steps, what is computed once, and the buffers follow. */
+/* It lies at the start of the workspace; steps, what is computed once and buffers follow. */
 struct swin_context {
     const swin_model *model;
     const swin__kernels *kernels;
