@@ -8089,12 +8089,16 @@ static void swin__plan_average(swin__plan *p)
 /* -------------------------------------------------------------------------- */
 /* >>heads: from features to logits
 
-   Add a head: its enumerator in SWIN_HEAD_LIST, a row in swin__heads below, and beside the others a
-   function that checks its fields of swin_head_config, one that binds its tensors (their names and
-   order go into >>blob) and one that plans its layers. Where swin__weights has no place for its
-   layers, they get one there. In the converter: its name (tools/swinblob/records.py), a row with
-   its tensors and checks (heads.py beside it), and a row that reads its checkpoints
-   (families/decode_heads.py). */
+   Add a head: its enumerator at the end of SWIN_HEAD_LIST (blobs hold its number), the row at the
+   same place of swin__heads below, and beside the others a function that checks its fields of
+   swin_head_config (NULL where what the row reads and gives says all: swin__check_head), one that
+   binds its tensors (swin__take_linear and its kin; their names and order go into >>blob) and one
+   that plans its layers. feature[] has an entry a stage, and swin__head_inputs says which ones are
+   read; each is dropped (swin__drop_feature) after its last use, every other map that was made is
+   released, and the logits are the caller's. Where swin__weights has no place for its layers, they
+   get one there. In the converter: its name (tools/swinblob/records.py), a row with its tensors and
+   checks (heads.py beside it), and a row that reads its checkpoints (families/decode_heads.py).
+   .github/CONTRIBUTING.md names the tests. */
 
 /* A map as the caller sees it. */
 static swin_tensor swin__view(swin__fmap map)
