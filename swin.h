@@ -420,7 +420,7 @@ typedef enum swin_cpu {
 } swin_cpu;
 
 /* Results to keep. Asking for more costs memory, never other results. */
-enum {
+enum swin_output {
     SWIN_OUT_CLASSES = 1,       /* the class map: swin_classes */
     SWIN_OUT_LOGITS = 2,        /* the head's logits at its own resolution: swin_logits */
     SWIN_OUT_FEATURES = 4,      /* every stage's output: swin_feature */
@@ -430,7 +430,7 @@ enum {
     SWIN_OUT_ATTENTION = 64     /* where GLAM's global tokens let a pixel look: swin_attention */
 };
 /* How to run; none changes what a model means. */
-enum {
+enum swin_run_flag {
     SWIN_RUN_DIRECT = 1,        /* plain convolutions everywhere (slow; for comparison) */
     SWIN_RUN_WHOLE = 2,         /* the whole picture at once, also where the model says otherwise */
     SWIN_RUN_FLIP = 4           /* the network sees the picture mirrored left to right; class map,
@@ -9906,6 +9906,8 @@ SWIN_API void swin_free(swin_model *m)
             - swin_cpu_name takes an instruction set (a context before), so that its name can be
               printed without a context; swin_cpu_used tells a context's, SWIN_CPU_LIST all there
               are.
+            - swin_input_size takes a swin_resizing (the longer side before), which also has a
+              factor, as averages over sizes ask for it.
             - swin_config is a struct of structs with one entry a stage: config.stage[i].width,
               config.head.kind, config.picture.mean. Kinds and rules are enumerations, such as
               SWIN_HEAD_UPER and SWIN_MODE_SLIDE. Its ignore_label is gone: nothing read it.
