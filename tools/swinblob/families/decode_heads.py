@@ -1,5 +1,6 @@
 """The decode heads of mmseg and Hugging Face, described by their shapes; BatchNorm is folded in."""
 
+import re
 from itertools import combinations
 
 from .names import renamer
@@ -8,6 +9,9 @@ from ..records import Head, Refused
 
 DEFAULT_POOL_SCALES = (1, 2, 3, 6)
 POOLS = [(r"^head\.pool(\d+)", r"decode_head.psp_modules.\1.1")]
+# Modules that are layers themselves, not ConvModules (.conv, .bn), beside every head's classifier,
+# and the axes of their weights.
+PLAIN = {Head.GLAM_SEGFORMER: (r"head\.lateral\d+", 2)}
 REST = [(r"^head\.classify", r"decode_head.conv_seg"), (r"^head\.", r"decode_head.")]
 
 
@@ -26,11 +30,17 @@ class DecodeHead:
     def name(self, canonical):
         return self.spell(self.rename(canonical))
 
+    def plain(self, module):
+        """The axes of a plain layer's weight; 0 where the module is a ConvModule."""
+        pattern, axes = PLAIN.get(self.kind, ("", 0))
+        return 4 if module == "head.classify" else axes if re.fullmatch(pattern, module) else 0
+
     def convolution(self, module):
         """(outputs, inputs, kernel) of a convolution, and its name."""
-        origin = self.name(module) + ".conv.weight"
-        outputs, inputs, kernel, _ = self.source.shape(origin, 4)
-        return outputs, inputs, kernel, origin
+        axes = self.plain(module)
+        origin = self.name(module) + (".weight" if axes else ".conv.weight")
+        outputs, inputs, *sides = self.source.shape(origin, axes or 4)
+        return outputs, inputs, sides[0] if sides else 1, origin
 
     def count(self, module):
         return self.source.count(lambda n: self.name(module.format(n)))
@@ -110,9 +120,7 @@ class DecodeHead:
         self.set_inputs([f"head.lateral{l}" for l in range(self.count("head.lateral{}"))])
 
     def describe_glam_segformer(self):
-        origins = [self.name(f"head.lateral{l}.weight")
-                   for l in range(self.count("head.lateral{}"))]
-        self.d["head_inputs"] = self.inputs([self.source.shape(o, 2)[1] for o in origins], origins)
+        self.describe_segformer()
         self.source.drop(self.spell("decode_head.conv_seg") + ".*",
                          "the head does not use it (linear_pred classifies)")
 
@@ -143,10 +151,10 @@ class DecodeHead:
 
     def take(self, module):
         """Weight and bias of a module, in natural form."""
-        name, linear = self.name(module), self.kind == Head.GLAM_SEGFORMER and "lateral" in module
-        if module == "head.classify" or linear:
+        name, axes = self.name(module), self.plain(module)
+        if axes:
             weight, bias = self.source.take(name + ".weight"), self.source.take(name + ".bias")
-            return (weight.map((*weight.shape, 1, 1), lambda x: x[:, :, None, None]) if linear
+            return (weight.map((*weight.shape, 1, 1), lambda x: x[:, :, None, None]) if axes == 2
                     else weight), bias
         weight, bias = self.conv_module(name)
         if self.kind == Head.GLAM_SEGFORMER and module == "head.fuse":
@@ -179,7 +187,7 @@ class DecodeHead:
 
 
 # mmseg's class, what it is here, how it is described, what only its checkpoints have, and its
-# names; the first that fits counts
+# names; the first that fits counts, and FCNHead's fits every decode head
 HEADS = tuple((name, kind, describe, group, renamer(rules + REST))
               for name, kind, describe, group, rules in (
     ("SegFormerHead", Head.GLAM_SEGFORMER, DecodeHead.describe_glam_segformer,
