@@ -762,9 +762,10 @@ def test_progress_is_for_terminals(monkeypatch):
 
 def test_a_reader_that_has_had_enough(small_file):
     command = [sys.executable, ROOT / "tools/convert.py", "--info", small_file]
+    buffered = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     read, write = os.pipe()
     os.close(read)
-    process = subprocess.run(command, stdout=write, stderr=subprocess.PIPE)
+    process = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, env=buffered)
     os.close(write)
     assert (process.returncode, process.stderr) == (1, b"")
 

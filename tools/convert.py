@@ -409,6 +409,7 @@ def main(arguments=None):
             print_info(options.checkpoint, options.entry)
         else:
             convert(options)
+        sys.stdout.flush()
     except BrokenPipeError:             # whoever reads our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
