@@ -43,10 +43,12 @@ static int is_finite(swin_tensor t)
 static uint64_t results(const swin_context *c)
 {
     const swin_map map = swin_classes(c), sure = swin_confidence(c);
-    const swin_tensor tensors[] = {
-        swin_logits(c), swin_scores(c), swin_feature(c, 0), swin_feature(c, 1), swin_feature(c, 2),
-        swin_feature(c, 3), swin_feature(c, 4), swin_attention(c)};
+    swin_tensor tensors[8];
     uint64_t h = 0xcbf29ce484222325u;
+    tensors[0] = swin_logits(c);
+    tensors[1] = swin_scores(c);
+    for (int i = 0; i < 5; i++) tensors[2 + i] = swin_feature(c, i);
+    tensors[7] = swin_attention(c);
     for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) {
         if (!is_finite(tensors[i])) return 0;
         h = hash_tensor(h, tensors[i]);

@@ -164,7 +164,7 @@ static void draw_convolutions(swin_config *g, enum extent extent)
     }
     if (g->head.kind == SWIN_HEAD_FPN) {
         g->head.neck_channels = extent == LARGE ? 16384 : within(1, 24);
-        for (int l = 0; l < g->stages; l++)
+        for (int l = 0; l < SWIN_MAX_STAGES; l++)
             g->head.neck_convs[l] = l ? within(1, l + (int)rarely(8)) : 1;
     }
 }
