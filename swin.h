@@ -1664,12 +1664,12 @@ typedef struct swin__lines {
 /* The lines of so many rows `ld` apart: two in each, `second` floats apart, or one if that is 0. */
 SWIN__INLINE swin__lines swin__row_lines(const float *at, size_t ld, size_t second, int rows)
 {
-    swin__lines lines;
-    lines.at = at;
-    lines.hop = (ptrdiff_t)(second ? second : ld);
-    lines.pair = (ptrdiff_t)(second ? ld : 2 * ld);
-    lines.left = second ? 2 * rows : rows;
-    return lines;
+    swin__lines ahead;
+    ahead.at = at;
+    ahead.hop = (ptrdiff_t)(second ? second : ld);
+    ahead.pair = (ptrdiff_t)(second ? ld : 2 * ld);
+    ahead.left = second ? 2 * rows : rows;
+    return ahead;
 }
 
 /* Prefetches the next line; when none are left, *next takes over. */
@@ -1703,10 +1703,10 @@ SWIN__INLINE swin__lines swin__sum_lines(const swin__microtile *t, int rows, int
 
 /* Declares all that a microtile prefetches: sums, weights, then again and again the same line. */
 #define SWIN__PREFETCHES(t, rows, panels) \
-    swin__lines weights[2] = { {NULL, 0, 0, 0}, {(t)->b, 0, 0, INT32_MAX} }, lines; \
+    swin__lines weights[2] = { {NULL, 0, 0, 0}, {(t)->b, 0, 0, INT32_MAX} }, ahead; \
     const swin__lines *next = weights; \
     weights[0] = swin__weight_lines(t); \
-    lines = swin__sum_lines(t, rows, panels)
+    ahead = swin__sum_lines(t, rows, panels)
 
 /* SWIN__UP_TO(n, X) is X(1) X(2) ... X(n). */
 #define SWIN__UP_TO_0(X)
@@ -1859,7 +1859,7 @@ SWIN__INLINE void SWIN__FN(microtile)(swin__microtile *t, int rows, int panels)
     for (; k >= 2; k -= 2, a0 += 2, a3 += 2, a6 += 2, a9 += 2, a12 += 2) {
         SWIN__STEP(0)
         SWIN__STEP(1)
-        swin__prefetch_line(&lines, &next);
+        swin__prefetch_line(&ahead, &next);
     }
     if (k > 0) SWIN__STEP(0)
     SWIN__ROWS(SWIN__FINISH, 0)
@@ -1977,11 +1977,11 @@ SWIN__INLINE void SWIN__FN(microtile_by_element)(swin__microtile *t, int rows)
         SWIN__EACH_ROW(SWIN__FOUR)
         SWIN__STEP(0)
         SWIN__STEP(1)
-        swin__prefetch_line(&lines, &next);
+        swin__prefetch_line(&ahead, &next);
         SWIN__STEP(2)
         SWIN__STEP(3)
-        swin__prefetch_line(&lines, &next);
-        swin__prefetch_line(&lines, &next);
+        swin__prefetch_line(&ahead, &next);
+        swin__prefetch_line(&ahead, &next);
     }
     for (; k > 0; k--, x++) {
         SWIN__EACH_ROW(SWIN__ONE)
@@ -7106,10 +7106,10 @@ static void swin__smooth_line(const swin_context *c, const swin__fmap *out, int 
     }
 }
 
-/* Smooths lines along columns into row y of the output, and adds the bias; row k of the sums is in
-   lines[k % 4]. */
+/* Smooths down columns into row y of the output, and adds the bias; row k of the sums, smoothed
+   along itself, is in smoothed[k % 4]. */
 static void swin__smooth_down(const swin_context *c, const swin__doubled_layer *l, int y,
-                              swin__columns columns, float *const lines[4])
+                              swin__columns columns, float *const smoothed[4])
 {
     const swin__fmap *out = &l->conv->out;
     int first = columns.first, n = columns.count;
@@ -7118,7 +7118,7 @@ static void swin__smooth_down(const swin_context *c, const swin__doubled_layer *
     for (int x = 0; x < out->w; x++) {
         float *to = swin__at(out, y, x) + first;
         for (int t = 0; t < 4; t++)
-            from[t] = lines[swin__reflected(y + t - 1, out->h) % 4] + x * n;
+            from[t] = smoothed[swin__reflected(y + t - 1, out->h) % 4] + x * n;
         c->kernels->combine(to, n, from, swin__smoothing, 5, 0);
         if (y == 0) swin__subtract_beyond(c, l, SWIN__TOP, x, columns, to);
         if (y == out->h - 1) swin__subtract_beyond(c, l, SWIN__BOTTOM, x, columns, to);
@@ -7139,15 +7139,15 @@ static void swin__smooth(const swin_context *c, const swin__step *s, int unit, f
     const swin__doubled_layer *l = (const swin__doubled_layer *)s->layer;
     const swin__fmap *out = &l->conv->out;
     swin__columns columns;
-    float *lines[4];
+    float *smoothed[4];
     int from, to;
     swin__share(out->ld / 16, s->units, unit, &from, &to);
     columns.first = 16 * from;
     columns.count = 16 * (to - from);
-    for (int i = 0; i < 4; i++) lines[i] = scratch + i * out->w * columns.count;
+    for (int i = 0; i < 4; i++) smoothed[i] = scratch + i * out->w * columns.count;
     for (int y = 0; y <= out->h + 1; y++) {
-        if (y <= out->h) swin__smooth_line(c, out, y, columns, lines[y % 4]);
-        if (y >= 2) swin__smooth_down(c, l, y - 2, columns, lines);
+        if (y <= out->h) swin__smooth_line(c, out, y, columns, smoothed[y % 4]);
+        if (y >= 2) swin__smooth_down(c, l, y - 2, columns, smoothed);
     }
 }
 

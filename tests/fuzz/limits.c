@@ -16,6 +16,7 @@
 
 static const size_t ADDRESSES = (size_t)1 << 41;
 static const double UNIT = 2e6;     /* multiply-adds of a unit that is run, at most */
+static const size_t SCRATCH = 1 << 26;       /* and floats of its scratch, which it may fill */
 enum { PLAN_SECONDS = 20, RUN_SECONDS = 1 };    /* of the largest model, sanitized */
 
 static swin_config at_hand;
@@ -118,6 +119,7 @@ static void run_ends(swin_context *c)
         const double madds = s->madds / s->units;
         PROMISE(s->units >= 1 && s->madds >= 0 && isfinite(s->madds), "a step has units of work");
         if (madds > UNIT || (size > 256 && is_uncounted(s))) continue;
+        if (s->task_scratch > SCRATCH) continue;
         if (c->step_count > 100 && !rarely(16)) continue;
         c->crop = 0;
         run_unit(c, s, 0);
