@@ -1731,14 +1731,14 @@ SWIN__INLINE swin__lines swin__sum_lines(const swin__microtile *t, int rows, int
    end - 1: the weights of the columns after these, or of the next terms, or of the next product. */
 static void swin__plan_prefetches(swin__microtile *t, const swin__product *p, int n, int k, int end)
 {
-    const int columns = p->n - end, last = k + t->k == p->k, panels = (end - n) / 16;
-    const float *next_b = columns ? t->b + (size_t)panels * p->panel
+    const int col_count = p->n - end, last = k + t->k == p->k, panels = (end - n) / 16;
+    const float *next_b = col_count ? t->b + (size_t)panels * p->panel
                         : last ? p->next_b : p->b + (size_t)(k + t->k) * p->ldb;
     t->next_b = next_b ? next_b : t->b;
     t->next_rows = next_b ? t->k : 0;
     t->share = (t->k + t->left - 1) / t->left;
-    t->next_panel = panels == 1 || columns == 16 ? 0 : p->panel;
-    t->next_c = columns ? p->c + end : last ? p->next_c : p->c;
+    t->next_panel = panels == 1 || col_count == 16 ? 0 : p->panel;
+    t->next_c = col_count ? p->c + end : last ? p->next_c : p->c;
 }
 
 /* The topmost of some microtiles that compute terms k .. k + depth - 1 of the columns from n on.
@@ -2065,7 +2065,7 @@ SWIN__UP_TO(SWIN__ROWS_OF_2, SWIN__SHAPE_2)
 /* All rows of two panels of columns from n on, or of one where the pass or C has no more, over
    terms k .. k + depth - 1. The rows are cut into microtiles of nearly equal height, the taller
    ones first. Returns how many columns these are. */
-static int SWIN__FN(columns)(const swin__product *p, int n, int k, int depth)
+static int SWIN__FN(col_count)(const swin__product *p, int n, int k, int depth)
 {
     static void (*const one[])(swin__microtile *, int) = {
         SWIN__UP_TO(SWIN__ROWS_OF_1, SWIN__ENTRY_1) NULL
@@ -2100,7 +2100,7 @@ static void SWIN__FN(gemm)(const swin__product *p)
     int k = 0;
     for (int i = 0; i < blocks; i++) {
         const int depth = p->k / blocks + (i < p->k % blocks);
-        for (int n = 0; n < p->n;) n += SWIN__FN(columns)(p, n, k, depth);
+        for (int n = 0; n < p->n;) n += SWIN__FN(col_count)(p, n, k, depth);
         k += depth;
     }
 }
@@ -4698,28 +4698,28 @@ static void swin__dense(const swin_context *c, const swin__step *s, int unit, fl
 {
     const swin__dense_layer *l = (const swin__dense_layer *)s->layer;
     swin__linear part = l->linear;
-    int parts = l->column_parts, from, to, low, high, columns;
+    int parts = l->column_parts, from, to, low, high, col_count;
     swin__product p;
     float *out;
     swin__share(swin__pixels(&l->out), s->units / parts, unit / parts, &from, &to);
     swin__share(swin__divide_up(l->out.c, 32), parts, unit % parts, &low, &high);
     low *= 32;
     high = swin__min(32 * high, swin__padded(l->out.c));
-    columns = high - low;
+    col_count = high - low;
     part.weight = swin__panels_from(part.weight, low, 0);
     if (part.bias) part.bias += low;
     out = swin__pixel(&l->out, from) + low;
     memset(&p, 0, sizeof p);
-    p.m = to - from;  p.n = columns;  p.k = part.weight.inputs;
+    p.m = to - from;  p.n = col_count;  p.k = part.weight.inputs;
     p.a = l->in + swin__offset(from, l->ld);
     p.lda = (size_t)l->ld;
     swin__use_panels(&p, part.weight);
     p.init = part.bias;
     p.act = l->act;
     p.c = l->onto ? scratch : out;
-    p.ldc = (size_t)(l->onto ? columns : l->out.ld);
+    p.ldc = (size_t)(l->onto ? col_count : l->out.ld);
     if (l->onto) p.onto = out, p.ldo = (size_t)l->out.ld;
-    p.next_b = (const float *)(high < l->out.c ? swin__panels_from(part.weight, columns, 0)
+    p.next_b = (const float *)(high < l->out.c ? swin__panels_from(part.weight, col_count, 0)
                                                : l->linear.weight).data;
     c->kernels->gemm(&p);
 }
@@ -4777,7 +4777,7 @@ static swin__branch swin__make_branch(const swin__plan *p, int stage, swin__fmap
 
 /* norm, where it comes first, and f's first product; returns its output, of so many columns. */
 static swin__fmap swin__plan_branch(swin__plan *p, const swin__branch *b, const char *name,
-                                    swin__linear linear, int act, int columns)
+                                    swin__linear linear, int act, int col_count)
 {
     swin__norm_layer norm = { b->x, b->x, b->norm, p->config->eps, 0 };
     swin__dense_layer dense;
@@ -4786,7 +4786,7 @@ static swin__fmap swin__plan_branch(swin__plan *p, const swin__branch *b, const 
         swin__add_norm(p, b->stage, &norm);
     }
     dense = swin__make_dense(norm.out.data, norm.out.ld, linear,
-                             swin__alloc_factor(p, b->x.h, b->x.w, columns));
+                             swin__alloc_factor(p, b->x.h, b->x.w, col_count));
     dense.act = act;
     swin__plan_dense(p, name, b->stage, dense);
     if (!b->post_norm) swin__release(p, norm.out.data);
@@ -4814,7 +4814,7 @@ typedef struct swin__mlp_layer {
     swin__fmap x;
     swin__affine norm;
     swin__linear fc1, fc2;
-    int hidden, columns;        /* hidden columns, and how many at a time */
+    int hidden, col_count;        /* hidden columns, and how many at a time */
     int post_norm;
 } swin__mlp_layer;
 
@@ -4826,14 +4826,14 @@ enum { SWIN__MLP_COLUMNS = 384 };
 static void swin__mlp_parts(const swin_context *c, const swin__mlp_layer *l, swin__rows in,
                              swin__rows middle, swin__rows out, swin__rows x)
 {
-    for (int h = 0; h < l->hidden; h += l->columns) {
-        int last = h + l->columns >= l->hidden;
+    for (int h = 0; h < l->hidden; h += l->col_count) {
+        int last = h + l->col_count >= l->hidden;
         swin__linear fc1 = l->fc1, fc2 = l->fc2;
         swin__product up, down;
         fc1.weight = swin__panels_from(fc1.weight, h, 0);
         fc1.bias += h;
         fc2.weight = swin__panels_from(fc2.weight, 0, h);
-        middle.c = swin__min(l->columns, l->hidden - h);
+        middle.c = swin__min(l->col_count, l->hidden - h);
         up = swin__rows_product(&fc1, in, middle, SWIN__GELU);
         c->kernels->gemm(&up);
         down = swin__rows_product(&fc2, middle, out, SWIN__LINEAR);
@@ -4850,7 +4850,7 @@ static void swin__mlp(const swin_context *c, const swin__step *s, int unit, floa
     float eps = c->model->config.eps;
     swin__rows x = swin__unit_rows(&l->x, s, unit);
     swin__rows in = swin__make_rows(scratch, l->x.ld, x.n, x.c);
-    swin__rows middle = swin__make_rows(swin__row(in, x.n), l->columns, x.n, l->columns);
+    swin__rows middle = swin__make_rows(swin__row(in, x.n), l->col_count, x.n, l->col_count);
     swin__rows out = swin__make_rows(swin__row(middle, x.n), l->x.ld, x.n, x.c);
     if (!l->post_norm) swin__norm_rows(c, &l->norm, eps, x, in);
     swin__mlp_parts(c, l, l->post_norm ? x : in, middle, out, x);
@@ -4878,7 +4878,7 @@ static void swin__plan_mlp(swin__plan *p, int stage, const swin__block *weights,
         swin__release(p, middle.data);
         return;
     }
-    job.scratch = swin__floats(rows + 1, 2 * x.ld + l.columns);
+    job.scratch = swin__floats(rows + 1, 2 * x.ld + l.col_count);
     swin__add_step(p, &job, &l, sizeof l);
 }
 
@@ -5079,13 +5079,13 @@ typedef struct swin__attention_scratch {
 } swin__attention_scratch;
 
 /* The scratch for `group` windows; columns: of a row that goes in, packed: of q, k or v. */
-static swin__attention_scratch swin__attention_layout(const swin__shape *f, int group, int columns,
-                                                      int packed)
+static swin__attention_scratch swin__attention_layout(const swin__shape *f, int group,
+                                                      int col_count, int packed)
 {
     int bands = swin__padded(f->window_w * f->window_w * (2 * f->window_h - 1)) + 16;
     int lanes = swin__padded(f->rows), rows = group * f->rows;
     swin__attention_scratch at;
-    at.ld = swin__max(columns, packed);
+    at.ld = swin__max(col_count, packed);
     at.lanes = lanes;
     at.rows = 0;
     at.qkv = at.rows + swin__floats(rows, at.ld);
@@ -5969,10 +5969,10 @@ static void swin__merge_cells(const swin_context *c, const swin__step *s, int un
 static void swin__merge(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__merge_layer *l = (const swin__merge_layer *)s->layer;
-    int columns = 4 * l->in.c, from, to;
+    int col_count = 4 * l->in.c, from, to;
     swin__rows cells, out;
     swin__share(swin__pixels(&l->out), s->units, unit, &from, &to);
-    cells = swin__make_rows(scratch, swin__padded(columns), to - from, columns);
+    cells = swin__make_rows(scratch, swin__padded(col_count), to - from, col_count);
     out = swin__map_rows(&l->out, from, to - from);
     swin__gather_cells(c, l, from, cells);
     swin__apply(c, &l->linear, cells, out, SWIN__LINEAR);
@@ -6036,10 +6036,10 @@ static void swin__expand(const swin_context *c, const swin__step *s, int unit, f
 {
     const swin__expand_layer *l = (const swin__expand_layer *)s->layer;
     const swin__fmap *in = &l->in, *out = &l->out;
-    int columns = 4 * out->c, from, to;
+    int col_count = 4 * out->c, from, to;
     swin__rows expanded;        /* 16 floats more: a norm takes whole registers */
     swin__share(swin__pixels(in), s->units, unit, &from, &to);
-    expanded = swin__make_rows(scratch, swin__padded(columns) + 16, to - from, columns);
+    expanded = swin__make_rows(scratch, swin__padded(col_count) + 16, to - from, col_count);
     swin__apply(c, &l->linear, swin__map_rows(in, from, to - from), expanded, SWIN__LINEAR);
     for (int i = 0; i < expanded.n; i++) {
         float *row = swin__row(expanded, i);
@@ -6702,7 +6702,7 @@ typedef struct swin__winograd_layer {
     const swin__winograd *all;
     int start, depth;
     int first, tiles;
-    int column, columns;
+    int column, col_count;
     int onward;                 /* there is a strip before, and the products go on from its own */
     int fresh, act;             /* on the way back: start from the bias, not from what is there; the
                                    activation */
@@ -6831,17 +6831,17 @@ static void swin__winograd_product(const swin_context *c, const swin__step *s, i
     if (from == to) return;
     memset(&p, 0, sizeof p);
     p.m = to - from;
-    p.n = l->columns;
+    p.n = l->col_count;
     p.k = l->depth;
     p.lda = swin__tile_floats(planes, l->depth);
     p.a = swin__tile_plane(l, w->tiles, low + from, plane, l->depth);
     swin__use_panels(&p, swin__panels_from(swin__plane_weights(l, plane), l->column, 0));
-    p.ldc = p.ldi = swin__tile_floats(planes, l->columns);
-    p.c = swin__tile_plane(l, w->products, low + from, plane, l->columns);
+    p.ldc = p.ldi = swin__tile_floats(planes, l->col_count);
+    p.c = swin__tile_plane(l, w->products, low + from, plane, l->col_count);
     if (l->onward) p.init = p.c;
     if (plane + 1 < planes) {
         p.next_b = p.b + swin__weight_plane(l->depth, w->conv->out.ld);
-        p.next_c = p.c + swin__skewed(l->columns);
+        p.next_c = p.c + swin__skewed(l->col_count);
     }
     c->kernels->gemm(&p);
 }
@@ -6884,9 +6884,9 @@ static void swin__winograd_out(const swin_context *c, const swin__step *s, int u
     tile.start = w->doubled ? NULL : w->conv->bias + l->column;
     tile.accumulate = !l->fresh;
     tile.act = l->act;
-    tile.src = swin__tile_plane(l, w->products, unit, 0, l->columns);
-    tile.stride = swin__skewed(l->columns);
-    tile.n16 = l->columns;
+    tile.src = swin__tile_plane(l, w->products, unit, 0, l->col_count);
+    tile.stride = swin__skewed(l->col_count);
+    tile.n16 = l->col_count;
     tile.pairs_h = spot.pairs_h;
     tile.pairs_w = spot.pairs_w;
     tile.taps = taps;
@@ -6907,16 +6907,16 @@ static int swin__evenly(int n, int most)
    memory must not. */
 static void swin__cut(const swin__plan *p, swin__winograd *w)
 {
-    int count = w->tiling.count, columns = w->conv->out.ld, whole;
+    int count = w->tiling.count, col_count = w->conv->out.ld, whole;
     int times = SWIN__WINO_PLANES / w->tiling.planes, most = times * SWIN__TILES_A_BLOCK;
-    int deepest = SWIN__WEIGHTS_A_STRIP / (w->tiling.planes * columns);
+    int deepest = SWIN__WEIGHTS_A_STRIP / (w->tiling.planes * col_count);
     if (count > most) most = times * p->tiles;
     w->block = swin__evenly(count, most);
     w->strip = swin__padded(swin__evenly(w->depth, swin__max(deepest, 16)));
-    w->group = swin__padded(swin__evenly(columns, SWIN__COLUMNS_A_GROUP));
+    w->group = swin__padded(swin__evenly(col_count, SWIN__COLUMNS_A_GROUP));
     whole = w->block == count;
-    if (whole && times == 1) w->group = columns;
-    w->onward = whole && w->group == columns;
+    if (whole && times == 1) w->group = col_count;
+    w->onward = whole && w->group == col_count;
 }
 
 static void swin__add_winograd(swin__plan *p, swin__job job, const swin__winograd_layer *l)
@@ -6940,8 +6940,8 @@ static void swin__add_block(swin__plan *p, const swin__part *part, swin__winogra
     }
     for (l.column = 0; l.column < out->ld; l.column += w->group) {
         double madds;
-        l.columns = swin__min(w->group, out->ld - l.column);
-        madds = (double)rows * l.depth * swin__min(l.columns, out->c - l.column);
+        l.col_count = swin__min(w->group, out->ld - l.column);
+        madds = (double)rows * l.depth * swin__min(l.col_count, out->c - l.column);
         swin__add_winograd(p, swin__part_job(part, swin__winograd_product, planes * shares, 0,
                                              madds), &l);
         if (w->onward && !swin__last_strip(&l)) continue;
@@ -7072,17 +7072,17 @@ typedef struct swin__columns { int first, count; } swin__columns;
 /* Subtracts from pixel `at` along an edge what its sums took from beyond it; what they took from
    beyond a corner counts to top and bottom. */
 static void swin__subtract_beyond(const swin_context *c, const swin__doubled_layer *l, int edge,
-                              int at, swin__columns columns, float *to)
+                              int at, swin__columns part, float *to)
 {
     int upright = swin__upright(edge);
     const swin__tap_rows products = swin__edge_rows(l, edge);
     swin__mix mix;
     swin__three_taps(upright ? &l->source->rows : &l->source->cols, at, !upright, &products, &mix);
     for (int i = 0; i < mix.count; i++) {
-        mix.from[i] += columns.first;
+        mix.from[i] += part.first;
         mix.coef[i] = -mix.coef[i];
     }
-    swin__combine(c, &mix, columns.count, to, 1);
+    swin__combine(c, &mix, part.count, to, 1);
 }
 
 /* The factors of four neighbours in smoothing along an axis, and that of the bias. */
@@ -7094,25 +7094,26 @@ static int swin__reflected(int at, int n) { return at < 0 ? 1 : at > n ? n - 1 :
 
 /* Smooths row y of the sums along the row, to a line of [out.w][columns.count]. */
 static void swin__smooth_line(const swin_context *c, const swin__fmap *out, int y,
-                              swin__columns columns, float *line)
+                              swin__columns part, float *line)
 {
     const swin__fmap sums = swin__spread(out);
     const float *from[4];
     for (int x = 0; x < out->w; x++) {
         for (int t = 0; t < 4; t++)
-            from[t] = swin__at(&sums, y, swin__reflected(x + t - 1, out->w)) + columns.first;
-        for (int i = 0; i < columns.count; i += 16) SWIN__PREFETCH(from[3] + 8 * out->ld + i);
-        c->kernels->combine(line + x * columns.count, columns.count, from, swin__smoothing, 4, 0);
+            from[t] = swin__at(&sums, y, swin__reflected(x + t - 1, out->w)) + part.first;
+        for (int i = 0; i < part.count; i += 16) SWIN__PREFETCH(from[3] + 8 * out->ld + i);
+        c->kernels->combine(line + x * part.count, part.count, from, swin__smoothing, 4,
+                            0);
     }
 }
 
 /* Smooths down columns into row y of the output, and adds the bias; row k of the sums, smoothed
    along itself, is in smoothed[k % 4]. */
 static void swin__smooth_down(const swin_context *c, const swin__doubled_layer *l, int y,
-                              swin__columns columns, float *const smoothed[4])
+                              swin__columns part, float *const smoothed[4])
 {
     const swin__fmap *out = &l->conv->out;
-    int first = columns.first, n = columns.count;
+    int first = part.first, n = part.count;
     const float *from[5];
     from[4] = l->conv->bias + first;
     for (int x = 0; x < out->w; x++) {
@@ -7120,10 +7121,10 @@ static void swin__smooth_down(const swin_context *c, const swin__doubled_layer *
         for (int t = 0; t < 4; t++)
             from[t] = smoothed[swin__reflected(y + t - 1, out->h) % 4] + x * n;
         c->kernels->combine(to, n, from, swin__smoothing, 5, 0);
-        if (y == 0) swin__subtract_beyond(c, l, SWIN__TOP, x, columns, to);
-        if (y == out->h - 1) swin__subtract_beyond(c, l, SWIN__BOTTOM, x, columns, to);
-        if (x == 0) swin__subtract_beyond(c, l, SWIN__LEFT, y, columns, to);
-        if (x == out->w - 1) swin__subtract_beyond(c, l, SWIN__RIGHT, y, columns, to);
+        if (y == 0) swin__subtract_beyond(c, l, SWIN__TOP, x, part, to);
+        if (y == out->h - 1) swin__subtract_beyond(c, l, SWIN__BOTTOM, x, part, to);
+        if (x == 0) swin__subtract_beyond(c, l, SWIN__LEFT, y, part, to);
+        if (x == out->w - 1) swin__subtract_beyond(c, l, SWIN__RIGHT, y, part, to);
     }
     swin__rectify(c, l->act, swin__make_rows(swin__at(out, y, 0) + first, out->ld, out->w, n));
 }
@@ -7138,16 +7139,16 @@ static void swin__smooth(const swin_context *c, const swin__step *s, int unit, f
 {
     const swin__doubled_layer *l = (const swin__doubled_layer *)s->layer;
     const swin__fmap *out = &l->conv->out;
-    swin__columns columns;
+    swin__columns part;
     float *smoothed[4];
     int from, to;
     swin__share(out->ld / 16, s->units, unit, &from, &to);
-    columns.first = 16 * from;
-    columns.count = 16 * (to - from);
-    for (int i = 0; i < 4; i++) smoothed[i] = scratch + i * out->w * columns.count;
+    part.first = 16 * from;
+    part.count = 16 * (to - from);
+    for (int i = 0; i < 4; i++) smoothed[i] = scratch + i * out->w * part.count;
     for (int y = 0; y <= out->h + 1; y++) {
-        if (y <= out->h) swin__smooth_line(c, out, y, columns, smoothed[y % 4]);
-        if (y >= 2) swin__smooth_down(c, l, y - 2, columns, smoothed);
+        if (y <= out->h) swin__smooth_line(c, out, y, part, smoothed[y % 4]);
+        if (y >= 2) swin__smooth_down(c, l, y - 2, part, smoothed);
     }
 }
 
@@ -7282,8 +7283,8 @@ static swin__ways swin__ways_of(const swin__conv *conv, int aligned, int plain)
     for (int i = 0; i < conv->sources; i++) {
         const swin__source *s = &conv->source[i];
         int times = w.tiled ? SWIN__TAPS_GAIN : 1;
-        int small = s->resized && times * swin__pixels(&s->map) < swin__pixels(&conv->out);
-        if (!plain && conv->kernel == 3 && small) w.taps |= 1u << i;
+        int is_small = s->resized && times * swin__pixels(&s->map) < swin__pixels(&conv->out);
+        if (!plain && conv->kernel == 3 && is_small) w.taps |= 1u << i;
         else if (w.tiled && w.doubled < 0 && swin__is_doubled(conv, &s->map, aligned))
             w.doubled = i;
         else w.rest |= 1u << i;
@@ -8550,7 +8551,7 @@ typedef struct swin__head_kind {
     const char *name;
     int reads, gives;
     /* NULL where nothing is left to check */
-    swin_status (*check)(const swin_config *g, swin_error *err);
+    swin_status (*checks)(const swin_config *g, swin_error *err);
     void (*bind)(swin__binder *b, swin__weights *w);            /* names start with "head." */
     swin__fmap (*plan)(swin__plan *p, const swin__fmap *feature);       /* returns the logits */
 } swin__head_kind;
@@ -8600,7 +8601,7 @@ static swin_status swin__check_head(const swin_config *g, swin_error *err)
                  SWIN_DAMAGED, "config: a sliding window with %s", kind->name);
     SWIN__DEMAND(g->picture.mode != SWIN_MODE_CENTRE || kind->gives == SWIN__GIVES_SCORES,
                  SWIN_DAMAGED, "config: a centre crop with %s", kind->name);
-    return kind->check ? kind->check(g, err) : SWIN_OK;
+    return kind->checks ? kind->checks(g, err) : SWIN_OK;
 }
 
 /* -------------------------------------------------------------------------- */
@@ -8802,7 +8803,7 @@ static void swin__plan_unet(swin__plan *p, swin__fmap feature[SWIN_MAX_STAGES + 
 /* A kind of body: a row of swin__bodies. */
 typedef struct swin__body_kind {
     /* NULL where nothing is left to check */
-    swin_status (*check)(const swin_config *g, swin_error *err);
+    swin_status (*checks)(const swin_config *g, swin_error *err);
     void (*bind)(swin__binder *b, swin__weights *w);
     void (*plan)(swin__plan *p, swin__fmap feature[SWIN_MAX_STAGES + 1]);
 } swin__body_kind;
@@ -8823,7 +8824,7 @@ static swin_status swin__check_model(const swin_config *g, swin_error *err)
 {
     const swin__body_kind *body = &swin__bodies[g->body];
     swin_status status = swin__check_config(g, err);
-    if (status == SWIN_OK && body->check) status = body->check(g, err);
+    if (status == SWIN_OK && body->checks) status = body->checks(g, err);
     return status == SWIN_OK ? swin__check_head(g, err) : status;
 }
 

@@ -16,7 +16,7 @@
 
 static const size_t ADDRESSES = (size_t)1 << 41;
 static const double UNIT = 2e6;     /* multiply-adds of a unit that is run, at most */
-static const size_t SCRATCH = 1 << 26;       /* and floats of its scratch, which it may fill */
+static const size_t SCRATCH = 1 << 26;       /* floats of scratch, which it may fill */
 enum { PLAN_SECONDS = 20, RUN_SECONDS = 1 };    /* of the largest model, sanitized */
 
 static swin_config at_hand;
