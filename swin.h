@@ -733,6 +733,11 @@ static int swin__peek(const int *flag) { return *(const volatile int *)flag; }
 static void swin__poke(int *flag, int value) { *(volatile int *)flag = value; }
 #endif
 
+/* The version as a string, for error sentences. */
+#define SWIN__QUOTED(x) #x
+#define SWIN__DOTTED(a, b, c) SWIN__QUOTED(a) "." SWIN__QUOTED(b) "." SWIN__QUOTED(c)
+#define SWIN__VERSION SWIN__DOTTED(SWIN_VERSION_MAJOR, SWIN_VERSION_MINOR, SWIN_VERSION_PATCH)
+
 /* As much of vsnprintf as error sentences need, so that the core needs no stdio: %s, %d and %z (a
    size_t). What does not fit into `size` bytes with the final zero is cut off. */
 static void swin__print(char *to, size_t size, const char *format, va_list args)
@@ -3274,8 +3279,7 @@ static swin_status swin__read_value(swin__reader *r, const swin__field *f, const
         return swin__fail(r->err, SWIN_DAMAGED, "config: %s of the record `%s` is %z, not %d..%d",
                           f->name, where, (size_t)bits, (int)f->low, (int)f->high);
     return swin__fail(r->err, SWIN_UNSUPPORTED, "config: %s of the record `%s` is %z, which swin.h "
-                      "%d.%d.%d does not know", f->name, where, (size_t)bits, SWIN_VERSION_MAJOR,
-                      SWIN_VERSION_MINOR, SWIN_VERSION_PATCH);
+                      SWIN__VERSION " does not know", f->name, where, (size_t)bits);
 }
 
 /* Reads the fields of record number `index` of its kind into g. */
@@ -3317,9 +3321,8 @@ static swin_status swin__refuse_record(const swin__reader *r, const char *wanted
     for (size_t i = 0; i < sizeof swin__records / sizeof *swin__records; i++)
         if (swin__record_is(r, swin__records[i].name))
             return swin__fail(r->err, SWIN_DAMAGED, "config: a record `%s` is out of place", name);
-    return swin__fail(r->err, SWIN_UNSUPPORTED, "config: a record `%s`, which swin.h %d.%d.%d does "
-                      "not know", printable ? name : "?", SWIN_VERSION_MAJOR, SWIN_VERSION_MINOR,
-                      SWIN_VERSION_PATCH);
+    return swin__fail(r->err, SWIN_UNSUPPORTED, "config: a record `%s`, which swin.h "
+                      SWIN__VERSION " does not know", printable ? name : "?");
 }
 
 /* Reads as many records of a kind as there are; *count: how many. */
@@ -3336,9 +3339,8 @@ static swin_status swin__read_records(swin__reader *r, const swin__record *recor
                               "config: more than %d records `%s`", record->most, record->name);
         if (header.size != size || r->left - sizeof header < size)
             return swin__fail(r->err, header.size > size ? SWIN_UNSUPPORTED : SWIN_DAMAGED,
-                              "config: a record `%s` of %z bytes, in swin.h %d.%d.%d it has %z",
-                              record->name, (size_t)header.size, SWIN_VERSION_MAJOR,
-                              SWIN_VERSION_MINOR, SWIN_VERSION_PATCH, size);
+                              "config: a record `%s` of %z bytes, in swin.h " SWIN__VERSION
+                              " it has %z", record->name, (size_t)header.size, size);
         r->at += sizeof header;
         r->left -= sizeof header;
         if ((status = swin__read_fields(r, record, *count, g)) != SWIN_OK) return status;
@@ -5078,7 +5080,7 @@ typedef struct swin__attention_scratch {
     int ld, lanes;              /* lanes: rows of a window, rounded up to 16 */
 } swin__attention_scratch;
 
-/* The scratch for `group` windows; columns: of a row that goes in, packed: of q, k or v. */
+/* The scratch for `group` windows; col_count: of a row that goes in, packed: of q, k or v. */
 static swin__attention_scratch swin__attention_layout(const swin__shape *f, int group,
                                                       int col_count, int packed)
 {
@@ -6560,8 +6562,8 @@ static void swin__plan_taps(swin__plan *p, const swin__part *part)
              transformed once and kept while all blocks pass.
    a block   is consecutive tiles, `tiles` of them from tile `first`: [tile][plane][depth] when they
              are transformed.
-   a group   is consecutive channels of the output, `columns` of them from `column`: a block's
-             products are [tile][plane][columns] and go into the output before the next group's.
+   a group   is consecutive channels of the output, `col_count` of them from `column`: a block's
+             products are [tile][plane][col_count] and go into the output before the next group's.
    The steps: for each strip its weights, for each block its tiles, for each group the products and
    the way back. Where one block and one group hold everything, the products of a strip go on from
    those of the strip before, and there is one way back, after the last. */
@@ -6697,7 +6699,7 @@ typedef struct swin__winograd {
 } swin__winograd;
 
 /* What one step works on: its strip (start, depth), block (first, tiles) and group (column,
-   columns). */
+   col_count). */
 typedef struct swin__winograd_layer {
     const swin__winograd *all;
     int start, depth;
@@ -7092,7 +7094,7 @@ static const float swin__smoothing[5] = { 0.25f, 0.75f, 0.75f, 0.25f, 1.0f };
    ends. */
 static int swin__reflected(int at, int n) { return at < 0 ? 1 : at > n ? n - 1 : at; }
 
-/* Smooths row y of the sums along the row, to a line of [out.w][columns.count]. */
+/* Smooths row y of the sums along the row, to a line of [out.w][part.count]. */
 static void swin__smooth_line(const swin_context *c, const swin__fmap *out, int y,
                               swin__columns part, float *line)
 {
@@ -7102,8 +7104,7 @@ static void swin__smooth_line(const swin_context *c, const swin__fmap *out, int 
         for (int t = 0; t < 4; t++)
             from[t] = swin__at(&sums, y, swin__reflected(x + t - 1, out->w)) + part.first;
         for (int i = 0; i < part.count; i += 16) SWIN__PREFETCH(from[3] + 8 * out->ld + i);
-        c->kernels->combine(line + x * part.count, part.count, from, swin__smoothing, 4,
-                            0);
+        c->kernels->combine(line + x * part.count, part.count, from, swin__smoothing, 4, 0);
     }
 }
 
@@ -7697,10 +7698,10 @@ static void swin__labels(const swin_context *c, const swin__step *s, int unit, f
 
 /* One axis from n logits to the picture's m pixels. Logits of a whole input are resized to the
    input's side first; a sliding window's averages have that size. */
-static swin__axis swin__label_axis(swin__plan *p, int slides, int n, int input, int m)
+static swin__axis swin__label_axis(swin__plan *p, int slides, int n, int input, int m, int aligned)
 {
-    return slides ? swin__axis_bilinear(p, n, m, 0, m, 0)
-                  : swin__axis_twice(p, n, input, m, p->config->head.align_corners, 0);
+    return slides ? swin__axis_bilinear(p, input, m, 0, m, 0)
+                  : swin__axis_twice(p, n, input, m, aligned, 0);
 }
 
 /* Plans the class map of logits, or of a sliding window's averages. */
@@ -7709,13 +7710,14 @@ static void swin__plan_labels(swin__plan *p, swin__ring logits, int slides)
     const swin_desc *d = &p->desc;
     const swin__fmap *map = &logits.map;
     int w = d->picture_width, h = d->picture_height, soft = swin__wants_softmax(d);
+    int aligned = p->config->head.align_corners;
     swin__job job = { "labels", -1, swin__labels, swin__band_count(h),
                       swin__floats(map->w + (soft ? SWIN__SOFT : 0), map->ld), 0 };
     swin__labels_layer layer;
     memset(&layer, 0, sizeof layer);
     layer.logits = logits;
-    layer.rows = swin__label_axis(p, slides, map->h, d->height, h);
-    layer.cols = swin__label_axis(p, slides, map->w, d->width, w);
+    layer.rows = swin__label_axis(p, slides, map->h, d->height, h, aligned);
+    layer.cols = swin__label_axis(p, slides, map->w, d->width, w, aligned);
     layer.slides = slides;
     layer.soft = soft;
     if (d->flags & SWIN_RUN_FLIP) swin__mirror(p, &layer.cols);
@@ -7878,18 +7880,15 @@ static void swin__kept_row(const swin_context *c, const swin__kept_run *run, int
 static swin__kept_run swin__plan_kept_run(swin__plan *p, const swin__kept *k)
 {
     const swin__crops *crops = &k->crops;
-    int w = k->picture_w, h = k->picture_h;
+    int slides = swin__slides(crops), aligned = k->aligned;
     swin__kept_run run;
     memset(&run, 0, sizeof run);
     run.kept = k;
-    if (swin__slides(crops)) {
-        run.rows = swin__axis_bilinear(p, crops->input_h, h, 0, h, 0);
-        run.cols = swin__axis_bilinear(p, crops->input_w, w, 0, w, 0);
-        run.crop_rows = swin__axis_bilinear(p, k->h, crops->h, 0, crops->h, k->aligned);
-        run.crop_cols = swin__axis_bilinear(p, k->w, crops->w, 0, crops->w, k->aligned);
-    } else {
-        run.rows = swin__axis_twice(p, k->h, crops->input_h, h, k->aligned, 0);
-        run.cols = swin__axis_twice(p, k->w, crops->input_w, w, k->aligned, 0);
+    run.rows = swin__label_axis(p, slides, k->h, crops->input_h, k->picture_h, aligned);
+    run.cols = swin__label_axis(p, slides, k->w, crops->input_w, k->picture_w, aligned);
+    if (slides) {
+        run.crop_rows = swin__axis_bilinear(p, k->h, crops->h, 0, crops->h, aligned);
+        run.crop_cols = swin__axis_bilinear(p, k->w, crops->w, 0, crops->w, aligned);
     }
     if (k->flip) swin__mirror(p, &run.cols);
     return run;
@@ -8146,11 +8145,17 @@ static int swin__head_widths(const swin_config *g, int widths[SWIN_MAX_STAGES])
     return count;
 }
 
-/* The channels of the coarsest of them. */
+/* The number of the coarsest of them, of a head that reads one at least; its channels. */
+static int swin__coarsest_input(const swin_config *g)
+{
+    int i = g->stages - 1;
+    while (i > 0 && !(g->head.inputs >> i & 1)) i--;
+    return i;
+}
+
 static int swin__head_depth(const swin_config *g)
 {
-    int widths[SWIN_MAX_STAGES], count = swin__head_widths(g, widths);
-    return widths[count - 1];
+    return g->stage[swin__coarsest_input(g)].width;
 }
 
 /* Binds the layers name{l} for l < count, of `inputs` channels each or, if given, widths[l]. */
@@ -8301,8 +8306,7 @@ static void swin__bind_psp(swin__binder *b, swin__weights *w)
 
 static swin__fmap swin__plan_psp(swin__plan *p, const swin__fmap *feature)
 {
-    int inputs[SWIN_MAX_STAGES];
-    swin__fmap in = feature[inputs[swin__head_inputs(p->config, inputs) - 1]];
+    swin__fmap in = feature[swin__coarsest_input(p->config)];
     swin__fmap x = swin__plan_pyramid_top(p, in);
     swin__drop_feature(p, in);
     return swin__plan_classify(p, x);
@@ -8334,8 +8338,8 @@ static void swin__bind_fcn(swin__binder *b, swin__weights *w)
 static swin__fmap swin__plan_fcn(swin__plan *p, const swin__fmap *feature)
 {
     const swin_config *g = p->config;
-    int inputs[SWIN_MAX_STAGES], kernel = g->head.conv_kernel, ch = g->head.channels;
-    swin__fmap in = feature[inputs[swin__head_inputs(g, inputs) - 1]], x = in;
+    int kernel = g->head.conv_kernel, ch = g->head.channels;
+    swin__fmap in = feature[swin__coarsest_input(g)], x = in;
     for (int n = 0; n < g->head.convs; n++) {
         swin__conv conv = swin__make_conv(p->weights->conv[n], kernel, x.c, in, ch);
         swin__fmap next;
@@ -8898,9 +8902,8 @@ static swin_status swin__check_header(const swin__header *h, size_t size, swin_e
     if (h->endian != mark)
         return swin__fail(err, SWIN_UNSUPPORTED, "the blob is little-endian, this machine is not");
     if (h->version != SWIN__BLOB_VERSION)
-        return swin__fail(err, SWIN_UNSUPPORTED, "blob version %z, swin.h %d.%d.%d reads version "
-                          "%d: convert the checkpoint again", (size_t)h->version,
-                          SWIN_VERSION_MAJOR, SWIN_VERSION_MINOR, SWIN_VERSION_PATCH,
+        return swin__fail(err, SWIN_UNSUPPORTED, "blob version %z, swin.h " SWIN__VERSION " reads "
+                          "version %d: convert the checkpoint again", (size_t)h->version,
                           SWIN__BLOB_VERSION);
     if (h->size != size)
         return swin__fail(err, SWIN_DAMAGED, "the blob is damaged: %z bytes, its header says %z",

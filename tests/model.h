@@ -284,6 +284,12 @@ static void after_stages(maker *k)
     linear(k, "expand", 16 * e, e, 0);
 }
 
+/* Does the model give a class map? */
+static inline int is_dense(const swin_config *g)
+{
+    return g->head.kind && g->head.kind != SWIN_HEAD_CLASSIFIER;
+}
+
 /* --- the blob --------------------------------------------------------------------------------- */
 
 /* Renews the checksum, so that damage elsewhere is seen for what it is. */

@@ -33,7 +33,7 @@ static uint32_t draw_value(uint32_t old)
                                       16384, 65535, 65536, 1u << 24, 1u << 26, 0x7fffffff,
                                       0x80000000, 0xffffffff, 0x7f800000, 0xff800000, 0x7fc00000,
                                       0x7f7fffff, 0xff7fffff, 1};
-    switch (draw(5)) {
+    switch (draw(4)) {
     case 0: return old ^ 1u << draw(32);
     case 1: return old + draw(5) - 2;
     case 2: return draw_word();

@@ -58,11 +58,6 @@ static void print_situation(void)
 
 /* --- drawing a situation ---------------------------------------------------------------------- */
 
-static int is_dense(const swin_config *g)
-{
-    return g->head.kind && g->head.kind != SWIN_HEAD_CLASSIFIER;
-}
-
 static int fixed_grid(const swin_config *g) { return g->position.h && g->position.rule; }
 
 /* A grid of absolute positions that fits no other input: the sizes follow from it. */
@@ -159,7 +154,6 @@ static swin_config draw_wide(void)
     swin_config g;
     do g = draw_model(SMALL);
     while (g.body || g.head.kind < SWIN_HEAD_UPER || g.head.kind > SWIN_HEAD_FPN);
-    const int one = g.head.kind == SWIN_HEAD_FCN || g.head.kind == SWIN_HEAD_PSP;
     g.patch = within(1, 2);
     g.stages = within(1, 2);
     g.position.h = g.position.w = 0;
@@ -174,7 +168,7 @@ static swin_config draw_wide(void)
         s->hidden = within(1, 40);
     }
     g.feature_norms &= (1u << g.stages) - 1;
-    g.head.inputs = one ? 1 : between(1, (1u << g.stages) - 1);
+    g.head.inputs = reads_one(&g) ? 1 : between(1, (1u << g.stages) - 1);
     g.head.channels = rarely(3) ? 64 : 32;
     g.head.neck_channels = g.head.kind == SWIN_HEAD_FPN ? 32 : 0;
     g.head.pool_count = g.head.pool_count ? 1 : 0;

@@ -169,6 +169,12 @@ static void draw_convolutions(swin_config *g, enum extent extent)
     }
 }
 
+/* Does the head read one feature, any of them? */
+static int reads_one(const swin_config *g)
+{
+    return g->head.kind == SWIN_HEAD_FCN || g->head.kind == SWIN_HEAD_PSP;
+}
+
 static void draw_head(swin_config *g, enum extent extent)
 {
     static const int many[] = {254, 255, 256, 257, 300};
@@ -179,9 +185,8 @@ static void draw_head(swin_config *g, enum extent extent)
     g->classes = rarely(12) ? ONE_OF(many) : within(1, 24);
     if (extent == LARGE) g->classes = rarely(2) ? 65535 : ONE_OF(many);
     if (g->head.kind == SWIN_HEAD_UNET) return;
-    const int one = g->head.kind == SWIN_HEAD_FCN || g->head.kind == SWIN_HEAD_PSP;
     g->head.inputs = g->head.kind == SWIN_HEAD_CLASSIFIER ? 1u << (g->stages - 1)
-                     : one                                ? 1u << any(g->stages)
+                     : reads_one(g)                       ? 1u << any(g->stages)
                                                           : between(1, (1u << g->stages) - 1);
     if (g->head.kind == SWIN_HEAD_CLASSIFIER) return;
     g->head.channels = extent == LARGE ? (rarely(2) ? 16384 : within(1, 16384))

@@ -76,7 +76,7 @@ static void backwards(void *user, swin_task task, void *arg, int count)
 
 static swin_desc draw_desc(const swin_config *g)
 {
-    const int dense = g->head.kind && g->head.kind != SWIN_HEAD_CLASSIFIER, fit = !rarely(8);
+    const int dense = is_dense(g), fit = !rarely(8);
     const unsigned fitting = dense ? 1 | 2 | 4 | 16 | 32 : g->head.kind ? 4 | 8 : 4;
     swin_desc d;
     memset(&d, 0, sizeof d);

@@ -73,7 +73,7 @@ static swin_config draw_large(void)
 
 static swin_desc draw_desc(const swin_config *g)
 {
-    const int dense = g->head.kind && g->head.kind != SWIN_HEAD_CLASSIFIER, multiple = g->patch;
+    const int dense = is_dense(g), multiple = g->patch;
     swin_desc d;
     memset(&d, 0, sizeof d);
     draw_rectangle(multiple, &d.width, &d.height);
