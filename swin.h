@@ -40,13 +40,14 @@ WHAT IT COMPUTES
    GPUs, run batches (take several contexts side by side over one model) or other networks.
 
 INPUT AND OUTPUT
-   Pictures are 8-bit RGB, BGR, RGBA, BGRA or grey with a row stride, origin top left, any size
-   from 1x1 to SWIN_MAX_SIDE; a negative stride reads from the bottom up. The model file knows
-   how a picture is resized and normalised. Or give float planes that are normalised already
-   (SWIN_PLANES). The class map has one id a pixel, 0 ... classes-1, at the picture's size, and
-   beside it, if you like, how sure that is (SWIN_OUT_CONFIDENCE; a threshold makes doubtful pixels
-   SWIN_IGNORE). Names and colours are in the model file. Logits, features, a classifier's scores
-   and the tokens' attention are views with strides, [channels][height][width] through them.
+   Pictures are 8-bit RGB, BGR, RGBA, BGRA or grey, or a camera's YUYV or NV12, with a row stride,
+   origin top left, any size from 1x1 to SWIN_MAX_SIDE; a negative stride reads from the bottom up.
+   The model file knows how a picture is resized and normalised. Or give float planes that are
+   normalised already (SWIN_PLANES). The class map has one id a pixel, 0 ... classes-1, at the
+   picture's size, and beside it, if you like, how sure that is (SWIN_OUT_CONFIDENCE; a threshold
+   makes doubtful pixels SWIN_IGNORE). Names and colours are in the model file. Logits, features, a
+   classifier's scores and the tokens' attention are views with strides, [channels][height][width]
+   through them.
 
 MEMORY
    The core never allocates. Ask swin_workspace_size, give that many bytes to swin_init, and
@@ -477,6 +478,8 @@ typedef struct swin_desc {
                                    and confidence of their mean softmax, and runs without a picture:
                                    NULL */
     int average_count;          /* how many; each must stay, where it is, until the run is over */
+    float votes_decay;          /* each run multiplies what votes hold by this, 0..1, before it adds
+                                   to them, so that old frames fade; 0: 1, they do not */
 } swin_desc;
 
 /* The id of a pixel below the threshold; SWIN_IGNORE_16 in a map of 2 bytes a pixel. */
@@ -499,9 +502,24 @@ SWIN_API swin_status swin_init(swin_context **c, const swin_model *m, const swin
 
 typedef enum swin_format {
     SWIN_RGB8, SWIN_BGR8, SWIN_RGBA8, SWIN_BGRA8, SWIN_GREY8,
-    SWIN_PLANES                 /* float planes in the network's order, already normalised, at its
+    SWIN_PLANES,                /* float planes in the network's order, already normalised, at its
                                    input size */
+    SWIN_YUYV,                  /* two pixels in four bytes, Y U Y V; of an odd width a row's last Y
+                                   is not used */
+    SWIN_NV12                   /* rows of Y, one byte a pixel, and in `chroma` U V for each 2 x 2
+                                   pixels, (width + 1) / 2 pairs in (height + 1) / 2 rows */
 } swin_format;
+
+/* What Y, U and V of SWIN_YUYV and SWIN_NV12 mean. Pixels take their U and V as they lie there,
+   without smoothing between neighbours; red, green and blue are floats, clamped to 0..255 and not
+   rounded. */
+typedef enum swin_yuv {
+    SWIN_YUV_601,               /* BT.601, Y 16..235, U and V 16..240: what cameras give unless they
+                                   say otherwise */
+    SWIN_YUV_601_FULL,          /* BT.601, all 0..255, as JPEG has it */
+    SWIN_YUV_709,               /* BT.709, Y 16..235, U and V 16..240: high-definition video */
+    SWIN_YUV_709_FULL           /* BT.709, all 0..255 */
+} swin_yuv;
 
 /* A picture in the caller's memory; origin top left. A negative stride walks upwards from `data`. A
    stride counts bytes, not pixels; one that is shorter than a row is SWIN_ARGUMENT. */
@@ -513,6 +531,11 @@ typedef struct swin_image {
     swin_format format;
     ptrdiff_t plane_stride;     /* SWIN_PLANES: bytes from plane to plane; 0: planes follow each
                                    other in memory */
+    const void *chroma;         /* SWIN_NV12: first pair of the top row; NULL: height strides behind
+                                   data, for a stride that is not negative */
+    ptrdiff_t chroma_stride;    /* SWIN_NV12: bytes from row to row of pairs; 0: the stride, and 1
+                                   more where that is odd */
+    swin_yuv yuv;               /* SWIN_YUYV, SWIN_NV12 */
 } swin_image;
 
 /* Runs the whole network on a picture. SWIN_OK, SWIN_ARGUMENT, SWIN_SIZE or SWIN_CANCELLED. */
@@ -566,7 +589,8 @@ SWIN_API swin_tensor swin_attention(const swin_context *c);
 
 /* The class of most votes (the lowest of equals) for each of n pixels: votes [n][classes] as
    desc.votes gathers them, ids of 1 byte, or 2 where there are more than 256 classes. runs: how
-   many were added; a pixel whose mean vote is below threshold gets SWIN_IGNORE. */
+   many were added; a pixel whose mean vote is below threshold gets SWIN_IGNORE. Where votes decay,
+   n runs weigh 1 + decay + ... + decay^(n - 1): give 1 as runs, and threshold times this. */
 SWIN_API void swin_decide(const float *votes, size_t n, int classes, int runs, float threshold,
                           void *ids);
 
@@ -4450,6 +4474,48 @@ typedef struct swin__embed_layer {
     swin__axis rows, cols;
 } swin__embed_layer;
 
+/* Red is (Y - black) luma + (V - 128) red, blue the same with U, and from green both are taken. */
+typedef struct swin__matrix { float black, luma, red, green_u, green_v, blue; } swin__matrix;
+
+/* By swin_yuv. With the standard's weights r and b of red and blue, and g = 1 - r - b: red is
+   2 (1 - r), blue 2 (1 - b), green_u 2 (1 - b) b / g, green_v 2 (1 - r) r / g. Of a limited range
+   luma is 255 / 219, and the others are 255 / 224 of that. */
+static const swin__matrix swin__matrices[] = {
+    { 16, 1.16438356f, 1.59602679f, 0.391762290f, 0.812967647f, 2.01723214f },
+    { 0, 1, 1.402f, 0.344136286f, 0.714136286f, 1.772f },
+    { 16, 1.16438356f, 1.79274107f, 0.213248614f, 0.532909329f, 2.11240179f },
+    { 0, 1, 1.5748f, 0.187324273f, 0.468124273f, 1.8556f }
+};
+
+static float swin__clamp_byte(float x) { return x < 0 ? 0 : x > 255 ? 255 : x; }
+
+/* What swin__take_pixels does, of SWIN_YUYV and SWIN_NV12. */
+static void swin__take_yuv(const swin_context *c, int y, float weight, int more, float *sum)
+{
+    const swin_image *in = &c->image;
+    const swin__matrix m = swin__matrices[in->yuv];
+    int packed = in->format == SWIN_YUYV, luma_step = packed ? 2 : 1, v_at = packed ? 2 : 1;
+    const unsigned char *luma = (const unsigned char *)in->data + (ptrdiff_t)y * in->stride;
+    const unsigned char *pair = packed ? luma + 1 : (const unsigned char *)in->chroma +
+                                                    (ptrdiff_t)(y / 2) * in->chroma_stride;
+    float red = 0, green_u = 0, green_v = 0, blue = 0;
+    for (int x = 0; x < in->width; x++, luma += luma_step, sum += 3) {
+        const float light = swin__timesf((float)*luma - m.black, m.luma);
+        if (x % 2 == 0) {
+            const float u = (float)pair[0] - 128, v = (float)pair[v_at] - 128;
+            red = swin__timesf(v, m.red);
+            green_u = swin__timesf(u, m.green_u);
+            green_v = swin__timesf(v, m.green_v);
+            blue = swin__timesf(u, m.blue);
+            pair += 2 * luma_step;
+        }
+        sum[0] = (more ? sum[0] : 0) + swin__timesf(weight, swin__clamp_byte(light + red));
+        sum[1] = (more ? sum[1] : 0) +
+                 swin__timesf(weight, swin__clamp_byte(light - green_u - green_v));
+        sum[2] = (more ? sum[2] : 0) + swin__timesf(weight, swin__clamp_byte(light + blue));
+    }
+}
+
 /* sum = weight * row y of an 8-bit picture, [width][R, G, B]; with `more`, sum += that. */
 static void swin__take_pixels(const swin_context *c, int y, float weight, int more, float *sum)
 {
@@ -4457,6 +4523,10 @@ static void swin__take_pixels(const swin_context *c, int y, float weight, int mo
         { 3, 0, 1, 2 }, { 3, 2, 1, 0 }, { 4, 0, 1, 2 }, { 4, 2, 1, 0 }, { 1, 0, 0, 0 }
     };
     const swin_image *in = &c->image;
+    if (in->format == SWIN_YUYV || in->format == SWIN_NV12) {
+        swin__take_yuv(c, y, weight, more, sum);
+        return;
+    }
     int bytes = layouts[in->format].bytes, r = layouts[in->format].r, g = layouts[in->format].g,
         b = layouts[in->format].b;
     const unsigned char *pixel = (const unsigned char *)in->data + (ptrdiff_t)y * in->stride;
@@ -7645,14 +7715,16 @@ typedef struct swin__labels_layer {
     int soft;                   /* a softmax is needed */
 } swin__labels_layer;
 
-/* Adds the softmax of each pixel to its votes, from pixel number `at` of the picture on. */
+/* Adds the softmax of each pixel to its votes, which decay, from pixel number `at` of the picture
+   on. */
 static void swin__add_votes(const swin_context *c, const swin__soft *soft, size_t at)
 {
     swin__rows exps = soft->exps;
     float *votes = c->desc.votes + at * (size_t)exps.c;
     swin__scale_pixels(c, exps, soft->inverse);
     for (int i = 0; i < exps.n; i++)
-        for (int k = 0; k < exps.c; k++) *votes++ += swin__row(exps, i)[k];
+        for (int k = 0; k < exps.c; k++, votes++)
+            *votes = swin__timesf(*votes, c->desc.votes_decay) + swin__row(exps, i)[k];
 }
 
 /* Takes the softmax of row y of the picture, for confidence, threshold and votes. row: logits, with
@@ -9136,6 +9208,8 @@ static swin_status swin__check_outputs(const swin_config *g, const swin_desc *d,
     if (!(d->threshold >= 0 && d->threshold <= 1) || (d->threshold > 0 && g->classes == 256))
         return swin__fail(err, SWIN_ARGUMENT, "desc: a threshold that is not 0..1, or with 256 "
                           "classes, which leave no id to ignore");
+    if (!(d->votes_decay >= 0 && d->votes_decay <= 1))
+        return swin__fail(err, SWIN_ARGUMENT, "desc: a decay of votes that is not 0..1");
     return SWIN_OK;
 }
 
@@ -9275,6 +9349,7 @@ static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, sw
         return swin__fail(err, SWIN_ARGUMENT, "desc: kept or votes are not aligned to 4 bytes");
     if (d->average ? d->average_count < 1 : d->average_count != 0)
         return swin__fail(err, SWIN_ARGUMENT, "desc: an average of no runs");
+    if (d->votes_decay == 0) d->votes_decay = 1;
     status = d->average ? swin__resolve_average(s, err) : swin__resolve_network(s, err);
     swin__resolve_tasks(d);
     return status;
@@ -9548,14 +9623,40 @@ static swin_status swin__check_strides(swin_context *c, size_t row_bytes)
     return SWIN_OK;
 }
 
+/* Fills in where the chroma of the context's SWIN_NV12 picture lies, and checks it. */
+static swin_status swin__check_chroma(swin_context *c)
+{
+    swin_image *in = &c->image;
+    size_t row_bytes = 2 * (size_t)swin__divide_up(in->width, 2);
+    if (!in->chroma && in->stride < 0)
+        return swin__fail(&c->error, SWIN_ARGUMENT, "a picture of SWIN_NV12 with a negative stride "
+                          "must say where its chroma is");
+    if (!in->chroma)
+        in->chroma = (const unsigned char *)in->data + (ptrdiff_t)in->height * in->stride;
+    if (in->chroma_stride == 0)
+        in->chroma_stride = in->stride + (in->stride < 0 ? -1 : 1) * (in->stride % 2 != 0);
+    if (!swin__stride_holds(in->chroma_stride, row_bytes, in->height))
+        return swin__fail(&c->error, SWIN_ARGUMENT, "the chroma's stride from row to row is less "
+                          "than a row of %z bytes, or out of reach", row_bytes);
+    return SWIN_OK;
+}
+
+/* Bytes of a row of w pixels, of a plane's or of Y where there are several. */
+static size_t swin__row_bytes(swin_format format, int w)
+{
+    static const int bytes[] = { 3, 3, 4, 4, 1, 4, 2, 1 };
+    return (size_t)bytes[format] * (size_t)(format == SWIN_YUYV ? swin__round_up(w, 2) : w);
+}
+
 /* Checks the picture of a run and remembers it. */
 static swin_status swin__take_picture(swin_context *c, const swin_image *in)
 {
-    static const int bytes[] = { 3, 3, 4, 4, 1, 4 };
     const swin_desc *d = &c->desc;
     int planes = in && in->format == SWIN_PLANES;
     int w = planes ? d->width : d->picture_width, h = planes ? d->height : d->picture_height;
-    if (!in || !in->data || (unsigned)in->format > SWIN_PLANES)
+    swin_status status;
+    if (!in || !in->data || (unsigned)in->format > SWIN_NV12 ||
+        (unsigned)in->yuv > SWIN_YUV_709_FULL)
         return swin__fail(&c->error, SWIN_ARGUMENT,
                           "swin_begin wants a picture with data and a known format");
     if (in->width != w || in->height != h)
@@ -9563,7 +9664,8 @@ static swin_status swin__take_picture(swin_context *c, const swin_image *in)
                           "the picture is %d x %d pixels, the context was made for %d x %d",
                           in->width, in->height, w, h);
     c->image = *in;
-    return swin__check_strides(c, (size_t)bytes[in->format] * (size_t)w);
+    status = swin__check_strides(c, swin__row_bytes(in->format, w));
+    return status != SWIN_OK || in->format != SWIN_NV12 ? status : swin__check_chroma(c);
 }
 
 SWIN_API swin_status swin_begin(swin_context *c, const swin_image *in)
@@ -9920,6 +10022,9 @@ SWIN_API void swin_free(swin_model *m)
             - tools/convert.py takes the centre of pictures by --mode centre (crop before).
 
             New:
+            - Pictures may be a camera's SWIN_YUYV and SWIN_NV12; swin_image.yuv tells matrix and
+              range, swin_image.chroma where the second plane is.
+            - desc.votes_decay lets the votes of old frames fade.
             - desc.kept, desc.average and swin_kept_size average over sizes and mirror images of a
               picture with less memory than desc.votes.
             - No product is left for a compiler to fuse with a sum, so -ffp-contract changes no bit;
