@@ -808,6 +808,36 @@ static inline int cpu_of_name(const char *name, char why[256])
 }
 
 /* -------------------------------------------------------------------------- */
+/* JSON                                                                       */
+
+/* Length of the UTF-8 sequence at s, 0 where there is none: neither longer than it must be, nor a
+   surrogate, nor beyond U+10FFFF. */
+static inline int utf8_length(const unsigned char *s)
+{
+    int n = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 :
+            s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
+    for (int i = 1; i < n; i++)
+        if ((s[i] & 0xc0) != 0x80) return 0;
+    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] >= 0xa0)) return 0;
+    return (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] >= 0x90) ? 0 : n;
+}
+
+/* Writes a string of JSON; what is no UTF-8 becomes U+FFFD. */
+static inline void json_text(FILE *f, const char *text)
+{
+    fputc('"', f);
+    for (const unsigned char *s = (const unsigned char *)text; *s;) {
+        int n = utf8_length(s);
+        if (!n) fputs("\\ufffd", f);
+        else if (*s < ' ') fprintf(f, "\\u%04x", *s);
+        else if (*s == '"' || *s == '\\') fprintf(f, "\\%c", *s);
+        else fwrite(s, 1, (size_t)n, f);
+        s += n ? n : 1;
+    }
+    fputc('"', f);
+}
+
+/* -------------------------------------------------------------------------- */
 /* the library's tensors                                                      */
 
 static inline size_t tensor_size(swin_tensor t)

@@ -957,32 +957,6 @@ static int write_pictures(job *j, const runner *r)
     return DONE;
 }
 
-/* Length of the UTF-8 sequence at s, 0 where there is none: neither longer than it must be, nor a
-   surrogate, nor beyond U+10FFFF. */
-static int utf8_length(const unsigned char *s)
-{
-    int n = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 :
-            s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
-    for (int i = 1; i < n; i++)
-        if ((s[i] & 0xc0) != 0x80) return 0;
-    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] >= 0xa0)) return 0;
-    return (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] >= 0x90) ? 0 : n;
-}
-
-static void json_text(FILE *f, const char *text)
-{
-    fputc('"', f);
-    for (const unsigned char *s = (const unsigned char *)text; *s;) {
-        int n = utf8_length(s);
-        if (!n) fputs("\\ufffd", f);
-        else if (*s < ' ') fprintf(f, "\\u%04x", *s);
-        else if (*s == '"' || *s == '\\') fprintf(f, "\\%c", *s);
-        else fwrite(s, 1, (size_t)n, f);
-        s += n ? n : 1;
-    }
-    fputc('"', f);
-}
-
 static void write_json(FILE *f, const job *j, const runner *r, const char *model_path)
 {
     const swin_desc *d = &r->desc;

@@ -1,5 +1,5 @@
-/* tests/formats.c - what cameras give: YUYV and NV12 against a double-precision reference, and votes
-   that decay from frame to frame
+/* tests/formats.c - what cameras give: YUYV and NV12 against a double-precision reference, and
+   votes that decay from frame to frame
 
    cc -std=c99 -O2 tests/formats.c -lm && ./a.out */
 #define SWIN_IMPLEMENTATION
