@@ -57,7 +57,7 @@ NEED    = $(if $(filter demo test fuzz coverage ports deps test-setup,$(GOALS)),
           $(filter bench coverage ports,$(GOALS)) \
           $(if $(filter deps,$(GOALS)),bench)
 
-all: $(OUT)/minimal $(OUT)/segment $(OUT)/tensor
+all: $(OUT)/minimal $(OUT)/segment $(OUT)/stream $(OUT)/tensor
 
 need:
 	@tools/need $(NEED)
@@ -66,6 +66,9 @@ $(OUT): | need
 	@mkdir -p "$@"
 
 $(OUT)/segment: examples/segment.c examples/common.h examples/picture.h swin.h | $(OUT)
+	$(COMPILE) $< -o "$@" $(LIBS)
+
+$(OUT)/stream: examples/stream.c examples/common.h examples/picture.h swin.h | $(OUT)
 	$(COMPILE) $< -o "$@" $(LIBS)
 
 $(OUT)/tensor: examples/tensor.c examples/common.h swin.h | $(OUT)
@@ -123,7 +126,7 @@ install: all
 	tools/install "$(BUILD)"
 
 # What was made, by name: BUILD may be a folder that holds other things too.
-MADE = minimal segment tensor bench demo tests coverage benchmark stb-newer swin.pc \
+MADE = minimal segment stream tensor bench demo tests coverage benchmark stb-newer swin.pc \
        venv venv-parity venv-bench
 
 clean:

@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 FINDING = re.compile(r"^([^\s:]+):(\d+)(?::\d+)?: (?:warning|error): (.+) \[([\w.,-]+)\]$", re.M)
 FUNCTION = re.compile(r"^[a-zA-Z](?:.*[ *(])?(\w+)\)?\(.*[^;]$")
 
-PROGRAMS = ["examples/minimal.c", "examples/tensor.c"]
+PROGRAMS = ["examples/minimal.c", "examples/stream.c", "examples/tensor.c"]
 TESTS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").glob("**/*.c"))
 # One file that includes all headers of the library and the programs.
 ALL = "examples/segment.c"

@@ -274,8 +274,8 @@ def test_functions_named_are_those_called(build, root):
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
-@pytest.mark.parametrize("program", ["examples/minimal", "examples/segment", "examples/tensor",
-                                     "tools/bench/bench"])
+@pytest.mark.parametrize("program", ["examples/minimal", "examples/segment", "examples/stream",
+                                     "examples/tensor", "tools/bench/bench"])
 def test_programs_are_free_of_warnings(root, tmp_path, compiler, program):
     r = run(compiler, "-std=c99", *STRICT, "-O2", "-DSWIN_NO_SIMD", "-c",
             root / f"{program}.c", "-o", tmp_path / "o")

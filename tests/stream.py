@@ -1,4 +1,4 @@
-"""build/stream: streams and folders as programs write them, cameras, signals, closed pipes, memory."""
+"""build/stream: streams and folders as programs write them, cameras, signals, pipes, memory."""
 
 import json
 import os
@@ -301,8 +301,9 @@ def test_what_is_no_stream(stream, data, words):
     assert not failed(stream(data=data), 1, "standard input", *words)
 
 
-@pytest.mark.parametrize("damage", [lambda blob: blob[:1000], lambda blob: b"", lambda blob: b"x" * 99,
-                                    lambda blob: blob[:-9] + bytes(9)])
+@pytest.mark.parametrize("damage", [
+    lambda blob: blob[:1000], lambda blob: b"", lambda blob: b"x" * 99,
+    lambda blob: blob[:9000] + bytes([blob[9000] ^ 4]) + blob[9001:]])
 def test_a_damaged_model(model, tmp_path, damage):
     path = tmp_path / "bad.swin"
     path.write_bytes(damage(model.read_bytes()))
