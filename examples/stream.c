@@ -3,8 +3,8 @@
    cc -std=c99 -O2 examples/stream.c -o stream -lm -lpthread        (stb: Debian's libstb-dev)
 
    A thread reads frames from a camera (V4L2), a folder or standard input; the main thread segments
-   the newest one. Cameras' YUYV and NV12 go to swin.h as they lie in the driver's memory. All memory
-   is there before the first frame, but for what decodes a folder's pictures. */
+   the newest one. Cameras' YUYV and NV12 go to swin.h as they lie in the driver's memory. All
+   memory is there before the first frame, but for what decodes a folder's pictures. */
 #define SWIN_IMPLEMENTATION
 #define COMMON_PICTURES
 #include "common.h"

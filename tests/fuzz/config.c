@@ -23,6 +23,7 @@ typedef struct situation {
     swin_desc d;        /* but for what the two runs differ in */
     int votes, kept;    /* 1: a run adds its votes; keeps its logits for an average */
     swin_format format;
+    swin_yuv yuv;
     int padding;        /* bytes from row to row beyond the pixels */
     int upward;         /* 1: the picture lies bottom up */
     uint32_t seed;      /* of weights and pixels */
@@ -49,11 +50,11 @@ static void print_situation(void)
     PRINT(flags); PRINT(crop_width); PRINT(crop_height); PRINT(stride_width);
     PRINT(stride_height); PRINT(attend_x); PRINT(attend_y); PRINT(attend_stage);
 #undef PRINT
-    fprintf(stderr, " .threshold = %.9g },\n .votes = %d, .kept = %d, .format = %d, .padding = %d, "
-                    ".upward = %d, .seed = %u, .tasks = %d, .slice = %d, .cpu = %d, "
-                    ".tight = %d },\n",
-            s->d.threshold, s->votes, s->kept, s->format, s->padding, s->upward, s->seed, s->tasks,
-            s->slice, s->cpu, s->tight);
+    fprintf(stderr, " .threshold = %.9g, .votes_decay = %.9g },\n .votes = %d, .kept = %d, "
+                    ".format = %d, .yuv = %d, .padding = %d, .upward = %d, .seed = %u, "
+                    ".tasks = %d, .slice = %d, .cpu = %d, .tight = %d },\n",
+            s->d.threshold, s->d.votes_decay, s->votes, s->kept, s->format, s->yuv, s->padding,
+            s->upward, s->seed, s->tasks, s->slice, s->cpu, s->tight);
 }
 
 /* --- drawing a situation ---------------------------------------------------------------------- */
@@ -146,6 +147,9 @@ static void draw_runs(situation *s)
     s->cpu = (swin_cpu)(SWIN_CPU_SCALAR + 1 + draw(SWIN_CPU_COUNT - SWIN_CPU_SCALAR - 1));
     if (!swin_cpu_available(s->cpu)) s->cpu = SWIN_CPU_BEST;
     s->tight = (int)rarely(4);
+    if (rarely(4)) s->format = draw(2) ? SWIN_YUYV : SWIN_NV12;
+    s->yuv = (swin_yuv)draw(SWIN_YUV_709_FULL + 1);
+    if (s->votes && rarely(2)) s->d.votes_decay = 0.25f;
 }
 
 /* A head's layers wide enough for Winograd's tiles, over a backbone of one or two stages. */
@@ -224,12 +228,16 @@ static void backwards(void *user, swin_task task, void *arg, int count)
 /* A picture as a context wants it, in memory of exactly its size. */
 static unsigned char *make_picture(const situation *s, const swin_context *c, swin_image *in)
 {
-    static const int bytes[] = {3, 3, 4, 4, 1, 4};
-    const int planes = s->format == SWIN_PLANES;
+    static const int bytes[] = {3, 3, 4, 4, 1, 4, 2, 1};
+    const int planes = s->format == SWIN_PLANES, nv12 = s->format == SWIN_NV12;
     const int w = planes ? c->desc.width : c->desc.picture_width;
     const int h = planes ? c->desc.height : c->desc.picture_height;
-    const size_t row = (size_t)(w * bytes[s->format]), stride = row + (size_t)s->padding;
-    const size_t plane = stride * (size_t)h, size = (planes ? 3 : 1) * plane - (size_t)s->padding;
+    const int even = s->format == SWIN_YUYV ? w + w % 2 : w;
+    const size_t row = (size_t)(even * bytes[s->format]), stride = row + (size_t)s->padding;
+    const size_t plane = stride * (size_t)h, luma = plane - (size_t)s->padding;
+    const size_t pairs = (size_t)(w + w % 2), apart = pairs + (size_t)s->padding;
+    const size_t chroma = nv12 ? (size_t)((h + 1) / 2 - 1) * apart + pairs : 0;
+    const size_t size = planes ? 2 * plane + luma : nv12 ? plane + chroma : luma;
     unsigned char *pixels = (unsigned char *)need(size);
     dice_state = s->seed;
     for (size_t i = 0; i < size; i++) pixels[i] = (unsigned char)(dice(1 << 16) >> 8);
@@ -248,6 +256,9 @@ static unsigned char *make_picture(const situation *s, const swin_context *c, sw
     in->stride = s->upward ? -(ptrdiff_t)stride : s->padding ? (ptrdiff_t)stride : 0;
     in->plane_stride = s->upward || s->padding ? (ptrdiff_t)plane : 0;
     in->format = s->format;
+    in->yuv = s->yuv;
+    if (nv12) in->chroma = s->upward ? pixels + size - pairs : pixels + plane;
+    if (nv12) in->chroma_stride = s->upward ? -(ptrdiff_t)apart : (ptrdiff_t)apart;
     return pixels;
 }
 
