@@ -1244,7 +1244,8 @@ static int open_outputs(worker *w, const options *o)
         if (!o->out[i]) continue;
         int status = open_output(&w->outputs[i], output_options[i], o->out[i]);
         if (status) return status;
-        setvbuf(w->outputs[i].file, buffers[i], _IOFBF, sizeof buffers[i]);
+        if (setvbuf(w->outputs[i].file, buffers[i], _IOFBF, sizeof buffers[i]))
+            return fail(FAILED, o->out[i], "cannot be written through a buffer");
     }
     return DONE;
 }
@@ -1355,9 +1356,10 @@ static int stream(worker *w, source *s, const options *o)
 int main(int argc, char **argv)
 {
     static source in;
-    static worker w;
     options o;
+    worker w;
     file_bytes blob;
+    memset(&w, 0, sizeof w);
     prepare_streams();
     int status = parse_options(&o, argc, argv);
     if (status >= 0) return status;
