@@ -735,13 +735,17 @@ static void give_back(mailbox *m, int slot)                 /* with the lock hel
 static int post_frame(mailbox *m, int slot)                 /* with the lock held */
 {
     while (m->all && m->newest >= 0 && !m->quit) pthread_cond_wait(&m->changed, &m->lock);
+    if (m->quit) {
+        give_back(m, slot);
+        return 0;
+    }
     if (m->newest >= 0) {
         give_back(m, m->newest);
         m->dropped++;
     }
     m->newest = slot;
     pthread_cond_broadcast(&m->changed);
-    return !m->quit;
+    return 1;
 }
 
 static void *read_frames(void *user)

@@ -191,7 +191,8 @@ def test_the_newest_frame_wins(stream):
 
 
 def test_frames_stops(stream):
-    assert len(lines(stream("--all", "--frames", "2", data=y4m(planes(s) for s in range(9))))) == 2
+    result = stream("--all", "--frames", "2", data=y4m(planes(s) for s in range(9)))
+    assert len(lines(result)) == 2 and b"0 dropped" in result.stderr
 
 
 # --- what goes out --------------------------------------------------------------------------------
