@@ -281,7 +281,7 @@ def test_compilers_and_flags():
         assert line.startswith("clang ") and not re.search("-O2", line)
         assert all(flag in line for flag in flags.values())
     assert all(line.startswith("tcc ") for line in compilations("CC=tcc", CC="clang"))
-    assert len(compilations()) == 3
+    assert len(compilations()) == 4
 
 
 @pytest.mark.parametrize("how", ["command line", "environment"])
