@@ -400,7 +400,8 @@ static void slicer_learn(double *cost, double took)
 /* -------------------------------------------------------------------------- */
 /* the game                                                                   */
 
-enum { GRAPH = 120, BINS = 20000 };
+enum { GRAPH = 120, GRAPH_HIGH = 40, TEXT_HIGH = 12, LABEL_WIDE = 200, BINS = 20000 };
+enum { WHITE = 0xffffff, BLACK = 0, GREEN = 0x60d060, RED = 0xff5040 };
 
 /* How often something took so many hundredths of a millisecond. */
 typedef struct histogram {
@@ -414,6 +415,14 @@ typedef struct layer {
     int x, y;                   /* of the view that it was made of */
 } layer;
 
+/* What is drawn here, pixel by pixel, and laid over the picture. Its size never changes, and so SDL
+   gets as many commands in each frame as in the first. */
+typedef struct panel {
+    SDL_Texture *texture;
+    uint32_t *pixels;           /* 0xAARRGGBB */
+    int width, height;
+} panel;
+
 typedef struct game {
     const options *options;
     swin_model *model;
@@ -426,6 +435,7 @@ typedef struct game {
     SDL_Window *window;
     SDL_Renderer *renderer;
     SDL_Texture *view;
+    panel graph, label;
     uint32_t palette[256];
     uint8_t *ids;               /* the class map shown, [height][width] */
     layer layers[2];            /* [newest] fades in over the other */
@@ -435,7 +445,7 @@ typedef struct game {
 
     int cursor_x, cursor_y;
     double opacity;
-    float graph[GRAPH];         /* milliseconds of the last frames */
+    float times[GRAPH];         /* milliseconds of the last frames */
     int frames;
     histogram frame_times, slice_times;
     char status[64];            /* the line above the graph */
@@ -448,13 +458,21 @@ static int sdl_failed(const char *what)
     return FAILED;
 }
 
-static SDL_Texture *new_texture(game *g, SDL_BlendMode mode)
+static SDL_Texture *new_texture(game *g, int width, int height, SDL_BlendMode mode)
 {
     SDL_Texture *t = SDL_CreateTexture(g->renderer, SDL_PIXELFORMAT_ARGB8888,
-                                       SDL_TEXTUREACCESS_STREAMING, g->options->width,
-                                       g->options->height);
+                                       SDL_TEXTUREACCESS_STREAMING, width, height);
     if (t) SDL_SetTextureBlendMode(t, mode);
     return t;
+}
+
+static int panel_new(panel *p, game *g, int width, int height)
+{
+    p->width = width;
+    p->height = height;
+    p->pixels = (uint32_t *)calloc((size_t)width * (size_t)height, sizeof *p->pixels);
+    p->texture = new_texture(g, width, height, SDL_BLENDMODE_BLEND);
+    return p->pixels && p->texture;
 }
 
 /* Without --frames a window; with it no screen, unless the environment asks for one. */
@@ -476,11 +494,14 @@ static int open_window(game *g)
     if (!g->window) return sdl_failed("the window");
     g->renderer = SDL_CreateRenderer(g->window, -1, o->frames ? SDL_RENDERER_SOFTWARE : 0u);
     if (!g->renderer) return sdl_failed("the renderer");
-    SDL_SetRenderDrawBlendMode(g->renderer, SDL_BLENDMODE_BLEND);
     SDL_RenderSetLogicalSize(g->renderer, o->width, o->height);
-    g->view = new_texture(g, SDL_BLENDMODE_NONE);
-    for (int i = 0; i < 2; i++) g->layers[i].texture = new_texture(g, SDL_BLENDMODE_BLEND);
-    return g->view && g->layers[0].texture && g->layers[1].texture ? DONE : sdl_failed("a texture");
+    g->view = new_texture(g, o->width, o->height, SDL_BLENDMODE_NONE);
+    for (int i = 0; i < 2; i++)
+        g->layers[i].texture = new_texture(g, o->width, o->height, SDL_BLENDMODE_BLEND);
+    int ok = g->view && g->layers[0].texture && g->layers[1].texture &&
+             panel_new(&g->graph, g, GRAPH, TEXT_HIGH + GRAPH_HIGH) &&
+             panel_new(&g->label, g, LABEL_WIDE, TEXT_HIGH);
+    return ok ? DONE : sdl_failed("a texture");
 }
 
 /* Makes the one context of the game, for pictures of the view's size. */
@@ -599,27 +620,41 @@ static swin_status segment(game *g, double deadline)
 /* -------------------------------------------------------------------------- */
 /* drawing                                                                    */
 
-static void fill(game *g, int x, int y, int w, int h, uint32_t argb)
+/* A box of a colour, 0xRRGGBB, as far as it lies in the panel. */
+static void fill(panel *p, int x, int y, int w, int h, uint32_t rgb)
 {
-    SDL_Rect box = { x, y, w, h };
-    SDL_SetRenderDrawColor(g->renderer, (Uint8)(argb >> 16 & 255), (Uint8)(argb >> 8 & 255),
-                           (Uint8)(argb & 255), (Uint8)(argb >> 24));
-    SDL_RenderFillRect(g->renderer, &box);
+    for (int row = y; row < y + h; row++)
+        for (int column = x; column < x + w; column++)
+            if (row >= 0 && row < p->height && column >= 0 && column < p->width)
+                p->pixels[row * p->width + column] = 0xff000000u | rgb;
 }
 
-/* White letters on a dark box that begins at x, y; returns the box's width. */
-static void draw_text(game *g, int x, int y, char *text)
+/* Darkens what lies under the left part of a panel, and lets the rest be seen. */
+static void clear(panel *p, int width)
+{
+    for (int i = 0; i < p->width * p->height; i++)
+        p->pixels[i] = i % p->width < width ? 0xb8101418u : 0;
+}
+
+/* White letters. */
+static void draw_text(panel *p, int x, int y, char *text)
 {
     static struct { float x, y, z; unsigned char color[4]; } quads[4 * 1024];
     for (char *c = text; *c; c++)
         if (*c < ' ' || *c > '~') *c = '?';         /* the font has no other letters */
     int n = stb_easy_font_print(0, 0, text, NULL, quads, sizeof quads);
-    fill(g, x, y, stb_easy_font_width(text) + 6, 12, 0xb8101418u);
     for (int i = 0; i < n; i++) {
         int left = (int)quads[4 * i].x, top = (int)quads[4 * i].y;
         int right = (int)quads[4 * i + 2].x, bottom = (int)quads[4 * i + 2].y;
-        fill(g, x + 3 + left, y + 3 + top, right - left, bottom - top, 0xffffffffu);
+        fill(p, x + left, y + top, right - left, bottom - top, WHITE);
     }
+}
+
+static void draw_panel(game *g, const panel *p, int x, int y)
+{
+    SDL_Rect place = { x, y, p->width, p->height };
+    SDL_UpdateTexture(p->texture, NULL, p->pixels, p->width * (int)sizeof *p->pixels);
+    SDL_RenderCopy(g->renderer, p->texture, NULL, &place);
 }
 
 /* The class map lies over what it was made of, wherever that has moved meanwhile. */
@@ -638,7 +673,7 @@ static void draw_layers(game *g)
     if (part > 1 || g->segmentations < 2) part = 1;
     double above = g->opacity * part;
     double below = part < 1 ? g->opacity * (1 - part) / (1 - above) : 0;
-    if (below > 0) draw_layer(g, &g->layers[!g->newest], below);
+    draw_layer(g, &g->layers[!g->newest], below);
     draw_layer(g, &g->layers[g->newest], above);
 }
 
@@ -659,31 +694,36 @@ static const char *name_at(const game *g, int x, int y)
     return name ? name : "";
 }
 
-static void draw_name(game *g)
+/* The class under the cursor, beside a box of its colour that lies there. */
+static void draw_label(game *g)
 {
+    panel *p = &g->label;
     char text[64];
     int x = g->cursor_x, y = g->cursor_y, id = class_at(g, x, y);
     snprintf(text, sizeof text, "%.60s", name_at(g, x, y));
-    fill(g, x - 2, y - 2, 5, 5, 0xffffffffu);
-    fill(g, x - 1, y - 1, 3, 3, id < 0 ? 0xff000000u : g->palette[id]);
-    draw_text(g, x + 5, y - 6, text);
+    clear(p, 13 + stb_easy_font_width(text));
+    fill(p, 2, 2, 7, 7, WHITE);
+    fill(p, 3, 3, 5, 5, id < 0 ? BLACK : g->palette[id]);
+    draw_text(p, 11, 3, text);
+    draw_panel(g, p, x - 5, y - 5);
 }
 
 /* The last frames' times, two pixels a millisecond; red where one took longer than a frame may. The
    line is where that is. */
 static void draw_graph(game *g)
 {
-    enum { HIGH = 40 };
-    int bottom = g->options->height - 4;
+    panel *p = &g->graph;
     double most = 1e3 / g->options->fps;
-    fill(g, 4, bottom - HIGH, GRAPH, HIGH, 0xb8101418u);
+    clear(p, p->width);
     for (int i = 0; i < GRAPH; i++) {
-        float ms = g->graph[(g->frames + i) % GRAPH];
-        int high = 2 * ms < HIGH ? (int)(2 * ms + 0.5f) : HIGH;
-        fill(g, 4 + i, bottom - high, 1, high, ms > most ? 0xffff5040u : 0xff60d060u);
+        float ms = g->times[(g->frames + i) % GRAPH];
+        int high = 2 * ms < GRAPH_HIGH ? (int)(2 * ms + 0.5f) : GRAPH_HIGH;
+        fill(p, i, p->height - high, 1, high, ms > most ? RED : GREEN);
     }
-    fill(g, 4, bottom - (2 * most < HIGH ? (int)(2 * most) : HIGH), GRAPH, 1, 0x80ffffffu);
-    draw_text(g, 4, bottom - HIGH - 12, g->status);
+    int line = 2 * most < GRAPH_HIGH ? (int)(2 * most) : GRAPH_HIGH;
+    fill(p, 0, p->height - line, GRAPH, 1, WHITE);
+    draw_text(p, 3, 3, g->status);
+    draw_panel(g, p, 4, g->options->height - p->height - 4);
 }
 
 static void draw(game *g)
@@ -693,7 +733,7 @@ static void draw(game *g)
     SDL_RenderCopy(g->renderer, g->view, NULL, NULL);
     draw_layers(g);
     draw_graph(g);
-    draw_name(g);
+    draw_label(g);
 }
 
 /* -------------------------------------------------------------------------- */
@@ -711,9 +751,10 @@ static void count_time(histogram *h, double time)
 static double percentile(const histogram *h, double part)
 {
     double wanted = part * h->count, seen = 0;
-    for (int i = 0; i < BINS - 1; i++)
-        if ((seen += h->bins[i]) >= wanted) return (i + 1) / 100.0;
-    return 1e3 * h->longest;
+    int i = 0;
+    while (i < BINS - 1 && (seen += h->bins[i]) < wanted) i++;
+    double most = (i + 1) / 100.0;
+    return i == BINS - 1 || most > 1e3 * h->longest ? 1e3 * h->longest : most;
 }
 
 /* 0: the game is over. */
@@ -745,7 +786,8 @@ static void wait_for(double *next, double period)
     else SDL_Delay((Uint32)(1e3 * (*next - now)));
 }
 
-/* Everything that a frame does but waiting; 0 when the game is over. Nothing here allocates. */
+/* Everything that a frame does but waiting; 0 when the game is over. Nothing here allocates, but
+   that SDL's software renderer keeps lists of what it blends. */
 static int play_frame(game *g)
 {
     double start = seconds(), begun;
@@ -760,7 +802,7 @@ static int play_frame(game *g)
     SDL_RenderPresent(g->renderer);
     double took = seconds() - start;
     count_time(&g->frame_times, took);
-    g->graph[g->frames++ % GRAPH] = (float)(1e3 * took);
+    g->times[g->frames++ % GRAPH] = (float)(1e3 * took);
     return 1;
 }
 
@@ -770,7 +812,7 @@ static void tell(game *g, double *told, int *then)
     double now = seconds();
     if (now - *told < 0.25) return;
     snprintf(g->status, sizeof g->status, "%.1f ms, %.1f maps/s",
-             (double)g->graph[(g->frames + GRAPH - 1) % GRAPH],
+             (double)g->times[(g->frames + GRAPH - 1) % GRAPH],
              (g->segmentations - *then) / (now - *told));
     *told = now;
     *then = g->segmentations;
@@ -876,6 +918,8 @@ int main(int argc, char **argv)
     free(g.slicer.cost);
     free(g.memory);
     free(g.ids);
+    free(g.graph.pixels);
+    free(g.label.pixels);
     swin_free(g.model);
     return status;
 }
