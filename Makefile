@@ -1,4 +1,5 @@
 # make            the programs, into build/
+# make game       the game loop, which needs SDL2, into build/
 # make demo       segments the photos of examples/photos with the shipped model
 # make test       all tests
 # make fuzz       looks for inputs that break promises, for MINUTES=60
@@ -9,8 +10,9 @@
 # make deps       what the other targets need, make test-setup: what the tests need
 # make clean
 #
-# demo, test, fuzz, coverage, ports, deps and test-setup install what is missing through apt-get, as
-# root or through sudo. The others, and these where there is no apt-get, name it and stop.
+# game, demo, test, fuzz, coverage, ports, deps and test-setup install what is missing through
+# apt-get, as root or through sudo. The others, and these where there is no apt-get, name it and
+# stop.
 #
 # BUILD names another folder than build/; nothing else in the checkout is written to.
 
@@ -52,10 +54,10 @@ OUT     = $(subst $(space),\ ,$(BUILD))
 
 # The sets of tools/need that the goals ask for, and whether what is missing is installed.
 GOALS   = $(or $(MAKECMDGOALS),all)
-NEED    = $(if $(filter demo test fuzz coverage ports deps test-setup,$(GOALS)),--install) \
+NEED    = $(if $(filter game demo test fuzz coverage ports deps test-setup,$(GOALS)),--install) \
           programs $(if $(filter test fuzz coverage ports test-setup,$(GOALS)),tests) \
-          $(filter bench coverage ports,$(GOALS)) \
-          $(if $(filter deps,$(GOALS)),bench)
+          $(filter game bench coverage ports,$(GOALS)) \
+          $(if $(filter deps,$(GOALS)),bench game)
 
 all: $(OUT)/minimal $(OUT)/segment $(OUT)/stream $(OUT)/tensor
 
@@ -73,6 +75,11 @@ $(OUT)/stream: examples/stream.c examples/common.h examples/picture.h swin.h | $
 
 $(OUT)/tensor: examples/tensor.c examples/common.h swin.h | $(OUT)
 	$(COMPILE) $< -o "$@" $(LIBS)
+
+$(OUT)/frame_loop: examples/frame_loop.c examples/common.h examples/picture.h swin.h | $(OUT)
+	$(COMPILE) $< -o "$@" $$(sdl2-config --cflags --libs) $(LIBS)
+
+game: $(OUT)/frame_loop
 
 $(OUT)/bench: tools/bench/bench.c examples/common.h swin.h | $(OUT)
 	$(COMPILE) $< -o "$@" $(LIBS)
@@ -105,7 +112,7 @@ deps: need
 
 test-setup: $(OUT)/venv/.ready $(OUT)/venv-parity/.ready $(OUT)/stb-newer
 
-test: all test-setup
+test: all game test-setup
 	"$(BUILD)/venv/bin/python" tests/run
 
 fuzz: need
@@ -126,12 +133,12 @@ install: all
 	tools/install "$(BUILD)"
 
 # What was made, by name: BUILD may be a folder that holds other things too.
-MADE = minimal segment stream tensor bench demo tests coverage benchmark stb-newer swin.pc \
-       venv venv-parity venv-bench
+MADE = minimal segment stream tensor frame_loop bench demo tests coverage benchmark stb-newer \
+       swin.pc venv venv-parity venv-bench
 
 clean:
 	@if [ -d "$(BUILD)" ]; then cd "$(BUILD)" && rm -rf $(MADE); fi
 	@rmdir "$(BUILD)" 2>/dev/null || true
 
-.PHONY: all need demo deps test-setup test fuzz coverage bench ports install clean
+.PHONY: all need game demo deps test-setup test fuzz coverage bench ports install clean
 .DELETE_ON_ERROR:

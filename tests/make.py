@@ -83,6 +83,7 @@ def no_ensurepip(tmp):
 MISSING = {
     "C compiler": [lambda tmp: {"CC": "no-such-compiler"}, lambda tmp: {"LDFLAGS": "-lno-library"}],
     "stb": [includes(), includes(*(f"stb/{name}" for name in STB[:2]))],
+    "SDL2": [without("sdl2-config"), with_script("sdl2-config", "echo -nostdinc")],
     "gcc": [without("gcc"), with_script("gcc", "exit 1")],
     "clang": [without("clang"),
               with_script("clang", 'case "$*" in *-fsanitize*) exit 1 ;; esac')],
