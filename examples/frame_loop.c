@@ -415,8 +415,8 @@ typedef struct layer {
     int x, y;                   /* of the view that it was made of */
 } layer;
 
-/* What is drawn here, pixel by pixel, and laid over the picture. Its size never changes, and so SDL
-   gets as many commands in each frame as in the first. */
+/* What is drawn here, pixel by pixel, and laid over the picture: one command for SDL, however many
+   letters and lines there are. */
 typedef struct panel {
     SDL_Texture *texture;
     uint32_t *pixels;           /* 0xAARRGGBB */
@@ -736,6 +736,16 @@ static void draw(game *g)
     draw_label(g);
 }
 
+/* SDL keeps room for as many commands as one frame had: lets it have more than any frame will. */
+static void reserve_commands(game *g)
+{
+    SDL_Rect dot = { 0, 0, 1, 1 };
+    for (Uint8 i = 0; i < 32; i++) {
+        SDL_SetTextureAlphaMod(g->layers[0].texture, i);
+        SDL_RenderCopy(g->renderer, g->layers[0].texture, NULL, &dot);
+    }
+}
+
 /* -------------------------------------------------------------------------- */
 /* the loop                                                                   */
 
@@ -896,6 +906,7 @@ static int run(game *g)
     if (!status) status = open_window(g);
     if (status) return status;
     if (rehearse(g)) return fail(MODEL, o->model, swin_error_text(g->slicer.context));
+    reserve_commands(g);
     double played = play(g);
     status = report(g, played);
     int end = check_end(g), written = write_results(g);
