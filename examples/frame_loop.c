@@ -179,6 +179,13 @@ static int source_room(source *s, int width, int height, int count)
     return s->pixels ? DONE : fail(FAILED, "memory", "none left for the frames");
 }
 
+/* Where the view is on its path over the picture. */
+static void place_view(source *s)
+{
+    s->x = (int)((s->width - s->view_width) * (0.5 + 0.5 * sin(s->angle)));
+    s->y = (int)((s->height - s->view_height) * (0.5 + 0.5 * sin(0.7 * s->angle)));
+}
+
 static int open_picture(source *s, const char *path)
 {
     picture p;
@@ -187,6 +194,7 @@ static int open_picture(source *s, const char *path)
     int status = source_room(s, p.width, p.height, 1);
     if (!status) pack_pixels(s->pixels, p.rgb, (size_t)p.width * (size_t)p.height);
     free(p.rgb);
+    place_view(s);
     if (status || (p.width >= s->view_width && p.height >= s->view_height)) return status;
     snprintf(why, sizeof why, "its %dx%d pixels are fewer than the view's %dx%d: choose a smaller "
              "--view", p.width, p.height, s->view_width, s->view_height);
@@ -338,8 +346,7 @@ static int advance_source(source *s, double speed)
     if (s->ready) return SDL_SemTryWait(s->ready) || take_frame(s);
     s->frame = (s->frame + 1) % s->count;
     s->angle += 0.006 * speed;
-    s->x = (int)((s->width - s->view_width) * (0.5 + 0.5 * sin(s->angle)));
-    s->y = (int)((s->height - s->view_height) * (0.5 + 0.5 * sin(0.7 * s->angle)));
+    place_view(s);
     return 1;
 }
 
