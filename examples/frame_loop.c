@@ -432,7 +432,8 @@ typedef struct panel {
 
 typedef struct game {
     const options *options;
-    swin_model *model;
+    file_bytes blob;            /* the model file */
+    swin_model model;
     void *memory;               /* of the context */
     pool jobs;
     source source;
@@ -519,28 +520,30 @@ static int open_network(game *g)
     swin_context *context;
     swin_desc d = {0};
     swin_resizing how = { o->size < 0 ? o->width > o->height ? o->width : o->height : o->size, 1 };
-    g->model = swin_load(o->model, &error);
-    if (!g->model) return fail(MODEL, o->model, error.text);
-    if (g->model->config.classes > 256)
+    int why = file_load(o->model, &g->blob);
+    if (why) return fail(MODEL, o->model, load_error(why));
+    if (swin_open(&g->model, g->blob.data, g->blob.size, SWIN_VERIFY, &error))
+        return fail(MODEL, o->model, error.text);
+    if (g->model.config.classes > 256)
         return fail(MODEL, o->model, "it has more classes than the 256 of a palette texture");
     d.picture_width = o->width;
     d.picture_height = o->height;
     d.outputs = SWIN_OUT_CLASSES;
     d.flags = SWIN_RUN_WHOLE;       /* each step of the plan once */
     pool_serve(&g->jobs, &d);
-    if (swin_input_size(g->model, o->width, o->height, &how, &d.width, &d.height, &error))
+    if (swin_input_size(&g->model, o->width, o->height, &how, &d.width, &d.height, &error))
         return fail(MODEL, o->model, error.text);
-    size_t size = swin_workspace_size(g->model, &d, &error);
+    size_t size = swin_workspace_size(&g->model, &d, &error);
     if (!size) return fail(MODEL, o->model, error.text);
     g->memory = workspace_new(size);
     g->ids = (uint8_t *)calloc((size_t)o->width, (size_t)o->height);
     if (!g->memory || !g->ids) return fail(FAILED, "memory", "none left for the network");
-    if (swin_init(&context, g->model, &d, g->memory, size, &error))
+    if (swin_init(&context, &g->model, &d, g->memory, size, &error))
         return fail(MODEL, o->model, error.text);
     if (!slicer_init(&g->slicer, context, g->jobs.workers + 1))
         return fail(FAILED, "memory", "none left for the slices");
-    for (int k = 0; k < g->model->config.classes; k++)
-        g->palette[k] = 0xff000000u | swin_class_color(g->model, k);
+    for (int k = 0; k < g->model.config.classes; k++)
+        g->palette[k] = 0xff000000u | swin_class_color(&g->model, k);
     return DONE;
 }
 
@@ -697,7 +700,7 @@ static int class_at(const game *g, int x, int y)
 static const char *name_at(const game *g, int x, int y)
 {
     int id = class_at(g, x, y);
-    const char *name = id < 0 ? "not seen yet" : swin_class_name(g->model, id);
+    const char *name = id < 0 ? "not seen yet" : swin_class_name(&g->model, id);
     return name ? name : "";
 }
 
@@ -938,6 +941,6 @@ int main(int argc, char **argv)
     free(g.ids);
     free(g.graph.pixels);
     free(g.label.pixels);
-    swin_free(g.model);
+    file_free(&g.blob);
     return status;
 }

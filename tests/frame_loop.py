@@ -243,7 +243,9 @@ def test_bad_models(model, picture, convert, tmp_path):
     refused(run("--frames", "9", damaged, picture), 3, "damaged.swin", "checksum")
     damaged.write_bytes(blob[:1000])
     refused(run("--frames", "9", damaged, picture), 3, "damaged.swin")
-    refused(run("--frames", "9", tmp_path / "none.swin", picture), 3, "none.swin")
+    refused(run("--frames", "9", tmp_path / "none.swin", picture), 3, "none.swin: No such file")
+    for other in ("fam-tv-swin-cls", "fam-timm-swin-features"):
+        refused(run("--frames", "9", convert(other), picture), 3, "gives none (a classifier, or")
     refused(run("--frames", "9", picture, picture), 3, "street.png")
 
 
