@@ -10,9 +10,8 @@
 # make deps       what the other targets need, make test-setup: what the tests need
 # make clean
 #
-# game, demo, test, fuzz, coverage, ports, deps and test-setup install what is missing through
-# apt-get, as root or through sudo. The others, and these where there is no apt-get, name it and
-# stop.
+# demo, test, fuzz, coverage, ports, deps and test-setup install what is missing through apt-get, as
+# root or through sudo. The others, and these where there is no apt-get, name it and stop.
 #
 # BUILD names another folder than build/; nothing else in the checkout is written to.
 
@@ -54,7 +53,7 @@ OUT     = $(subst $(space),\ ,$(BUILD))
 
 # The sets of tools/need that the goals ask for, and whether what is missing is installed.
 GOALS   = $(or $(MAKECMDGOALS),all)
-NEED    = $(if $(filter game demo test fuzz coverage ports deps test-setup,$(GOALS)),--install) \
+NEED    = $(if $(filter demo test fuzz coverage ports deps test-setup,$(GOALS)),--install) \
           programs $(if $(filter test fuzz coverage ports test-setup,$(GOALS)),tests) \
           $(filter game bench coverage ports,$(GOALS)) \
           $(if $(filter deps,$(GOALS)),bench game)
