@@ -851,6 +851,7 @@ typedef struct worker {
     swin_model model;
     swin_context *context;
     swin_desc desc;
+    pool threads;               /* the threads that desc.parallel_for uses */
     void *memory;
     float *votes;
     swin_map map;               /* of the last frame */
@@ -1279,7 +1280,7 @@ static int make_votes(worker *w, size_t pixels)
 }
 
 /* A context and all other memory, for frames of this size. */
-static int make_context(worker *w, const swin_image *image, pool *p)
+static int make_context(worker *w, const swin_image *image)
 {
     swin_error error;
     swin_resizing how = { w->options->size, 0 };
@@ -1288,7 +1289,7 @@ static int make_context(worker *w, const swin_image *image, pool *p)
     d->picture_width = image->width;
     d->picture_height = image->height;
     d->cpu = w->options->cpu;
-    pool_serve(p, d);
+    pool_serve(&w->threads, d);
     w->pixels = (long long *)calloc(65536, sizeof *w->pixels);
     w->reach = (int *)calloc((size_t)image->width, sizeof *w->reach);
     w->rgb = (unsigned char *)malloc(w->outputs[OVERLAY].name ? 3 * pixels : 1);
@@ -1335,11 +1336,10 @@ static void ask_realtime(void)
 static int stream(worker *w, source *s, const options *o)
 {
     mailbox m = { s, PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, -1, -1, 0, 0, 0, 0 };
-    pool workers;
     pthread_t reader;
     hold_signals(1);
-    pool_start(&workers, o->threads);
-    int status = make_context(w, &s->slots[0].image, &workers);
+    pool_start(&w->threads, o->threads);
+    int status = make_context(w, &s->slots[0].image);
     m.all = o->all || s->names;
     at_work = w->context;
     if (!status && pthread_create(&reader, NULL, read_frames, &m))
@@ -1353,7 +1353,7 @@ static int stream(worker *w, source *s, const options *o)
         if (*s->why) status = fail(FAILED, s->name, s->why);
         if (s->skipped && !status) status = FAILED;
     }
-    pool_stop(&workers);
+    pool_stop(&w->threads);
     return status;
 }
 

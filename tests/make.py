@@ -32,6 +32,7 @@ def run(*command, folder=ROOT, **variables):
 
 def script(path, text):
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)        # never write through a link into the system
     path.write_text("#!/bin/sh\n" + text)
     path.chmod(0o755)
     return path
@@ -143,7 +144,8 @@ def test_this_machine_has_the_headers(thing):
 
 GOALS = {
     (): "programs", ("install",): "programs", ("bench",): "programs bench",
-    ("demo",): "--install programs", ("deps",): "--install programs bench",
+    ("game",): "programs game",
+    ("demo",): "--install programs", ("deps",): "--install programs bench game",
     ("ports",): "--install programs tests ports", ("fuzz",): "--install programs tests",
     ("coverage",): "--install programs tests coverage",
     ("test",): "--install programs tests", ("test-setup",): "--install programs tests",
@@ -175,12 +177,13 @@ def machine(tmp_path):
     def start(goal, user=0, apt=ARRIVES.format(include), sudo=None):
         tools = path_without(tmp_path / "tools", "apt-get", "sudo", "id")
         script(tools / "id", f"echo {user}")
+        script(tools / "sdl2-config", "")
         if apt is not None:
             script(tools / "apt-get", APT.format(log=log, apt=apt))
         if sudo is not None:
             script(tools / "sudo", sudo)
         result = run("make", goal, f"BUILD={tmp_path}/build", PATH=tools,
-                     CPPFLAGS=headers(include))
+                     CPPFLAGS=headers(include, "SDL.h"))
         assert not (tmp_path / "build").exists()
         return result, log.read_text().splitlines() if log.exists() else []
 
