@@ -1,0 +1,134 @@
+"""The module swinh._core: swin.h's interface for cffi, which compiles it against the header.
+
+cffi checks every declaration below against swin.h; "..." stands for what Python does not use.
+"""
+
+import pathlib
+import sys
+
+import cffi
+
+HERE = pathlib.Path(__file__).resolve().parent
+UPSTREAM = HERE / "upstream" if (HERE / "upstream").exists() else HERE.parents[1]
+
+DECLARATIONS = """
+#define SWIN_VERSION_MAJOR ...
+#define SWIN_VERSION_MINOR ...
+#define SWIN_VERSION_PATCH ...
+#define SWIN_MAX_STAGES ...
+
+typedef enum swin_status {
+    SWIN_OK, SWIN_MORE, SWIN_CANCELLED, SWIN_ARGUMENT, SWIN_SIZE, SWIN_MEMORY, SWIN_FILE,
+    SWIN_DAMAGED, SWIN_UNSUPPORTED, SWIN_CORRUPT, ...
+} swin_status;
+typedef struct swin_error { swin_status status; char text[256]; } swin_error;
+
+typedef enum swin_body {
+    SWIN_BODY_BACKBONE, SWIN_BODY_UNET, SWIN_BODY_CROSS_UNET, ...
+} swin_body;
+typedef enum swin_head {
+    SWIN_HEAD_NONE, SWIN_HEAD_UPER, SWIN_HEAD_FCN, SWIN_HEAD_PSP, SWIN_HEAD_FPN,
+    SWIN_HEAD_SEGFORMER, SWIN_HEAD_GLAM_SEGFORMER, SWIN_HEAD_CLASSIFIER, SWIN_HEAD_UNET, ...
+} swin_head;
+typedef enum swin_mode { SWIN_MODE_WHOLE, SWIN_MODE_SLIDE, SWIN_MODE_CENTRE, ... } swin_mode;
+
+typedef struct swin_stage_config {
+    int width, depth, heads, window_h, window_w;
+    ...;
+} swin_stage_config;
+typedef struct swin_head_config { int kind; ...; } swin_head_config;
+typedef struct swin_picture_config {
+    float mean[3], scale[3];
+    int bgr, mode, crop_h, crop_w, stride_h, stride_w;
+    ...;
+} swin_picture_config;
+typedef struct swin_config {
+    int version, body, patch, planes, tokens, stages;
+    swin_stage_config stage[...];
+    swin_head_config head;
+    int classes;
+    swin_picture_config picture;
+    ...;
+} swin_config;
+typedef struct swin_model { swin_config config; ...; } swin_model;
+typedef struct swin_resizing { int longest; double scale; } swin_resizing;
+
+enum { SWIN_VERIFY, ... };
+swin_status swin_open(swin_model *m, const void *blob, size_t size, unsigned flags,
+                      swin_error *err);
+const char *swin_class_name(const swin_model *m, int k);
+uint32_t swin_class_color(const swin_model *m, int k);
+const char *swin_note(const swin_model *m, const char *key);
+swin_status swin_input_size(const swin_model *m, int w, int h, const swin_resizing *how,
+                            int *input_w, int *input_h, swin_error *err);
+
+typedef enum swin_cpu {
+    SWIN_CPU_BEST, SWIN_CPU_SCALAR, SWIN_CPU_NEON, SWIN_CPU_AVX2, SWIN_CPU_AVX512, ...
+} swin_cpu;
+const char *swin_cpu_name(swin_cpu cpu);
+int swin_cpu_available(swin_cpu cpu);
+
+enum swin_output {
+    SWIN_OUT_CLASSES, SWIN_OUT_LOGITS, SWIN_OUT_FEATURES, SWIN_OUT_SCORES,
+    SWIN_OUT_CONFIDENCE_F32, ...
+};
+enum swin_run_flag { SWIN_RUN_WHOLE, ... };
+
+typedef struct swin_context swin_context;
+typedef struct swin_desc {
+    int width, height, picture_width, picture_height;
+    unsigned outputs;
+    swin_cpu cpu;
+    unsigned flags;
+    size_t memory_limit;
+    int crop_width, crop_height, stride_width, stride_height;
+    float threshold;
+    ...;
+} swin_desc;
+size_t swin_workspace_size(const swin_model *m, const swin_desc *d, swin_error *err);
+swin_status swin_init(swin_context **c, const swin_model *m, const swin_desc *d, void *mem,
+                      size_t size, swin_error *err);
+
+typedef enum swin_format {
+    SWIN_RGB8, SWIN_BGR8, SWIN_RGBA8, SWIN_BGRA8, SWIN_GREY8, SWIN_PLANES, ...
+} swin_format;
+typedef struct swin_image {
+    const void *data;
+    int width, height;
+    ptrdiff_t stride;
+    swin_format format;
+    ptrdiff_t plane_stride;
+    ...;
+} swin_image;
+swin_status swin_begin(swin_context *c, const swin_image *in);
+swin_status swin_step(swin_context *c, int units);
+const char *swin_error_text(const swin_context *c);
+
+typedef struct swin_map { const void *data; int width, height, bytes; } swin_map;
+typedef struct swin_tensor {
+    const float *data;
+    int channels, height, width;
+    size_t channel, row, pixel;
+} swin_tensor;
+swin_map swin_classes(const swin_context *c);
+swin_map swin_confidence(const swin_context *c);
+swin_tensor swin_logits(const swin_context *c);
+swin_tensor swin_feature(const swin_context *c, int stage);
+swin_tensor swin_scores(const swin_context *c);
+
+struct pool;
+struct pool *workers_new(int threads);
+void workers_free(struct pool *p);
+void workers_serve(struct pool *p, swin_desc *d);
+int processors(void);
+"""
+
+builder = cffi.FFI()
+builder.cdef(DECLARATIONS)
+builder.set_source(
+    "swinh._core", '#include "core.h"',
+    sources=["core.c"],
+    include_dirs=[str(HERE), str(UPSTREAM), str(UPSTREAM / "examples")],
+    extra_compile_args=[] if sys.platform == "win32" else ["-O2", "-fvisibility=hidden"],
+    libraries=[] if sys.platform == "win32" else ["m", "pthread"],
+)
