@@ -121,6 +121,8 @@ class Model:
         is_path = isinstance(source, (str, os.PathLike))
         self._name = os.fspath(source) if is_path else "the model"
         self._blob = read_model(source) if is_path else take_bytes(source)
+        if self._blob.flags.writeable:
+            self._blob.flags.writeable = False
         self._model = self._open()
         self._contexts = Contexts()
         self._names: Optional[Tuple[str, ...]] = None
@@ -134,6 +136,11 @@ class Model:
 
     def __repr__(self) -> str:
         return f"<swinh.Model {self._name!r}: {self.info['head']}, {len(self.names)} classes>"
+
+    @property
+    def blob(self) -> np.ndarray:
+        """The model's bytes, uint8 [size], to hand on without a copy; they must not be changed."""
+        return self._blob
 
     @property
     def names(self) -> Tuple[str, ...]:
