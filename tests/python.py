@@ -4,9 +4,12 @@ import gc
 import json
 import os
 import pathlib
+import shutil
+import signal
 import subprocess
 import sys
 import threading
+import time
 import zlib
 
 import numpy as np
@@ -66,7 +69,7 @@ def picture(seed=0, height=HEIGHT, width=WIDTH):
 # --- models ---------------------------------------------------------------------------------------
 
 def test_a_model_tells_its_names_palette_and_description(street):
-    assert len(street.names) == 11 and "Road" in [name.capitalize() for name in street.names]
+    assert street.names[0] == "sky" and len(street.names) == 11
     assert street.palette.shape == (11, 3) and street.palette.dtype == np.uint8
     assert street.info["head"] == "uper" and street.info["classes"] == 11
     assert street.info["notes"]["licence"]
@@ -444,30 +447,21 @@ except KeyboardInterrupt:
 
 # --- the converter --------------------------------------------------------------------------------
 
-def golden(kind):
-    """The first stored case whose head is of that kind, as a path to its checkpoint."""
-    for case in sorted(GOLDEN.iterdir()):
-        if kind in case.name and (case / "case.json").exists():
-            about = json.loads((case / "case.json").read_text())
-            alone = not (case / "config.json").exists()
-            return case / about.get("checkpoint", "checkpoint.pth") if alone else case
-    raise LookupError(kind)
+@pytest.fixture
+def hugging_face():
+    """A stored checkpoint that is a folder with its config."""
+    return next(case for case in sorted(GOLDEN.iterdir()) if (case / "config.json").exists())
 
 
-def test_convert_makes_the_model_that_the_tool_makes(swinh, tmp_path, convert):
-    name = next(case.name for case in sorted(GOLDEN.iterdir()) if (case / "config.json").exists())
-    path = swinh.convert(GOLDEN / name, tmp_path / "model.swin")
+def test_convert_makes_the_model_that_the_tool_makes(swinh, tmp_path, convert, hugging_face):
+    path = swinh.convert(hugging_face, tmp_path / "model.swin")
     assert path == tmp_path / "model.swin"
-    assert path.read_bytes() == convert(name).read_bytes()
+    assert path.read_bytes() == convert(hugging_face.name).read_bytes()
     assert swinh.Model(path).info["bytes"] == path.stat().st_size
 
 
-def test_convert_names_the_model_after_its_checkpoint(swinh, tmp_path):
-    name = next(case for case in sorted(GOLDEN.iterdir()) if (case / "config.json").exists())
-    (tmp_path / "net").symlink_to(name)
-    (tmp_path / "copy").mkdir()
-    for file in name.iterdir():
-        (tmp_path / "copy" / file.name).write_bytes(file.read_bytes())
+def test_convert_names_the_model_after_its_checkpoint(swinh, tmp_path, hugging_face):
+    shutil.copytree(hugging_face, tmp_path / "copy")
     assert swinh.convert(tmp_path / "copy", note={"purpose": "a test"}) == tmp_path / "copy.swin"
     assert b"a test" in (tmp_path / "copy.swin").read_bytes()
 
@@ -482,6 +476,23 @@ def test_convert_says_what_the_tool_says(swinh, tmp_path):
         swinh.convert(tmp_path / "text.pth", no_such_option=1)
     with pytest.raises(TypeError, match="7x"):
         swinh.convert(tmp_path / "text.pth", image_size="7x")
+
+
+def test_a_classifier_gives_scores_in_words(swinh, tmp_path, hugging_face, command):
+    path = swinh.convert(hugging_face, tmp_path / "classifier.swin")
+    model = swinh.Model(path)
+    result = model.segment(picture(height=64, width=64))
+    assert result.classes is None and result.scores.shape == (len(model.names),)
+    likeliest = result.top(3)
+    assert [name for name, _ in likeliest] == [model.names[k]
+                                               for k in np.argsort(-result.scores)[:3]]
+    assert likeliest[0][1] > likeliest[1][1] > 0
+    assert result._repr_png_() is None and "Result" in repr(result)
+    for ask in (result.colors, result.shares, result.overlay):
+        with pytest.raises(ValueError, match="class map"):
+            ask()
+    done = command("map", tmp_path, "-m", path, "-o", tmp_path / "out")
+    assert done.returncode == 3 and "class map" in done.stderr
 
 
 # --- the command ----------------------------------------------------------------------------------
@@ -596,6 +607,47 @@ def test_wrong_commands_are_one_sentence(command, tmp_path, arguments, status, t
     done = command(*arguments, cwd=tmp_path)
     assert done.returncode == status and text in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def children_named(name, ancestor):
+    """Processes below `ancestor` whose command begins with `name`."""
+    parents, commands = {}, {}
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2]
+                                            .split()[1])
+            commands[int(folder.name)] = (folder / "cmdline").read_bytes().decode("latin-1")
+        except (OSError, ValueError):
+            continue
+
+    def is_below(process):
+        while process in parents and process != ancestor:
+            process = parents[process]
+        return process == ancestor
+    return [process for process, command in commands.items()
+            if command.startswith(name) and is_below(process)]
+
+
+def test_ray_loses_nothing_when_a_worker_is_killed(installed, tmp_path):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for number in range(64):
+        Image.fromarray(picture(number, 240, 320)).save(photos / f"{number}.png")
+    (photos / "bad.png").write_bytes(b"text")
+    run = subprocess.Popen(
+        [sys.executable, "-m", "swinh._cli", "map", photos, "-m", STREET, "-o", out, "--size",
+         "640", "--ray", "--workers", "2"], stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(installed), "RAY_USAGE_STATS_ENABLED": "0"})
+    workers = []
+    while run.poll() is None and not (workers and len(results(out)) >= 8):
+        workers = children_named("ray::process_batch", run.pid)
+        time.sleep(0.05)
+    assert run.poll() is None and len(results(out)) < 64, "it was over before the worker was killed"
+    os.kill(workers[0], signal.SIGKILL)
+    said = run.communicate(timeout=900)[1]
+    assert run.returncode == 1 and "bad.png is no picture" in said, said
+    assert "64 written, 0 were there, 1 failed" in said
+    assert results(out) == sorted(f"{number}.png.ids.png" for number in range(64))
 
 
 def test_info_is_json(command):
