@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import socket
+import stat
 import time
 import uuid
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional
@@ -61,10 +62,11 @@ def target_of(job: Job, task: Task) -> pathlib.Path:
 
 
 def is_done(job: Job, task: Task) -> bool:
-    """Is there a result that is not older than its picture?"""
+    """Is there a file that is not older than the picture?"""
     try:
-        written = target_of(job, task).stat().st_mtime_ns
-        return written >= os.stat(task.picture).st_mtime_ns
+        written = target_of(job, task).stat()
+        return (stat.S_ISREG(written.st_mode)
+                and written.st_mtime_ns >= os.stat(task.picture).st_mtime_ns)
     except OSError:
         return False
 
