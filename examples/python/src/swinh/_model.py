@@ -235,7 +235,7 @@ class Model:
         except BaseException:
             self._contexts.release(context)
             raise
-        return self._result(context, pixels, copy)
+        return self._result(context, pixels, wanted, copy)
 
     def _outputs(self, logits: bool, confidence: bool, features: bool) -> int:
         head = self._model.config.head.kind
@@ -263,11 +263,11 @@ class Model:
         desc.threshold = threshold
         return Context(key, self._model, desc, self._threads, check)
 
-    def _result(self, context: Context, pixels: Pixels, copy: bool) -> Result:
+    def _result(self, context: Context, pixels: Pixels, outputs: int, copy: bool) -> Result:
         lease = None if copy else self._contexts.lease(context)
         if lease:
-            return Result(self, context, np.asarray(lease), pixels)
-        result = Result(self, context, context.memory, pixels).copy()
+            return Result(self, context, np.asarray(lease), pixels, outputs)
+        result = Result(self, context, context.memory, pixels, outputs).copy()
         self._contexts.release(context)
         return result
 

@@ -22,7 +22,7 @@ class ConvertError(ValueError):
 def program() -> pathlib.Path:
     """tools/convert.py: in the package, or in the checkout of an editable installation."""
     packaged = HERE / "_tools" / "convert.py"
-    return packaged if packaged.exists() else HERE.parents[2] / "tools" / "convert.py"
+    return packaged if packaged.exists() else HERE.parents[3] / "tools" / "convert.py"
 
 
 def option_words(name: str, value: Any) -> List[str]:

@@ -37,20 +37,25 @@ class Result:
     scores: Optional[np.ndarray]
     names: Tuple[str, ...]
 
-    def __init__(self, model: Any, context: Context, memory: np.ndarray, pixels: Pixels):
+    def __init__(self, model: Any, context: Context, memory: np.ndarray, pixels: Pixels,
+                 outputs: int):
         run = context.pointer
         self.names = model.names
         self._model = model
         self._pixels = pixels
-        self.classes = map_view(lib.swin_classes(run), memory, "u{}")
-        self.confidence = map_view(lib.swin_confidence(run), memory, "f{}")
-        self.logits = tensor_view(lib.swin_logits(run), memory)
-        self.scores = tensor_view(lib.swin_scores(run), memory)
-        if self.scores is not None:
-            self.scores = self.scores[:, 0, 0]
-        stages = (tensor_view(lib.swin_feature(run, i), memory)
-                  for i in range(lib.SWIN_MAX_STAGES + 1))
-        self.features = tuple(stage for stage in stages if stage is not None) or None
+        self.classes = self.confidence = self.logits = self.features = self.scores = None
+        if outputs & lib.SWIN_OUT_CLASSES:
+            self.classes = map_view(lib.swin_classes(run), memory, "u{}")
+        if outputs & lib.SWIN_OUT_CONFIDENCE_F32:
+            self.confidence = map_view(lib.swin_confidence(run), memory, "f{}")
+        if outputs & lib.SWIN_OUT_LOGITS:
+            self.logits = tensor_view(lib.swin_logits(run), memory)
+        if outputs & lib.SWIN_OUT_SCORES:
+            self.scores = tensor_view(lib.swin_scores(run), memory)[:, 0, 0]
+        if outputs & lib.SWIN_OUT_FEATURES:
+            stages = (lib.swin_feature(run, i) for i in range(lib.SWIN_MAX_STAGES + 1))
+            self.features = tuple(tensor_view(stage, memory) for stage in stages
+                                  if stage.data != ffi.NULL)
 
     @property
     def palette(self) -> np.ndarray:
@@ -139,16 +144,12 @@ def view(data: Any, memory: np.ndarray, shape: Tuple[int, ...], kind: str,
     return np.ndarray(shape, kind, memory, start, strides)
 
 
-def map_view(m: Any, memory: np.ndarray, kind: str) -> Optional[np.ndarray]:
-    """A swin_map as an array; None where it is not there."""
-    if m.data == ffi.NULL:
-        return None
+def map_view(m: Any, memory: np.ndarray, kind: str) -> np.ndarray:
+    """A swin_map as an array [height][width]; kind: u or f, {} the bytes of an entry."""
     return view(m.data, memory, (m.height, m.width), kind.format(m.bytes))
 
 
-def tensor_view(t: Any, memory: np.ndarray) -> Optional[np.ndarray]:
-    """A swin_tensor as an array; None where it is not there."""
-    if t.data == ffi.NULL:
-        return None
+def tensor_view(t: Any, memory: np.ndarray) -> np.ndarray:
+    """A swin_tensor as an array [channels][height][width]."""
     return view(t.data, memory, (t.channels, t.height, t.width), "f4",
                 (4 * t.channel, 4 * t.row, 4 * t.pixel))
