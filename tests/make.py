@@ -84,6 +84,11 @@ def no_ensurepip(tmp):
     return {"PYTHON": sys.executable, "PYTHONPATH": tmp}
 
 
+def no_python_header(tmp):
+    (tmp / "sysconfig.py").write_text("get_path = '/no-such-folder/{}'.format")
+    return {"PYTHON": sys.executable, "PYTHONPATH": tmp}
+
+
 # thing: the worlds where it is missing, or there in part
 MISSING = {
     "C compiler": [lambda tmp: {"CC": "no-such-compiler"}, lambda tmp: {"LDFLAGS": "-lno-library"}],
@@ -105,6 +110,7 @@ MISSING = {
     "llvm": [without("llvm-size"), without("llvm-cov"), without("llvm-profdata")],
     "simde": [includes(*(f"stb/{name}" for name in STB))],
     "venv of Python": [no_ensurepip, lambda tmp: {"PYTHON": "no-such-python"}],
+    "headers of Python": [no_python_header, lambda tmp: {"PYTHON": "no-such-python"}],
     "debootstrap": [without("debootstrap")],
 }
 # compilers, each of one command

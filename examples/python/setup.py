@@ -3,6 +3,7 @@
 The files lie two folders up in a checkout, and in upstream/ in a source distribution.
 """
 
+import atexit
 import pathlib
 import re
 import shutil
@@ -15,7 +16,7 @@ from setuptools.command.sdist import sdist
 
 HERE = pathlib.Path(__file__).resolve().parent
 UPSTREAM = HERE / "upstream" if (HERE / "upstream").exists() else HERE.parents[1]
-SOURCES = ["swin.h", "examples/common.h"]
+SOURCES = ["swin.h", "examples/common.h", "LICENSE"]
 CONVERTER = ["tools/convert.py", "tools/require.py", "tools/swinblob/**/*"]
 
 
@@ -34,7 +35,9 @@ class BuildWithConverter(build_py):
         super().run()
         if not self.editable_mode:
             patterns = [pattern.partition("/")[2] for pattern in CONVERTER]
-            copy(patterns, UPSTREAM / "tools", pathlib.Path(self.build_lib, "swinh", "_tools"))
+            package = pathlib.Path(self.build_lib, "swinh")
+            copy(patterns, UPSTREAM / "tools", package / "_tools")
+            copy(["LICENSE"], UPSTREAM, package)
 
 
 class SdistWithUpstream(sdist):
@@ -51,6 +54,7 @@ def options():
     chosen = {"bdist_wheel": {"py_limited_api": "cp39"}}
     if "sdist" not in sys.argv:
         scratch = tempfile.mkdtemp(prefix="swinh-")
+        atexit.register(shutil.rmtree, scratch, ignore_errors=True)
         chosen.update(build={"build_base": scratch}, egg_info={"egg_base": scratch})
     return chosen
 

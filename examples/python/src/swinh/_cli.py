@@ -119,14 +119,15 @@ def claim_output(job: Job, settings: Dict[str, Any]) -> None:
     path = pathlib.Path(job.output, SETTINGS)
     text = json.dumps(settings, sort_keys=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with open(path, "x", encoding="utf-8") as file:
+    with open(path, "a+", encoding="utf-8") as file:
+        file.seek(0)
+        there = file.read()
+        if not there:                   # new, or of a run that was killed before it wrote
             file.write(text)
-    except FileExistsError:
-        if path.read_text("utf-8") != text:
-            raise ListingError(
-                f"-o {job.output} holds results of another model or of other options, as its "
-                f"{SETTINGS} says: give another folder, or delete that one") from None
+    if there and there != text:
+        raise ListingError(
+            f"-o {job.output} holds results of another model or of other options, as its "
+            f"{SETTINGS} says: give another folder, or delete that one")
 
 
 def map_pictures(options: argparse.Namespace) -> int:

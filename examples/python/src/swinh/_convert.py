@@ -7,7 +7,7 @@ import os
 import pathlib
 import subprocess
 import sys
-from typing import Any, List, Optional, Union
+from typing import Any, List, NoReturn, Union
 
 HERE = pathlib.Path(__file__).resolve().parent
 SIZES = ("image_size", "max_size", "crop", "stride")        # options of the form HxW
@@ -71,7 +71,7 @@ def beside(checkpoint: pathlib.Path) -> pathlib.Path:
     return full.parent / ((full.name if full.is_dir() else full.stem) + ".swin")
 
 
-def raise_refusal(said: str, status: int) -> Optional[None]:
+def raise_refusal(said: str, status: int) -> NoReturn:
     """The converter's last line: after its own name and the checkpoint's."""
     lines = said.strip().splitlines()
     sentence = lines[-1] if lines else f"the converter ended with status {status}"
