@@ -91,8 +91,8 @@ demo: $(OUT)/segment
 	"$(BUILD)/segment" -m weights/street.swin -o "$(BUILD)/demo/" examples/photos/*.jpg
 	@echo; echo "The pictures are in $(BUILD)/demo:"; ls "$(BUILD)"/demo/*.png
 
-# The tests' own interpreter, with the packages that tests/requirements.txt pins.
-$(OUT)/venv/.ready: tests/requirements.txt | $(OUT)
+# The tests' own interpreter, with the packages that these files pin.
+$(OUT)/venv/.ready: tests/python-requirements.txt tests/requirements.txt | $(OUT)
 	tools/venv "$(BUILD)/venv" $<
 
 # That of tests/parity.py: the libraries are added alone, as some would bring another torch along.

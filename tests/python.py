@@ -12,6 +12,7 @@ import threading
 import time
 import zlib
 
+import cffi
 import numpy as np
 import pytest
 from PIL import Image
@@ -29,8 +30,10 @@ def installed(tmp_path_factory):
     if "SWINH_INSTALLED" in os.environ:
         return pathlib.Path(os.environ["SWINH_INSTALLED"])
     folder = tmp_path_factory.mktemp("site")
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps",
-                    "--no-build-isolation", "--no-index", "--target", folder, PACKAGE], check=True)
+    done = subprocess.run([sys.executable, "-m", "pip", "install", "--no-deps",
+                           "--no-build-isolation", "--no-index", "--target", folder, PACKAGE],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout
     return folder
 
 
@@ -64,6 +67,29 @@ def picture(seed=0, height=HEIGHT, width=WIDTH):
     coarse = random.integers(0, 256, (height // 16 + 1, width // 16 + 1, 3), np.uint8)
     smooth = np.asarray(Image.fromarray(coarse).resize((width, height), Image.BILINEAR))
     return (smooth // 2 + random.integers(0, 128, smooth.shape, np.uint8)).astype(np.uint8)
+
+
+# --- declarations ---------------------------------------------------------------------------------
+
+def members(ffi, name):
+    """A struct's fields with their types in order, an enumeration's elements but their count."""
+    kind = ffi.typeof(name)
+    if kind.kind == "enum":
+        return {name for name in kind.elements.values() if not name.endswith("_COUNT")}
+    return kind.kind == "struct" and [(field, about.type.cname) for field, about in kind.fields]
+
+
+def test_nothing_of_the_header_s_structs_and_enumerations_is_left_out(swinh, tmp_path):
+    """That what is declared is right is checked by the compiler."""
+    for name in ("stddef.h", "stdint.h"):       # what these declare is known to cffi
+        (tmp_path / name).touch()
+    header = cffi.FFI()
+    header.cdef(subprocess.run(["gcc", "-E", "-P", "-nostdinc", "-I", tmp_path, ROOT / "swin.h"],
+                               check=True, stdout=subprocess.PIPE, text=True).stdout)
+    declared = swinh._core.ffi
+    private = {"swin_model", "swin_context"}
+    for name in {*declared.list_types()[0], "enum swin_output", "enum swin_run_flag"} - private:
+        assert members(declared, name) == members(header, name), name
 
 
 # --- models ---------------------------------------------------------------------------------------

@@ -33,22 +33,37 @@ typedef enum swin_head {
 typedef enum swin_mode { SWIN_MODE_WHOLE, SWIN_MODE_SLIDE, SWIN_MODE_CENTRE, ... } swin_mode;
 
 typedef struct swin_stage_config {
-    int width, depth, heads, window_h, window_w;
-    ...;
+    int width, depth, heads, hidden, window_h, window_w, shift_h, shift_w;
+    int token_rows, token_middle;
 } swin_stage_config;
-typedef struct swin_head_config { int kind; ...; } swin_head_config;
+typedef struct swin_head_config {
+    int kind, channels;
+    unsigned inputs;
+    int align_corners, pool_count, pool_scale[...], convs, conv_kernel, conv_concat;
+    int neck_channels, neck_convs[...];
+} swin_head_config;
 typedef struct swin_picture_config {
     float mean[3], scale[3];
-    int bgr, mode, crop_h, crop_w, stride_h, stride_w;
-    ...;
+    int bgr, resize_rule, resize_a, resize_b, resize_filter, resize_round;
+    int mode, crop_h, crop_w, stride_h, stride_w;
 } swin_picture_config;
+typedef struct swin_reference {
+    uint32_t present, seed, width, height, classes[2], logits[2];
+} swin_reference;
 typedef struct swin_config {
-    int version, body, patch, planes, tokens, stages;
+    int version, body, patch, planes;
+    struct { int rule, h, w; } input;
+    int shift_rule, roll_before_pad;
+    float mask, eps;
+    int patch_norm, qkv_bias, merge_norm, final_norm;
+    unsigned feature_norms;
+    struct { int h, w, rule; } position;
+    int tokens, stages;
     swin_stage_config stage[...];
     swin_head_config head;
     int classes;
     swin_picture_config picture;
-    ...;
+    swin_reference reference;
 } swin_config;
 typedef struct swin_model { swin_config config; ...; } swin_model;
 typedef struct swin_resizing { int longest; double scale; } swin_resizing;
@@ -69,21 +84,29 @@ const char *swin_cpu_name(swin_cpu cpu);
 int swin_cpu_available(swin_cpu cpu);
 
 enum swin_output {
-    SWIN_OUT_CLASSES, SWIN_OUT_LOGITS, SWIN_OUT_FEATURES, SWIN_OUT_SCORES,
-    SWIN_OUT_CONFIDENCE_F32, ...
+    SWIN_OUT_CLASSES, SWIN_OUT_LOGITS, SWIN_OUT_FEATURES, SWIN_OUT_SCORES, SWIN_OUT_CONFIDENCE,
+    SWIN_OUT_CONFIDENCE_F32, SWIN_OUT_ATTENTION, ...
 };
-enum swin_run_flag { SWIN_RUN_WHOLE, ... };
+enum swin_run_flag { SWIN_RUN_DIRECT, SWIN_RUN_WHOLE, SWIN_RUN_FLIP, ... };
 
+typedef void (*swin_task)(void *arg, int index);
+typedef void (*swin_parallel_for)(void *user, swin_task task, void *arg, int count);
 typedef struct swin_context swin_context;
 typedef struct swin_desc {
     int width, height, picture_width, picture_height;
     unsigned outputs;
+    int tasks;
+    swin_parallel_for parallel_for;
+    void *user;
     swin_cpu cpu;
     unsigned flags;
     size_t memory_limit;
     int crop_width, crop_height, stride_width, stride_height;
-    float threshold;
-    ...;
+    float threshold, *votes;
+    void *kept;
+    int attend_x, attend_y, attend_stage;
+    const void *const *average;
+    int average_count;
 } swin_desc;
 size_t swin_workspace_size(const swin_model *m, const swin_desc *d, swin_error *err);
 swin_status swin_init(swin_context **c, const swin_model *m, const swin_desc *d, void *mem,
@@ -98,7 +121,6 @@ typedef struct swin_image {
     ptrdiff_t stride;
     swin_format format;
     ptrdiff_t plane_stride;
-    ...;
 } swin_image;
 swin_status swin_begin(swin_context *c, const swin_image *in);
 swin_status swin_step(swin_context *c, int units);

@@ -10,7 +10,7 @@ import pathlib
 import re
 import subprocess
 import sys
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from tqdm import tqdm
 
@@ -19,7 +19,7 @@ from ._core import lib
 from ._engines import run_locally, run_on_ray
 from ._listing import ListingError, list_tasks
 from ._model import Model
-from ._writing import KINDS, Job, Outcome, Task, is_done, remove_stale_parts
+from ._writing import KINDS, Job, Outcome, Task, is_done, read_or_write, remove_stale_parts
 
 DONE, FAILED, USAGE, MODEL = range(4)
 SETTINGS = "swinh.json"         # in the output folder: what its results were made with
@@ -32,8 +32,11 @@ def pair(text: str, separator: str) -> Tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def size(text: str) -> Tuple[int, int]:
-    return pair(text, "x")
+def sides(text: str) -> Tuple[int, int]:
+    height, width = pair(text, "x")
+    if not height or not width:
+        raise argparse.ArgumentTypeError(f"{text!r} has a side of no pixels")
+    return height, width
 
 
 def shard(text: str) -> Tuple[int, int]:
@@ -43,10 +46,12 @@ def shard(text: str) -> Tuple[int, int]:
     return index, count
 
 
-def positive(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) <= 4096:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 4096")
-    return int(text)
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number from {least} to {most}")
+        return int(text)
+    return parse
 
 
 def share(text: str) -> float:
@@ -88,20 +93,20 @@ def add_map(commands: Any) -> None:
     m.add_argument("--kind", choices=list(KINDS), default="ids",
                    help="class numbers as grey values, their colours, or these over the picture")
     m.add_argument("--opacity", type=share, default=0.5, help="of the colours in the overlay (0.5)")
-    m.add_argument("--size", type=int, metavar="N",
+    m.add_argument("--size", type=whole_number(1, 16384), metavar="N",
                    help="longest side at which the network sees a picture (the model's own rule)")
     m.add_argument("--threshold", type=share, default=0.0, metavar="F",
                    help="pixels of less confidence are of no class")
-    m.add_argument("--crop", type=size, metavar="HxW", help="slide a window of that size")
-    m.add_argument("--stride", type=size, metavar="HxW", help="its steps")
+    m.add_argument("--crop", type=sides, metavar="HxW", help="slide a window of that size")
+    m.add_argument("--stride", type=sides, metavar="HxW", help="its steps")
     m.add_argument("--whole", action="store_true", help="the whole picture at once")
-    m.add_argument("--workers", type=positive, metavar="N",
+    m.add_argument("--workers", type=whole_number(1, 4096), metavar="N",
                    help="pictures at a time (the processors it may use; with --ray all there are)")
     m.add_argument("--shard", type=shard, default=(0, 1), metavar="I/N",
                    help="the I-th of N parts of the pictures, counted from 0")
-    m.add_argument("--ray", nargs="?", const="", metavar="ADDRESS",
-                   help="spread over a Ray cluster: of that address, or one started here; "
-                        "'auto' finds the running one")
+    m.add_argument("--ray", action="store_true", help="spread over a Ray cluster: that of "
+                   "--address or RAY_ADDRESS, or one of this machine alone, started here")
+    m.add_argument("--address", metavar="ADDRESS", help="of the running cluster; 'auto' finds it")
     m.add_argument("-q", "--quiet", action="store_true", help="no progress bar and no summary")
 
 
@@ -116,15 +121,8 @@ def settings_of(model_digest: str, job: Job) -> Dict[str, Any]:
 
 def claim_output(job: Job, settings: Dict[str, Any]) -> None:
     """Notes what results here are made with; ListingError where others are here already."""
-    path = pathlib.Path(job.output, SETTINGS)
-    text = json.dumps(settings, sort_keys=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+", encoding="utf-8") as file:
-        file.seek(0)
-        there = file.read()
-        if not there:                   # new, or of a run that was killed before it wrote
-            file.write(text)
-    if there and there != text:
+    text = json.dumps(settings, sort_keys=True).encode()
+    if read_or_write(pathlib.Path(job.output, SETTINGS), text) != text:
         raise ListingError(
             f"-o {job.output} holds results of another model or of other options, as its "
             f"{SETTINGS} says: give another folder, or delete that one")
@@ -156,15 +154,16 @@ def map_pictures(options: argparse.Namespace) -> int:
     except ImportError:
         return complain("--ray needs Ray: pip install 'swinh[ray]'", USAGE)
     except ConnectionError as error:
-        return complain(f"--ray {options.ray}: {error}", USAGE)
+        return complain(f"--ray: {error}", USAGE)
 
 
 def engine(model: Model, job: Job, tasks: List[Task],
            options: argparse.Namespace) -> Iterator[Outcome]:
-    if options.ray is None:
+    if not options.ray:
         return run_locally(model, job, tasks, options.workers or lib.processors())
     everywhere = job._replace(output=os.path.abspath(job.output))
-    return run_on_ray(model.blob, everywhere, tasks, options.workers or 0, options.ray or None)
+    address = options.address or os.environ.get("RAY_ADDRESS") or "local"
+    return run_on_ray(model.blob, everywhere, tasks, options.workers or 0, address)
 
 
 def follow(outcomes: Iterator[Outcome], total: int, missing: int, quiet: bool) -> int:

@@ -1,7 +1,7 @@
 """Where `swinh map` works: in threads of this process, or on a Ray cluster.
 
-Each engine takes tasks from an iterator as it has room for them, so that millions of pictures
-never wait in memory, and yields an Outcome for each, in the order in which they are done.
+Each engine takes tasks from an iterator as it has room for them, so that no queue grows with the
+number of pictures, and yields an Outcome for each, in the order in which they are done.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import functools
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterable, Iterator, List
 
 import numpy as np
 
@@ -62,16 +62,17 @@ def process_batch(key: str, reference: List[Any], job: Job, batch: List[Task]) -
 
 
 def run_on_ray(blob: np.ndarray, job: Job, tasks: Iterable[Task], workers: int,
-               address: Optional[str]) -> Iterator[Outcome]:
+               address: str) -> Iterator[Outcome]:
     """Batches as Ray's tasks, which Ray runs again where a worker or a machine is lost.
 
     workers: how many run at once, one processor each; 0: as many as the cluster has.
+    address: as ray.init has it; "local" starts a cluster of this machine alone.
     A result that was written twice was written over by the same bytes.
+    Raises ImportError where there is no Ray, ConnectionError where there is no cluster.
     """
     import ray
 
-    ray.init(address=address, log_to_driver=False, logging_level="ERROR",
-             **({} if address else {"num_cpus": workers or None, "include_dashboard": False}))
+    join(ray, address, workers)
     try:
         workers = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         reference = ray.put(blob)
@@ -80,6 +81,17 @@ def run_on_ray(blob: np.ndarray, job: Job, tasks: Iterable[Task], workers: int,
         yield from gather(ray, start, in_batches(tasks, BATCH), AHEAD * workers)
     finally:
         ray.shutdown()
+
+
+def join(ray: Any, address: str, workers: int) -> None:
+    """Connects to a cluster, or starts one; raises ConnectionError with a sentence."""
+    local = {"num_cpus": workers or None, "include_dashboard": False}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR",
+                 **(local if address == "local" else {}))
+    except (OSError, RuntimeError, ValueError) as error:
+        why = str(error).strip().splitlines()
+        raise ConnectionError(f"{address}: {why[0] if why else type(error).__name__}") from error
 
 
 def gather(ray: Any, start: Callable[[List[Task]], Any], batches: Iterator[List[Task]],

@@ -36,7 +36,9 @@ def list_tasks(inputs: List[str], manifest: Optional[str], root: Optional[str], 
         pictures.update(extra)
         tops.extend(sorted({os.path.dirname(path) for path in extra}))
     if not pictures:
-        raise ListingError("there are no pictures in " + ", ".join(inputs + [manifest or ""][:1]))
+        where = ", ".join(filter(None, [*inputs, manifest]))
+        raise ListingError(f"there are no pictures in {where}" if where else
+                           "name pictures: a folder, a pattern, or a --manifest")
     root = os.path.abspath(root) if root else os.path.commonpath(tops)
     tasks = [Task(path, name_of(path, root, kind)) for path in sorted(pictures)]
     index, count = shard

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import socket
 import stat
 import time
 import uuid
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional
+from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional
 
 from PIL import Image
 
@@ -71,25 +72,50 @@ def is_done(job: Job, task: Task) -> bool:
         return False
 
 
-def write_whole(image: Image.Image, target: pathlib.Path, parts: pathlib.Path) -> None:
-    """A PNG that appears under its name when it is whole, or not at all."""
+@contextlib.contextmanager
+def whole_part(output: pathlib.Path, write: Callable[[IO[bytes]], Any]) -> Iterator[pathlib.Path]:
+    """A file that is whole and on the disk, to be moved to its place; it is removed where not."""
+    parts = output / PARTS
     parts.mkdir(parents=True, exist_ok=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = parts / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}.png"
+    part = parts / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
     try:
         with open(part, "xb") as file:
-            image.save(file, "PNG")
+            write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, target)
-    except BaseException:
+        yield part
+    finally:
         part.unlink(missing_ok=True)
-        raise
+
+
+def write_whole(image: Image.Image, target: pathlib.Path, output: pathlib.Path) -> None:
+    """A PNG that appears under its name when it is whole, or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with whole_part(output, lambda file: image.save(file, "PNG")) as part:
+        os.replace(part, target)
+
+
+def read_or_write(path: pathlib.Path, text: bytes) -> bytes:
+    """What the file holds: of all who call this at once, one writes it, and all read the same."""
+    if not path.exists():
+        with whole_part(path.parent, lambda file: file.write(text)) as part:
+            link_or_move(part, path)
+    return path.read_bytes()
+
+
+def link_or_move(part: pathlib.Path, path: pathlib.Path) -> None:
+    """Puts a file to a place, unless there is one by now."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        return
+    except OSError:                     # a file system without links
+        os.replace(part, path)
 
 
 def remove_stale_parts(output: pathlib.Path) -> None:
     """What runs that were killed left behind; a part that is being written is younger."""
-    for part in (output / PARTS).glob("*.png"):
+    for part in (output / PARTS).glob("*"):
         try:
             if time.time() - part.stat().st_mtime > STALE:
                 part.unlink()
@@ -102,7 +128,7 @@ def process(model: Model, job: Job, task: Task) -> Outcome:
     try:
         result = model.segment(task.picture, **job.options)
         image = KINDS[job.kind](result, job.opacity)
-        write_whole(image, target_of(job, task), pathlib.Path(job.output, PARTS))
+        write_whole(image, target_of(job, task), pathlib.Path(job.output))
     except Exception as error:
         text = str(error) or type(error).__name__
         return Outcome(task.picture, text if task.picture in text else f"{task.picture}: {text}")
