@@ -1,5 +1,6 @@
 """The Python package of examples/python, built from the checkout and used as an installed one."""
 
+import concurrent.futures
 import gc
 import json
 import os
@@ -71,12 +72,12 @@ def picture(seed=0, height=HEIGHT, width=WIDTH):
 
 # --- declarations ---------------------------------------------------------------------------------
 
-def members(ffi, name):
-    """A struct's fields with their types in order, an enumeration's elements but their count."""
-    kind = ffi.typeof(name)
+def members(kind):
+    """The names of an enumeration's elements but their count; of a struct's fields, in order, with
+    those of structs in it that have no name ($) of their own."""
     if kind.kind == "enum":
-        return {name for name in kind.elements.values() if not name.endswith("_COUNT")}
-    return kind.kind == "struct" and [(field, about.type.cname) for field, about in kind.fields]
+        return {element for element in kind.elements.values() if not element.endswith("_COUNT")}
+    return [(name, "$" in field.type.cname and members(field.type)) for name, field in kind.fields]
 
 
 def test_nothing_of_the_header_s_structs_and_enumerations_is_left_out(swinh, tmp_path):
@@ -87,9 +88,11 @@ def test_nothing_of_the_header_s_structs_and_enumerations_is_left_out(swinh, tmp
     header.cdef(subprocess.run(["gcc", "-E", "-P", "-nostdinc", "-I", tmp_path, ROOT / "swin.h"],
                                check=True, stdout=subprocess.PIPE, text=True).stdout)
     declared = swinh._core.ffi
-    private = {"swin_model", "swin_context"}
-    for name in {*declared.list_types()[0], "enum swin_output", "enum swin_run_flag"} - private:
-        assert members(declared, name) == members(header, name), name
+    names = {*declared.list_types()[0], "enum swin_output", "enum swin_run_flag"}
+    # others have fields that are private, or none
+    names -= {"swin_model", "swin_context", "swin_task", "swin_parallel_for"}
+    for name in names:
+        assert members(declared.typeof(name)) == members(header.typeof(name)), name
 
 
 # --- models ---------------------------------------------------------------------------------------
@@ -539,7 +542,7 @@ def photos(tmp_path):
 
 
 def results(folder):
-    """Names of results; parts of what is being written, or was when its worker was killed, aside."""
+    """Names of results; parts of what is being written, or was by a killed worker, aside."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.png")
                   if path.parent.name != ".swinh-parts")
 
@@ -624,13 +627,36 @@ def test_map_does_not_mix_results_of_different_options(command, photos, tmp_path
         assert done.returncode == 2 and "swinh.json" in done.stderr
 
 
+def test_runs_that_start_at_once_agree_on_what_a_folder_holds(swinh, tmp_path):
+    from swinh._cli import claim_output
+    from swinh._listing import ListingError
+    from swinh._writing import Job
+
+    def claim(task):
+        folder, model = task
+        try:
+            claim_output(Job(str(tmp_path / str(folder))), {"model": model})
+            return task
+        except ListingError:
+            return None
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        tasks = [(number // 8, number % 2) for number in range(400)]
+        done = [task for task in pool.map(claim, tasks) if task]
+    assert len(done) == 200 and len(set(done)) == 50
+    assert not [path for path in tmp_path.glob("*/.swinh-parts/*")]
+
+
 @pytest.mark.parametrize("arguments, status, text", [
     (["map", "nowhere", "-m", STREET, "-o", "out"], 2, "there is no nowhere"),
     (["map", ".", "-m", STREET, "-o", "out"], 2, "no pictures"),
+    (["map", "-m", STREET, "-o", "out"], 2, "name pictures"),
     (["map", "*.jpg", "-m", STREET, "-o", "out"], 2, "nothing matches"),
     (["map", ".", "-m", "none.swin", "-o", "out"], 3, "none.swin"),
     (["map", ".", "-m", __file__, "-o", "out"], 3, "python.py"),
     (["map", ".", "-m", STREET, "-o", "out", "--shard", "3/3"], 2, "3/3"),
+    (["map", ".", "-m", STREET, "-o", "out", "--size", "-1"], 2, "'-1' is no number from 1"),
+    (["map", ".", "-m", STREET, "-o", "out", "--crop", "0x8"], 2, "'0x8' has a side"),
     (["map", "--manifest", "none.txt", "-m", STREET, "-o", "out"], 2, "none.txt"),
     (["info", "none.swin"], 3, "none.swin"),
 ])

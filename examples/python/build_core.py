@@ -1,6 +1,7 @@
 """The module swinh._core: swin.h's interface for cffi, which compiles it against the header.
 
-cffi checks every declaration below against swin.h; "..." stands for what Python does not use.
+cffi checks every declaration below against swin.h; "..." stands for what the compiler knows better
+or Python does not use. Structs and enumerations are whole, as tests/python.py sees to it.
 """
 
 import pathlib
@@ -107,20 +108,28 @@ typedef struct swin_desc {
     int attend_x, attend_y, attend_stage;
     const void *const *average;
     int average_count;
+    float votes_decay;
 } swin_desc;
 size_t swin_workspace_size(const swin_model *m, const swin_desc *d, swin_error *err);
 swin_status swin_init(swin_context **c, const swin_model *m, const swin_desc *d, void *mem,
                       size_t size, swin_error *err);
 
 typedef enum swin_format {
-    SWIN_RGB8, SWIN_BGR8, SWIN_RGBA8, SWIN_BGRA8, SWIN_GREY8, SWIN_PLANES, ...
+    SWIN_RGB8, SWIN_BGR8, SWIN_RGBA8, SWIN_BGRA8, SWIN_GREY8, SWIN_PLANES,
+    SWIN_YUYV, SWIN_NV12, ...
 } swin_format;
+typedef enum swin_yuv {
+    SWIN_YUV_601, SWIN_YUV_601_FULL, SWIN_YUV_709, SWIN_YUV_709_FULL, ...
+} swin_yuv;
 typedef struct swin_image {
     const void *data;
     int width, height;
     ptrdiff_t stride;
     swin_format format;
     ptrdiff_t plane_stride;
+    const void *chroma;
+    ptrdiff_t chroma_stride;
+    swin_yuv yuv;
 } swin_image;
 swin_status swin_begin(swin_context *c, const swin_image *in);
 swin_status swin_step(swin_context *c, int units);
