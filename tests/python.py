@@ -5,6 +5,7 @@ import gc
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -314,6 +315,17 @@ def test_results_are_views_with_the_shapes_that_are_promised(street):
     assert {owner(array) for array in arrays} == {"Lease"}
     assert result.scores is None
     assert street.segment(picture()).logits is None
+
+
+@pytest.mark.parametrize("page, anchor", [("README.md", "## In Python"),
+                                          ("examples/python/README.md", "# swinh")])
+def test_what_a_readme_shows_runs(swinh, monkeypatch, page, anchor):
+    section = (ROOT / page).read_text().split(anchor)[1].split("\n## ")[0]
+    monkeypatch.chdir(ROOT)
+    names = {}
+    for code in re.findall(r"```python\n(.*?)```", section, re.S):
+        exec(code, names)
+    assert 0 < sum(names["result"].shares().values()) <= 1 + 1e-9
 
 
 def test_features_end_at_the_picture_s_last_stage_with_finite_numbers(street):
