@@ -31,6 +31,7 @@ class Context:
         size = lib.swin_workspace_size(model, desc, error)
         check(error.status if not size else lib.SWIN_OK, text_of(error))
         self.memory = np.empty(size, np.uint8)
+        self.interface = self.memory.__array_interface__        # made anew by each look at it
         place = ffi.new("swin_context **")
         check(lib.swin_init(place, model, desc, ffi.from_buffer(self.memory), size, error),
               text_of(error))
@@ -71,10 +72,7 @@ class Lease:
     def __init__(self, context: Context, returned: Deque[Context]):
         self.context = context
         self.returned = returned
-
-    @property
-    def __array_interface__(self) -> dict:
-        return self.context.memory.__array_interface__
+        self.__array_interface__ = context.interface
 
     def __del__(self) -> None:
         # Garbage is collected at any moment, with a lock held too: no lock is taken here.

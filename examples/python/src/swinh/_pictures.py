@@ -55,12 +55,16 @@ def read_pixels(source: Picture, format: Optional[str], planes: int) -> Pixels:
     """
     if format is not None and format not in CODES:
         raise ValueError(f"format={format!r} is none of {', '.join(CODES)}")
-    if isinstance(source, (str, os.PathLike)):
-        source = read_file(source)
-    elif isinstance(source, Image.Image):
-        source = array_of_image(source, "the PIL image")
-    array = np.asarray(source)
+    array = source if type(source) is np.ndarray else array_of(source)
     return planes_of(array, planes) if format == PLANES else pixels_of(array, format)
+
+
+def array_of(source: Picture) -> np.ndarray:
+    if isinstance(source, (str, os.PathLike)):
+        return read_file(source)
+    if isinstance(source, Image.Image):
+        return array_of_image(source, "the PIL image")
+    return np.asarray(source)
 
 
 def read_file(path: Union[str, "os.PathLike[str]"]) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 from PIL import Image
@@ -14,6 +14,8 @@ from ._core import ffi, lib
 from ._pictures import Pixels
 
 SHOWN = 1024        # longest side of the picture that a notebook shows
+FLOAT = np.dtype(np.float32)
+IDS = {1: np.dtype(np.uint8), 2: np.dtype(np.uint16)}       # by their bytes
 
 
 class Result:
@@ -39,22 +41,22 @@ class Result:
 
     def __init__(self, model: Any, context: Context, memory: np.ndarray, pixels: Pixels,
                  outputs: int):
-        run = context.pointer
+        run, place = context.pointer, Place(memory, context.interface["data"][0])
         self.names = model.names
         self._model = model
         self._pixels = pixels
         self.classes = self.confidence = self.logits = self.features = self.scores = None
         if outputs & lib.SWIN_OUT_CLASSES:
-            self.classes = map_view(lib.swin_classes(run), memory, "u{}")
+            self.classes = map_view(lib.swin_classes(run), place, IDS)
         if outputs & lib.SWIN_OUT_CONFIDENCE_F32:
-            self.confidence = map_view(lib.swin_confidence(run), memory, "f{}")
+            self.confidence = map_view(lib.swin_confidence(run), place, {4: FLOAT})
         if outputs & lib.SWIN_OUT_LOGITS:
-            self.logits = tensor_view(lib.swin_logits(run), memory)
+            self.logits = tensor_view(lib.swin_logits(run), place)
         if outputs & lib.SWIN_OUT_SCORES:
-            self.scores = tensor_view(lib.swin_scores(run), memory)[:, 0, 0]
+            self.scores = tensor_view(lib.swin_scores(run), place)[:, 0, 0]
         if outputs & lib.SWIN_OUT_FEATURES:
             stages = (lib.swin_feature(run, i) for i in range(lib.SWIN_MAX_STAGES + 1))
-            self.features = tuple(tensor_view(stage, memory) for stage in stages
+            self.features = tuple(tensor_view(stage, place) for stage in stages
                                   if stage.data != ffi.NULL)
 
     @property
@@ -138,18 +140,25 @@ class Result:
         return file.getvalue()
 
 
-def view(data: Any, memory: np.ndarray, shape: Tuple[int, ...], kind: str,
+class Place(NamedTuple):
+    """A context's memory, and its address."""
+
+    memory: np.ndarray
+    address: int
+
+
+def view(data: Any, place: Place, shape: Tuple[int, ...], kind: np.dtype,
          strides: Optional[Tuple[int, ...]] = None) -> np.ndarray:
-    start = int(ffi.cast("uintptr_t", data)) - memory.__array_interface__["data"][0]
-    return np.ndarray(shape, kind, memory, start, strides)
+    start = int(ffi.cast("uintptr_t", data)) - place.address
+    return np.ndarray(shape, kind, place.memory, start, strides)
 
 
-def map_view(m: Any, memory: np.ndarray, kind: str) -> np.ndarray:
-    """A swin_map as an array [height][width]; kind: u or f, {} the bytes of an entry."""
-    return view(m.data, memory, (m.height, m.width), kind.format(m.bytes))
+def map_view(m: Any, place: Place, kinds: Dict[int, np.dtype]) -> np.ndarray:
+    """A swin_map as an array [height][width]; kinds: the type of an entry by its bytes."""
+    return view(m.data, place, (m.height, m.width), kinds[m.bytes])
 
 
-def tensor_view(t: Any, memory: np.ndarray) -> np.ndarray:
+def tensor_view(t: Any, place: Place) -> np.ndarray:
     """A swin_tensor as an array [channels][height][width]."""
-    return view(t.data, memory, (t.channels, t.height, t.width), "f4",
+    return view(t.data, place, (t.channels, t.height, t.width), FLOAT,
                 (4 * t.channel, 4 * t.row, 4 * t.pixel))
