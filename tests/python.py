@@ -670,8 +670,8 @@ def test_runs_that_start_at_once_agree_on_what_a_folder_holds(swinh, tmp_path):
     (["map", ".", "-m", STREET, "-o", "out", "--size", "-1"], 2, "'-1' is no number from 1"),
     (["map", ".", "-m", STREET, "-o", "out", "--crop", "0x8"], 2, "'0x8' has a side"),
     (["map", "--manifest", "none.txt", "-m", STREET, "-o", "out"], 2, "none.txt"),
-    (["map", ROOT / "examples/photos", "-m", STREET, "-o", "out", "--ray", "--address", "here"], 2,
-     "--ray: here: "),
+    (["map", ROOT / "examples/photos", "-m", STREET, "-o", "out", "--address", "here"], 2,
+     "Ray at here: "),
     (["info", "none.swin"], 3, "none.swin"),
 ])
 def test_wrong_commands_are_one_sentence(command, tmp_path, arguments, status, text):

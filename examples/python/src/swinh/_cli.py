@@ -106,7 +106,8 @@ def add_map(commands: Any) -> None:
                    help="the I-th of N parts of the pictures, counted from 0")
     m.add_argument("--ray", action="store_true", help="spread over a Ray cluster: that of "
                    "--address or RAY_ADDRESS, or one of this machine alone, started here")
-    m.add_argument("--address", metavar="ADDRESS", help="of the running cluster; 'auto' finds it")
+    m.add_argument("--address", metavar="ADDRESS", help="of a running cluster, and --ray; "
+                   "'auto' finds it")
     m.add_argument("-q", "--quiet", action="store_true", help="no progress bar and no summary")
 
 
@@ -152,14 +153,14 @@ def map_pictures(options: argparse.Namespace) -> int:
         return follow(engine(model, job, missing, options), len(tasks), len(missing),
                       options.quiet)
     except ImportError:
-        return complain("--ray needs Ray: pip install 'swinh[ray]'", USAGE)
+        return complain("--ray needs Ray: pip install ray", USAGE)
     except ConnectionError as error:
-        return complain(f"--ray: {error}", USAGE)
+        return complain(f"Ray at {error}", USAGE)
 
 
 def engine(model: Model, job: Job, tasks: List[Task],
            options: argparse.Namespace) -> Iterator[Outcome]:
-    if not options.ray:
+    if not (options.ray or options.address):
         return run_locally(model, job, tasks, options.workers or lib.processors())
     everywhere = job._replace(output=os.path.abspath(job.output))
     address = options.address or os.environ.get("RAY_ADDRESS") or "local"
