@@ -680,6 +680,15 @@ def test_wrong_commands_are_one_sentence(command, tmp_path, arguments, status, t
     assert "Traceback" not in done.stderr
 
 
+def test_ray_that_is_not_installed_is_named(installed, photos, tmp_path):
+    (tmp_path / "ray.py").write_text("raise ImportError")
+    done = subprocess.run(
+        [sys.executable, "-m", "swinh._cli", "map", photos, "-m", STREET, "-o", tmp_path / "out",
+         "--ray"], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{installed}"})
+    assert done.returncode == 2 and done.stderr == "swinh: --ray needs Ray: pip install ray\n"
+
+
 def children_named(name, ancestor):
     """Processes below `ancestor` whose command begins with `name`."""
     parents, commands = {}, {}
