@@ -183,6 +183,20 @@ static void test_same_bits(void)
     }
 }
 
+/* So many windows with tokens of their own that a step takes them whole. */
+static void test_many_windows(void)
+{
+    enum { W = 100, H = 96 };
+    const swin_model *m = &models[GLAM_UPER];
+    unsigned char *rgb = make_rgb(W, H);
+    swin_desc d = desc_of(W, H);
+    const uint64_t best = once(m, d, picture(rgb, W, H));
+    d.cpu = SWIN_CPU_SCALAR;
+    report("many windows with global tokens, the same bits",
+           best && once(m, d, picture(rgb, W, H)) == best);
+    free(rgb);
+}
+
 /* Pictures of another size than the network's input; repeated runs of one context. */
 static void test_again(void)
 {
@@ -875,6 +889,17 @@ static int refuses(const swin_model *m, swin_desc d, swin_status status)
     return sized_no && swin_init(&c, m, &d, blobs, 1 << 30, NULL) == status && !c;
 }
 
+/* Models that do not take inputs of every size. */
+static void test_model_sizes(void)
+{
+    swin_model m = models[PLAIN];
+    m.config.input.rule = SWIN_INPUT_EXACT;
+    int ok = refuses(&m, desc_of(4 * m.config.patch, 4 * m.config.patch + 1), SWIN_SIZE);
+    m.config.input.w = m.config.input.h = 8 * m.config.patch;
+    ok &= refuses(&m, desc_of(4 * m.config.patch, 8 * m.config.patch), SWIN_SIZE);
+    report("inputs that a model does not take", ok);
+}
+
 /* --- averages --------------------------------------------------------------------------------- */
 
 /* What a run as `d` says leaves for an average. */
@@ -1561,6 +1586,7 @@ int main(int argc, char **argv)
     test_cpus();
     test_names();
     test_descs();
+    test_model_sizes();
     test_counts();
     test_input_sizes();
     test_pictures();
@@ -1590,6 +1616,7 @@ int main(int argc, char **argv)
     test_two_contexts();
     test_again();
     test_same_bits();
+    test_many_windows();
 #ifdef SWIN_DEBUG
     test_debug();
     test_host();

@@ -183,6 +183,10 @@ static void test_records(void)
     memcpy(record_of(c, "decoder"), "stage\0\0\0\0\0\0\0", 12);
     report("glam", "a record out of place", refused_for(c, SWIN_DAMAGED, "stage"));
     memcpy(c.bytes, b.bytes, b.size);
+    memcpy(record_of(c, "classes"), "head\0\0\0\0\0\0\0\0", 12);
+    report("glam", "a second record of a kind that there is one of",
+           refused_for(c, SWIN_DAMAGED, "more than 1 records `head`"));
+    memcpy(c.bytes, b.bytes, b.size);
     record_of(c, "picture")[12] += 4;
     report("glam", "a longer record", refused_for(c, SWIN_UNSUPPORTED, "picture"));
     record_of(c, "picture")[12] -= 8;
