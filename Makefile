@@ -6,7 +6,9 @@
 # make coverage   how much of swin.h the C tests run, and which places they do not
 # make bench      measures speed and memory, against other engines where they install
 # make ports      the same bits from all compilers and machines: builds, runs, README's table
-# make install    header, pkg-config file, program, models and their terms below PREFIX
+# make lib        libswin.a and libswin.so, into build/
+# make install    header, libraries, what CMake and pkg-config read, segment, models and their terms,
+#                 below PREFIX
 # make deps       what the other targets need, make test-setup: what the tests need
 # make clean
 #
@@ -86,6 +88,11 @@ $(OUT)/bench: tools/bench/bench.c examples/common.h swin.h | $(OUT)
 $(OUT)/minimal: examples/minimal.c swin.h | $(OUT)
 	$(COMPILE) $< -o "$@" -lm
 
+lib: $(OUT)/libswin.a
+
+$(OUT)/libswin.a: examples/swin.c examples/packaging/swin.map.in swin.h tools/library | $(OUT)
+	tools/library "$(BUILD)"
+
 demo: $(OUT)/segment
 	@mkdir -p "$(BUILD)/demo"
 	"$(BUILD)/segment" -m weights/street.swin -o "$(BUILD)/demo/" examples/photos/*.jpg
@@ -128,16 +135,17 @@ bench: $(OUT)/bench $(OUT)/tensor $(OUT)/venv-bench/.ready
 ports: $(OUT)/venv/.ready
 	"$(BUILD)/venv/bin/python" tests/ports.py
 
-install: all
+install: all lib
 	tools/install "$(BUILD)"
 
 # What was made, by name: BUILD may be a folder that holds other things too.
-MADE = minimal segment stream tensor frame_loop bench demo tests coverage benchmark stb-newer \
-       swin.pc venv venv-parity venv-bench
+MADE = minimal segment stream tensor frame_loop libswin.a libswin.so* bench demo tests coverage \
+       benchmark stb-newer swin.pc swin-header.pc swin-config-version.cmake venv venv-parity \
+       venv-bench
 
 clean:
 	@if [ -d "$(BUILD)" ]; then cd "$(BUILD)" && rm -rf $(MADE); fi
 	@rmdir "$(BUILD)" 2>/dev/null || true
 
-.PHONY: all need game demo deps test-setup test fuzz coverage bench ports install clean
+.PHONY: all need lib game demo deps test-setup test fuzz coverage bench ports install clean
 .DELETE_ON_ERROR:

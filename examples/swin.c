@@ -1,0 +1,2 @@
+#define SWIN_IMPLEMENTATION
+#include "swin.h"
