@@ -7,8 +7,8 @@
 # make bench      measures speed and memory, against other engines where they install
 # make ports      the same bits from all compilers and machines: builds, runs, README's table
 # make lib        libswin.a and libswin.so, into build/
-# make install    header, libraries, what CMake and pkg-config read, segment, models and their terms,
-#                 below PREFIX
+# make install    header, libraries, what CMake and pkg-config read, segment, the models and their
+#                 terms below PREFIX
 # make deps       what the other targets need, make test-setup: what the tests need
 # make clean
 #

@@ -9,6 +9,7 @@
 #include <exception>
 #include <memory>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 using model_ptr = std::unique_ptr<swin_model, decltype(&swin_free)>;
@@ -35,7 +36,8 @@ try {
     swin_reference_picture(rgb.data(), w, h, 1);
     const model_ptr model = load(argc > 1 ? argv[1] : "weights/street.swin");
     const std::vector<uint8_t> classes = segment(*model, rgb.data(), w, h);
-    std::printf("the middle of the picture is %s\n", swin_class_name(model.get(), classes[h / 2 * w + w / 2]));
+    std::printf("the middle of the picture is %s\n",
+                swin_class_name(model.get(), classes[h / 2 * w + w / 2]));
 } catch (const std::exception &error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;

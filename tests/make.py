@@ -109,16 +109,18 @@ MISSING = {
     "wine": [without("wine")],
     "llvm": [without("llvm-size"), without("llvm-cov"), without("llvm-profdata")],
     "simde": [includes(*(f"stb/{name}" for name in STB))],
+    "SDL2": [includes(*(f"stb/{name}" for name in STB))],
     "venv of Python": [no_ensurepip, lambda tmp: {"PYTHON": "no-such-python"}],
     "headers of Python": [no_python_header, lambda tmp: {"PYTHON": "no-such-python"}],
     "debootstrap": [without("debootstrap")],
 }
-# compilers, each of one command
+# compilers and builders, each of one command
 COMPILERS = {
     "TinyCC": "tcc", "gcc for i386": "i686-linux-gnu-gcc",
     "gcc for ARMv7": "arm-linux-gnueabihf-gcc", "gcc for RISC-V": "riscv64-linux-gnu-gcc",
     "gcc for s390x": "s390x-linux-gnu-gcc", "gcc for POWER": "powerpc64le-linux-gnu-gcc",
-    "gcc for Windows": "x86_64-w64-mingw32-gcc", "musl": "musl-gcc",
+    "gcc for Windows": "x86_64-w64-mingw32-gcc", "musl": "musl-gcc", "CMake": "cmake",
+    "pkg-config": "pkg-config", "ninja": "ninja",
 }
 MISSING.update({thing: [without(command), with_script(command, "exit 1")]
                 for thing, command in COMPILERS.items()})
@@ -131,6 +133,7 @@ THERE = {
                          llvm_profdata='case $1 in merge) ;; *) exit 1 ;; esac'),
     "stb": includes(*(f"stb/{name}" for name in STB)),
     "simde": includes("simde/x86/avx512.h"),
+    "SDL2": includes("SDL2/SDL.h"),
     "debootstrap": with_script("debootstrap", ""),
 }
 
@@ -149,7 +152,7 @@ def test_check_passes_where_the_thing_is_there(thing, tmp_path):
     assert run(NEED, "--check", thing, **world).returncode == 0
 
 
-@pytest.mark.parametrize("thing", ["stb", "simde"])
+@pytest.mark.parametrize("thing", ["stb", "simde", "SDL2"])
 def test_this_machine_has_the_headers(thing):
     assert run(NEED, "--check", thing).returncode == 0
 
@@ -367,7 +370,11 @@ def files(folder):
     return {path.relative_to(folder): path.lstat().st_mtime_ns for path in folder.rglob("*")}
 
 
+VERSION = re.search(r"v((\d+\.\d+)\.\d+)", (ROOT / "swin.h").read_text().splitlines()[0])
 INSTALLED = {"include/swin.h", "bin/segment", "lib/pkgconfig/swin.pc", "share/swin/LICENSE",
+             "lib/pkgconfig/swin-header.pc", "lib/cmake/swin/swin-config.cmake",
+             "lib/cmake/swin/swin-config-version.cmake", "lib/libswin.a", "lib/libswin.so",
+             f"lib/libswin.so.{VERSION[2]}", f"lib/libswin.so.{VERSION[1]}",
              "share/swin/street.swin", "share/swin/street.LICENSE",
              "share/swin/aerial.swin", "share/swin/aerial.LICENSE"}
 

@@ -5,21 +5,28 @@
 //     desc.parallel_for = thread_pool::run;
 //     desc.user = &pool;
 //
-// The pool must outlive the contexts that work on it, and serves one of them at a time.
+// Where the system starts fewer threads than asked for, threads() says how many there are. The pool
+// must outlive the contexts that work on it, and serves one of them at a time.
 #ifndef THREADS_HPP
 #define THREADS_HPP
 
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
 class thread_pool {
 public:
-    explicit thread_pool(int threads) : shares(threads < 1 ? 1 : threads)
+    explicit thread_pool(int threads)
+        : shares(threads < 1 ? 1 : static_cast<std::size_t>(threads))
     {
-        for (int i = 1; i < this->threads(); i++) workers.emplace_back([this, i] { work(i); });
+        try {
+            for (std::size_t i = 1; i < shares.size(); i++)
+                workers.emplace_back([this, i] { work(i); });
+        } catch (const std::system_error &) {
+        }
     }
 
     ~thread_pool()
@@ -31,15 +38,15 @@ public:
     thread_pool(const thread_pool &) = delete;
     thread_pool &operator=(const thread_pool &) = delete;
 
-    int threads() const { return static_cast<int>(shares.size()); }
+    int threads() const { return static_cast<int>(workers.size()) + 1; }
 
     static void run(void *user, swin_task task, void *arg, int count)
     {
-        thread_pool &pool = *static_cast<thread_pool *>(user);
-        pool.start(task, arg, count);
-        pool.take(0);
-        std::unique_lock<std::mutex> lock(pool.mutex);
-        pool.done.wait(lock, [&pool] { return !pool.busy; });
+        thread_pool &self = *static_cast<thread_pool *>(user);
+        self.start(task, arg, count);
+        self.take(0);
+        std::unique_lock<std::mutex> lock(self.mutex);
+        self.done.wait(lock, [&self] { return !self.busy; });
     }
 
 private:
@@ -54,25 +61,25 @@ private:
         std::lock_guard<std::mutex> lock(mutex);
         task = new_task;
         arg = new_arg;
-        const int n = threads();
-        for (int i = 0; i < n; i++) {
-            shares[i].next = static_cast<int>(1LL * count * i / n);
-            shares[i].end = static_cast<int>(1LL * count * (i + 1) / n);
+        const std::size_t n = shares.size(), all = static_cast<std::size_t>(count);
+        for (std::size_t i = 0; i < n; i++) {
+            shares[i].next = static_cast<int>(all * i / n);
+            shares[i].end = static_cast<int>(all * (i + 1) / n);
         }
-        busy = n - 1;
+        busy = workers.size();
         rounds++;
         begin.notify_all();
     }
 
-    void take(int first)
+    void take(std::size_t first)
     {
-        for (int i = 0; i < threads(); i++) {
-            share &s = shares[(first + i) % threads()];
+        for (std::size_t i = 0; i < shares.size(); i++) {
+            share &s = shares[(first + i) % shares.size()];
             for (int index; (index = s.next++) < s.end;) task(arg, index);
         }
     }
 
-    void work(int self)
+    void work(std::size_t self)
     {
         for (unsigned seen = 0;; seen++) {
             std::unique_lock<std::mutex> lock(mutex);
@@ -91,7 +98,7 @@ private:
     std::condition_variable begin, done;
     swin_task task = nullptr;
     void *arg = nullptr;
-    int busy = 0;               // workers that may still take tasks
+    std::size_t busy = 0;       // workers that may still take tasks
     unsigned rounds = 0;
 };
 

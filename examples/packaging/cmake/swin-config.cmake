@@ -1,5 +1,5 @@
-# What find_package(swin) reads after `make install`. swin::header is the header alone; swin::swin is
-# the compiled library, the shared one where BUILD_SHARED_LIBS is on and `make` could link one.
+# What find_package(swin) reads after `make install`. swin::header is the header alone; swin::swin
+# is the compiled library, the shared one where BUILD_SHARED_LIBS is on and `make` could link one.
 # Paths are taken from where this file lies, so that the prefix may be moved as a whole.
 
 get_filename_component(swin_folder "${CMAKE_CURRENT_LIST_DIR}" REALPATH)

@@ -45,9 +45,10 @@ class Swin(ConanFile):
 
     def package(self):
         CMake(self).install()
-        copy(self, "LICENSE", self.source_folder, str(pathlib.Path(self.package_folder) / "licenses"))
+        package = pathlib.Path(self.package_folder)
+        copy(self, "LICENSE", self.source_folder, str(package / "licenses"))
         for folder in ("cmake", "pkgconfig"):       # Conan's generators write these
-            rmdir(self, str(pathlib.Path(self.package_folder) / "lib" / folder))
+            rmdir(self, str(package / "lib" / folder))
 
     def package_info(self):
         math = ["m"] if self.settings.os in ("Linux", "FreeBSD") else []

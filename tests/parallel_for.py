@@ -1,0 +1,66 @@
+"""examples/parallel_for: every recipe compiles without a warning, runs each task once and gives the
+bits of one thread; under the thread sanitizer, too, where the recipe has threads of its own."""
+
+import re
+import subprocess
+
+import pytest
+
+from conftest import ROOT
+
+STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wundef", "-Werror"]
+# SDL as a program finds it.
+SDL = "$(pkg-config --cflags --libs sdl2)"
+RECIPES = {
+    "pool": "gcc -std=c99 -O1",
+    "openmp": "gcc -std=c99 -O1 -DRECIPE_OPENMP -fopenmp",
+    "openmp, C++": "g++ -x c++ -std=c++11 -O1 -DRECIPE_OPENMP -fopenmp",
+    "threads": "g++ -x c++ -std=c++11 -O1 -DRECIPE_THREADS",
+    "threads, C++20": "clang++ -x c++ -std=c++20 -O1 -DRECIPE_THREADS",
+    "threads, races": "clang++ -x c++ -std=c++11 -O1 -g -fsanitize=thread -DRECIPE_THREADS",
+    "sdl": f"gcc -std=c99 -O1 -DRECIPE_SDL {SDL}",
+    "sdl, races": f"clang -std=c99 -O1 -g -fsanitize=thread -DRECIPE_SDL {SDL}",
+}
+
+# Grand Central Dispatch's interface, for systems without: the last task first, one after another.
+DISPATCH = """
+#include <stddef.h>
+#define DISPATCH_APPLY_AUTO NULL
+static void dispatch_apply_f(size_t count, void *queue, void *context,
+                             void (*work)(void *, size_t))
+{
+    (void)queue;
+    while (count) work(context, --count);
+}
+"""
+
+
+def run(*command):
+    return subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True,
+                          timeout=900)
+
+
+def passes(command, program):
+    """Builds the test of a recipe, whose command may ask pkg-config, and runs it."""
+    r = run("sh", "-c", f'{command} {" ".join(STRICT)} -DSWIN_NO_SIMD "$@" -lm -lpthread', "sh",
+            "-o", program, "tests/parallel_for.c")
+    assert r.returncode == 0, r.stderr
+    r = run(program)
+    assert r.returncode == 0 and re.search(r"^\d+ passed, 0 failed$", r.stdout, re.M), (
+        r.stdout + r.stderr)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_recipe(recipe, tmp_path):
+    passes(RECIPES[recipe], tmp_path / "program")
+
+
+def test_dispatch(tmp_path):
+    (tmp_path / "dispatch").mkdir()
+    (tmp_path / "dispatch/dispatch.h").write_text(DISPATCH)
+    passes(f'gcc -std=c99 -O1 -D__APPLE__ -DRECIPE_DISPATCH -I"{tmp_path}"', tmp_path / "program")
+
+
+def test_dispatch_is_for_apples_systems(tmp_path):
+    r = run("gcc", "-fsyntax-only", "-DRECIPE_DISPATCH", "tests/parallel_for.c")
+    assert r.returncode and "dispatch.h is for Apple's systems" in r.stderr
