@@ -90,7 +90,7 @@ $(OUT)/minimal: examples/minimal.c swin.h | $(OUT)
 
 lib: $(OUT)/libswin.a
 
-$(OUT)/libswin.a: examples/swin.c examples/packaging/swin.map.in swin.h tools/library | $(OUT)
+$(OUT)/libswin.a: examples/swin.c examples/packaging/swin.map.in swin.h tools/library
 	tools/library "$(BUILD)"
 
 demo: $(OUT)/segment

@@ -1,5 +1,6 @@
-"""The library as build systems take it: make, CMake, pkg-config, Meson, vcpkg, Conan. The projects of examples/packaging are configured, built and run; all print the number that the header
-alone gives. Fetched sources come from an archive of the checkout."""
+"""The library as build systems take it: make, CMake, pkg-config, Meson, vcpkg and Conan. Projects
+of examples/packaging are configured, built and run; all print the number that the header alone
+gives. Fetched sources come from an archive of the checkout."""
 
 import hashlib
 import json
