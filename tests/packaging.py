@@ -401,7 +401,8 @@ def test_source_file_is_two_lines():
 @pytest.mark.parametrize("compiler", ["g++", "clang++"])
 def test_raii(tmp_path, convert, compiler):
     checked(compiler, "-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow",
-            "-Werror", "-O1", "-DSWIN_NO_SIMD", ROOT / "examples/raii.cpp", "-o", tmp_path / "raii", "-lm")
+            "-Werror", "-O1", "-DSWIN_NO_SIMD", ROOT / "examples/raii.cpp", "-o", tmp_path / "raii",
+            "-lm")
     said = checked(tmp_path / "raii", convert("seg-glam-upernet-g5-opti"))
     assert re.fullmatch(r"the middle of the picture is .+\n", said)
     r = run(tmp_path / "raii", tmp_path / "missing.swin")
