@@ -25,5 +25,5 @@ class SwinTest(ConanFile):
     def test(self):
         models = pathlib.Path(self.recipe_folder).parents[3] / "weights"
         for program in ("app", "app-header") if can_run(self) else ():
-            path = pathlib.Path(self.cpp.build.bindir) / program
+            path = pathlib.Path(self.build_folder, self.cpp.build.bindir, program)
             self.run(f'"{path}" "{models / "aerial.swin"}"', env="conanrun")
