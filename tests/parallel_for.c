@@ -4,10 +4,6 @@
    tests/parallel_for.py has the flags of the other recipes. */
 
 #define SWIN_IMPLEMENTATION
-#if defined(RECIPE_SDL)
-#define SDL_MAIN_HANDLED
-#include <SDL.h>
-#endif
 #include "../examples/common.h"
 #include "model.h"
 #include "report.h"
@@ -33,6 +29,8 @@ static void *workers_start(void) { return new thread_pool(THREADS); }
 static void workers_stop(void *user) { delete static_cast<thread_pool *>(user); }
 static const swin_parallel_for workers_run = thread_pool::run;
 #elif defined(RECIPE_SDL)
+#define SDL_MAIN_HANDLED
+#include <SDL.h>
 #include "../examples/parallel_for/sdl.h"
 static sdl_pool workers;
 static void *workers_start(void) { return sdl_pool_start(&workers, THREADS) ? &workers : NULL; }
