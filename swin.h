@@ -10020,6 +10020,8 @@ SWIN_API void swin_free(swin_model *m)
             - Models are blobs of version 2, a sequence of records with names and lengths. Those of
               version 1 are refused: convert the checkpoints again.
             - tools/convert.py takes the centre of pictures by --mode centre (crop before).
+            - `make install` compiles a library: swin.pc, which pkg-config reads, means it, and
+              swin-header.pc the header alone (swin.pc before).
 
             New:
             - Pictures may be a camera's SWIN_YUYV and SWIN_NV12; swin_image.yuv tells matrix and

@@ -120,7 +120,7 @@ COMPILERS = {
     "gcc for ARMv7": "arm-linux-gnueabihf-gcc", "gcc for RISC-V": "riscv64-linux-gnu-gcc",
     "gcc for s390x": "s390x-linux-gnu-gcc", "gcc for POWER": "powerpc64le-linux-gnu-gcc",
     "gcc for Windows": "x86_64-w64-mingw32-gcc", "musl": "musl-gcc", "CMake": "cmake",
-    "pkg-config": "pkg-config", "ninja": "ninja",
+    "pkg-config": "pkg-config", "ninja": "ninja", "git": "git",
 }
 MISSING.update({thing: [without(command), with_script(command, "exit 1")]
                 for thing, command in COMPILERS.items()})
@@ -436,7 +436,8 @@ def test_clean(copy):
 
 # what fails leaves nothing behind -----------------------------------------------------------------
 
-@pytest.mark.parametrize("obstacle", ["share", "lib/pkgconfig", "share/swin/street.swin/folder"])
+@pytest.mark.parametrize("obstacle", ["share", "lib/pkgconfig", "lib/libswin.so/folder",
+                                      "share/swin/street.swin/folder"])
 def test_failed_install_leaves_nothing(copy, tmp_path, obstacle):
     prefix = tmp_path / "prefix"
     (prefix / obstacle).parent.mkdir(parents=True)

@@ -1,8 +1,7 @@
 """The library as build systems take it: make, CMake, pkg-config, Meson, vcpkg and Conan. Projects
 of examples/packaging are configured, built and run; all print the number that the header alone
-gives. Fetched sources come from an archive of the checkout."""
+gives. What is fetched comes from a git repository on this machine."""
 
-import hashlib
 import json
 import os
 import pathlib
@@ -10,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 
 import pytest
 
@@ -21,7 +19,8 @@ VERSION = re.search(r"v(\d+\.\d+\.\d+)", (ROOT / "swin.h").read_text().splitline
 ABI = VERSION.rsplit(".", 1)[0]
 FLAGS = "-O0 -DSWIN_NO_SIMD"            # compiled in few seconds
 STRANGERS = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "BUILD",
-             "PREFIX", "DESTDIR", "PKG_CONFIG_PATH", "LD_LIBRARY_PATH")
+             "PREFIX", "DESTDIR", "PKG_CONFIG_PATH", "LD_LIBRARY_PATH", "GIT_DIR", "GIT_WORK_TREE",
+             "GIT_INDEX_FILE")
 
 
 def run(*command, folder=ROOT, **variables):
@@ -108,12 +107,22 @@ def sources(folder):
     return folder
 
 
-@pytest.fixture
-def archive(tmp_path):
-    path = tmp_path / "swin.tar.gz"
-    with tarfile.open(path, "w:gz") as tar:
-        tar.add(sources(tmp_path / "sources"), f"swin-{VERSION}")
-    return path
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory):
+    """The address of a git repository that holds them, on its branch main."""
+    folder = sources(tmp_path_factory.mktemp("git") / "swin")
+    git = ["git", "-C", folder, "-c", "user.name=tests", "-c", "user.email=tests@localhost", "-c",
+           "commit.gpgsign=false"]
+    checked(*git, "init", "-q", "-b", "main")
+    checked(*git, "add", "-A")
+    checked(*git, "commit", "-q", "-m", "The parts that packages are built from")
+    return folder.as_uri()
+
+
+def with_address(text, repository):
+    """A file's text with what users write in place of its placeholder."""
+    assert text.count("THIS-REPOSITORY") == 1
+    return text.replace("THIS-REPOSITORY", repository)
 
 
 # make lib, make install ---------------------------------------------------------------------------
@@ -197,12 +206,21 @@ def test_versions_that_programs_may_ask_for(prefix, tmp_path, asked):
     assert said == [VERSION, str(ASKED[asked]).upper()]
 
 
-def test_fetch_content(project, archive, tmp_path, says_right):
+def test_fetch_content(project, repository, tmp_path, says_right):
     lists = project("fetch_content") / "CMakeLists.txt"
-    text, count = re.subn(r"GIT_REPOSITORY .*\n.*GIT_TAG .*", f'URL "{archive}"', lists.read_text())
-    assert count == 1
-    lists.write_text(text)
+    lists.write_text(with_address(lists.read_text(), repository))
     cmake(lists.parent, tmp_path / "build")
+    says_right(tmp_path / "build/app")
+
+
+def test_project_of_the_readme(repository, tmp_path, says_right):
+    """It is complete, of ten lines at most, with the program that the README names beside it."""
+    text = (ROOT / "README.md").read_text()
+    lists = re.search(r"^```cmake\n(.*?)^```$", text, re.M | re.S)[1]
+    assert lists.count("\n") <= 10
+    (tmp_path / "CMakeLists.txt").write_text(with_address(lists, repository))
+    shutil.copy(ROOT / re.search(r"\]\((\S*/app\.c)\)", text)[1], tmp_path)
+    cmake(tmp_path, tmp_path / "build")
     says_right(tmp_path / "build/app")
 
 
@@ -295,17 +313,10 @@ def test_pkg_config(project, prefix, says_right):
     assert checked("pkg-config", "--libs", "swin-header", **path).split() == ["-lm"]
 
 
-def test_meson_wrap(project, archive, tmp_path, says_right):
+def test_meson_wrap(project, repository, says_right):
     folder = project("meson")
     wrap = folder / "subprojects/swin.wrap"
-    text, count = re.subn(r"\[wrap-git\]\nurl = .*\nrevision = .*\ndepth = 1\n",
-                          f"[wrap-file]\nsource_url = {archive.as_uri()}\n"
-                          f"source_filename = swin.tar.gz\ndirectory = swin-{VERSION}\n",
-                          wrap.read_text())
-    assert count == 1
-    # Meson takes no archive without its checksum.
-    checksum = hashlib.sha256(archive.read_bytes()).hexdigest()
-    wrap.write_text(text.replace("\n\n[provide]", f"\nsource_hash = {checksum}\n\n[provide]"))
+    wrap.write_text(with_address(wrap.read_text(), repository))
     meson = of_venv("meson")
     checked(meson, "setup", "build", "--wrap-mode=forcefallback", "--buildtype=debug",
             folder=folder, CFLAGS=FLAGS)
@@ -368,27 +379,28 @@ def test_vcpkg_port(tmp_path):
         assert (package / name).exists(), name
 
 
-@pytest.mark.parametrize("shared", ["False", "True"])
-def test_conan_recipe(tmp_path, shared):
+def test_conan_recipe(tmp_path):
     """Conan builds the package and find_package's project against it, and runs that project."""
     conan, home = of_venv("conan"), {"CONAN_HOME": tmp_path / "conan"}
     checkout = sources(tmp_path / "checkout")
     (checkout / "weights").symlink_to(ROOT / "weights")
     checked(conan, "profile", "detect", **home)
-    said = checked(conan, "create", checkout / "examples/packaging/conan", "-o",
-                   f"swin/*:shared={shared}", "-s", "build_type=Debug", **home)
-    assert f"swin/{VERSION}" in said
-    assert len(re.findall(rf"^swin\.h {VERSION}: [0-9a-f]{{16}}$", said, re.M)) == 2
+    for shared in (False, True):
+        said = checked(conan, "create", checkout / "examples/packaging/conan", "-s",
+                       "build_type=Debug", "-o", f"swin/*:shared={shared}", "-c",
+                       f"tools.build:cflags={FLAGS.split()}", **home)
+        assert f"swin/{VERSION}" in said
+        assert len(re.findall(rf"^swin\.h {VERSION}: [0-9a-f]{{16}}$", said, re.M)) == 2
 
 
 def test_versions_are_one():
-    texts = {name: (PACKAGING / name).read_text() for name in (
-        "meson/subprojects/packagefiles/swin/meson.build", "meson/subprojects/swin.wrap",
-        "fetch_content/CMakeLists.txt", "vcpkg/swin/vcpkg.json", "find_package/CMakeLists.txt")}
-    found = [re.search(pattern, text)[1] for pattern, text in zip(
-        (r"version: '([\d.]+)'", r"revision = v([\d.]+)", r"GIT_TAG v([\d.]+)",
-         r'"version-semver": "([\d.]+)"', r"find_package\(swin ([\d.]+) "), texts.values())]
-    assert found == [VERSION] * 4 + [ABI]
+    patterns = {"meson/subprojects/packagefiles/swin/meson.build": r"version: '([\d.]+)'",
+                "vcpkg/swin/vcpkg.json": r'"version-semver": "([\d.]+)"'}
+    for name, pattern in patterns.items():
+        assert re.search(pattern, (PACKAGING / name).read_text())[1] == VERSION
+    for path in (PACKAGING / "find_package/CMakeLists.txt", PACKAGING / "README.md",
+                 ROOT / "README.md"):
+        assert set(re.findall(r"find_package\(swin ([\d.]+)", path.read_text())) == {ABI}
 
 
 # the programs beside ------------------------------------------------------------------------------

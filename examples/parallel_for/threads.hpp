@@ -12,8 +12,8 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -22,10 +22,11 @@ public:
     explicit thread_pool(int threads)
         : shares(threads < 1 ? 1 : static_cast<std::size_t>(threads))
     {
+        workers.reserve(shares.size() - 1);
         try {
             for (std::size_t i = 1; i < shares.size(); i++)
                 workers.emplace_back([this, i] { work(i); });
-        } catch (const std::system_error &) {
+        } catch (const std::exception &) {
         }
     }
 
