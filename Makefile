@@ -56,7 +56,8 @@ OUT     = $(subst $(space),\ ,$(BUILD))
 # The sets of tools/need that the goals ask for, and whether what is missing is installed.
 GOALS   = $(or $(MAKECMDGOALS),all)
 NEED    = $(if $(filter demo test fuzz coverage ports deps test-setup,$(GOALS)),--install) \
-          programs $(if $(filter test fuzz coverage ports test-setup,$(GOALS)),tests) \
+          $(if $(filter-out lib,$(GOALS)),programs,library) \
+          $(if $(filter test fuzz coverage ports test-setup,$(GOALS)),tests) \
           $(filter game bench coverage ports,$(GOALS)) \
           $(if $(filter deps,$(GOALS)),bench game)
 
@@ -90,7 +91,7 @@ $(OUT)/minimal: examples/minimal.c swin.h | $(OUT)
 
 lib: $(OUT)/libswin.a
 
-$(OUT)/libswin.a: examples/swin.c examples/packaging/swin.map.in swin.h tools/library
+$(OUT)/libswin.a: examples/swin.c examples/packaging/swin.map.in swin.h tools/library | $(OUT)
 	tools/library "$(BUILD)"
 
 demo: $(OUT)/segment

@@ -159,7 +159,7 @@ def test_this_machine_has_the_headers(thing):
 
 GOALS = {
     (): "programs", ("install",): "programs", ("bench",): "programs bench",
-    ("game",): "programs game",
+    ("game",): "programs game", ("lib",): "library", ("lib", "install"): "programs",
     ("demo",): "--install programs", ("deps",): "--install programs bench game",
     ("ports",): "--install programs tests ports", ("fuzz",): "--install programs tests",
     ("coverage",): "--install programs tests coverage",

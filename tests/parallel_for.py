@@ -9,8 +9,7 @@ import pytest
 from conftest import ROOT
 
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wundef", "-Werror"]
-# SDL as a program finds it.
-SDL = "$(pkg-config --cflags --libs sdl2)"
+SDL = "-DRECIPE_SDL $(pkg-config --cflags sdl2)"
 RECIPES = {
     "pool": "gcc -std=c99 -O1",
     "openmp": "gcc -std=c99 -O1 -DRECIPE_OPENMP -fopenmp",
@@ -18,9 +17,10 @@ RECIPES = {
     "threads": "g++ -x c++ -std=c++11 -O1 -DRECIPE_THREADS",
     "threads, C++20": "clang++ -x c++ -std=c++20 -O1 -DRECIPE_THREADS",
     "threads, races": "clang++ -x c++ -std=c++11 -O1 -g -fsanitize=thread -DRECIPE_THREADS",
-    "sdl": f"gcc -std=c99 -O1 -DRECIPE_SDL {SDL}",
-    "sdl, races": f"clang -std=c99 -O1 -g -fsanitize=thread -DRECIPE_SDL {SDL}",
+    "sdl": f"gcc -std=c99 -O1 {SDL}",
+    "sdl, races": f"clang -std=c99 -O1 -g -fsanitize=thread {SDL}",
 }
+LIBRARIES = {"sdl": "$(pkg-config --libs sdl2)"}
 
 # Grand Central Dispatch's interface, for systems without: the last task first, one after another.
 DISPATCH = """
@@ -40,10 +40,11 @@ def run(*command):
                           timeout=900)
 
 
-def passes(command, program):
-    """Builds the test of a recipe, whose command may ask pkg-config, and runs it."""
-    r = run("sh", "-c", f'{command} {" ".join(STRICT)} -DSWIN_NO_SIMD "$@" -lm -lpthread', "sh",
-            "-o", program, "tests/parallel_for.c")
+def passes(command, program, libraries=""):
+    """Builds the test of a recipe, whose flags may be asked of pkg-config, and runs it."""
+    strict = " ".join(STRICT)
+    r = run("sh", "-c", f'{command} {strict} -DSWIN_NO_SIMD tests/parallel_for.c -o "$0" '
+            f"{libraries} -lm -lpthread", program)
     assert r.returncode == 0, r.stderr
     r = run(program)
     assert r.returncode == 0 and re.search(r"^\d+ passed, 0 failed$", r.stdout, re.M), (
@@ -52,7 +53,7 @@ def passes(command, program):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_recipe(recipe, tmp_path):
-    passes(RECIPES[recipe], tmp_path / "program")
+    passes(RECIPES[recipe], tmp_path / "program", LIBRARIES.get(recipe.split(",")[0], ""))
 
 
 def test_dispatch(tmp_path):
