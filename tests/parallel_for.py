@@ -11,14 +11,14 @@ from conftest import ROOT
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wundef", "-Werror"]
 SDL = "-DRECIPE_SDL $(pkg-config --cflags sdl2)"
 RECIPES = {
-    "pool": "gcc -std=c99 -O1",
-    "openmp": "gcc -std=c99 -O1 -DRECIPE_OPENMP -fopenmp",
-    "openmp, C++": "g++ -x c++ -std=c++11 -O1 -DRECIPE_OPENMP -fopenmp",
-    "threads": "g++ -x c++ -std=c++11 -O1 -DRECIPE_THREADS",
-    "threads, C++20": "clang++ -x c++ -std=c++20 -O1 -DRECIPE_THREADS",
-    "threads, races": "clang++ -x c++ -std=c++11 -O1 -g -fsanitize=thread -DRECIPE_THREADS",
-    "sdl": f"gcc -std=c99 -O1 {SDL}",
-    "sdl, races": f"clang -std=c99 -O1 -g -fsanitize=thread {SDL}",
+    "pool": "gcc -std=c99",
+    "openmp": "gcc -std=c99 -DRECIPE_OPENMP -fopenmp",
+    "openmp, C++": "g++ -x c++ -std=c++11 -DRECIPE_OPENMP -fopenmp",
+    "threads": "g++ -x c++ -std=c++11 -DRECIPE_THREADS",
+    "threads, C++20": "clang++ -x c++ -std=c++20 -DRECIPE_THREADS",
+    "threads, races": "clang++ -x c++ -std=c++11 -g -fsanitize=thread -DRECIPE_THREADS",
+    "sdl": f"gcc -std=c99 {SDL}",
+    "sdl, races": f"clang -std=c99 -g -fsanitize=thread {SDL}",
 }
 LIBRARIES = {"sdl": "$(pkg-config --libs sdl2)"}
 
@@ -56,10 +56,16 @@ def test_recipe(recipe, tmp_path):
     passes(RECIPES[recipe], tmp_path / "program", LIBRARIES.get(recipe.split(",")[0], ""))
 
 
+def test_readme_shows_the_recipe_of_openmp():
+    recipe = (ROOT / "examples/parallel_for/openmp.h").read_text()
+    function = re.search(r"^static void openmp_for.*?^}$", recipe, re.M | re.S)[0]
+    assert f"```c\n{function}\n```" in (ROOT / "README.md").read_text()
+
+
 def test_dispatch(tmp_path):
     (tmp_path / "dispatch").mkdir()
     (tmp_path / "dispatch/dispatch.h").write_text(DISPATCH)
-    passes(f'gcc -std=c99 -O1 -D__APPLE__ -DRECIPE_DISPATCH -I"{tmp_path}"', tmp_path / "program")
+    passes(f'gcc -std=c99 -D__APPLE__ -DRECIPE_DISPATCH -I"{tmp_path}"', tmp_path / "program")
 
 
 def test_dispatch_is_for_apples_systems(tmp_path):
