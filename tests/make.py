@@ -109,7 +109,6 @@ MISSING = {
     "wine": [without("wine")],
     "llvm": [without("llvm-size"), without("llvm-cov"), without("llvm-profdata")],
     "simde": [includes(*(f"stb/{name}" for name in STB))],
-    "SDL2": [includes(*(f"stb/{name}" for name in STB))],
     "venv of Python": [no_ensurepip, lambda tmp: {"PYTHON": "no-such-python"}],
     "headers of Python": [no_python_header, lambda tmp: {"PYTHON": "no-such-python"}],
     "debootstrap": [without("debootstrap")],
@@ -133,7 +132,6 @@ THERE = {
                          llvm_profdata='case $1 in merge) ;; *) exit 1 ;; esac'),
     "stb": includes(*(f"stb/{name}" for name in STB)),
     "simde": includes("simde/x86/avx512.h"),
-    "SDL2": includes("SDL2/SDL.h"),
     "debootstrap": with_script("debootstrap", ""),
 }
 
@@ -152,7 +150,7 @@ def test_check_passes_where_the_thing_is_there(thing, tmp_path):
     assert run(NEED, "--check", thing, **world).returncode == 0
 
 
-@pytest.mark.parametrize("thing", ["stb", "simde", "SDL2"])
+@pytest.mark.parametrize("thing", ["stb", "simde"])
 def test_this_machine_has_the_headers(thing):
     assert run(NEED, "--check", thing).returncode == 0
 

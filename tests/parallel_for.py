@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wundef", "-Werror"]
-SDL = "-DRECIPE_SDL $(pkg-config --cflags sdl2)"
+SDL = "-DRECIPE_SDL $(sdl2-config --cflags)"
 RECIPES = {
     "pool": "gcc -std=c99",
     "openmp": "gcc -std=c99 -DRECIPE_OPENMP -fopenmp",
@@ -20,7 +20,7 @@ RECIPES = {
     "sdl": f"gcc -std=c99 {SDL}",
     "sdl, races": f"clang -std=c99 -g -fsanitize=thread {SDL}",
 }
-LIBRARIES = {"sdl": "$(pkg-config --libs sdl2)"}
+LIBRARIES = {"sdl": "$(sdl2-config --libs)"}
 
 # Grand Central Dispatch's interface, for systems without: the last task first, one after another.
 DISPATCH = """
@@ -41,7 +41,7 @@ def run(*command):
 
 
 def passes(command, program, libraries=""):
-    """Builds the test of a recipe, whose flags may be asked of pkg-config, and runs it."""
+    """Builds the test of a recipe, whose flags may be asked of sdl2-config, and runs it."""
     strict = " ".join(STRICT)
     r = run("sh", "-c", f'{command} {strict} -DSWIN_NO_SIMD tests/parallel_for.c -o "$0" '
             f"{libraries} -lm -lpthread", program)
