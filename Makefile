@@ -119,7 +119,7 @@ deps: need
 
 test-setup: $(OUT)/venv/.ready $(OUT)/venv-parity/.ready $(OUT)/stb-newer
 
-test: all game test-setup
+test: all lib game test-setup
 	"$(BUILD)/venv/bin/python" tests/run
 
 fuzz: need
