@@ -1,5 +1,6 @@
 # make            the programs, into build/
 # make game       the game loop, which needs SDL2, into build/
+# make gst        the GStreamer element swinsegment, into build/gst/
 # make demo       segments the photos of examples/photos with the shipped model
 # make test       all tests
 # make fuzz       looks for inputs that break promises, for MINUTES=60
@@ -58,8 +59,8 @@ GOALS   = $(or $(MAKECMDGOALS),all)
 NEED    = $(if $(filter demo test fuzz coverage ports deps test-setup,$(GOALS)),--install) \
           $(if $(filter-out lib,$(GOALS)),programs,library) \
           $(if $(filter test fuzz coverage ports test-setup,$(GOALS)),tests) \
-          $(filter game bench coverage ports,$(GOALS)) \
-          $(if $(filter deps,$(GOALS)),bench game)
+          $(filter game gst bench coverage ports,$(GOALS)) \
+          $(if $(filter deps,$(GOALS)),bench game gst)
 
 all: $(OUT)/minimal $(OUT)/segment $(OUT)/stream $(OUT)/tensor
 
@@ -94,6 +95,13 @@ lib: $(OUT)/libswin.a
 $(OUT)/libswin.a: examples/swin.c examples/packaging/swin.map.in swin.h tools/library | $(OUT)
 	tools/library "$(BUILD)"
 
+# To be found in the folder that GST_PLUGIN_PATH names.
+gst: $(OUT)/gst/libgstswin.so
+
+$(OUT)/gst/libgstswin.so: examples/gst/gstswinsegment.c examples/common.h swin.h | $(OUT)
+	@mkdir -p "$(BUILD)/gst"
+	$(COMPILE) -shared -fPIC $< -o "$@" $$(pkg-config --cflags --libs gstreamer-video-1.0) $(LIBS)
+
 demo: $(OUT)/segment
 	@mkdir -p "$(BUILD)/demo"
 	"$(BUILD)/segment" -m weights/street.swin -o "$(BUILD)/demo/" examples/photos/*.jpg
@@ -119,7 +127,7 @@ deps: need
 
 test-setup: $(OUT)/venv/.ready $(OUT)/venv-parity/.ready $(OUT)/stb-newer
 
-test: all lib game test-setup
+test: all lib game gst test-setup
 	"$(BUILD)/venv/bin/python" tests/run
 
 fuzz: need
@@ -140,13 +148,13 @@ install: all lib
 	tools/install "$(BUILD)"
 
 # What was made, by name: BUILD may be a folder that holds other things too.
-MADE = minimal segment stream tensor frame_loop libswin.a libswin.so* bench demo tests coverage \
-       benchmark stb-newer swin.pc swin-header.pc swin-config-version.cmake venv venv-parity \
-       venv-bench
+MADE = minimal segment stream tensor frame_loop gst libswin.a libswin.so* bench demo tests \
+       coverage benchmark stb-newer swin.pc swin-header.pc swin-config-version.cmake venv \
+       venv-parity venv-bench
 
 clean:
 	@if [ -d "$(BUILD)" ]; then cd "$(BUILD)" && rm -rf $(MADE); fi
 	@rmdir "$(BUILD)" 2>/dev/null || true
 
-.PHONY: all need lib game demo deps test-setup test fuzz coverage bench ports install clean
+.PHONY: all need lib game gst demo deps test-setup test fuzz coverage bench ports install clean
 .DELETE_ON_ERROR:

@@ -112,6 +112,8 @@ MISSING = {
     "venv of Python": [no_ensurepip, lambda tmp: {"PYTHON": "no-such-python"}],
     "headers of Python": [no_python_header, lambda tmp: {"PYTHON": "no-such-python"}],
     "debootstrap": [without("debootstrap")],
+    "GStreamer": [without("pkg-config"), lambda tmp: {"PKG_CONFIG_LIBDIR": tmp}],
+    "GStreamer tools": [without("gst-launch-1.0"), with_script("gst-inspect-1.0", "exit 1")],
 }
 # compilers and builders, each of one command
 COMPILERS = {
@@ -157,8 +159,9 @@ def test_this_machine_has_the_headers(thing):
 
 GOALS = {
     (): "programs", ("install",): "programs", ("bench",): "programs bench",
-    ("game",): "programs game", ("lib",): "library", ("lib", "install"): "programs",
-    ("demo",): "--install programs", ("deps",): "--install programs bench game",
+    ("game",): "programs game", ("gst",): "programs gst",
+    ("lib",): "library", ("lib", "install"): "programs",
+    ("demo",): "--install programs", ("deps",): "--install programs bench game gst",
     ("ports",): "--install programs tests ports", ("fuzz",): "--install programs tests",
     ("coverage",): "--install programs tests coverage",
     ("test",): "--install programs tests", ("test-setup",): "--install programs tests",
