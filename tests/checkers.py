@@ -15,8 +15,12 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 FINDING = re.compile(r"^([^\s:]+):(\d+)(?::\d+)?: (?:warning|error): (.+) \[([\w.,-]+)\]$", re.M)
 FUNCTION = re.compile(r"^[a-zA-Z](?:.*[ *(])?(\w+)\)?\(.*[^;]$")
 
-PROGRAMS = ["examples/minimal.c", "examples/stream.c", "examples/tensor.c"]
+PROGRAMS = ["examples/gst/gstswinsegment.c", "examples/minimal.c", "examples/stream.c",
+            "examples/tensor.c"]
 TESTS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").glob("**/*.c"))
+# What pkg-config calls the libraries that these include.
+LIBRARIES = {"examples/gst/gstswinsegment.c": ["gstreamer-video-1.0"],
+             "tests/gst_element.c": ["gstreamer-check-1.0", "gstreamer-video-1.0"]}
 # One file that includes all headers of the library and the programs.
 ALL = "examples/segment.c"
 HEADERS = {"swin.h", "examples/common.h", "examples/picture.h"}
@@ -58,8 +62,15 @@ def no_findings(output, files):
         pytest.fail("\n".join(found), pytrace=False)
 
 
+def library_flags(source):
+    if source not in LIBRARIES:
+        return []
+    return run("pkg-config", "--cflags", *LIBRARIES[source]).stdout.split()
+
+
 def tidy(source, files, *flags, options=()):
-    r = run("clang-tidy", "--quiet", *options, source, "--", "-x", "c", *flags)
+    r = run("clang-tidy", "--quiet", *options, source, "--", "-x", "c", *flags,
+            *library_flags(source))
     assert "clang-diagnostic-error" not in r.stdout, r.stdout
     no_findings(r.stdout, files)
 

@@ -680,7 +680,7 @@ static void get_property(GObject *object, guint id, GValue *value, GParamSpec *s
     case PROP_OPACITY: g_value_set_double(value, s->opacity); break;
     case PROP_THREADS: g_value_set_uint(value, s->threads); break;
     case PROP_SIZE: g_value_set_uint(value, s->size); break;
-    case PROP_OUTPUT: g_value_set_enum(value, s->output); break;
+    case PROP_OUTPUT: g_value_set_enum(value, (gint)s->output); break;
     case PROP_PROCESSED: g_value_set_uint64(value, self->processed); break;
     case PROP_DROPPED: g_value_set_uint64(value, self->dropped); break;
     default: G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec); break;
