@@ -106,7 +106,7 @@ def test_cppcheck():
 
 
 def test_cppcheck_of_files():
-    """Without the implementation, which they all include."""
+    """Without the implementation, which they all include. GLib's macros are with GTK's."""
     sources = PROGRAMS + TESTS
     headers = {str(path.relative_to(ROOT)) for path in (ROOT / "tests").glob("**/*.h")}
-    no_findings(cppcheck(sources, "-DSWIN__IMPLEMENTED"), {*sources, *headers})
+    no_findings(cppcheck(sources, "-DSWIN__IMPLEMENTED", "--library=gtk"), {*sources, *headers})

@@ -318,6 +318,14 @@ def test_late_frames_are_dropped(launch, model):
     assert counts and int(counts[-1][1]) > 1000 and sum(map(int, counts[-1])) <= 3000
 
 
+def test_benchmark(run, model):
+    r = run(ROOT / "tools/bench/gst.py", "--model", model, "--width", 64, "--height", 48,
+            "--frames", 3, "--turns", 1)
+    assert r.returncode == 0, said(r)
+    assert re.findall(r"^(\w+) +[\d.]+ frames/s +[\d.]+ % of stream", said(r), re.M) == [
+        "stream", "overlay", "ids"]
+
+
 # what is wrong ------------------------------------------------------------------------------------
 
 def refused(launch, properties, *words, **variables):

@@ -168,6 +168,17 @@ static GstBuffer *answer(const char *properties, GstVideoInfo *info, unsigned se
     return out;
 }
 
+/* Does a frame with this seed come out as the picture wanted, which is given away? */
+static int gives(GstHarness *h, GstVideoInfo *info, unsigned seed, GstBuffer *wanted,
+                 GstVideoInfo *out_info)
+{
+    GstBuffer *out = gst_harness_push_and_pull(h, frame_new(info, seed));
+    int same = same_pictures(out_info, out, wanted);
+    gst_buffer_unref(out);
+    gst_buffer_unref(wanted);
+    return same;
+}
+
 static guint64 counted(GstHarness *h, const char *property)
 {
     guint64 value;
@@ -200,6 +211,13 @@ static GstBus *bus_of(GstHarness *h)
     GstBus *bus = gst_bus_new();
     gst_element_set_bus(element_of(h), bus);
     return bus;
+}
+
+static void teardown(GstHarness *h, GstBus *bus)
+{
+    gst_element_set_bus(element_of(h), NULL);
+    gst_object_unref(bus);
+    gst_harness_teardown(h);
 }
 
 /* -------------------------------------------------------------------------- */
@@ -265,11 +283,7 @@ static void test_caps_changes(void)
         GstVideoInfo info = info_of(formats[n % FORMATS], sizes[n / FORMATS][0],
                                     sizes[n / FORMATS][1]);
         set_caps(h, &info);
-        GstBuffer *out = gst_harness_push_and_pull(h, frame_new(&info, n));
-        GstBuffer *wanted = answer("", &info, n);
-        ok &= same_pictures(&info, out, wanted);
-        gst_buffer_unref(out);
-        gst_buffer_unref(wanted);
+        ok &= gives(h, &info, n, answer("", &info, n), &info);
     }
     report("caps change in mid-stream", ok && counted(h, "processed") == 3 * FORMATS);
     gst_harness_teardown(h);
@@ -311,11 +325,7 @@ static void test_flush(void)
            gst_harness_push(h, frame_new(&info, 1)) == GST_FLOW_FLUSHING);
     gst_harness_push_event(h, gst_event_new_flush_stop(TRUE));
     send_segment(h);
-    GstBuffer *out = gst_harness_push_and_pull(h, frame_new(&info, 2));
-    GstBuffer *wanted = answer("", &info, 2);
-    report("frames come after a flush", same_pictures(&info, out, wanted));
-    gst_buffer_unref(out);
-    gst_buffer_unref(wanted);
+    report("frames come after a flush", gives(h, &info, 2, answer("", &info, 2), &info));
     gst_harness_teardown(h);
 }
 
@@ -346,9 +356,7 @@ static void test_qos(void)
                                                          GST_SECOND));
     gst_buffer_unref(gst_harness_push_and_pull(h, frame_new(&info, 21)));
     report("qos=false drops nothing", counted(h, "dropped") == 4);
-    gst_element_set_bus(element_of(h), NULL);
-    gst_object_unref(bus);
-    gst_harness_teardown(h);
+    teardown(h, bus);
 }
 
 /* A live pipeline is told to wait as long as a frame takes. */
@@ -363,23 +371,11 @@ static void test_latency(void)
     GstMessage *message = message_of(bus, GST_MESSAGE_LATENCY);
     report("latency is measured", before == 0 && message && gst_harness_query_latency(h) > 0);
     if (message) gst_message_unref(message);
-    gst_element_set_bus(element_of(h), NULL);
-    gst_object_unref(bus);
-    gst_harness_teardown(h);
+    teardown(h, bus);
 }
 
 /* -------------------------------------------------------------------------- */
 /* properties in mid-stream                                                   */
-
-static int gives(GstHarness *h, GstVideoInfo *info, unsigned seed, GstBuffer *wanted,
-                 GstVideoInfo *out_info)
-{
-    GstBuffer *out = gst_harness_push_and_pull(h, frame_new(info, seed));
-    int same = same_pictures(out_info, out, wanted);
-    gst_buffer_unref(out);
-    gst_buffer_unref(wanted);
-    return same;
-}
 
 static void test_properties(void)
 {
@@ -426,9 +422,7 @@ static void test_missing_model_in_midstream(void)
     g_object_set(element_of(h), "model", model_path, NULL);
     report("one that is there mends it",
            gives(h, &info, 2, answer("", &info, 2), &info));
-    gst_element_set_bus(element_of(h), NULL);
-    gst_object_unref(bus);
-    gst_harness_teardown(h);
+    teardown(h, bus);
 }
 
 static void test_short_frame(const char *properties)
@@ -441,9 +435,7 @@ static void test_short_frame(const char *properties)
     gst_buffer_set_size(frame, (gssize)GST_VIDEO_INFO_SIZE(&info) - 1);
     report("a frame that is too short is an error",
            gst_harness_push(h, frame) == GST_FLOW_ERROR && error_says(bus, "NV12 of 46 x 34"));
-    gst_element_set_bus(element_of(h), NULL);
-    gst_object_unref(bus);
-    gst_harness_teardown(h);
+    teardown(h, bus);
 }
 
 static void test_unknown_matrix(void)
@@ -457,9 +449,7 @@ static void test_unknown_matrix(void)
     GstMessage *message = message_of(bus, GST_MESSAGE_WARNING);
     report("a matrix that is not known is told", message != NULL);
     if (message) gst_message_unref(message);
-    gst_element_set_bus(element_of(h), NULL);
-    gst_object_unref(bus);
-    gst_harness_teardown(h);
+    teardown(h, bus);
 }
 
 /* -------------------------------------------------------------------------- */
@@ -473,8 +463,8 @@ static GstPadProbeReturn frame_came(GstPad *pad, GstPadProbeInfo *probe, gpointe
     return GST_PAD_PROBE_OK;
 }
 
-/* A pipeline that is stopped does not wait for the frame at work. */
-static void test_stop(void)
+/* A pipeline that is stopped or flushed does not wait for the frame at work. */
+static void test_cancel(int flush)
 {
     char *line = g_strdup_printf("videotestsrc ! video/x-raw, format=RGB, width=640, height=480 ! "
                                  "swinsegment name=s size=4000 threads=1 model=\"%s\" ! fakesink",
@@ -488,9 +478,14 @@ static void test_stop(void)
     gst_element_set_state(pipeline, GST_STATE_PLAYING);
     while (!g_atomic_int_get(&came)) g_usleep(1000);
     g_usleep(20000);
-    gst_element_set_state(pipeline, GST_STATE_NULL);
+    if (flush) {
+        gst_pad_send_event(pad, gst_event_new_flush_start());
+        GST_PAD_STREAM_LOCK(pad);           /* held as long as a frame is at work */
+        GST_PAD_STREAM_UNLOCK(pad);
+    } else gst_element_set_state(pipeline, GST_STATE_NULL);
     g_object_get(element, "processed", &processed, NULL);
-    report("a stopped pipeline cancels the frame at work", processed == 0);
+    report(flush ? "a flush cancels the frame at work" : "a stop cancels it", processed == 0);
+    gst_element_set_state(pipeline, GST_STATE_NULL);
     gst_object_unref(pad);
     gst_object_unref(element);
     gst_object_unref(pipeline);
@@ -559,7 +554,8 @@ int main(int argc, char **argv)
     test_unknown_matrix();
     test_restart();
     test_seek();
-    test_stop();
+    test_cancel(1);
+    test_cancel(0);
     printf("%d passed, %d failed\n", passed, failed);
     gst_deinit();
     return failed > 0;

@@ -125,11 +125,6 @@ static gboolean load_model(GstSwinSegment *self)
     free_model(self);
     if (!path) return FALSE;
     int why = file_load(path, &self->blob);
-    if (why == ENOENT) {
-        GST_ELEMENT_ERROR(self, RESOURCE, NOT_FOUND, ("model %s: %s", path, load_error(why)),
-                          (NULL));
-        return FALSE;
-    }
     if (why) {
         GST_ELEMENT_ERROR(self, RESOURCE, OPEN_READ, ("model %s: %s", path, load_error(why)),
                           (NULL));
@@ -392,25 +387,25 @@ static swin_image image_of(const GstVideoFrame *f)
     return image;
 }
 
-/* Begins under the lock, so that whoever stops the element either finds a run to cancel or keeps it
-   from beginning. */
+/* Begins under the lock, so that whoever stops or flushes the element either finds a run to cancel
+   or keeps it from beginning. */
 static swin_status begin(GstSwinSegment *self, const swin_image *image)
 {
     GST_OBJECT_LOCK(self);
-    swin_status status = self->stopping ? SWIN_CANCELLED : swin_begin(self->context, image);
+    gboolean ends = self->stopping || GST_PAD_IS_FLUSHING(GST_BASE_TRANSFORM_SINK_PAD(self));
+    swin_status status = ends ? SWIN_CANCELLED : swin_begin(self->context, image);
     GST_OBJECT_UNLOCK(self);
     return status;
 }
 
 /* A live source's pipeline has to wait for the frames as long as they take: it asks anew when that
    grows. */
-static void measure(GstSwinSegment *self, double seconds)
+static void measure(GstSwinSegment *self, double took)
 {
-    gboolean grown;
-    self->mean_time += (seconds - self->mean_time) / (self->mean_time > 0 ? 8 : 1);
+    self->mean_time += (took - self->mean_time) / (self->mean_time > 0 ? 8 : 1);
     GstClockTime mean = (GstClockTime)(1e9 * self->mean_time);
     GST_OBJECT_LOCK(self);
-    grown = mean > self->latency;
+    gboolean grown = mean > self->latency;
     if (grown) self->latency = mean + mean / 2;
     self->processed++;
     GST_OBJECT_UNLOCK(self);
@@ -560,7 +555,7 @@ static gboolean set_info(GstVideoFilter *filter, GstCaps *in_caps, GstVideoInfo 
     return TRUE;
 }
 
-static gboolean query(GstBaseTransform *trans, GstPadDirection direction, GstQuery *query)
+static gboolean answer_query(GstBaseTransform *trans, GstPadDirection direction, GstQuery *query)
 {
     GstSwinSegment *self = GST_SWIN_SEGMENT(trans);
     GstClockTime least, most;
@@ -753,7 +748,7 @@ static void gst_swin_segment_class_init(GstSwinSegmentClass *class)
     element->change_state = change_state;
     transform->start = start;
     transform->stop = stop;
-    transform->query = query;
+    transform->query = answer_query;
     transform->sink_event = sink_event;
     transform->transform_caps = transform_caps;
     transform->submit_input_buffer = submit_input_buffer;
