@@ -377,6 +377,29 @@ static void test_latency(void)
 /* -------------------------------------------------------------------------- */
 /* properties in mid-stream                                                   */
 
+/* Threads of this process. */
+static int count_threads(void)
+{
+    int count = 0;
+    GDir *folder = g_dir_open("/proc/self/task", 0, NULL);
+    while (folder && g_dir_read_name(folder)) count++;
+    if (folder) g_dir_close(folder);
+    return count;
+}
+
+static void test_threads(void)
+{
+    GstVideoInfo info = info_of(GST_VIDEO_FORMAT_RGB, 46, 34);
+    GstHarness *h = harness_new("");
+    set_caps(h, &info);
+    g_object_set(element_of(h), "threads", 9u, NULL);
+    int ok = gives(h, &info, 0, answer("", &info, 0), &info), many = count_threads();
+    g_object_set(element_of(h), "threads", 1u, NULL);
+    ok &= gives(h, &info, 1, answer("", &info, 1), &info);
+    report("threads are as many as asked for", ok && many - count_threads() == 8);
+    gst_harness_teardown(h);
+}
+
 static void test_properties(void)
 {
     GstVideoInfo info = info_of(GST_VIDEO_FORMAT_NV12, 45, 33);
@@ -548,6 +571,7 @@ int main(int argc, char **argv)
     test_qos();
     test_latency();
     test_properties();
+    test_threads();
     test_missing_model_in_midstream();
     test_short_frame("");
     test_short_frame("output=ids");
