@@ -297,9 +297,11 @@ def test_between_converters(launch, model, tmp_path):
     buffers of its own, changes nothing."""
     source = ("videotestsrc pattern=ball num-buffers=3 ! video/x-raw,format=I420,width=48,height=34"
               f" ! videoconvert ! video/x-raw,format=RGB ! swinsegment model={model} ")
-    for output, after in (("overlay", "format=BGRx"), ("ids", "format=RGB,colorimetry=sRGB")):
-        for name, rest in (("straight", ""), ("converted", f"! videoconvert ! video/x-raw,{after}")):
-            r = launch(f"{source} output={output} {rest} ! filesink location={tmp_path}/{name}.raw")
+    for output, given, after in (("overlay", "RGB", "BGRx"), ("ids", "GRAY8", "RGB")):
+        for name, rest in (("straight", f"video/x-raw,format={given}"),
+                           ("converted", f"videoconvert ! video/x-raw,format={after}")):
+            r = launch(f"{source} output={output} ! {rest} ! "
+                       f"filesink location={tmp_path}/{name}.raw")
             assert r.returncode == 0, said(r)
         straight, converted = (numpy.fromfile(tmp_path / f"{name}.raw", numpy.uint8).reshape(
             3 * 34 * 48, -1) for name in ("straight", "converted"))

@@ -289,6 +289,24 @@ static void test_caps_changes(void)
     gst_harness_teardown(h);
 }
 
+/* The caps of ids differ in their format, and say nothing of colours. */
+static void test_caps_of_ids(void)
+{
+    GstVideoInfo info = info_of(GST_VIDEO_FORMAT_NV12, 46, 34);
+    GstHarness *h = harness_new("output=ids");
+    set_caps(h, &info);
+    gst_buffer_unref(gst_harness_push_and_pull(h, frame_new(&info, 0)));
+    GstCaps *in = gst_video_info_to_caps(&info), *out = gst_pad_get_current_caps(h->sinkpad);
+    GstStructure *s = gst_caps_get_structure(in, 0);
+    gst_structure_set(s, "format", G_TYPE_STRING, "GRAY8", NULL);
+    report("frames of NV12 have colours", gst_structure_has_field(s, "colorimetry"));
+    gst_structure_remove_fields(s, "colorimetry", "chroma-site", NULL);
+    report("ids have none, and all the rest", gst_caps_is_equal(in, out));
+    gst_caps_unref(in);
+    gst_caps_unref(out);
+    gst_harness_teardown(h);
+}
+
 static void test_end(void)
 {
     GstVideoInfo info = info_of(GST_VIDEO_FORMAT_RGB, 46, 34);
@@ -566,6 +584,7 @@ int main(int argc, char **argv)
     test_all_strides();
     test_shared_buffer();
     test_caps_changes();
+    test_caps_of_ids();
     test_end();
     test_flush();
     test_qos();
