@@ -267,12 +267,17 @@ static unsigned char blend(const blending *b, unsigned is, unsigned wanted)
     return (unsigned char)((is * (256 - b->opacity) + wanted * b->opacity + 128) >> 8);
 }
 
+static unsigned char *row_of(const GstVideoFrame *f, unsigned plane, int y)
+{
+    return (unsigned char *)GST_VIDEO_FRAME_PLANE_DATA(f, plane) +
+           (ptrdiff_t)y * GST_VIDEO_FRAME_PLANE_STRIDE(f, plane);
+}
+
 static void draw_rgb(const blending *b, GstVideoFrame *f)
 {
     int step = GST_VIDEO_FRAME_COMP_PSTRIDE(f, 0);
     for (int y = 0; y < b->map.height; y++) {
-        unsigned char *pixel = (unsigned char *)GST_VIDEO_FRAME_PLANE_DATA(f, 0) +
-                               (ptrdiff_t)y * GST_VIDEO_FRAME_PLANE_STRIDE(f, 0);
+        unsigned char *pixel = row_of(f, 0, y);
         for (int x = 0; x < b->map.width; x++, pixel += step) {
             const unsigned char *wanted = color_at(b, x, y);
             for (int i = 0; i < 3; i++) pixel[i] = blend(b, pixel[i], wanted[i]);
@@ -294,8 +299,7 @@ static unsigned mean_color(const blending *b, int x, int y, int rows, int i)
 static void draw_yuy2(const blending *b, GstVideoFrame *f)
 {
     for (int y = 0; y < b->map.height; y++) {
-        unsigned char *row = (unsigned char *)GST_VIDEO_FRAME_PLANE_DATA(f, 0) +
-                             (ptrdiff_t)y * GST_VIDEO_FRAME_PLANE_STRIDE(f, 0);
+        unsigned char *row = row_of(f, 0, y);
         for (int x = 0; x < b->map.width; x++)
             row[2 * x] = blend(b, row[2 * x], color_at(b, x, y)[0]);
         for (int x = 0; x < b->map.width; x += 2, row += 4) {
@@ -308,13 +312,11 @@ static void draw_yuy2(const blending *b, GstVideoFrame *f)
 static void draw_nv12(const blending *b, GstVideoFrame *f)
 {
     for (int y = 0; y < b->map.height; y++) {
-        unsigned char *row = (unsigned char *)GST_VIDEO_FRAME_PLANE_DATA(f, 0) +
-                             (ptrdiff_t)y * GST_VIDEO_FRAME_PLANE_STRIDE(f, 0);
+        unsigned char *row = row_of(f, 0, y);
         for (int x = 0; x < b->map.width; x++) row[x] = blend(b, row[x], color_at(b, x, y)[0]);
     }
     for (int y = 0; y < b->map.height; y += 2) {
-        unsigned char *pair = (unsigned char *)GST_VIDEO_FRAME_PLANE_DATA(f, 1) +
-                              (ptrdiff_t)y / 2 * GST_VIDEO_FRAME_PLANE_STRIDE(f, 1);
+        unsigned char *pair = row_of(f, 1, y / 2);
         for (int x = 0; x < b->map.width; x += 2, pair += 2)
             for (int i = 0; i < 2; i++) pair[i] = blend(b, pair[i], mean_color(b, x, y, 2, 1 + i));
     }
@@ -464,9 +466,7 @@ static GstFlowReturn transform_frame(GstVideoFilter *filter, GstVideoFrame *in,
         return GST_FLOW_ERROR;
     }
     for (int y = 0; y < map.height; y++)
-        memcpy((unsigned char *)GST_VIDEO_FRAME_PLANE_DATA(out, 0) +
-                   (ptrdiff_t)y * GST_VIDEO_FRAME_PLANE_STRIDE(out, 0),
-               (const unsigned char *)map.data + (size_t)y * (size_t)map.width,
+        memcpy(row_of(out, 0, y), (const unsigned char *)map.data + (size_t)y * (size_t)map.width,
                (size_t)map.width);
     return GST_FLOW_OK;
 }
