@@ -65,7 +65,8 @@ THREADS
 
 SAME BITS
    Class maps, logits and features are identical, bit for bit, for any number of tasks, in any
-   order, in slices or at once, and on every instruction set: scalar, NEON, AVX2 and AVX-512.
+   order, in slices or at once, and on every instruction set: scalar, NEON, AVX2 and AVX-512; in
+   WebAssembly with relaxed SIMD, too, where the engine fuses (swin_cpu_exact asks; see SPEED).
    Every output is a sum in a fixed order with one fused multiply-add a term; row sums go into
    sixteen lanes and down one tree; exp and GELU are polynomials here, not the C library's;
    division and square root are IEEE's. Denormal numbers are kept, as IEEE says, at the usual
@@ -80,10 +81,13 @@ SAME BITS
 SPEED
    The best instruction set is found when a context is made (AVX-512, AVX2 with FMA, NEON); no
    compiler flags are needed, -O2 is enough. The scalar pass is the fallback and is slow where the
-   compiler may not use a fused multiply-add of the hardware. The heads' convolutions are rewritten
-   exactly: products with upsampled maps at the small map's size, 3x3 convolutions by Winograd's
-   F(6x6, 3x3), and of maps twice as large as their source by F(7x7, 2x2) before smoothing. The flag
-   SWIN_RUN_DIRECT takes plain convolutions instead.
+   compiler may not use a fused multiply-add of the hardware. WebAssembly wants -msimd128, and
+   -mrelaxed-simd (clang 17 or newer) for fused multiply-adds: without these, and in engines or on
+   processors without them, its SIMD rounds products before it adds them and is taken all the same,
+   as the scalar pass is far slower; ask for SWIN_CPU_SCALAR where bits count. The heads'
+   convolutions are rewritten exactly: products with upsampled maps at the small map's size, 3x3
+   convolutions by Winograd's F(6x6, 3x3), and of maps twice as large as their source by F(7x7, 2x2)
+   before smoothing. The flag SWIN_RUN_DIRECT takes plain convolutions instead.
 
 ERRORS
    Calls return a swin_status; with a swin_error they also leave a sentence that names the
@@ -105,7 +109,9 @@ COMPILE-TIME OPTIONS, all for the file with SWIN_IMPLEMENTATION unless marked *
    SWIN_NO_STDIO *        no swin_load
    SWIN_NO_MALLOC *       no easy tier at all
    SWIN_MALLOC, SWIN_FREE what the easy tier allocates with
-   SWIN_NO_SIMD, SWIN_NO_AVX2, SWIN_NO_AVX512, SWIN_NO_NEON    leave passes out
+   SWIN_NO_SIMD, SWIN_NO_AVX2, SWIN_NO_AVX512, SWIN_NO_NEON, SWIN_NO_WASM    leave passes out
+   SWIN_NO_SCALAR         leaves the scalar pass out of builds for WebAssembly's SIMD and AArch64,
+                          which get smaller
    SWIN_MAX_SIDE, SWIN_MAX_PIXELS    the largest picture or input, 16384 and 2^26
    SWIN_DEBUG             red zones around every buffer, poisoned memory, a watch over the model's
                           blob, a context that was moved, a parallel_for that skips or repeats
@@ -405,9 +411,11 @@ SWIN_API void swin_checksum(const void *data, size_t size, uint32_t sums[2]);
 typedef struct swin_context swin_context;
 
 /* Instruction sets, a better one after a worse one: X(enumerator, name, 1 if it gives the scalar
-   set's bits, else 0). SWIN_CPU_BEST is the last with 1 that this machine and build have. */
+   set's bits everywhere, 0 if only where swin_cpu_exact says so). SWIN_CPU_BEST is the last that
+   this machine and build have. */
 #define SWIN_CPU_LIST(X)                                                             \
     X(SWIN_CPU_SCALAR, scalar, 1)                                                    \
+    X(SWIN_CPU_WASM,   wasm,   0)                                                    \
     X(SWIN_CPU_NEON,   neon,   1)                                                    \
     X(SWIN_CPU_AVX2,   avx2,   1)                                                    \
     X(SWIN_CPU_AVX512, avx512, 1)
@@ -600,6 +608,10 @@ SWIN_API void swin_decide(const float *votes, size_t n, int classes, int runs, f
 /* The name in SWIN_CPU_LIST: "scalar", "neon", ...; "best" of SWIN_CPU_BEST. */
 SWIN_API const char *swin_cpu_name(swin_cpu cpu);
 SWIN_API int swin_cpu_available(swin_cpu cpu);      /* may a desc ask for it on this machine? */
+/* Is it available and gives the bits that all others give? WebAssembly has fused multiply-adds only
+   with relaxed SIMD (-mrelaxed-simd) and where engine and processor fuse: elsewhere the wasm set
+   rounds products, too, and differs in last bits. SWIN_CPU_SCALAR is exact everywhere, but slow. */
+SWIN_API int swin_cpu_exact(swin_cpu cpu);
 SWIN_API swin_cpu swin_cpu_used(const swin_context *c);     /* never SWIN_CPU_BEST */
 
 typedef struct swin_step_info {
@@ -855,7 +867,11 @@ SWIN_API const char *swin_status_text(swin_status status)
 #if (defined(__x86_64__) || defined(_M_X64)) && !defined(__TINYC__) && !defined(SWIN_NO_SIMD)
 #define SWIN__X86
 #endif
-#define SWIN__BUILDS_scalar 1
+#if defined(__wasm_simd128__) && !defined(SWIN_NO_SIMD) && !defined(SWIN_NO_WASM)
+#define SWIN__BUILDS_wasm 1
+#else
+#define SWIN__BUILDS_wasm 0
+#endif
 #if (defined(__aarch64__) || defined(_M_ARM64)) && !defined(SWIN_NO_SIMD) && !defined(SWIN_NO_NEON)
 #define SWIN__BUILDS_neon 1
 #else
@@ -872,7 +888,17 @@ SWIN_API const char *swin_status_text(swin_status status)
 #define SWIN__BUILDS_avx512 0
 #endif
 
+/* An instruction set that a build cannot do without can stand in for the scalar one. */
+#if defined(SWIN_NO_SCALAR) && (SWIN__BUILDS_wasm || SWIN__BUILDS_neon)
+#define SWIN__BUILDS_scalar 0
+#else
+#define SWIN__BUILDS_scalar 1
+#endif
+
 /* The headers of intrinsics: a pass's region of target options is no place to include them in. */
+#if SWIN__BUILDS_wasm
+#include <wasm_simd128.h>
+#endif
 #if SWIN__BUILDS_neon
 #include <arm_neon.h>
 #endif
@@ -945,18 +971,21 @@ static const float swin__lanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 
 
 /* SWIN__HOLD(kind, x): the variable x is computed before anything is made of it. GCC and MSVC obey
    the pragma that says so; clang's flags overrule it. kind: the constraint of x's register. */
-#if defined(__clang__) && (defined(__x86_64__) || defined(__i386__) || defined(__aarch64__))
+#if defined(__clang__) && \
+    (defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) || defined(__wasm__))
 #define SWIN__HOLD(kind, x) __asm__("" : "+" kind(x))
 #else
 #define SWIN__HOLD(kind, x) ((void)0)
 #endif
 #if defined(__aarch64__)
 #define SWIN__FLOAT_KIND "w"
+#elif defined(__wasm__)
+#define SWIN__FLOAT_KIND "r"
 #else
 #define SWIN__FLOAT_KIND "x"
 #endif
 #if (defined(__GNUC__) && !defined(__clang__)) || defined(_MSC_VER) || defined(__TINYC__) || \
-    defined(__x86_64__) || defined(__i386__) || defined(__aarch64__)
+    defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) || defined(__wasm__)
 #define SWIN__HELD
 #else
 #define SWIN__HELD volatile
@@ -1485,6 +1514,162 @@ SWIN__INLINE void swin__vtranspose(swin__v16 *a, swin__v16 *b, swin__v16 *c, swi
     SWIN__FN(transpose4)(&a->d, &b->d, &c->d, &d->d);
 }
 
+/* --- WebAssembly: four registers -------------------------------------------------------------- */
+
+#elif defined(SWIN__PASS_wasm)
+
+#define SWIN__CPU SWIN_CPU_WASM
+#define SWIN__FN(name) swin__##name##_wasm
+/* 6 x 16 in halves of 8 columns: 12 sums + 2 weights + 1 broadcast = the 15 of 16 registers that
+   engines leave on x86 */
+#define SWIN__ROWS_OF_1 6
+#define SWIN__ROWS_OF_2 0
+#define SWIN__MICROTILE_1_BY_HALVES
+#define SWIN__DEPTH     256    /* one panel of 256 x 16 floats: 16 KiB of L1 */
+
+/* a b + c and c - a b of four lanes: rounded once where relaxed SIMD is, if the engine fuses; else
+   twice. swin__fuses_wasm tells. clang has the codes and names of the standard since version 17. */
+#if defined(__wasm_relaxed_simd__) && defined(__clang__) && __clang_major__ >= 17
+#define SWIN__MADD(a, b, c)  wasm_f32x4_relaxed_madd(a, b, c)
+#define SWIN__NMADD(a, b, c) wasm_f32x4_relaxed_nmadd(a, b, c)
+#else
+#define SWIN__MADD(a, b, c)  wasm_f32x4_add(wasm_f32x4_mul(a, b), c)
+#define SWIN__NMADD(a, b, c) wasm_f32x4_sub(c, wasm_f32x4_mul(a, b))
+#endif
+
+typedef struct swin__v16 { v128_t a, b, c, d; } swin__v16;
+
+#define SWIN__1(name, f) \
+    SWIN__INLINE swin__v16 name(swin__v16 x) \
+    { \
+        x.a = f(x.a), x.b = f(x.b), x.c = f(x.c), x.d = f(x.d); \
+        return x; \
+    }
+#define SWIN__2(name, f) \
+    SWIN__INLINE swin__v16 name(swin__v16 x, swin__v16 y) \
+    { \
+        x.a = f(x.a, y.a), x.b = f(x.b, y.b), x.c = f(x.c, y.c), x.d = f(x.d, y.d); \
+        return x; \
+    }
+#define SWIN__3(name, f) \
+    SWIN__INLINE swin__v16 name(swin__v16 x, swin__v16 y, swin__v16 z) \
+    { \
+        z.a = f(x.a, y.a, z.a), z.b = f(x.b, y.b, z.b); \
+        z.c = f(x.c, y.c, z.c), z.d = f(x.d, y.d, z.d); \
+        return z; \
+    }
+#define SWIN__PICK(name, how) \
+    SWIN__INLINE swin__v16 name(swin__v16 x, swin__v16 y, swin__v16 yes, swin__v16 no) \
+    { \
+        no.a = wasm_v128_bitselect(yes.a, no.a, how(x.a, y.a)); \
+        no.b = wasm_v128_bitselect(yes.b, no.b, how(x.b, y.b)); \
+        no.c = wasm_v128_bitselect(yes.c, no.c, how(x.c, y.c)); \
+        no.d = wasm_v128_bitselect(yes.d, no.d, how(x.d, y.d)); \
+        return no; \
+    }
+SWIN__INLINE swin__v16 swin__vload(const float *p)
+{
+    const swin__v16 v = {wasm_v128_load(p), wasm_v128_load(p + 4), wasm_v128_load(p + 8),
+                         wasm_v128_load(p + 12)};
+    return v;
+}
+SWIN__INLINE void swin__vstore(float *p, swin__v16 v)
+{
+    wasm_v128_store(p, v.a), wasm_v128_store(p + 4, v.b);
+    wasm_v128_store(p + 8, v.c), wasm_v128_store(p + 12, v.d);
+}
+SWIN__INLINE void swin__vstream(float *p, swin__v16 v) { swin__vstore(p, v); }
+SWIN__INLINE void swin__vdrain(void) {}
+SWIN__INLINE swin__v16 swin__vset1(float x)
+{
+    const v128_t q = wasm_f32x4_splat(x);
+    const swin__v16 v = {q, q, q, q};
+    return v;
+}
+/* pmax(x, y) is x < y ? y : x, which is x86's instruction with its operands swapped. */
+SWIN__INLINE v128_t SWIN__FN(max)(v128_t x, v128_t y) { return wasm_f32x4_pmax(y, x); }
+SWIN__INLINE v128_t SWIN__FN(min)(v128_t x, v128_t y) { return wasm_f32x4_pmin(y, x); }
+SWIN__INLINE v128_t SWIN__FN(pow2)(v128_t v, v128_t t)
+{
+    return wasm_i32x4_add(v, wasm_i32x4_shl(t, 23));
+}
+SWIN__2(swin__vadd, wasm_f32x4_add)
+SWIN__2(swin__vsub, wasm_f32x4_sub)
+SWIN__2(swin__vmul, wasm_f32x4_mul)
+SWIN__2(swin__vmax, SWIN__FN(max))
+SWIN__2(swin__vmin, SWIN__FN(min))
+SWIN__1(swin__vabs, wasm_f32x4_abs)
+SWIN__3(swin__vfma, SWIN__MADD)
+SWIN__3(swin__vnfma, SWIN__NMADD)
+SWIN__PICK(swin__vlt, wasm_f32x4_lt)
+SWIN__PICK(swin__vne, wasm_f32x4_ne)
+SWIN__2(swin__vpow2, SWIN__FN(pow2))
+SWIN__INLINE swin__v16 swin__vkeep(swin__v16 v, int n)
+{
+    return swin__vlt(swin__vload(swin__lanes), swin__vset1((float)n), v, swin__vset1(0.0f));
+}
+/* Ors a zero that the compiler does not know to be one: not every clang takes a v128_t as an
+   operand of assembly. */
+SWIN__INLINE v128_t SWIN__FN(hold)(v128_t v)
+{
+    int zero = 0;
+    SWIN__HOLD("r", zero);
+    return wasm_v128_or(v, wasm_i32x4_splat(zero));
+}
+SWIN__1(swin__vhold, SWIN__FN(hold))
+#define SWIN__FOLD(name, f) \
+    SWIN__INLINE float name(swin__v16 v) \
+    { \
+        const v128_t q = f(f(v.a, v.c), f(v.b, v.d)); \
+        const v128_t h = f(q, wasm_i32x4_shuffle(q, q, 2, 3, 0, 1)); \
+        return wasm_f32x4_extract_lane(f(h, wasm_i32x4_shuffle(h, h, 1, 0, 3, 2)), 0); \
+    }
+SWIN__FOLD(swin__vsum, wasm_f32x4_add)
+SWIN__FOLD(swin__vhighest, SWIN__FN(max))
+SWIN__FOLD(swin__vlowest, SWIN__FN(min))
+SWIN__INLINE swin__v16 swin__vquads(const float *p, size_t ld)
+{
+    const swin__v16 v = {wasm_v128_load(p), wasm_v128_load(p + 4 * ld), wasm_v128_load(p + 8 * ld),
+                         wasm_v128_load(p + 12 * ld)};
+    return v;
+}
+SWIN__INLINE swin__v16 swin__vbytes(const unsigned char *p)
+{
+    const v128_t bytes = wasm_v128_load(p), low = wasm_u16x8_extend_low_u8x16(bytes);
+    const v128_t high = wasm_u16x8_extend_high_u8x16(bytes);
+    const swin__v16 v = {wasm_f32x4_convert_i32x4(wasm_u32x4_extend_low_u16x8(low)),
+                         wasm_f32x4_convert_i32x4(wasm_u32x4_extend_high_u16x8(low)),
+                         wasm_f32x4_convert_i32x4(wasm_u32x4_extend_low_u16x8(high)),
+                         wasm_f32x4_convert_i32x4(wasm_u32x4_extend_high_u16x8(high))};
+    return v;
+}
+SWIN__INLINE void SWIN__FN(transpose4)(v128_t *a, v128_t *b, v128_t *c, v128_t *d)
+{
+    const v128_t p = wasm_i32x4_shuffle(*a, *b, 0, 4, 1, 5);
+    const v128_t q = wasm_i32x4_shuffle(*a, *b, 2, 6, 3, 7);
+    const v128_t r = wasm_i32x4_shuffle(*c, *d, 0, 4, 1, 5);
+    const v128_t s = wasm_i32x4_shuffle(*c, *d, 2, 6, 3, 7);
+    *a = wasm_i32x4_shuffle(p, r, 0, 1, 4, 5), *b = wasm_i32x4_shuffle(p, r, 2, 3, 6, 7);
+    *c = wasm_i32x4_shuffle(q, s, 0, 1, 4, 5), *d = wasm_i32x4_shuffle(q, s, 2, 3, 6, 7);
+}
+SWIN__INLINE void swin__vtranspose(swin__v16 *a, swin__v16 *b, swin__v16 *c, swin__v16 *d)
+{
+    SWIN__FN(transpose4)(&a->a, &b->a, &c->a, &d->a);
+    SWIN__FN(transpose4)(&a->b, &b->b, &c->b, &d->b);
+    SWIN__FN(transpose4)(&a->c, &b->c, &c->c, &d->c);
+    SWIN__FN(transpose4)(&a->d, &b->d, &c->d, &d->d);
+}
+
+/* Are this engine's multiply-adds rounded once? (1 + 2^-12)^2 = 1 + 2^-11 + 2^-24, whose last bit a
+   float does not hold. */
+static int SWIN__FN(fuses)(void)
+{
+    const swin__v16 x = swin__vset1(1.0f + 1.0f / 4096);
+    const swin__v16 y = swin__vset1(1.0f + 1.0f / 2048);
+    const swin__v16 over = swin__vfma(x, x, swin__vsub(swin__vset1(0.0f), y));
+    return swin__vlowest(over) > 0 && swin__vhighest(swin__vnfma(x, x, y)) < 0;
+}
+
 #endif /* the vocabularies */
 
 #ifdef SWIN__LOW
@@ -1559,7 +1744,8 @@ SWIN__INLINE swin__v16 SWIN__FN(gelu16)(swin__v16 x)
    fastest. Nothing is shared, nothing allocated.
 
    Every result is the same in every pass: an output is a sum in the order
-   given here, one fused multiply-add a term.
+   given here, one fused multiply-add a term (of two roundings where
+   swin_cpu_exact says no).
 
    To add an instruction set:
    1. A row in SWIN_CPU_LIST, after the sets it is better than.
@@ -1572,7 +1758,7 @@ SWIN__INLINE swin__v16 SWIN__FN(gelu16)(swin__v16 x)
       Where functions need target options: SWIN__TARGET and the pragmas.
    4. At the end of >>kernels the inclusion of this file for the pass, and swin__detects_name.
    tests/kernels.c then holds it against the scalar pass. A pass whose registers the microtile
-   written for all does not use well brings one of its own, as AVX2 and NEON do. */
+   written for all does not use well brings one of its own, as AVX2, NEON and WebAssembly do. */
 
 #ifndef SWIN__PASS
 
@@ -1836,7 +2022,7 @@ SWIN__INLINE float swin__wino_left_out(float square, int pairs)
 
    This one serves passes that state none of their own: it takes one row of weights at a time and
    broadcasts each value of A. */
-#ifndef SWIN__MICROTILE_1_BY_ELEMENT
+#if !defined(SWIN__MICROTILE_1_BY_ELEMENT) && !defined(SWIN__MICROTILE_1_BY_HALVES)
 
 /* X(row, the pointer it is reached from, and how many rows on). Five pointers reach all rows with
    the strides lda and 2 lda, both of which x86 can add while addressing: nothing spills. */
@@ -2026,6 +2212,59 @@ SWIN__INLINE void SWIN__FN(microtile_by_element)(swin__microtile *t, int rows)
 #undef SWIN__FINISH
 #undef SWIN__EACH_ROW
 #define SWIN__MICROTILE_1(t, rows) SWIN__FN(microtile_by_element)(t, rows)
+#endif
+
+/* WebAssembly's microtile: one half of the panel after the other, eight columns each. A value of A
+   is loaded into all lanes of a register: shuffles would take a slot of the multiply-adds. */
+#ifdef SWIN__MICROTILE_1_BY_HALVES
+#define SWIN__EACH_ROW(X, j) X(0, j) X(1, j) X(2, j) X(3, j) X(4, j) X(5, j)
+#define SWIN__START(i, j) \
+    v128_t a##i = zero, b##i = zero; \
+    const float *x##i = rows > i ? t->a + i * t->lda : t->a; \
+    if (rows > i) { \
+        const float *from = t->init + i * t->ldi + at; \
+        a##i = wasm_v128_load(from), b##i = wasm_v128_load(from + 4); \
+    }
+#define SWIN__TERM(i, j) \
+    if (rows > i) { \
+        const v128_t x = wasm_v128_load32_splat(x##i + j); \
+        a##i = SWIN__MADD(x, w0, a##i); \
+        b##i = SWIN__MADD(x, w1, b##i); \
+    }
+#define SWIN__STEP(j) \
+    { \
+        const v128_t w0 = wasm_v128_load(w), w1 = wasm_v128_load(w + 4); \
+        SWIN__EACH_ROW(SWIN__TERM, j) \
+        w += ldb; \
+    }
+#define SWIN__FINISH(i, j) \
+    if (rows > i) { \
+        float *to = t->c + i * t->ldc + at; \
+        wasm_v128_store(to, a##i), wasm_v128_store(to + 4, b##i); \
+    }
+/* The sums of up to six rows of A and the columns at ... at + 7 of one panel. */
+SWIN__INLINE void SWIN__FN(half_microtile)(swin__microtile *t, int rows, int at, size_t ldb)
+{
+    const v128_t zero = wasm_f32x4_splat(0.0f);
+    const float *w = t->b + at;
+    int k = t->k;
+    SWIN__EACH_ROW(SWIN__START, 0)
+    for (; k >= 4; k -= 4, x0 += 4, x1 += 4, x2 += 4, x3 += 4, x4 += 4, x5 += 4) {
+        SWIN__STEP(0)
+        SWIN__STEP(1)
+        SWIN__STEP(2)
+        SWIN__STEP(3)
+    }
+    for (; k > 0; k--, x0++, x1++, x2++, x3++, x4++, x5++) SWIN__STEP(0)
+    SWIN__EACH_ROW(SWIN__FINISH, 0)
+}
+#undef SWIN__EACH_ROW
+#undef SWIN__START
+#undef SWIN__TERM
+#undef SWIN__STEP
+#undef SWIN__FINISH
+#define SWIN__MICROTILE_1(t, rows) \
+    for (int at = 0; at < 16; at += 8) SWIN__FN(half_microtile)(t, rows, at, (t)->ldb)
 #endif
 
 #ifndef SWIN__MICROTILE_1
@@ -2716,6 +2955,9 @@ static const swin__kernels SWIN__FN(kernels) = {SWIN__CPU, SWIN__KERNELS(SWIN__E
 #undef SWIN__ROWS_OF_2
 #undef SWIN__DEPTH
 #undef SWIN__MICROTILE_1_BY_ELEMENT
+#undef SWIN__MICROTILE_1_BY_HALVES
+#undef SWIN__MADD
+#undef SWIN__NMADD
 #undef SWIN__MICROTILE_2_BY_REGISTER
 #ifdef SWIN__TARGET
 #undef SWIN__TARGET
@@ -2734,9 +2976,16 @@ static const swin__kernels SWIN__FN(kernels) = {SWIN__CPU, SWIN__KERNELS(SWIN__E
 #ifndef SWIN__PASS
 
 #define SWIN__PASS
+#if SWIN__BUILDS_scalar
 #define SWIN__PASS_scalar
 #include SWIN_HEADER_NAME
 #undef SWIN__PASS_scalar
+#endif
+#if SWIN__BUILDS_wasm
+#define SWIN__PASS_wasm
+#include SWIN_HEADER_NAME
+#undef SWIN__PASS_wasm
+#endif
 #if SWIN__BUILDS_neon
 #define SWIN__PASS_neon
 #include SWIN_HEADER_NAME
@@ -2754,7 +3003,12 @@ static const swin__kernels SWIN__FN(kernels) = {SWIN__CPU, SWIN__KERNELS(SWIN__E
 #endif
 #undef SWIN__PASS
 
+#if SWIN__BUILDS_scalar
 static int swin__detects_scalar(void) { return 1; }
+#endif
+#if SWIN__BUILDS_wasm
+static int swin__detects_wasm(void) { return 1; } /* else the module would not have been loaded */
+#endif
 #if SWIN__BUILDS_neon
 static int swin__detects_neon(void) { return 1; } /* it is a part of AArch64 */
 #endif
@@ -2835,14 +3089,14 @@ static const swin__pass swin__passes[SWIN_CPU_COUNT] = {
 static int swin__runs_here(const swin__pass *pass) { return pass->detected && pass->detected(); }
 
 /* The kernels of an instruction set; NULL if this machine or build lacks it. Of SWIN_CPU_BEST those
-   of the last pass that runs here and is exact, as the scalar one is and does. */
+   of the last pass that runs here, as the scalar one or what stands in for it does. */
 static const swin__kernels *swin__choose(swin_cpu cpu)
 {
     const swin__pass *pass;
     if ((unsigned)cpu >= SWIN_CPU_COUNT) return NULL;
     pass = &swin__passes[cpu == SWIN_CPU_BEST ? SWIN_CPU_COUNT - 1 : cpu];
     if (cpu == SWIN_CPU_BEST)
-        while (!pass->exact || !swin__runs_here(pass)) pass--;
+        while (!swin__runs_here(pass)) pass--;
     return swin__runs_here(pass) ? pass->kernels : NULL;
 }
 
@@ -2852,6 +3106,15 @@ SWIN_API const char *swin_cpu_name(swin_cpu cpu)
 }
 
 SWIN_API int swin_cpu_available(swin_cpu cpu) { return swin__choose(cpu) != NULL; }
+
+SWIN_API int swin_cpu_exact(swin_cpu cpu)
+{
+    const swin__kernels *kernels = swin__choose(cpu);
+#if SWIN__BUILDS_wasm
+    if (kernels && kernels->cpu == SWIN_CPU_WASM) return swin__fuses_wasm();
+#endif
+    return kernels && swin__passes[kernels->cpu].exact;
+}
 
 #endif /* !SWIN__PASS */
 #endif /* SWIN__BUILDING */
@@ -9013,7 +9276,8 @@ static swin_status swin__check_parts(const swin__header *h, size_t size, swin_er
 static swin_status swin__read_model(swin_model *m, const swin__header *h, swin_error *err)
 {
     swin__weights unused;
-    swin_status status = swin__read_config(&m->config, m->blob + h->config[0], h->config[1], err);
+    swin_status status = swin__read_config(&m->config, m->blob + h->config[0],
+                                           (size_t)h->config[1], err);
     if (status == SWIN_OK) status = swin__check_model(&m->config, err);
     if (status != SWIN_OK) return status;
     if (!swin__strings_hold((const unsigned char *)m->strings, m->strings_size, m->config.classes))
@@ -10027,6 +10291,9 @@ SWIN_API void swin_free(swin_model *m)
             - Pictures may be a camera's SWIN_YUYV and SWIN_NV12; swin_image.yuv tells matrix and
               range, swin_image.chroma where the second plane is.
             - desc.votes_decay lets the votes of old frames fade.
+            - SWIN_CPU_WASM, the SIMD of WebAssembly. swin_cpu_exact tells of an instruction set
+              whether it gives the bits of all others on this machine; SWIN_NO_SCALAR leaves the
+              scalar one out where another is always there.
             - desc.kept, desc.average and swin_kept_size average over sizes and mirror images of a
               picture with less memory than desc.votes.
             - No product is left for a compiler to fuse with a sum, so -ffp-contract changes no bit;

@@ -1258,6 +1258,10 @@ static void test_cpus(void)
         free(s.memory);
     }
     report("a context has the instruction set asked for, or the last there is", ok);
+    ok = !swin_cpu_exact((swin_cpu)99) && !swin_cpu_exact((swin_cpu)-1);
+    for (int i = 0; i < SWIN_CPU_COUNT; i++)
+        ok &= swin_cpu_exact((swin_cpu)i) == swin_cpu_available((swin_cpu)i);
+    report("every instruction set that is there is exact", ok);
 }
 
 /* --- results and plan ------------------------------------------------------------------------- */

@@ -872,6 +872,8 @@ static void test_choice(void)
     report("AVX-512 is tested where it is", !avx512 || swin__choose(SWIN_CPU_AVX512));
 #elif defined(__aarch64__) && !defined(SWIN_NO_SIMD)
     report("NEON is tested", swin__choose(SWIN_CPU_NEON) != NULL);
+#elif defined(__wasm_simd128__) && !defined(SWIN_NO_SIMD)
+    report("WebAssembly's SIMD is tested", swin__choose(SWIN_CPU_WASM) != NULL);
 #endif
 }
 
