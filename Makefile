@@ -7,6 +7,8 @@
 # make coverage   how much of swin.h the C tests run, and which places they do not
 # make bench      measures speed and memory, against other engines where they install
 # make ports      the same bits from all compilers and machines: builds, runs, README's table
+# make web        a page that segments pictures in a browser: builds and serves it on this machine
+# make bench-web  measures that page's module beside ONNX Runtime Web
 # make lib        libswin.a and libswin.so, into build/
 # make install    header, libraries, what CMake and pkg-config read, segment, the models and their
 #                 terms below PREFIX
@@ -49,6 +51,7 @@ STRICT  = -std=c99 -Wall -Wextra -Wpedantic -Wconversion -Wshadow
 COMPILE = $(CC) $(STRICT) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS)
 LIBS    = -lm -lpthread
 BENCH   =
+WEB     =
 
 # BUILD as part of a target's name, where a space wants a backslash.
 space  := $() $()
@@ -59,8 +62,9 @@ GOALS   = $(or $(MAKECMDGOALS),all)
 NEED    = $(if $(filter demo test fuzz coverage ports deps test-setup,$(GOALS)),--install) \
           $(if $(filter-out lib,$(GOALS)),programs,library) \
           $(if $(filter test fuzz coverage ports test-setup,$(GOALS)),tests) \
-          $(filter game gst bench coverage ports,$(GOALS)) \
-          $(if $(filter deps,$(GOALS)),bench game gst)
+          $(filter game gst page web bench coverage ports,$(GOALS)) \
+          $(if $(filter bench-web,$(GOALS)),web bench bench-web) \
+          $(if $(filter deps,$(GOALS)),bench game gst web)
 
 all: $(OUT)/minimal $(OUT)/segment $(OUT)/stream $(OUT)/tensor
 
@@ -102,6 +106,31 @@ $(OUT)/gst/libgstswin.so: examples/gst/gstswinsegment.c examples/common.h swin.h
 	@mkdir -p "$(BUILD)/gst"
 	$(COMPILE) -shared -fPIC $< -o "$@" $$(pkg-config --cflags --libs gstreamer-video-1.0) $(LIBS)
 
+# WebAssembly without a C library: the headers alone are wasi-libc's.
+WASM_CC ?= clang-19
+WASM    = $(WASM_CC) --target=wasm32-wasi -nostdlib $(STRICT) -Os \
+          -matomics -mbulk-memory -msimd128 \
+          -Wl,--no-entry,--import-memory,--shared-memory,--initial-memory=16777216 \
+          -Wl,--max-memory=1073741824,--export=__stack_pointer,-z,stack-size=1048576,--strip-all
+PAGE    = $(addprefix examples/web/,index.html style.css page.js worker.js offline.js swinh.js \
+          helper.js swinh.d.ts package.json)
+
+$(OUT)/web/swinh.wasm: examples/web/module.c swin.h | $(OUT)
+	@mkdir -p "$(BUILD)/web"
+	$(WASM) -mrelaxed-simd -DSWIN_NO_SCALAR $< -o "$@"
+
+# For engines without relaxed SIMD, and for the same bits where it does not fuse.
+$(OUT)/web/swinh-plain.wasm: examples/web/module.c swin.h | $(OUT)
+	@mkdir -p "$(BUILD)/web"
+	$(WASM) $< -o "$@"
+
+page: $(OUT)/web/swinh.wasm $(OUT)/web/swinh-plain.wasm
+	cp $(PAGE) LICENSE weights/street.swin "$(BUILD)/web/"
+
+# WEB='--port 8001' and other options of examples/web/serve.py
+web: page
+	"$(PYTHON)" examples/web/serve.py $(WEB) "$(BUILD)/web"
+
 demo: $(OUT)/segment
 	@mkdir -p "$(BUILD)/demo"
 	"$(BUILD)/segment" -m weights/street.swin -o "$(BUILD)/demo/" examples/photos/*.jpg
@@ -127,7 +156,7 @@ deps: need
 
 test-setup: $(OUT)/venv/.ready $(OUT)/venv-parity/.ready $(OUT)/stb-newer
 
-test: all lib game gst test-setup
+test: all lib game gst page test-setup
 	"$(BUILD)/venv/bin/python" tests/run
 
 fuzz: need
@@ -140,6 +169,9 @@ coverage: need
 bench: $(OUT)/bench $(OUT)/tensor $(OUT)/venv-bench/.ready
 	"$(BUILD)/venv-bench/bin/python" tools/bench/bench.py $(BENCH)
 
+bench-web: page $(OUT)/segment $(OUT)/venv-bench/.ready
+	"$(BUILD)/venv-bench/bin/python" tools/bench/web.py $(BENCH)
+
 # Cross compilers, emulators and a hash: see tests/ports.py.
 ports: $(OUT)/venv/.ready
 	"$(BUILD)/venv/bin/python" tests/ports.py
@@ -148,7 +180,7 @@ install: all lib
 	tools/install "$(BUILD)"
 
 # What was made, by name: BUILD may be a folder that holds other things too.
-MADE = minimal segment stream tensor frame_loop gst libswin.a libswin.so* bench demo tests \
+MADE = minimal segment stream tensor frame_loop gst web libswin.a libswin.so* bench demo tests \
        coverage benchmark stb-newer swin.pc swin-header.pc swin-config-version.cmake venv \
        venv-parity venv-bench
 
@@ -156,5 +188,6 @@ clean:
 	@if [ -d "$(BUILD)" ]; then cd "$(BUILD)" && rm -rf $(MADE); fi
 	@rmdir "$(BUILD)" 2>/dev/null || true
 
-.PHONY: all need lib game gst demo deps test-setup test fuzz coverage bench ports install clean
+.PHONY: all need lib game gst page web demo deps test-setup test fuzz coverage bench bench-web \
+        ports install clean
 .DELETE_ON_ERROR:

@@ -101,7 +101,11 @@ MISSING = {
     "gcc for AArch64": [without("aarch64-linux-gnu-gcc"),
                         with_script("aarch64-linux-gnu-gcc", "exit 1")],
     "clang for WebAssembly": [with_script("clang", 'case "$*" in *wasm32*) exit 1 ;; esac')],
+    "clang for relaxed SIMD": [lambda tmp: {"WASM_CC": "no-such-clang"},
+                               with_script("clang-19", "exit 1")],
     "node": [without("node")],
+    "npm": [without("npm")],
+    "Chromium": [without("chromedriver")],
     "clang-tidy": [without("clang-tidy")],
     "cppcheck": [without("cppcheck")],
     "valgrind": [without("valgrind")],
@@ -160,8 +164,10 @@ def test_this_machine_has_the_headers(thing):
 GOALS = {
     (): "programs", ("install",): "programs", ("bench",): "programs bench",
     ("game",): "programs game", ("gst",): "programs gst",
+    ("page",): "programs page", ("web",): "programs web",
+    ("bench-web",): "programs web bench bench-web",
     ("lib",): "library", ("lib", "install"): "programs",
-    ("demo",): "--install programs", ("deps",): "--install programs bench game gst",
+    ("demo",): "--install programs", ("deps",): "--install programs bench game gst web",
     ("ports",): "--install programs tests ports", ("fuzz",): "--install programs tests",
     ("coverage",): "--install programs tests coverage",
     ("test",): "--install programs tests", ("test-setup",): "--install programs tests",
@@ -194,6 +200,7 @@ def machine(tmp_path):
         tools = path_without(tmp_path / "tools", "apt-get", "sudo", "id")
         script(tools / "id", f"echo {user}")
         script(tools / "sdl2-config", "")
+        script(tools / "clang-19", "")
         if apt is not None:
             script(tools / "apt-get", APT.format(log=log, apt=apt))
         if sudo is not None:
