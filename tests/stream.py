@@ -394,6 +394,14 @@ def test_realtime_says_what_it_got(stream):
     assert b"memory is" in result.stderr and b"scheduling is" in result.stderr
 
 
+@pytest.mark.parametrize("threads, told", [(1, b"threads are bound"),
+                                           (os.cpu_count() + 1, b"threads could not be bound")])
+def test_realtime_binds_threads_where_there_are_enough_processors(stream, threads, told):
+    result = stream("--realtime", "--threads", str(threads), data=y4m([planes(1)]))
+    assert len(lines(result)) == 1
+    assert told in result.stderr
+
+
 # --- memory ---------------------------------------------------------------------------------------
 
 COUNTER = r"""
