@@ -1038,6 +1038,33 @@ SWIN__INLINE float swin__fma_by_doubles(float a, float b, float c)
 
 #endif /* !SWIN__PASS */
 
+/* --- what the passes of four registers share -------------------------------------------------- */
+
+#if defined(SWIN__PASS_neon) || defined(SWIN__PASS_wasm)
+
+#define SWIN__FOUR_REGISTERS
+#define SWIN__1(name, f) \
+    SWIN__INLINE swin__v16 name(swin__v16 x) \
+    { \
+        x.a = f(x.a), x.b = f(x.b), x.c = f(x.c), x.d = f(x.d); \
+        return x; \
+    }
+#define SWIN__2(name, f) \
+    SWIN__INLINE swin__v16 name(swin__v16 x, swin__v16 y) \
+    { \
+        x.a = f(x.a, y.a), x.b = f(x.b, y.b), x.c = f(x.c, y.c), x.d = f(x.d, y.d); \
+        return x; \
+    }
+#define SWIN__3(name, f) /* f takes the addend first, as NEON does */ \
+    SWIN__INLINE swin__v16 name(swin__v16 x, swin__v16 y, swin__v16 z) \
+    { \
+        z.a = f(z.a, x.a, y.a), z.b = f(z.b, x.b, y.b); \
+        z.c = f(z.c, x.c, y.c), z.d = f(z.d, x.d, y.d); \
+        return z; \
+    }
+
+#endif
+
 /* --- the scalar pass: sixteen floats in an array ---------------------------------------------- */
 
 #ifdef SWIN__PASS_scalar
@@ -1389,25 +1416,6 @@ SWIN__INLINE void swin__vtranspose(swin__v16 *a, swin__v16 *b, swin__v16 *c, swi
 
 typedef struct swin__v16 { float32x4_t a, b, c, d; } swin__v16;
 
-#define SWIN__1(name, f) \
-    SWIN__INLINE swin__v16 name(swin__v16 x) \
-    { \
-        x.a = f(x.a), x.b = f(x.b), x.c = f(x.c), x.d = f(x.d); \
-        return x; \
-    }
-#define SWIN__2(name, f) \
-    SWIN__INLINE swin__v16 name(swin__v16 x, swin__v16 y) \
-    { \
-        x.a = f(x.a, y.a), x.b = f(x.b, y.b), x.c = f(x.c, y.c), x.d = f(x.d, y.d); \
-        return x; \
-    }
-#define SWIN__3(name, f) /* NEON's multiply-adds take the addend first */ \
-    SWIN__INLINE swin__v16 name(swin__v16 x, swin__v16 y, swin__v16 z) \
-    { \
-        z.a = f(z.a, x.a, y.a), z.b = f(z.b, x.b, y.b); \
-        z.c = f(z.c, x.c, y.c), z.d = f(z.d, x.d, y.d); \
-        return z; \
-    }
 #define SWIN__PICK(name, how, first, second) \
     SWIN__INLINE swin__v16 name(swin__v16 x, swin__v16 y, swin__v16 yes, swin__v16 no) \
     { \
@@ -1426,8 +1434,6 @@ SWIN__INLINE void swin__vstore(float *p, swin__v16 v)
 {
     vst1q_f32(p, v.a), vst1q_f32(p + 4, v.b), vst1q_f32(p + 8, v.c), vst1q_f32(p + 12, v.d);
 }
-SWIN__INLINE void swin__vstream(float *p, swin__v16 v) { swin__vstore(p, v); }
-SWIN__INLINE void swin__vdrain(void) {}
 SWIN__INLINE swin__v16 swin__vset1(float x)
 {
     const float32x4_t q = vdupq_n_f32(x);
@@ -1459,10 +1465,6 @@ SWIN__3(swin__vnfma, vfmsq_f32)
 SWIN__PICK(swin__vlt, vcltq_f32, yes, no)
 SWIN__PICK(swin__vne, vceqq_f32, no, yes)
 SWIN__2(swin__vpow2, SWIN__FN(pow2))
-SWIN__INLINE swin__v16 swin__vkeep(swin__v16 v, int n)
-{
-    return swin__vlt(swin__vload(swin__lanes), swin__vset1((float)n), v, swin__vset1(0.0f));
-}
 SWIN__INLINE swin__v16 swin__vhold(swin__v16 v)
 {
     SWIN__HOLD("w", v.a);
@@ -1506,13 +1508,6 @@ SWIN__INLINE void SWIN__FN(transpose4)(float32x4_t *a, float32x4_t *b, float32x4
     *c = vcombine_f32(vget_high_f32(p.val[0]), vget_high_f32(q.val[0]));
     *d = vcombine_f32(vget_high_f32(p.val[1]), vget_high_f32(q.val[1]));
 }
-SWIN__INLINE void swin__vtranspose(swin__v16 *a, swin__v16 *b, swin__v16 *c, swin__v16 *d)
-{
-    SWIN__FN(transpose4)(&a->a, &b->a, &c->a, &d->a);
-    SWIN__FN(transpose4)(&a->b, &b->b, &c->b, &d->b);
-    SWIN__FN(transpose4)(&a->c, &b->c, &c->c, &d->c);
-    SWIN__FN(transpose4)(&a->d, &b->d, &c->d, &d->d);
-}
 
 /* --- WebAssembly: four registers -------------------------------------------------------------- */
 
@@ -1527,37 +1522,18 @@ SWIN__INLINE void swin__vtranspose(swin__v16 *a, swin__v16 *b, swin__v16 *c, swi
 #define SWIN__MICROTILE_1_BY_HALVES
 #define SWIN__DEPTH     256    /* one panel of 256 x 16 floats: 16 KiB of L1 */
 
-/* a b + c and c - a b of four lanes: rounded once where relaxed SIMD is, if the engine fuses; else
+/* c + a b and c - a b of four lanes: rounded once where relaxed SIMD is, if the engine fuses; else
    twice. swin__fuses_wasm tells. clang has the codes and names of the standard since version 17. */
 #if defined(__wasm_relaxed_simd__) && defined(__clang__) && __clang_major__ >= 17
-#define SWIN__MADD(a, b, c)  wasm_f32x4_relaxed_madd(a, b, c)
-#define SWIN__NMADD(a, b, c) wasm_f32x4_relaxed_nmadd(a, b, c)
+#define SWIN__MADD(c, a, b)  wasm_f32x4_relaxed_madd(a, b, c)
+#define SWIN__NMADD(c, a, b) wasm_f32x4_relaxed_nmadd(a, b, c)
 #else
-#define SWIN__MADD(a, b, c)  wasm_f32x4_add(wasm_f32x4_mul(a, b), c)
-#define SWIN__NMADD(a, b, c) wasm_f32x4_sub(c, wasm_f32x4_mul(a, b))
+#define SWIN__MADD(c, a, b)  wasm_f32x4_add(wasm_f32x4_mul(a, b), c)
+#define SWIN__NMADD(c, a, b) wasm_f32x4_sub(c, wasm_f32x4_mul(a, b))
 #endif
 
 typedef struct swin__v16 { v128_t a, b, c, d; } swin__v16;
 
-#define SWIN__1(name, f) \
-    SWIN__INLINE swin__v16 name(swin__v16 x) \
-    { \
-        x.a = f(x.a), x.b = f(x.b), x.c = f(x.c), x.d = f(x.d); \
-        return x; \
-    }
-#define SWIN__2(name, f) \
-    SWIN__INLINE swin__v16 name(swin__v16 x, swin__v16 y) \
-    { \
-        x.a = f(x.a, y.a), x.b = f(x.b, y.b), x.c = f(x.c, y.c), x.d = f(x.d, y.d); \
-        return x; \
-    }
-#define SWIN__3(name, f) \
-    SWIN__INLINE swin__v16 name(swin__v16 x, swin__v16 y, swin__v16 z) \
-    { \
-        z.a = f(x.a, y.a, z.a), z.b = f(x.b, y.b, z.b); \
-        z.c = f(x.c, y.c, z.c), z.d = f(x.d, y.d, z.d); \
-        return z; \
-    }
 #define SWIN__PICK(name, how) \
     SWIN__INLINE swin__v16 name(swin__v16 x, swin__v16 y, swin__v16 yes, swin__v16 no) \
     { \
@@ -1578,8 +1554,6 @@ SWIN__INLINE void swin__vstore(float *p, swin__v16 v)
     wasm_v128_store(p, v.a), wasm_v128_store(p + 4, v.b);
     wasm_v128_store(p + 8, v.c), wasm_v128_store(p + 12, v.d);
 }
-SWIN__INLINE void swin__vstream(float *p, swin__v16 v) { swin__vstore(p, v); }
-SWIN__INLINE void swin__vdrain(void) {}
 SWIN__INLINE swin__v16 swin__vset1(float x)
 {
     const v128_t q = wasm_f32x4_splat(x);
@@ -1604,10 +1578,6 @@ SWIN__3(swin__vnfma, SWIN__NMADD)
 SWIN__PICK(swin__vlt, wasm_f32x4_lt)
 SWIN__PICK(swin__vne, wasm_f32x4_ne)
 SWIN__2(swin__vpow2, SWIN__FN(pow2))
-SWIN__INLINE swin__v16 swin__vkeep(swin__v16 v, int n)
-{
-    return swin__vlt(swin__vload(swin__lanes), swin__vset1((float)n), v, swin__vset1(0.0f));
-}
 /* Ors a zero that the compiler does not know to be one: not every clang takes a v128_t as an
    operand of assembly. */
 SWIN__INLINE v128_t SWIN__FN(hold)(v128_t v)
@@ -1652,13 +1622,6 @@ SWIN__INLINE void SWIN__FN(transpose4)(v128_t *a, v128_t *b, v128_t *c, v128_t *
     *a = wasm_i32x4_shuffle(p, r, 0, 1, 4, 5), *b = wasm_i32x4_shuffle(p, r, 2, 3, 6, 7);
     *c = wasm_i32x4_shuffle(q, s, 0, 1, 4, 5), *d = wasm_i32x4_shuffle(q, s, 2, 3, 6, 7);
 }
-SWIN__INLINE void swin__vtranspose(swin__v16 *a, swin__v16 *b, swin__v16 *c, swin__v16 *d)
-{
-    SWIN__FN(transpose4)(&a->a, &b->a, &c->a, &d->a);
-    SWIN__FN(transpose4)(&a->b, &b->b, &c->b, &d->b);
-    SWIN__FN(transpose4)(&a->c, &b->c, &c->c, &d->c);
-    SWIN__FN(transpose4)(&a->d, &b->d, &c->d, &d->d);
-}
 
 /* Are this engine's multiply-adds rounded once? (1 + 2^-12)^2 = 1 + 2^-11 + 2^-24, whose last bit a
    float does not hold. */
@@ -1671,6 +1634,23 @@ static int SWIN__FN(fuses)(void)
 }
 
 #endif /* the vocabularies */
+
+#ifdef SWIN__FOUR_REGISTERS
+SWIN__INLINE void swin__vstream(float *p, swin__v16 v) { swin__vstore(p, v); }
+SWIN__INLINE void swin__vdrain(void) {}
+SWIN__INLINE swin__v16 swin__vkeep(swin__v16 v, int n)
+{
+    return swin__vlt(swin__vload(swin__lanes), swin__vset1((float)n), v, swin__vset1(0.0f));
+}
+SWIN__INLINE void swin__vtranspose(swin__v16 *a, swin__v16 *b, swin__v16 *c, swin__v16 *d)
+{
+    SWIN__FN(transpose4)(&a->a, &b->a, &c->a, &d->a);
+    SWIN__FN(transpose4)(&a->b, &b->b, &c->b, &d->b);
+    SWIN__FN(transpose4)(&a->c, &b->c, &c->c, &d->c);
+    SWIN__FN(transpose4)(&a->d, &b->d, &c->d, &d->d);
+}
+#undef SWIN__FOUR_REGISTERS
+#endif
 
 #ifdef SWIN__LOW
 /* What both x86 passes share: down the tree from the two halves of the sixteen lanes. */
@@ -2228,8 +2208,8 @@ SWIN__INLINE void SWIN__FN(microtile_by_element)(swin__microtile *t, int rows)
 #define SWIN__TERM(i, j) \
     if (rows > i) { \
         const v128_t x = wasm_v128_load32_splat(x##i + j); \
-        a##i = SWIN__MADD(x, w0, a##i); \
-        b##i = SWIN__MADD(x, w1, b##i); \
+        a##i = SWIN__MADD(a##i, x, w0); \
+        b##i = SWIN__MADD(b##i, x, w1); \
     }
 #define SWIN__STEP(j) \
     { \
@@ -2333,7 +2313,7 @@ SWIN__UP_TO(SWIN__ROWS_OF_2, SWIN__SHAPE_2)
 /* All rows of two panels of columns from n on, or of one where the pass or C has no more, over
    terms k .. k + depth - 1. The rows are cut into microtiles of nearly equal height, the taller
    ones first. Returns how many columns these are. */
-static int SWIN__FN(col_count)(const swin__product *p, int n, int k, int depth)
+static int SWIN__FN(compute_panels)(const swin__product *p, int n, int k, int depth)
 {
     static void (*const one[])(swin__microtile *, int) = {
         SWIN__UP_TO(SWIN__ROWS_OF_1, SWIN__ENTRY_1) NULL
@@ -2368,7 +2348,7 @@ static void SWIN__FN(gemm)(const swin__product *p)
     int k = 0;
     for (int i = 0; i < blocks; i++) {
         const int depth = p->k / blocks + (i < p->k % blocks);
-        for (int n = 0; n < p->n;) n += SWIN__FN(col_count)(p, n, k, depth);
+        for (int n = 0; n < p->n;) n += SWIN__FN(compute_panels)(p, n, k, depth);
         k += depth;
     }
 }
@@ -5149,7 +5129,7 @@ typedef struct swin__mlp_layer {
     swin__fmap x;
     swin__affine norm;
     swin__linear fc1, fc2;
-    int hidden, col_count;        /* hidden columns, and how many at a time */
+    int hidden, col_count;      /* hidden columns, and how many at a time */
     int post_norm;
 } swin__mlp_layer;
 
