@@ -11,10 +11,10 @@ import subprocess
 
 import pytest
 
+from sources import function_at
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FINDING = re.compile(r"^([^\s:]+):(\d+)(?::\d+)?: (?:warning|error): (.+) \[([\w.,-]+)\]$", re.M)
-FUNCTION = re.compile(r"^[a-zA-Z](?:.*[ *(])?(\w+)\)?\(.*[^;]$")
-
 PROGRAMS = ["examples/gst/gstswinsegment.c", "examples/minimal.c", "examples/stream.c",
             "examples/tensor.c"]
 TESTS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").glob("**/*.c"))
@@ -33,14 +33,6 @@ def exceptions():
     return {tuple(line.split("#")[0].split()) for line in lines if not line.startswith("#")}
 
 
-def function_at(path, line):
-    """The function that this line of a file lies in: the last whose head begins a line."""
-    for text in reversed(path.read_text().splitlines()[:line]):
-        if head := FUNCTION.match(text):
-            return head[1]
-    return "-"
-
-
 def run(*command):
     try:
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
@@ -55,7 +47,7 @@ def no_findings(output, files):
     for name, line, message, check in FINDING.findall(output):
         path = (ROOT / name).resolve()
         file = str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
-        function = function_at(path, int(line))
+        function = function_at(path.read_text().splitlines(), int(line))
         if file in files and (file, function, check) not in exceptions():
             found.append(f"{file}:{line}: in {function}: {message} [{check}]")
     if found:
