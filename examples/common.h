@@ -1,7 +1,8 @@
 /* common.h - what the example programs share: files, a clock, a thread pool, .npy arrays, pictures
 
-   Include it before anything else; it includes swin.h. The last part reads and writes pictures
-   through stb (Debian: libstb-dev) and is there only where COMMON_PICTURES is defined. */
+   Include it before anything else; it includes swin.h. Where COMMON_FOLDERS is defined it lists
+   folders (dirent.h); where COMMON_PICTURES is, its last part reads and writes pictures through stb
+   (Debian: libstb-dev). */
 #ifndef COMMON_H
 #define COMMON_H
 
@@ -35,6 +36,10 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#endif
+
+#ifdef COMMON_FOLDERS
+#include <dirent.h>
 #endif
 
 #include "../swin.h"
@@ -372,6 +377,47 @@ static inline int make_directory(const char *path)
 #endif
     return failed && !is_directory(path) ? (errno ? errno : EIO) : 0;
 }
+
+#ifdef COMMON_FOLDERS
+static inline int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static inline void folder_free(char **files, int count)
+{
+    for (int i = 0; i < count; i++) free(files[i]);
+    free(files);
+}
+
+/* The paths of a folder's files, but hidden ones, by name; folder_free them. */
+static inline int folder_list(const char *path, char ***files, int *count)
+{
+    size_t room = 0;
+    DIR *folder = opendir(path);
+    *files = NULL;
+    *count = 0;
+    if (!folder) return errno;
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
+        if (entry->d_name[0] == '.') continue;
+        if ((size_t)*count == room) {
+            room = 2 * room + 64;
+            char **more = (char **)realloc(*files, room * sizeof *more);
+            if (!more) break;
+            *files = more;
+        }
+        size_t size = strlen(path) + strlen(entry->d_name) + 2;
+        char *file = (char *)malloc(size);
+        if (!file) break;
+        snprintf(file, size, "%s/%s", path, entry->d_name);
+        if (is_directory(file)) free(file);
+        else (*files)[(*count)++] = file;
+    }
+    closedir(folder);
+    if (*count) qsort(*files, (size_t)*count, sizeof **files, compare_names);
+    return 0;
+}
+#endif
 
 /* -------------------------------------------------------------------------- */
 /* the clock, and a progress bar that only a terminal gets                    */
@@ -792,6 +838,13 @@ static inline int decimal(const char *text, double low, double high, double *val
     return *end != text && *value >= low && *value <= high;
 }
 
+/* A decimal number in [low, high] and nothing else. */
+static inline int decimal_of(const char *text, double low, double high, double *value)
+{
+    char *end;
+    return decimal(text, low, high, value, &end) && !*end;
+}
+
 /* The swin_cpu of a name, or -1 with a sentence in `why`. */
 static inline int cpu_of_name(const char *name, char why[256])
 {
@@ -805,6 +858,34 @@ static inline int cpu_of_name(const char *name, char why[256])
         return -1;
     }
     return -1;
+}
+
+/* What several programs' options take; NULL, or a sentence where the value is not good. */
+
+static inline const char *take_fraction(const char *text, double *value)
+{
+    return decimal_of(text, 0, 1, value) ? NULL : "expected a number from 0 to 1";
+}
+
+static inline const char *take_longest_side(const char *text, int *pixels)
+{
+    *pixels = number(text, 1, SWIN_MAX_SIDE);
+    return *pixels ? NULL : "expected a number of pixels from 1 to 16384";
+}
+
+static inline const char *take_threads(const char *text, int *threads)
+{
+    *threads = number(text, 1, THREADS_MAX);
+    return *threads ? NULL : "expected a number from 1 to 1024";
+}
+
+static inline const char *take_cpu(const char *text, swin_cpu *cpu)
+{
+    static char why[256];
+    int found = cpu_of_name(text, why);
+    if (found < 0) return why;
+    *cpu = (swin_cpu)found;
+    return NULL;
 }
 
 /* -------------------------------------------------------------------------- */
@@ -838,7 +919,18 @@ static inline void json_text(FILE *f, const char *text)
 }
 
 /* -------------------------------------------------------------------------- */
-/* the library's tensors                                                      */
+/* the library's models, class maps and tensors                               */
+
+/* Does the model tell a class for each pixel? */
+static inline int gives_class_map(const swin_model *m)
+{
+    return m->config.classes && m->config.head.kind != SWIN_HEAD_CLASSIFIER;
+}
+
+static inline unsigned class_at(swin_map m, size_t pixel)
+{
+    return m.bytes == 1 ? ((const uint8_t *)m.data)[pixel] : ((const uint16_t *)m.data)[pixel];
+}
 
 static inline size_t tensor_size(swin_tensor t)
 {

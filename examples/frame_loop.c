@@ -7,12 +7,12 @@
    cut a run into slices that fit a budget; `publish` makes a palette texture of a class map; `play`
    is the loop. The rest is options, pictures and letters. */
 #define SWIN_IMPLEMENTATION
+#define COMMON_FOLDERS
 #define COMMON_PICTURES
 #include "common.h"
 
 #define SDL_MAIN_HANDLED
 #include <SDL.h>
-#include <dirent.h>
 
 static const char usage[] =
     "usage: frame_loop [options] MODEL PICTURE|FOLDER|-\n"
@@ -60,12 +60,6 @@ static int fail(int status, const char *what, const char *why)
 /* -------------------------------------------------------------------------- */
 /* the command line                                                           */
 
-static int decimal_of(const char *text, double low, double high, double *value)
-{
-    char *end;
-    return decimal(text, low, high, value, &end) && !*end;
-}
-
 /* Applies an option; returns a sentence where the name or the value is not good. */
 static const char *set_option(options *o, const char *name, const char *value)
 {
@@ -76,8 +70,7 @@ static const char *set_option(options *o, const char *name, const char *value)
         return decimal_of(value, 1, 1000, &o->fps) ? NULL : "expected a number from 1 to 1000";
     if (!strcmp(name, "speed"))
         return decimal_of(value, 0, 100, &o->speed) ? NULL : "expected a number from 0 to 100";
-    if (!strcmp(name, "opacity"))
-        return decimal_of(value, 0, 1, &o->opacity) ? NULL : "expected a number from 0 to 1";
+    if (!strcmp(name, "opacity")) return take_fraction(value, &o->opacity);
     if (!strcmp(name, "view"))
         return size_of(value, &o->width, &o->height) ? NULL :
                "expected a size such as 320x240, width first";
@@ -87,9 +80,7 @@ static const char *set_option(options *o, const char *name, const char *value)
     if (!strcmp(name, "size"))
         return (o->size = number(value, 0, SWIN_MAX_SIDE)) >= 0 ? NULL :
                "expected a number of pixels from 0 to 16384";
-    if (!strcmp(name, "job-threads"))
-        return (o->threads = number(value, 1, THREADS_MAX)) ? NULL :
-               "expected a number from 1 to 1024";
+    if (!strcmp(name, "job-threads")) return take_threads(value, &o->threads);
     if (!strcmp(name, "frames"))
         return (o->frames = number(value, 1, 1000000000)) ? NULL :
                "expected a number from 1 to 1000000000";
@@ -220,38 +211,11 @@ static int fit_picture(uint32_t *out, int width, int height, const picture *p)
     return ok;
 }
 
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* The names in a directory but hidden ones, in order; *count tells how many. NULL: see errno. */
-static char **list_folder(const char *path, int *count)
-{
-    char **names = NULL;
-    DIR *folder = opendir(path);
-    *count = 0;
-    for (struct dirent *entry; folder && (entry = readdir(folder)) != NULL;) {
-        if (entry->d_name[0] == '.') continue;
-        char **more = (char **)realloc(names, ((size_t)*count + 1) * sizeof *names);
-        size_t size = strlen(path) + strlen(entry->d_name) + 2;
-        char *name = more ? (char *)malloc(size) : NULL;
-        if (more) names = more;
-        if (!name) break;
-        snprintf(name, size, "%s/%s", path, entry->d_name);
-        names[(*count)++] = name;
-    }
-    if (folder) closedir(folder);
-    if (names) qsort(names, (size_t)*count, sizeof *names, compare_names);
-    return names;
-}
-
 /* Takes one picture of a folder as the next frame; what is none is named and left out. */
 static void add_frame(source *s, const char *path)
 {
     picture p;
     char why[256];
-    if (is_directory(path)) return;
     if (!picture_read(&p, path, why)) {
         fail(FAILED, path, why);
         return;
@@ -264,14 +228,12 @@ static void add_frame(source *s, const char *path)
 static int open_folder(source *s, const char *path)
 {
     int count;
-    char **names = list_folder(path, &count);
+    char **files;
+    folder_list(path, &files, &count);      /* one that cannot be read has no picture either */
     int status = count ? source_room(s, s->view_width, s->view_height, count) : DONE;
     s->count = 0;
-    for (int i = 0; i < count; i++) {
-        if (!status) add_frame(s, names[i]);
-        free(names[i]);
-    }
-    free(names);
+    for (int i = 0; i < count && !status; i++) add_frame(s, files[i]);
+    folder_free(files, count);
     return status || s->count ? status : fail(FAILED, path, "no picture in this folder");
 }
 
@@ -688,7 +650,7 @@ static void draw_layers(game *g)
 }
 
 /* The class at a pixel of the view, or -1 where the class map does not reach. */
-static int class_at(const game *g, int x, int y)
+static int class_below(const game *g, int x, int y)
 {
     const layer *l = &g->layers[g->newest];
     x += g->source.x - l->x;
@@ -699,7 +661,7 @@ static int class_at(const game *g, int x, int y)
 
 static const char *name_at(const game *g, int x, int y)
 {
-    int id = class_at(g, x, y);
+    int id = class_below(g, x, y);
     const char *name = id < 0 ? "not seen yet" : swin_class_name(&g->model, id);
     return name ? name : "";
 }
@@ -709,7 +671,7 @@ static void draw_label(game *g)
 {
     panel *p = &g->label;
     char text[64];
-    int x = g->cursor_x, y = g->cursor_y, id = class_at(g, x, y);
+    int x = g->cursor_x, y = g->cursor_y, id = class_below(g, x, y);
     snprintf(text, sizeof text, "%.60s", name_at(g, x, y));
     clear(p, 13 + stb_easy_font_width(text));
     fill(p, 2, 2, 7, 7, WHITE);

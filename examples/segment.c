@@ -140,13 +140,6 @@ static int find_option(const char *arg, const char **value)
     return O_COUNT;
 }
 
-/* A number from 0 to 1. */
-static int fraction(const char *text, double *value)
-{
-    char *end;
-    return decimal(text, 0, 1, value, &end) && !*end;
-}
-
 static int scales_of(const char *text, options *o)
 {
     char *end = NULL;
@@ -160,8 +153,7 @@ static int scales_of(const char *text, options *o)
 /* Applies one option; returns a sentence when its value is not good. */
 static const char *set_option(options *o, int option, const char *value)
 {
-    static char why[256];
-    int cpu, at[2];
+    int at[2];
     switch (option) {
     case O_MODEL:
         if (!*value) return "expected the name of a model file";
@@ -181,12 +173,11 @@ static const char *set_option(options *o, int option, const char *value)
     case O_CONFIDENCE: o->kinds[CONFIDENCE] = 1; break;
     case O_WHOLE:     o->desc.flags |= SWIN_RUN_WHOLE; break;
     case O_FLIP:      o->flip = 1; break;
-    case O_OPACITY:
-        if (!fraction(value, &o->opacity)) return "expected a number from 0 to 1";
-        break;
-    case O_THRESHOLD:
-        if (!fraction(value, &o->threshold)) return "expected a number from 0 to 1";
-        break;
+    case O_OPACITY:   return take_fraction(value, &o->opacity);
+    case O_THRESHOLD: return take_fraction(value, &o->threshold);
+    case O_SIZE:      return take_longest_side(value, &o->size);
+    case O_THREADS:   return take_threads(value, &o->threads);
+    case O_CPU:       return take_cpu(value, &o->desc.cpu);
     case O_TOP:
         o->top = number(value, 1, 65535);
         if (!o->top) return "expected a number of classes from 1 to 65535";
@@ -213,19 +204,6 @@ static const char *set_option(options *o, int option, const char *value)
     case O_ATTEND_STAGE:
         o->attend_stage = number(value, 0, 3);
         if (o->attend_stage < 0) return "expected a stage from 0 to 3";
-        break;
-    case O_SIZE:
-        o->size = number(value, 1, SWIN_MAX_SIDE);
-        if (!o->size) return "expected a number of pixels from 1 to 16384";
-        break;
-    case O_THREADS:
-        o->threads = number(value, 1, THREADS_MAX);
-        if (!o->threads) return "expected a number from 1 to 1024";
-        break;
-    case O_CPU:
-        cpu = cpu_of_name(value, why);
-        if (cpu < 0) return why;
-        o->desc.cpu = (swin_cpu)cpu;
         break;
     }
     return NULL;
@@ -684,11 +662,6 @@ static swin_status run(runner *r, const unsigned char *rgb, int w, int h, swin_e
     r->classes = swin_classes(r->context);
     r->confidence = swin_confidence(r->context);
     return SWIN_OK;
-}
-
-static unsigned class_at(swin_map m, size_t pixel)
-{
-    return m.bytes == 1 ? ((const uint8_t *)m.data)[pixel] : ((const uint16_t *)m.data)[pixel];
 }
 
 /* -------------------------------------------------------------------------- */

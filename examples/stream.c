@@ -6,10 +6,10 @@
    the newest one. Cameras' YUYV and NV12 go to swin.h as they lie in the driver's memory. All
    memory is there before the first frame, but for what decodes a folder's pictures. */
 #define SWIN_IMPLEMENTATION
+#define COMMON_FOLDERS
 #define COMMON_PICTURES
 #include "common.h"
 
-#include <dirent.h>
 #include <getopt.h>
 #include <poll.h>
 #ifdef __linux__
@@ -419,38 +419,6 @@ static int open_standard(source *s, const options *o)
 
 /* --- a folder --------------------------------------------------------------------------------- */
 
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* Its files by name, without hidden ones. */
-static int list_folder(source *s)
-{
-    DIR *folder = opendir(s->name);
-    if (!folder) return source_fails(s, "%s", strerror(errno));
-    size_t room = 0, length = strlen(s->name);
-    for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
-        if (entry->d_name[0] == '.') continue;
-        if ((size_t)s->name_count == room) {
-            room = 2 * room + 64;
-            char **more = (char **)realloc(s->names, room * sizeof *more);
-            if (!more) break;
-            s->names = more;
-        }
-        size_t size = length + strlen(entry->d_name) + 2;
-        char *path = (char *)malloc(size);
-        if (!path) break;
-        snprintf(path, size, "%s/%s", s->name, entry->d_name);
-        if (is_directory(path)) free(path);
-        else s->names[s->name_count++] = path;
-    }
-    closedir(folder);
-    if (!s->name_count) return source_fails(s, "there is no picture in this folder");
-    qsort(s->names, (size_t)s->name_count, sizeof *s->names, compare_names);
-    return 1;
-}
-
 /* Tells that a picture is left out. */
 static void skip_picture(source *s, const char *path, const char *why)
 {
@@ -492,7 +460,9 @@ static int read_folder(source *s, int slot)
 /* The first picture that can be read gives the size. */
 static int open_folder(source *s)
 {
-    if (!list_folder(s)) return 0;
+    int error = folder_list(s->name, &s->names, &s->name_count);
+    if (error) return source_fails(s, "%s", strerror(error));
+    if (!s->name_count) return source_fails(s, "there is no picture in this folder");
     s->read = read_folder;
     for (; s->at < s->name_count; s->at++) {
         char why[256];
@@ -701,8 +671,7 @@ static void close_source(source *s)
 {
     close_camera(s);
     for (int i = 0; i < s->count; i++) free(s->slots[i].memory);
-    for (int i = 0; i < s->name_count; i++) free(s->names[i]);
-    free(s->names);
+    folder_free(s->names, s->name_count);
     free(s->packed);
 }
 
@@ -865,11 +834,6 @@ typedef struct worker {
     long long frames;
     latencies latency;
 } worker;
-
-static unsigned class_at(swin_map m, size_t pixel)
-{
-    return m.bytes == 1 ? ((const uint8_t *)m.data)[pixel] : ((const uint16_t *)m.data)[pixel];
-}
 
 /* How far up each column the free classes reach, from the bottom row on. */
 static void measure_reach(worker *w)
@@ -1098,12 +1062,6 @@ static const struct option option_list[] = {
     { NULL, 0, NULL, 0 }
 };
 
-static int fraction(const char *text, double most, double *value)
-{
-    char *end;
-    return decimal(text, 0, most, value, &end) && !*end;
-}
-
 /* What a name means; a sentence where there is no such name. */
 static const char *format_of(const char *name, int *format)
 {
@@ -1122,8 +1080,7 @@ static const char *color_of(const char *name, int *color)
 /* Applies one option; returns a sentence when its value is not good. */
 static const char *set_option(options *o, int option, const char *value)
 {
-    static char why[256];
-    int sides[2], cpu;
+    int sides[2];
     switch (option) {
     case 'm': o->model = value; break;
     case O_FRAME_SIZE:
@@ -1144,24 +1101,12 @@ static const char *set_option(options *o, int option, const char *value)
     case O_OVERLAY: o->out[OVERLAY] = value; break;
     case O_FREE: o->free_classes = value; break;
     case O_SMOOTH:
-        if (!fraction(value, 0.99, &o->smooth)) return "expected a number from 0 to 0.99";
+        if (!decimal_of(value, 0, 0.99, &o->smooth)) return "expected a number from 0 to 0.99";
         break;
-    case O_OPACITY:
-        if (!fraction(value, 1, &o->opacity)) return "expected a number from 0 to 1";
-        break;
-    case O_SIZE:
-        o->size = number(value, 1, SWIN_MAX_SIDE);
-        if (!o->size) return "expected a number of pixels from 1 to 16384";
-        break;
-    case O_THREADS:
-        o->threads = number(value, 1, THREADS_MAX);
-        if (!o->threads) return "expected a number from 1 to 1024";
-        break;
-    case O_CPU:
-        cpu = cpu_of_name(value, why);
-        if (cpu < 0) return why;
-        o->cpu = (swin_cpu)cpu;
-        break;
+    case O_OPACITY: return take_fraction(value, &o->opacity);
+    case O_SIZE: return take_longest_side(value, &o->size);
+    case O_THREADS: return take_threads(value, &o->threads);
+    case O_CPU: return take_cpu(value, &o->cpu);
     case O_REALTIME: o->realtime = 1; break;
     }
     return NULL;
@@ -1263,7 +1208,7 @@ static int open_model(worker *w, file_bytes *blob, const options *o)
     if (why) return fail(MODEL, o->model, load_error(why));
     if (swin_open(&w->model, blob->data, blob->size, SWIN_VERIFY, &error))
         return fail(MODEL, o->model, error.text);
-    if (!w->model.config.classes || w->model.config.head.kind == SWIN_HEAD_CLASSIFIER)
+    if (!gives_class_map(&w->model))
         return fail(MODEL, o->model, "gives no class for each pixel");
     return DONE;
 }

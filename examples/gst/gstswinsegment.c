@@ -134,7 +134,7 @@ static gboolean load_model(GstSwinSegment *self)
         GST_ELEMENT_ERROR(self, RESOURCE, READ, ("model %s: %s", path, error.text), (NULL));
         return FALSE;
     }
-    if (!self->model.config.classes || self->model.config.head.kind == SWIN_HEAD_CLASSIFIER) {
+    if (!gives_class_map(&self->model)) {
         GST_ELEMENT_ERROR(self, RESOURCE, SETTINGS,
                           ("model %s: it gives no class for each pixel", path), (NULL));
         return FALSE;
@@ -251,15 +251,9 @@ typedef struct blending {
     unsigned opacity;           /* 0..256 */
 } blending;
 
-static unsigned class_at(const swin_map *m, int x, int y)
-{
-    size_t at = (size_t)y * (size_t)m->width + (size_t)x;
-    return m->bytes == 1 ? ((const uint8_t *)m->data)[at] : ((const uint16_t *)m->data)[at];
-}
-
 static const unsigned char *color_at(const blending *b, int x, int y)
 {
-    return b->palette[class_at(&b->map, x, y)];
+    return b->palette[class_at(b->map, (size_t)y * (size_t)b->map.width + (size_t)x)];
 }
 
 static unsigned char blend(const blending *b, unsigned is, unsigned wanted)
