@@ -414,11 +414,14 @@ typedef struct swin_context swin_context;
    set's bits everywhere, 0 if only where swin_cpu_exact says so). SWIN_CPU_BEST is the last that
    this machine and build have. */
 #define SWIN_CPU_LIST(X)                                                             \
-    X(SWIN_CPU_SCALAR, scalar, 1)                                                    \
-    X(SWIN_CPU_WASM,   wasm,   0)                                                    \
-    X(SWIN_CPU_NEON,   neon,   1)                                                    \
-    X(SWIN_CPU_AVX2,   avx2,   1)                                                    \
-    X(SWIN_CPU_AVX512, avx512, 1)
+    X(SWIN_CPU_SCALAR,      scalar,      1)                                          \
+    X(SWIN_CPU_WASM,        wasm,        0)                                          \
+    X(SWIN_CPU_NEON,        neon,        1)                                          \
+    X(SWIN_CPU_NEON_DOT,    neon_dot,    1) /* other products of eight bits */       \
+    X(SWIN_CPU_NEON_I8MM,   neon_i8mm,   1) /* likewise */                           \
+    X(SWIN_CPU_AVX2,        avx2,        1)                                          \
+    X(SWIN_CPU_AVX512,      avx512,      1)                                          \
+    X(SWIN_CPU_AVX512_VNNI, avx512_vnni, 1) /* likewise */
 
 typedef enum swin_cpu {
     SWIN_CPU_BEST,
@@ -887,6 +890,28 @@ SWIN_API const char *swin_status_text(swin_status status)
 #else
 #define SWIN__BUILDS_avx512 0
 #endif
+/* The extensions for eight bits: where the compiler may use them anywhere, or GCC where it is
+   told. */
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 10
+#define SWIN__TARGETS_ARM 1
+#else
+#define SWIN__TARGETS_ARM 0
+#endif
+#if SWIN__BUILDS_neon && (defined(__ARM_FEATURE_DOTPROD) || SWIN__TARGETS_ARM)
+#define SWIN__BUILDS_neon_dot 1
+#else
+#define SWIN__BUILDS_neon_dot 0
+#endif
+#if SWIN__BUILDS_neon && (defined(__ARM_FEATURE_MATMUL_INT8) || SWIN__TARGETS_ARM)
+#define SWIN__BUILDS_neon_i8mm 1
+#else
+#define SWIN__BUILDS_neon_i8mm 0
+#endif
+#if SWIN__BUILDS_avx512 && (defined(__clang__) || !defined(__GNUC__) || __GNUC__ >= 8)
+#define SWIN__BUILDS_avx512_vnni 1
+#else
+#define SWIN__BUILDS_avx512_vnni 0
+#endif
 
 /* An instruction set that a build cannot do without can stand in for the scalar one. */
 #if defined(SWIN_NO_SCALAR) && (SWIN__BUILDS_wasm || SWIN__BUILDS_neon)
@@ -901,6 +926,9 @@ SWIN_API const char *swin_status_text(swin_status status)
 #endif
 #if SWIN__BUILDS_neon
 #include <arm_neon.h>
+#ifdef __linux__
+#include <sys/auxv.h>
+#endif
 #endif
 #ifdef SWIN__X86
 #include <immintrin.h>
@@ -961,8 +989,16 @@ SWIN_API const char *swin_status_text(swin_status status)
 /* (p, ld): four floats each at p, p + 4 ld, + 8 ld, + 12 ld */
 #define swin__vquads   SWIN__FN(vquads)
 #define swin__vbytes   SWIN__FN(vbytes)    /* (p): the bytes p[0..15] as floats */
+#define swin__vhalves  SWIN__FN(vhalves)   /* (p): the f16 numbers p[0..15] as floats, exactly */
 /* (&a, &b, &c, &d): in each quad of lanes, transposes the 4 x 4 whose rows are a, b, c and d */
 #define swin__vtranspose SWIN__FN(vtranspose)
+#define swin__vints    SWIN__FN(vints)     /* (p): the int32 numbers p[0..15] as floats */
+#define swin__vquad    SWIN__FN(vquad)     /* (p, i): the bytes i of the quads p[0..15] as floats */
+/* (p, a, b, c, d): the low bytes of a, b, c and d side by side, as quads p[0..15] */
+#define swin__vpack    SWIN__FN(vpack)
+/* (a, b): of |a| and |b| the one whose bits are the larger number: NaN > infinity > all others */
+#define swin__vwider   SWIN__FN(vwider)
+#define swin__vwidest  SWIN__FN(vwidest)   /* (v): the same down the tree, v's signs cleared */
 
 /* 1.5 * 2^23: adding it rounds a float to a whole number, which then stands in the low bits. */
 #define SWIN__MAGIC 12582912.0f
@@ -1036,6 +1072,31 @@ SWIN__INLINE float swin__fma_by_doubles(float a, float b, float c)
 #define swin__fmaf(a, b, c) swin__fma_by_doubles(a, b, c)
 #endif
 
+/* The float that IEEE's binary16 number of these bits is; a NaN comes out quiet. */
+static inline float swin__half(uint16_t half)
+{
+    const uint32_t sign = (uint32_t)(half & 0x8000) << 16, rest = half & 0x7fff;
+    /* exponent and fraction at their places in a float, whose exponents start 112 lower */
+    uint32_t bits = rest << 13;
+    float x;
+    if (rest >= 0x7c00) bits |= rest > 0x7c00 ? 0x7fc00000 : 0x7f800000;
+    else if (rest >= 0x0400) bits += (uint32_t)112 << 23;
+    memcpy(&x, &bits, sizeof x);
+    if (rest < 0x0400) x = (float)rest / 16777216.0f; /* a denormal: whole times 2^-24 */
+    memcpy(&bits, &x, sizeof bits);
+    bits |= sign;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+static inline float swin__not_a_number(void)
+{
+    const uint32_t bits = 0x7fc00000;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
 #endif /* !SWIN__PASS */
 
 /* --- what the passes of four registers share -------------------------------------------------- */
@@ -1071,6 +1132,7 @@ SWIN__INLINE float swin__fma_by_doubles(float a, float b, float c)
 
 #define SWIN__CPU SWIN_CPU_SCALAR
 #define SWIN__FN(name) swin__##name##_scalar
+#define SWIN__FN_8(name) swin__##name##_scalar
 #define SWIN__ROWS_OF_1 1      /* there are no registers to keep more rows in */
 #define SWIN__ROWS_OF_2 0
 #define SWIN__DEPTH     256    /* one panel of 256 x 16 floats: 16 KiB of L1 */
@@ -1155,6 +1217,42 @@ SWIN__OUTLINE SWIN__V swin__vquads(const float *p, size_t ld)
     SWIN__EACH(p[(size_t)(i & ~3) * ld + (size_t)(i & 3)]);
 }
 SWIN__OUTLINE SWIN__V swin__vbytes(const unsigned char *p) { SWIN__EACH((float)p[i]); }
+SWIN__OUTLINE SWIN__V swin__vhalves(const uint16_t *p) { SWIN__EACH(swin__half(p[i])); }
+SWIN__OUTLINE SWIN__V swin__vints(const int32_t *p) { SWIN__EACH((float)p[i]); }
+SWIN__OUTLINE SWIN__V swin__vquad(const void *p, int at)
+{
+    const signed char *bytes = (const signed char *)p + at;
+    SWIN__EACH((float)bytes[4 * i]);
+}
+SWIN__OUTLINE void swin__vpack(void *p, SWIN__V a, SWIN__V b, SWIN__V c, SWIN__V d)
+{
+    const SWIN__V *from[4] = {&a, &b, &c, &d};
+    for (int i = 0; i < 64; i++) {
+        uint32_t bits;
+        memcpy(&bits, &from[i % 4]->x[i / 4], sizeof bits);
+        ((unsigned char *)p)[i] = (unsigned char)(bits & 255);
+    }
+}
+SWIN__INLINE float SWIN__FN(wider)(float a, float b)
+{
+    uint32_t x, y;
+    memcpy(&x, &a, sizeof x);
+    memcpy(&y, &b, sizeof y);
+    x &= 0x7fffffffu, y &= 0x7fffffffu;
+    if (y > x) x = y;
+    memcpy(&a, &x, sizeof a);
+    return a;
+}
+SWIN__OUTLINE SWIN__V swin__vwider(SWIN__V a, SWIN__V b)
+{
+    SWIN__EACH(SWIN__FN(wider)(a.x[i], b.x[i]));
+}
+SWIN__OUTLINE float swin__vwidest(SWIN__V v)
+{
+    for (int n = 8; n; n /= 2)
+        for (int i = 0; i < n; i++) v.x[i] = SWIN__FN(wider)(v.x[i], v.x[i + n]);
+    return v.x[0];
+}
 SWIN__OUTLINE void swin__vtranspose(SWIN__V *a, SWIN__V *b, SWIN__V *c, SWIN__V *d)
 {
     const SWIN__V row[4] = {*a, *b, *c, *d};
@@ -1176,17 +1274,19 @@ SWIN__OUTLINE void swin__vtranspose(SWIN__V *a, SWIN__V *b, SWIN__V *c, SWIN__V 
 #define SWIN__TARGET
 #if defined(__clang__)
 #pragma clang attribute push( \
-    __attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"))), apply_to = function)
+    __attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,f16c"))), \
+    apply_to = function)
 #elif defined(__GNUC__)
 #pragma GCC push_options
 #pragma GCC diagnostic push
-#pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")
+#pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,f16c")
 #pragma GCC diagnostic ignored "-Wuninitialized" /* GCC's own header: its bug 105593 */
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 
 #define SWIN__CPU SWIN_CPU_AVX512
 #define SWIN__FN(name) swin__##name##_avx512
+#define SWIN__FN_8(name) swin__##name##_avx512
 #define SWIN__ROWS_OF_1 14
 #define SWIN__ROWS_OF_2 14     /* 14 x 32: 28 sums + 2 weights + 1 broadcast = 31 of 32 zmm */
 /* Two panels of 768 x 16 floats: 96 KiB of L2, which gives two lines per 28 multiply-adds. */
@@ -1249,6 +1349,34 @@ SWIN__INLINE swin__v16 swin__vbytes(const unsigned char *p)
     const __m256 high = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(upper));
     return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
 }
+SWIN__INLINE swin__v16 swin__vhalves(const uint16_t *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+SWIN__INLINE swin__v16 swin__vints(const int32_t *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_loadu_si512(p));
+}
+SWIN__INLINE swin__v16 swin__vquad(const void *p, int at)
+{
+    const __m512i up = _mm512_sll_epi32(_mm512_loadu_si512(p), _mm_cvtsi32_si128(24 - 8 * at));
+    return _mm512_cvtepi32_ps(_mm512_srai_epi32(up, 24));
+}
+SWIN__INLINE void swin__vpack(void *p, swin__v16 a, swin__v16 b, swin__v16 c, swin__v16 d)
+{
+    const __m512i low = _mm512_set1_epi32(255);
+    const __m512i x = _mm512_and_si512(_mm512_castps_si512(a), low);
+    const __m512i y = _mm512_slli_epi32(_mm512_and_si512(_mm512_castps_si512(b), low), 8);
+    const __m512i z = _mm512_slli_epi32(_mm512_and_si512(_mm512_castps_si512(c), low), 16);
+    const __m512i w = _mm512_slli_epi32(_mm512_castps_si512(d), 24);
+    _mm512_storeu_si512(p, _mm512_or_si512(_mm512_or_si512(x, y), _mm512_or_si512(z, w)));
+}
+SWIN__INLINE swin__v16 swin__vwider(swin__v16 a, swin__v16 b)
+{
+    const __m512i x = _mm512_castps_si512(_mm512_abs_ps(a));
+    const __m512i y = _mm512_castps_si512(_mm512_abs_ps(b));
+    return _mm512_castsi512_ps(_mm512_max_epi32(x, y));
+}
 SWIN__INLINE void swin__vtranspose(__m512 *a, __m512 *b, __m512 *c, __m512 *d)
 {
     const __m512 p = _mm512_unpacklo_ps(*a, *b), q = _mm512_unpackhi_ps(*a, *b);
@@ -1274,21 +1402,42 @@ SWIN__INLINE void swin__vtranspose(__m512 *a, __m512 *b, __m512 *c, __m512 *d)
     }
 #endif
 
+/* --- AVX-512 with VNNI: the same but for eight bits ------------------------------------------- */
+
+#elif defined(SWIN__PASS_avx512_vnni)
+
+#define SWIN__TARGET
+#define SWIN__ONLY_8
+#if defined(__clang__)
+#pragma clang attribute push( \
+    __attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx512vnni,avx2,fma,f16c"))), \
+    apply_to = function)
+#elif defined(__GNUC__)
+#pragma GCC push_options
+#pragma GCC diagnostic push
+#pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,avx512vnni,avx2,fma,f16c")
+#endif
+
+#define SWIN__CPU SWIN_CPU_AVX512_VNNI
+#define SWIN__FN(name) swin__##name##_avx512
+#define SWIN__FN_8(name) swin__##name##_avx512_vnni
+
 /* --- AVX2 with FMA: two registers ------------------------------------------------------------- */
 
 #elif defined(SWIN__PASS_avx2)
 
 #define SWIN__TARGET
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
 #elif defined(__GNUC__)
 #pragma GCC push_options
 #pragma GCC diagnostic push
-#pragma GCC target("avx2,fma")
+#pragma GCC target("avx2,fma,f16c")
 #endif
 
 #define SWIN__CPU SWIN_CPU_AVX2
 #define SWIN__FN(name) swin__##name##_avx2
+#define SWIN__FN_8(name) swin__##name##_avx2
 #define SWIN__ROWS_OF_1 6      /* 6 x 16: 12 sums + 2 weights + 1 broadcast = 15 of 16 ymm */
 #define SWIN__ROWS_OF_2 3      /* 3 x 32: 12 sums + 1 weight + 3 broadcasts = 16 of 16 */
 #define SWIN__MICROTILE_2_BY_REGISTER
@@ -1386,6 +1535,52 @@ SWIN__INLINE swin__v16 swin__vbytes(const unsigned char *p)
                          _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(high))};
     return v;
 }
+SWIN__INLINE swin__v16 swin__vhalves(const uint16_t *p)
+{
+    const __m128i *halves = (const __m128i *)(const void *)p;
+    const swin__v16 v = {_mm256_cvtph_ps(_mm_loadu_si128(halves)),
+                         _mm256_cvtph_ps(_mm_loadu_si128(halves + 1))};
+    return v;
+}
+SWIN__INLINE swin__v16 swin__vints(const int32_t *p)
+{
+    const __m256i *ints = (const __m256i *)(const void *)p;
+    const swin__v16 v = {_mm256_cvtepi32_ps(_mm256_loadu_si256(ints)),
+                         _mm256_cvtepi32_ps(_mm256_loadu_si256(ints + 1))};
+    return v;
+}
+SWIN__INLINE __m256 SWIN__FN(quad)(const __m256i *p, int at)
+{
+    const __m256i up = _mm256_sll_epi32(_mm256_loadu_si256(p), _mm_cvtsi32_si128(24 - 8 * at));
+    return _mm256_cvtepi32_ps(_mm256_srai_epi32(up, 24));
+}
+SWIN__INLINE swin__v16 swin__vquad(const void *p, int at)
+{
+    const __m256i *quads = (const __m256i *)p;
+    const swin__v16 v = {SWIN__FN(quad)(quads, at), SWIN__FN(quad)(quads + 1, at)};
+    return v;
+}
+SWIN__INLINE void SWIN__FN(pack)(__m256i *p, __m256 a, __m256 b, __m256 c, __m256 d)
+{
+    const __m256i low = _mm256_set1_epi32(255);
+    const __m256i x = _mm256_and_si256(_mm256_castps_si256(a), low);
+    const __m256i y = _mm256_slli_epi32(_mm256_and_si256(_mm256_castps_si256(b), low), 8);
+    const __m256i z = _mm256_slli_epi32(_mm256_and_si256(_mm256_castps_si256(c), low), 16);
+    const __m256i w = _mm256_slli_epi32(_mm256_castps_si256(d), 24);
+    _mm256_storeu_si256(p, _mm256_or_si256(_mm256_or_si256(x, y), _mm256_or_si256(z, w)));
+}
+SWIN__INLINE void swin__vpack(void *p, swin__v16 a, swin__v16 b, swin__v16 c, swin__v16 d)
+{
+    __m256i *quads = (__m256i *)p;
+    SWIN__FN(pack)(quads, a.lo, b.lo, c.lo, d.lo);
+    SWIN__FN(pack)(quads + 1, a.hi, b.hi, c.hi, d.hi);
+}
+SWIN__INLINE __m256 SWIN__FN(wider)(__m256 a, __m256 b)
+{
+    const __m256i x = _mm256_castps_si256(SWIN__FN(abs)(a));
+    return _mm256_castsi256_ps(_mm256_max_epi32(x, _mm256_castps_si256(SWIN__FN(abs)(b))));
+}
+SWIN__2(swin__vwider, SWIN__FN(wider))
 SWIN__INLINE void SWIN__FN(transpose4)(__m256 *a, __m256 *b, __m256 *c, __m256 *d)
 {
     const __m256 p = _mm256_unpacklo_ps(*a, *b), q = _mm256_unpackhi_ps(*a, *b);
@@ -1407,6 +1602,7 @@ SWIN__INLINE void swin__vtranspose(swin__v16 *a, swin__v16 *b, swin__v16 *c, swi
 
 #define SWIN__CPU SWIN_CPU_NEON
 #define SWIN__FN(name) swin__##name##_neon
+#define SWIN__FN_8(name) swin__##name##_neon
 /* 5 x 16: 20 sums + 5 of A, four terms each, + 4 weights = 29 of 32 registers; with six rows
    compilers spill */
 #define SWIN__ROWS_OF_1 5
@@ -1449,6 +1645,38 @@ SWIN__INLINE float32x4_t SWIN__FN(min)(float32x4_t x, float32x4_t y)
 {
     return vbslq_f32(vcltq_f32(x, y), x, y);
 }
+SWIN__INLINE float32x4_t SWIN__FN(quad)(const signed char *p, int at)
+{
+    const int32x4_t quads = vreinterpretq_s32_s8(vld1q_s8((const int8_t *)p));
+    return vcvtq_f32_s32(vshrq_n_s32(vshlq_s32(quads, vdupq_n_s32(24 - 8 * at)), 24));
+}
+SWIN__INLINE swin__v16 swin__vquad(const void *p, int at)
+{
+    const signed char *quads = (const signed char *)p;
+    const swin__v16 v = {SWIN__FN(quad)(quads, at), SWIN__FN(quad)(quads + 16, at),
+                         SWIN__FN(quad)(quads + 32, at), SWIN__FN(quad)(quads + 48, at)};
+    return v;
+}
+SWIN__INLINE void SWIN__FN(pack)(signed char *p, float32x4_t a, float32x4_t b, float32x4_t c,
+                                 float32x4_t d)
+{
+    /* each inserts its byte above those of the ones before it */
+    const uint32x4_t x = vsliq_n_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(b), 8);
+    const uint32x4_t y = vsliq_n_u32(x, vreinterpretq_u32_f32(c), 16);
+    const uint32x4_t z = vsliq_n_u32(y, vreinterpretq_u32_f32(d), 24);
+    vst1q_s8((int8_t *)p, vreinterpretq_s8_u32(z));
+}
+SWIN__INLINE void swin__vpack(void *p, swin__v16 a, swin__v16 b, swin__v16 c, swin__v16 d)
+{
+    signed char *quads = (signed char *)p;
+    SWIN__FN(pack)(quads, a.a, b.a, c.a, d.a), SWIN__FN(pack)(quads + 16, a.b, b.b, c.b, d.b);
+    SWIN__FN(pack)(quads + 32, a.c, b.c, c.c, d.c), SWIN__FN(pack)(quads + 48, a.d, b.d, c.d, d.d);
+}
+SWIN__INLINE float32x4_t SWIN__FN(wider)(float32x4_t x, float32x4_t y)
+{
+    const uint32x4_t a = vreinterpretq_u32_f32(vabsq_f32(x));
+    return vreinterpretq_f32_u32(vmaxq_u32(a, vreinterpretq_u32_f32(vabsq_f32(y))));
+}
 SWIN__INLINE float32x4_t SWIN__FN(pow2)(float32x4_t v, float32x4_t t)
 {
     const uint32x4_t shift = vshlq_n_u32(vreinterpretq_u32_f32(t), 23);
@@ -1483,6 +1711,7 @@ SWIN__INLINE swin__v16 swin__vhold(swin__v16 v)
 SWIN__FOLD(swin__vsum, vaddq_f32)
 SWIN__FOLD(swin__vhighest, SWIN__FN(max))
 SWIN__FOLD(swin__vlowest, SWIN__FN(min))
+SWIN__FOLD(swin__vwidest, SWIN__FN(wider))
 SWIN__INLINE swin__v16 swin__vquads(const float *p, size_t ld)
 {
     const swin__v16 v = {vld1q_f32(p), vld1q_f32(p + 4 * ld), vld1q_f32(p + 8 * ld),
@@ -1499,6 +1728,21 @@ SWIN__INLINE swin__v16 swin__vbytes(const unsigned char *p)
                          vcvtq_f32_u32(vmovl_u16(vget_high_u16(high)))};
     return v;
 }
+SWIN__INLINE swin__v16 swin__vhalves(const uint16_t *p)
+{
+    const swin__v16 v = {vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))),
+                         vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4))),
+                         vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 8))),
+                         vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 12)))};
+    return v;
+}
+SWIN__INLINE swin__v16 swin__vints(const int32_t *p)
+{
+    const swin__v16 v = {vcvtq_f32_s32(vld1q_s32(p)), vcvtq_f32_s32(vld1q_s32(p + 4)),
+                         vcvtq_f32_s32(vld1q_s32(p + 8)), vcvtq_f32_s32(vld1q_s32(p + 12))};
+    return v;
+}
+SWIN__2(swin__vwider, SWIN__FN(wider))
 SWIN__INLINE void SWIN__FN(transpose4)(float32x4_t *a, float32x4_t *b, float32x4_t *c,
                                        float32x4_t *d)
 {
@@ -1515,6 +1759,7 @@ SWIN__INLINE void SWIN__FN(transpose4)(float32x4_t *a, float32x4_t *b, float32x4
 
 #define SWIN__CPU SWIN_CPU_WASM
 #define SWIN__FN(name) swin__##name##_wasm
+#define SWIN__FN_8(name) swin__##name##_wasm
 /* 6 x 16 in halves of 8 columns: 12 sums + 2 weights + 1 broadcast = the 15 of 16 registers that
    engines leave on x86 */
 #define SWIN__ROWS_OF_1 6
@@ -1603,6 +1848,36 @@ SWIN__INLINE swin__v16 swin__vquads(const float *p, size_t ld)
                          wasm_v128_load(p + 12 * ld)};
     return v;
 }
+SWIN__INLINE swin__v16 swin__vhalves(const uint16_t *p)
+{
+    float x[16];
+    for (int i = 0; i < 16; i++) x[i] = swin__half(p[i]);
+    return swin__vload(x);
+}
+SWIN__INLINE swin__v16 swin__vints(const int32_t *p)
+{
+    float x[16];
+    for (int i = 0; i < 16; i++) x[i] = (float)p[i];
+    return swin__vload(x);
+}
+SWIN__INLINE swin__v16 swin__vquad(const void *p, int at)
+{
+    float x[16];
+    for (int i = 0; i < 16; i++) x[i] = (float)((const signed char *)p)[4 * i + at];
+    return swin__vload(x);
+}
+SWIN__INLINE void swin__vpack(void *p, swin__v16 a, swin__v16 b, swin__v16 c, swin__v16 d)
+{
+    float x[4][16];
+    swin__vstore(x[0], a), swin__vstore(x[1], b), swin__vstore(x[2], c), swin__vstore(x[3], d);
+    for (int i = 0; i < 64; i++) memcpy((char *)p + i, &x[i % 4][i / 4], 1);
+}
+SWIN__INLINE v128_t SWIN__FN(wider)(v128_t x, v128_t y)
+{
+    return wasm_u32x4_max(wasm_f32x4_abs(x), wasm_f32x4_abs(y));
+}
+SWIN__2(swin__vwider, SWIN__FN(wider))
+SWIN__FOLD(swin__vwidest, SWIN__FN(wider))
 SWIN__INLINE swin__v16 swin__vbytes(const unsigned char *p)
 {
     const v128_t bytes = wasm_v128_load(p), low = wasm_u16x8_extend_low_u8x16(bytes);
@@ -1632,6 +1907,36 @@ static int SWIN__FN(fuses)(void)
     const swin__v16 over = swin__vfma(x, x, swin__vsub(swin__vset1(0.0f), y));
     return swin__vlowest(over) > 0 && swin__vhighest(swin__vnfma(x, x, y)) < 0;
 }
+
+/* --- NEON with dot products, and with products of matrices: the same but for eight bits ------- */
+
+#elif defined(SWIN__PASS_neon_dot)
+
+#define SWIN__ONLY_8
+#if SWIN__TARGETS_ARM
+#define SWIN__TARGET
+#pragma GCC push_options
+#pragma GCC diagnostic push
+#pragma GCC target("arch=armv8.2-a+dotprod")
+#endif
+
+#define SWIN__CPU SWIN_CPU_NEON_DOT
+#define SWIN__FN(name) swin__##name##_neon
+#define SWIN__FN_8(name) swin__##name##_neon_dot
+
+#elif defined(SWIN__PASS_neon_i8mm)
+
+#define SWIN__ONLY_8
+#if SWIN__TARGETS_ARM
+#define SWIN__TARGET
+#pragma GCC push_options
+#pragma GCC diagnostic push
+#pragma GCC target("arch=armv8.2-a+i8mm")
+#endif
+
+#define SWIN__CPU SWIN_CPU_NEON_I8MM
+#define SWIN__FN(name) swin__##name##_neon
+#define SWIN__FN_8(name) swin__##name##_neon_i8mm
 
 #endif /* the vocabularies */
 
@@ -1665,11 +1970,20 @@ SWIN__INLINE void swin__vtranspose(swin__v16 *a, swin__v16 *b, swin__v16 *c, swi
 SWIN__FOLD(swin__vsum, add)
 SWIN__FOLD(swin__vhighest, max)
 SWIN__FOLD(swin__vlowest, min)
+SWIN__INLINE float swin__vwidest(swin__v16 v)
+{
+    const __m256i h = _mm256_max_epi32(_mm256_castps_si256(SWIN__LOW(v)),
+                                       _mm256_castps_si256(SWIN__HIGH(v)));
+    __m128i q = _mm_max_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
+    q = _mm_max_epi32(q, _mm_shuffle_epi32(q, 0x4e));
+    q = _mm_max_epi32(q, _mm_shuffle_epi32(q, 0xb1));
+    return _mm_cvtss_f32(_mm_castsi128_ps(q));
+}
 #undef SWIN__LOW
 #undef SWIN__HIGH
 #endif
 
-#ifdef SWIN__PASS
+#if defined(SWIN__PASS) && !defined(SWIN__ONLY_8)
 
 /* exp(x) for x <= 88, within 2 units in the last place; below -87, where floats get denormal,
    exactly 0. x = n ln 2 + r with whole n and |r| <= ln 2 / 2; ln 2 is taken away in two parts, the
@@ -1737,6 +2051,7 @@ SWIN__INLINE swin__v16 SWIN__FN(gelu16)(swin__v16 x)
       the pass has none of these); and SWIN__DEPTH, the terms whose panels its cache holds.
       Where functions need target options: SWIN__TARGET and the pragmas.
    4. At the end of >>kernels the inclusion of this file for the pass, and swin__detects_name.
+   A set that only adds products of eight bits to another shares all else with it: see avx512_vnni.
    tests/kernels.c then holds it against the scalar pass. A pass whose registers the microtile
    written for all does not use well brings one of its own, as AVX2, NEON and WebAssembly do. */
 
@@ -1744,6 +2059,15 @@ SWIN__INLINE swin__v16 SWIN__FN(gelu16)(swin__v16 x)
 
 /* The activations that a product can end with; SWIN__LINEAR is none. */
 enum { SWIN__LINEAR, SWIN__RELU, SWIN__GELU };
+
+/* What weights are stored as; blobs hold these numbers. */
+enum { SWIN__F32 = 0, SWIN__F16 = 1, SWIN__S8 = 3 };
+
+/* A quantised row: its scale, a float, at the start; from float SWIN__NUMBERS on its numbers, -127
+   ... 127, which times the scale are about what the row was. How they are stored is the pass's
+   own; before and behind them are zeros, three at least. It takes at most the floats of the row
+   that it was made from, padded to a multiple of 16. */
+enum { SWIN__NUMBERS = 4 };
 
 /* The score of a key or class that does not exist, in the padding: its exp is exactly 0 beside any
    real score, and unlike an infinity it can be subtracted from itself. */
@@ -1758,9 +2082,11 @@ typedef struct swin__product {
     int m, n, k;          /* m is at least 1, n a multiple of 16 */
     const float *a;       /* [m][k], rows lda apart */
     size_t lda;
+    int type;             /* of B's numbers: SWIN__F32, SWIN__F16, or SWIN__S8 for gemm8 */
     const float *b;       /* [k][n]: panel p, columns 16 p .. 16 p + 15, starts at b + p * panel, */
     size_t ldb, panel;    /* its rows ldb apart. Weights in panels have ldb = 16, panel = 16 k; a
-                             plain matrix with rows ld apart has ldb = ld, panel = 16 */
+                             plain matrix with rows ld apart has ldb = ld, panel = 16. f16 numbers
+                             are in panels and take half of a float: ldb = 8, panel = 8 k */
     const float *init;    /* [m][n], rows ldi apart, 0: one row for all; NULL: +0; may be c */
     size_t ldi;
     float *c;             /* [m][n], rows ldc apart */
@@ -1769,6 +2095,13 @@ typedef struct swin__product {
     float *onto;          /* [m][n], rows ldo apart, or NULL */
     size_t ldo;
     const float *next_b, *next_c; /* b and c of the product that follows, to prefetch; or NULL */
+    /* the rest is gemm8's: A's rows are quantised ones, lda floats apart, and B's panels are quads,
+       as in >>blob, with ldb = 16 */
+    const float *column;  /* [n], the scales of B's columns */
+    int lead;             /* B starts at term `lead` of its first quad, 0 ... 3 */
+    int pieces;           /* 0: A and B are as they stand. Else they are that many pieces of k */
+    const size_t *piece_a;/* terms each, whose products add up: rows of A's piece i lie */
+    size_t piece_b;       /* piece_a[i] floats further on, B's i * piece_b; lead is 0 */
 } swin__product;
 
 /* A tile of Winograd's has 8 values along each axis, 8 x 8 planes in all, or fewer; pointers to its
@@ -1786,6 +2119,7 @@ typedef struct swin__wino_output {
     int n16, pairs_h, pairs_w, taps;
     int uncached;         /* 1: the pixels are not needed soon and are written past the caches;
                              `rows` are then aligned to 64 bytes */
+    int eight;            /* 1: two pairs of points each way, those of eight bits, and three taps */
 } swin__wino_output;
 
 /* The table of kernels: name and parameters. What each does stands above its body. */
@@ -1803,25 +2137,40 @@ typedef struct swin__wino_output {
     X(scale, (float *x, size_t ld, int rows, int n16, const float *factor)) \
     X(add, (float *x, size_t ldx, const float *y, size_t ldy, int rows, int n16)) \
     X(copy, (float *dst, size_t ldd, const float *src, size_t lds, int rows, int n16)) \
+    X(widen, (float *dst, const uint16_t *src, size_t n16)) \
     X(window_bias, (float *rows, int lanes, const float *bands, int tokens, int h, int w)) \
     X(transpose, (float *dst, const float *src, size_t ld, int rows, int w16)) \
     X(combine, (float *dst, int n16, const float *const *src, const float *coef, int count, \
                 int accumulate)) \
     X(pixels, (float *dst, const unsigned char *src, int n, float weight, int accumulate)) \
-    X(wino_weights, (float *dst, size_t stride, const float *src, size_t tap, int k, int taps_h, \
-                     int taps_w)) \
+    X(wino_weights, (float *dst, size_t stride, const void *src, int type, size_t tap, int k, \
+                     int taps_h, int taps_w)) \
     X(wino_input, (float *dst, size_t stride, const float *const *rows, int n16, int pairs_h, \
                    int pairs_w)) \
+    X(wino8_input, (float *dst, size_t stride, const float *const *rows, int n16)) \
+    X(wino8_weights, (float *dst, size_t stride, float *column, size_t ldc, const float *src, \
+                      size_t tap, const float *scale, int k)) \
     X(wino_output, (const swin__wino_output *w)) \
     X(labels, (void *dst, int bytes, int count, const float *row, size_t ld, const int *at, \
                const float *coef, int taps, int classes))
+
+/* Those of eight bits, which some instruction sets have alone that share the others. */
+#define SWIN__KERNELS_8(X) \
+    X(gemm8, (const swin__product *p)) \
+    X(quantise, (float *dst, size_t ldd, const float *src, size_t lds, int rows, int n, \
+                 int together))
 
 #define SWIN__MEMBER(name, parameters) void (*name) parameters;
 typedef struct swin__kernels {
     swin_cpu cpu;
     SWIN__KERNELS(SWIN__MEMBER)
+    SWIN__KERNELS_8(SWIN__MEMBER)
 } swin__kernels;
 #undef SWIN__MEMBER
+
+/* Four numbers of a quantised row, wherever they lie. */
+typedef struct swin__quad { uint8_t x[4]; } swin__quad;
+typedef struct swin__quad16 { int16_t x[4]; } swin__quad16;
 
 /* One microtile of a product, whose sums stay in registers: up to SWIN__ROWS_OF_1 rows of one panel
    of 16 columns of C, or SWIN__ROWS_OF_2 of two panels, over k terms. It also prefetches the next
@@ -1844,6 +2193,12 @@ typedef struct swin__microtile {
     int next_rows, share; /* so many rows, of which each microtile prefetches `share`, */
     size_t next_panel;    /* and if this is not 0, also those so many floats further on */
     const float *next_c;  /* the first rows of the columns that follow, or NULL */
+    /* of gemm8, where k counts quads: as in swin__product, with one piece at least */
+    const float *column;
+    int lead, pieces;
+    const size_t *piece_a;
+    size_t piece_b;
+    const int32_t *start; /* [two panels]: what the sums of each column start from */
 } swin__microtile;
 
 static const float swin__zeros[32] = {0}; /* two panels wide, as the widest microtile */
@@ -1953,7 +2308,59 @@ static swin__microtile swin__top_microtile(const swin__product *p, int n, int k,
     else if (p->init) t.init = p->init + n, t.ldi = p->ldi;
     t.c = p->c + n, t.ldc = p->ldc;
     t.onto = last && p->onto ? p->onto + n : NULL, t.ldo = p->ldo;
+    if (p->column) t.column = p->column + n;
+    t.lead = p->lead, t.pieces = p->pieces, t.piece_a = p->piece_a, t.piece_b = p->piece_b;
     return t;
+}
+
+/* Computes `count` microtiles of one shape, the first being t, one below the other. */
+typedef void (*swin__microtiles)(swin__microtile *t, int count);
+
+/* A pass's functions for each shape, of one panel and of two: by[panels - 1][rows - 1], up to
+   most[panels - 1] rows, 0 where there are none. */
+typedef struct swin__shapes {
+    const swin__microtiles *by[2];
+    int most[2];
+} swin__shapes;
+
+/* The panels of the microtiles for columns n ... of a product: two, or one where the pass or C has
+   no more. */
+static int swin__panels_at(const swin__product *p, int n, const swin__shapes *shapes)
+{
+    return shapes->most[1] > 0 && p->n - n >= 32 ? 2 : 1;
+}
+
+/* All rows of these panels, over terms k .. k + depth - 1. The rows are cut into microtiles of
+   nearly equal height, the taller ones first. start: gemm8's. */
+static void swin__compute_panels(const swin__product *p, int n, int panels, int k, int depth,
+                                 const int32_t *start, const swin__shapes *shapes)
+{
+    const int most = shapes->most[panels - 1], tiles = (p->m + most - 1) / most;
+    const int rows = p->m / tiles, taller = p->m % tiles;
+    swin__microtile t = swin__top_microtile(p, n, k, depth, tiles);
+    t.start = start;
+    swin__plan_prefetches(&t, p, n, k, n + 16 * panels);
+    if (taller) shapes->by[panels - 1][rows](&t, taller);
+    shapes->by[panels - 1][rows - 1](&t, tiles - taller);
+}
+
+/* The part of a product that makes columns n .. n + wide - 1 from terms k .. k + deep - 1. Sums of
+   later terms start from those of earlier ones, which are in C. */
+static swin__product swin__part_of(const swin__product *p, int n, int wide, int k, int deep)
+{
+    const int last = k + deep == p->k, rightmost = n + wide == p->n;
+    swin__product part = *p;
+    part.n = wide, part.k = deep, part.a += k, part.c += n;
+    part.b += (size_t)(n / 16) * p->panel + (size_t)k * p->ldb;
+    if (k > 0) part.init = p->c, part.ldi = p->ldc;
+    if (part.init) part.init += n;
+    if (!last) part.act = SWIN__LINEAR, part.onto = NULL;
+    if (part.onto) part.onto += n;
+    part.next_b = !rightmost ? part.b + (size_t)(wide / 16) * p->panel
+                  : last     ? p->next_b
+                             : p->b + (size_t)(k + deep) * p->ldb;
+    part.next_c = !rightmost ? part.c + wide : last ? p->next_c : p->c;
+    return part;
 }
 
 /* Winograd along one axis, with `pairs` (0 to 3) pairs of points; without pairs a pixel is not
@@ -1974,6 +2381,13 @@ SWIN__INLINE int swin__wino_makes(int pairs, int taps)
 /* Of a filter's three taps all count, the outer two, or the middle one: which is the i-th? */
 SWIN__INLINE int swin__wino_tap(int taps, int i) { return taps == 3 ? i : taps == 2 ? 2 * i : 1; }
 
+/* The plane, one of 8 x 8, of value i of the 6 x 6 of a tile of eight bits. */
+SWIN__INLINE int swin__wino8_plane(int i)
+{
+    const int y = i / 6, x = i % 6;
+    return SWIN__WINO_SIDE * (y < 5 ? y : SWIN__WINO_SIDE - 1) + (x < 5 ? x : SWIN__WINO_SIDE - 1);
+}
+
 /* The points of the three pairs, p and -p, and their squares. */
 #define SWIN__POINT_A 1.0f
 #define SWIN__POINT_B 2.0f
@@ -1981,6 +2395,12 @@ SWIN__INLINE int swin__wino_tap(int taps, int i) { return taps == 3 ? i : taps =
 #define SWIN__SQUARE_A 1.0f
 #define SWIN__SQUARE_B 4.0f
 #define SWIN__SQUARE_C 0.25f
+/* Of the two pairs that tiles of eight bits have: rounding each plane to whole numbers then errs
+   the least, by a third of what the points 1 and 2 would. */
+#define SWIN__POINT_A8 0.625f
+#define SWIN__POINT_B8 1.5f
+#define SWIN__SQUARE_A8 0.390625f
+#define SWIN__SQUARE_B8 2.25f
 
 /* The transformed weights are those of all three pairs: for a tile of fewer pairs, they have been
    divided by one factor too many for each pair that it leaves out. The product of these factors, at
@@ -1993,7 +2413,7 @@ SWIN__INLINE float swin__wino_left_out(float square, int pairs)
 
 #endif /* !SWIN__PASS */
 
-#ifdef SWIN__PASS
+#if defined(SWIN__PASS) && !defined(SWIN__ONLY_8)
 
 /* --- the product ------------------------------------------------------------------------------ */
 
@@ -2310,25 +2730,13 @@ SWIN__INLINE void SWIN__FN(finish)(swin__microtile *t, int rows, int panels)
 SWIN__UP_TO(SWIN__ROWS_OF_1, SWIN__SHAPE_1)
 SWIN__UP_TO(SWIN__ROWS_OF_2, SWIN__SHAPE_2)
 
-/* All rows of two panels of columns from n on, or of one where the pass or C has no more, over
-   terms k .. k + depth - 1. The rows are cut into microtiles of nearly equal height, the taller
-   ones first. Returns how many columns these are. */
-static int SWIN__FN(compute_panels)(const swin__product *p, int n, int k, int depth)
+/* The microtiles of floats. */
+SWIN__INLINE swin__shapes SWIN__FN(shapes)(void)
 {
-    static void (*const one[])(swin__microtile *, int) = {
-        SWIN__UP_TO(SWIN__ROWS_OF_1, SWIN__ENTRY_1) NULL
-    };
-    static void (*const two[])(swin__microtile *, int) = {
-        SWIN__UP_TO(SWIN__ROWS_OF_2, SWIN__ENTRY_2) NULL
-    };
-    const int panels = SWIN__ROWS_OF_2 > 0 && p->n - n >= 32 ? 2 : 1;
-    const int most = panels == 2 ? SWIN__ROWS_OF_2 : SWIN__ROWS_OF_1;
-    const int tiles = (p->m + most - 1) / most, rows = p->m / tiles, taller = p->m % tiles;
-    swin__microtile t = swin__top_microtile(p, n, k, depth, tiles);
-    swin__plan_prefetches(&t, p, n, k, n + 16 * panels);
-    if (taller) (panels == 2 ? two : one)[rows](&t, taller);
-    (panels == 2 ? two : one)[rows - 1](&t, tiles - taller);
-    return 16 * panels;
+    static const swin__microtiles one[] = {SWIN__UP_TO(SWIN__ROWS_OF_1, SWIN__ENTRY_1) NULL};
+    static const swin__microtiles two[] = {SWIN__UP_TO(SWIN__ROWS_OF_2, SWIN__ENTRY_2) NULL};
+    const swin__shapes shapes = {{one, two}, {SWIN__ROWS_OF_1, SWIN__ROWS_OF_2}};
+    return shapes;
 }
 #undef SWIN__TIMES
 #undef SWIN__MICROTILE_1
@@ -2339,18 +2747,57 @@ static int SWIN__FN(compute_panels)(const swin__product *p, int n, int k, int de
 #undef SWIN__ENTRY_1
 #undef SWIN__ENTRY_2
 
-/* The product that swin__product describes. k is cut into nearly equal blocks whose panels stay in
-   the cache while all rows of A pass by; between blocks the sums are stored as the floats they are,
-   so that no bit changes. */
-static void SWIN__FN(gemm)(const swin__product *p)
+/* The product of floats. k is cut into nearly equal blocks whose panels stay in the cache while all
+   rows of A pass by; between blocks the sums are stored as the floats they are, so that no bit
+   changes. */
+static void SWIN__FN(gemm_floats)(const swin__product *p)
 {
     const int blocks = p->k > SWIN__DEPTH ? (p->k - 1) / SWIN__DEPTH + 1 : 1;
+    const swin__shapes shapes = SWIN__FN(shapes)();
     int k = 0;
     for (int i = 0; i < blocks; i++) {
         const int depth = p->k / blocks + (i < p->k % blocks);
-        for (int n = 0; n < p->n;) n += SWIN__FN(compute_panels)(p, n, k, depth);
+        for (int n = 0, panels; n < p->n; n += 16 * panels) {
+            panels = swin__panels_at(p, n, &shapes);
+            swin__compute_panels(p, n, panels, k, depth, NULL, &shapes);
+        }
         k += depth;
     }
+}
+
+/* dst = src, numbers of f16 as floats; n16, their count, is a multiple of 16. */
+static void SWIN__FN(widen)(float *dst, const uint16_t *src, size_t n16)
+{
+    for (size_t i = 0; i < n16; i += 16) swin__vstore(dst + i, swin__vhalves(src + i));
+}
+
+/* The product with weights of f16: some rows of one or two panels at a time become floats. The sums
+   between are stored as the floats they are, as above. */
+static void SWIN__FN(gemm_halves)(const swin__product *p)
+{
+    enum { SWIN__DEEP = 192, SWIN__WIDE = SWIN__ROWS_OF_2 ? 32 : 16 };
+    SWIN__ALIGNED float floats[SWIN__DEEP * SWIN__WIDE];
+    for (int k = 0, deep; k < p->k; k += deep) {
+        deep = swin__min(p->k - k, SWIN__DEEP);
+        for (int n = 0, wide; n < p->n; n += wide) {
+            wide = swin__min(p->n - n, SWIN__WIDE);
+            swin__product part = swin__part_of(p, n, wide, k, deep);
+            for (int i = 0; i < wide; i += 16) {
+                const float *panel = part.b + (size_t)(i / 16) * p->panel;
+                SWIN__FN(widen)(floats + i * deep, (const uint16_t *)(const void *)panel,
+                                16 * (size_t)deep);
+            }
+            part.b = floats, part.ldb = 16, part.panel = 16 * (size_t)deep;
+            SWIN__FN(gemm_floats)(&part);
+        }
+    }
+}
+
+/* The product that swin__product describes. */
+static void SWIN__FN(gemm)(const swin__product *p)
+{
+    if (p->type == SWIN__F16) SWIN__FN(gemm_halves)(p);
+    else SWIN__FN(gemm_floats)(p);
 }
 
 /* --- rows: LayerNorm, softmax, sums ----------------------------------------------------------- */
@@ -2673,9 +3120,9 @@ SWIN__INLINE swin__v16 SWIN__FN(wino_factors)(const float *x, int n, float s, fl
 
 /* The same for the product of the factors (z - p^2) of all pairs of points p and -p: the pixels'
    value at 0 or, from the second pixel on, at infinity. */
-SWIN__INLINE swin__v16 SWIN__FN(wino_ends)(const float *x, int pairs)
+SWIN__INLINE swin__v16 SWIN__FN(wino_ends)(const float *x, int pairs, float a2, float b2)
 {
-    const float a2 = SWIN__SQUARE_A, b2 = SWIN__SQUARE_B, c2 = SWIN__SQUARE_C;
+    const float c2 = SWIN__SQUARE_C;
     const swin__v16 one = swin__vset1(a2 + b2 + c2), all = swin__vset1(a2 * b2 * c2);
     const swin__v16 two = swin__vset1(a2 * b2 + a2 * c2 + b2 * c2);
     if (pairs < 3) return SWIN__FN(wino_factors)(x, pairs, a2, b2);
@@ -2694,19 +3141,23 @@ SWIN__INLINE void SWIN__FN(wino_pair)(float *d, int stride, const float *x, floa
     swin__vstore(d + stride, swin__vnfma(point, odd, even));
 }
 
-/* 2 pairs + 2 pixels x become as many values, each at the place it has among eight. */
-SWIN__INLINE void SWIN__FN(wino_b)(float *d, int stride, const float *x, int pairs)
+/* 2 pairs + 2 pixels x become as many values, each at the place it has among eight. eight: by the
+   points of eight bits. */
+SWIN__INLINE void SWIN__FN(wino_b)(float *d, int stride, const float *x, int pairs, int eight)
 {
-    const float a2 = SWIN__SQUARE_A, b2 = SWIN__SQUARE_B, c2 = SWIN__SQUARE_C;
+    const float a2 = eight ? SWIN__SQUARE_A8 : SWIN__SQUARE_A, c2 = SWIN__SQUARE_C;
+    const float b2 = eight ? SWIN__SQUARE_B8 : SWIN__SQUARE_B;
+    const float a = eight ? SWIN__POINT_A8 : SWIN__POINT_A;
+    const float b = eight ? SWIN__POINT_B8 : SWIN__POINT_B;
     if (pairs == 0) {
         swin__vstore(d, SWIN__FN(at)(x, 0));
         return;
     }
-    swin__vstore(d, SWIN__FN(wino_ends)(x, pairs));
-    SWIN__FN(wino_pair)(d + stride, stride, x, SWIN__POINT_A, pairs - 1, b2, c2);
-    if (pairs > 1) SWIN__FN(wino_pair)(d + 3 * stride, stride, x, SWIN__POINT_B, pairs - 1, a2, c2);
+    swin__vstore(d, SWIN__FN(wino_ends)(x, pairs, a2, b2));
+    SWIN__FN(wino_pair)(d + stride, stride, x, a, pairs - 1, b2, c2);
+    if (pairs > 1) SWIN__FN(wino_pair)(d + 3 * stride, stride, x, b, pairs - 1, a2, c2);
     if (pairs > 2) SWIN__FN(wino_pair)(d + 5 * stride, stride, x, SWIN__POINT_C, pairs - 1, a2, b2);
-    swin__vstore(d + 7 * stride, SWIN__FN(wino_ends)(x + 16, pairs));
+    swin__vstore(d + 7 * stride, SWIN__FN(wino_ends)(x + 16, pairs, a2, b2));
 }
 
 /* a x + b y + c z, the first n terms. */
@@ -2723,13 +3174,17 @@ SWIN__INLINE swin__v16 SWIN__FN(wino_sum)(swin__v16 x, float a, swin__v16 y, flo
    pixel i is the sum over the pairs of the i-th power of their point p times the sum (i even) or
    difference (i odd) of their values at p and -p. The value at 0 belongs to the first pixel, the
    one at infinity to the last. */
-SWIN__INLINE void SWIN__FN(wino_a)(float *d, int stride, const float *x, int pairs, int taps)
+SWIN__INLINE void SWIN__FN(wino_a)(float *d, int stride, const float *x, int pairs, int taps,
+                                   int eight)
 {
-    const float o = swin__wino_left_out(0, pairs);
-    const float a2 = SWIN__SQUARE_A, b2 = SWIN__SQUARE_B, c2 = SWIN__SQUARE_C;
-    const float a = swin__wino_left_out(a2, pairs), b = swin__wino_left_out(b2, pairs);
+    const float o = eight ? 1 : swin__wino_left_out(0, pairs);
+    const float a2 = eight ? SWIN__SQUARE_A8 : SWIN__SQUARE_A, c2 = SWIN__SQUARE_C;
+    const float b2 = eight ? SWIN__SQUARE_B8 : SWIN__SQUARE_B;
+    const float a = eight ? 1 : swin__wino_left_out(a2, pairs);
+    const float b = eight ? 1 : swin__wino_left_out(b2, pairs);
     const float c = swin__wino_left_out(c2, pairs);
-    const float ap = a * SWIN__POINT_A, bp = b * SWIN__POINT_B, cp = c * SWIN__POINT_C;
+    const float ap = a * (eight ? SWIN__POINT_A8 : SWIN__POINT_A);
+    const float bp = b * (eight ? SWIN__POINT_B8 : SWIN__POINT_B), cp = c * SWIN__POINT_C;
     const int n = swin__wino_makes(pairs, taps);
     if (pairs == 0) {
         swin__vstore(d, SWIN__FN(at)(x, 0));
@@ -2760,17 +3215,25 @@ SWIN__INLINE void SWIN__FN(wino_a)(float *d, int stride, const float *x, int pai
 #undef SWIN__MAKE
 }
 
+/* Sixteen weights of a type, the first being number `at`. */
+SWIN__INLINE swin__v16 SWIN__FN(weights)(const void *src, int type, size_t at)
+{
+    return type == SWIN__F16 ? swin__vhalves((const uint16_t *)src + at)
+                             : swin__vload((const float *)src + at);
+}
+
 /* The body of wino_weights, below: inlined once for each number of taps that is worth it. */
-SWIN__INLINE void SWIN__FN(wino_filter)(float *dst, size_t stride, const float *src, size_t tap,
-                                        int k, int taps_h, int taps_w)
+SWIN__INLINE void SWIN__FN(wino_filter)(float *dst, size_t stride, const void *src, int type,
+                                        size_t tap, int k, int taps_h, int taps_w)
 {
     const int h = swin__wino_values(taps_h - 1), w = swin__wino_values(taps_w - 1);
     SWIN__ALIGNED float line[3 * 16], d[24 * 16], u[64 * 16]; /* d: [h][3][16], u: [h][w][16] */
-    for (int c = 0; c < k; c++, src += 16, dst += 16) {
+    for (int c = 0; c < k; c++, dst += 16) {
         for (int x = 0; x < taps_w; x++) {
             for (int y = 0; y < taps_h; y++) {
-                const int at = 3 * swin__wino_tap(taps_h, y) + swin__wino_tap(taps_w, x);
-                swin__vstore(line + 16 * y, swin__vload(src + (size_t)at * tap));
+                const int t = 3 * swin__wino_tap(taps_h, y) + swin__wino_tap(taps_w, x);
+                const size_t at = (size_t)t * tap + 16 * (size_t)c;
+                swin__vstore(line + 16 * y, SWIN__FN(weights)(src, type, at));
             }
             SWIN__FN(wino_g)(d + 16 * x, 3 * 16, line, taps_h);
         }
@@ -2781,21 +3244,86 @@ SWIN__INLINE void SWIN__FN(wino_filter)(float *dst, size_t stride, const float *
     swin__vdrain();
 }
 
-/* One panel of 16 filters: src[tap t][c][16], taps t = 3 y + x apart by `tap`, becomes
-   dst[plane][c][16], apart by stride, for c < k; so many taps count along each axis. dst and
-   stride: multiples of 64 bytes. A convolution's weights are more than caches hold, and go past
-   them. */
-static void SWIN__FN(wino_weights)(float *dst, size_t stride, const float *src, size_t tap, int k,
-                                   int taps_h, int taps_w)
+/* One panel of 16 filters: src[tap t][c][16], numbers of a type, taps t = 3 y + x apart by `tap` of
+   them, becomes dst[plane][c][16], apart by stride, for c < k; so many taps count along each axis.
+   dst and stride: multiples of 64 bytes. A convolution's weights are more than caches hold, and go
+   past them. */
+static void SWIN__FN(wino_weights)(float *dst, size_t stride, const void *src, int type, size_t tap,
+                                   int k, int taps_h, int taps_w)
 {
-    if (taps_h == 3 && taps_w == 3) SWIN__FN(wino_filter)(dst, stride, src, tap, k, 3, 3);
-    else if (taps_h == 2 && taps_w == 2) SWIN__FN(wino_filter)(dst, stride, src, tap, k, 2, 2);
-    else SWIN__FN(wino_filter)(dst, stride, src, tap, k, taps_h, taps_w);
+    if (taps_h == 3 && taps_w == 3) SWIN__FN(wino_filter)(dst, stride, src, type, tap, k, 3, 3);
+    else if (taps_h == 2 && taps_w == 2)
+        SWIN__FN(wino_filter)(dst, stride, src, type, tap, k, 2, 2);
+    else SWIN__FN(wino_filter)(dst, stride, src, type, tap, k, taps_h, taps_w);
+}
+
+/* Three filter taps become the values of their polynomial at the six points of eight bits, divided
+   as in wino_g, side by side. */
+SWIN__INLINE void SWIN__FN(wino8_g)(float *d, int stride, const float *g)
+{
+    const float a2 = SWIN__SQUARE_A8, b2 = SWIN__SQUARE_B8;
+    const float zero = 1 / (a2 * b2), a = 1 / (2 * a2 * (a2 - b2)), b = 1 / (2 * b2 * (b2 - a2));
+    swin__vstore(d, swin__vhold(swin__vmul(SWIN__FN(at)(g, 0), swin__vset1(zero))));
+    SWIN__FN(wino_taps)(d + stride, stride, g, 3, SWIN__POINT_A8, a);
+    SWIN__FN(wino_taps)(d + 3 * stride, stride, g, 3, SWIN__POINT_B8, b);
+    swin__vstore(d + 5 * stride, SWIN__FN(at)(g, 2));
+}
+
+/* The 36 values u of one channel of 16 filters: `quads` are those of its tap 0 that hold it, as
+   byte `at`. */
+SWIN__INLINE void SWIN__FN(wino8_filter)(float *u, const float *quads, size_t tap, int at)
+{
+    SWIN__ALIGNED float line[3 * 16], d[18 * 16]; /* d: [6][3][16] */
+    for (int x = 0; x < 3; x++) {
+        for (int y = 0; y < 3; y++)
+            swin__vstore(line + 16 * y, swin__vquad(quads + (size_t)(3 * y + x) * tap, at));
+        SWIN__FN(wino8_g)(d + 16 * x, 3 * 16, line);
+    }
+    for (int y = 0; y < 6; y++) SWIN__FN(wino8_g)(u + 96 * y, 16, d + 48 * y);
+}
+
+/* The 16 scales of a plane from the largest |u| of each output, which become their inverses. */
+SWIN__INLINE void SWIN__FN(wino8_scales)(float *top, float *column, const float *scale)
+{
+    for (int n = 0; n < 16; n++) {
+        const float largest = top[n], unit = largest / 127;
+        column[n] = swin__timesf(unit, scale[n]);
+        top[n] = largest > 0 ? 127 / largest : 0;
+    }
+}
+
+/* One panel of 16 filters of eight bits, quads src[tap t][channel / 4], taps apart by `tap` floats,
+   becomes quads dst[plane][c / 4] for k channels, k a multiple of 4; planes are apart by stride,
+   eight of them in a row though six are used. An output's numbers in a plane times
+   column[plane][n], apart by ldc, are the transformed weights. scale: [16], of the filters. */
+static void SWIN__FN(wino8_weights)(float *dst, size_t stride, float *column, size_t ldc,
+                                    const float *src, size_t tap, const float *scale, int k)
+{
+    SWIN__ALIGNED float top[36 * 16], u[4 * 36 * 16];
+    for (int i = 0; i < 36; i++) swin__vstore(top + 16 * i, swin__vset1(0.0f));
+    for (int c = 0; c < k; c++) {
+        SWIN__FN(wino8_filter)(u, src + 16 * (c / 4), tap, c % 4);
+        for (int i = 0; i < 36; i++)
+            swin__vstore(top + 16 * i, swin__vwider(SWIN__FN(at)(u, i), SWIN__FN(at)(top, i)));
+    }
+    for (int i = 0; i < 36; i++)
+        SWIN__FN(wino8_scales)(top + 16 * i, column + (size_t)swin__wino8_plane(i) * ldc, scale);
+    for (int c = 0; c < k; c += 4, src += 16, dst += 16) {
+        for (int j = 0; j < 4; j++) SWIN__FN(wino8_filter)(u + 36 * 16 * j, src, tap, j);
+        for (int i = 0; i < 36; i++) {
+            const swin__v16 f = SWIN__FN(at)(top, i), magic = swin__vset1(SWIN__MAGIC);
+            swin__vpack(dst + (size_t)swin__wino8_plane(i) * stride,
+                        swin__vfma(SWIN__FN(at)(u, i), f, magic),
+                        swin__vfma(SWIN__FN(at)(u, i + 36), f, magic),
+                        swin__vfma(SWIN__FN(at)(u, i + 72), f, magic),
+                        swin__vfma(SWIN__FN(at)(u, i + 108), f, magic));
+        }
+    }
 }
 
 /* The body of wino_input, below: inlined once for whole tiles and once for all others. */
 SWIN__INLINE void SWIN__FN(wino_in)(float *dst, size_t stride, const float *const *rows, int n16,
-                                    int pairs_h, int pairs_w)
+                                    int pairs_h, int pairs_w, int eight)
 {
     const int values = swin__wino_values(pairs_w);
     SWIN__ALIGNED float d[64 * 16], line[8 * 16]; /* d: [8][8][16] */
@@ -2805,11 +3333,11 @@ SWIN__INLINE void SWIN__FN(wino_in)(float *dst, size_t stride, const float *cons
                 SWIN__PREFETCH(rows[8 * y + x] + c + 16);
                 swin__vstore(line + 16 * y, swin__vload(rows[8 * y + x] + c));
             }
-            SWIN__FN(wino_b)(d + 16 * x, 8 * 16, line, pairs_h);
+            SWIN__FN(wino_b)(d + 16 * x, 8 * 16, line, pairs_h, eight);
         }
         for (int y = 0; y < 8; y++) {
             if (!swin__wino_has(y, pairs_h)) continue;
-            SWIN__FN(wino_b)(line, 16, d + 8 * 16 * y, pairs_w);
+            SWIN__FN(wino_b)(line, 16, d + 8 * 16 * y, pairs_w, eight);
             for (int x = 0; x < 8; x++) {
                 float *to = dst + (size_t)(values * y + x) * stride + c;
                 if (!swin__wino_has(x, pairs_w)) continue;
@@ -2825,8 +3353,14 @@ SWIN__INLINE void SWIN__FN(wino_in)(float *dst, size_t stride, const float *cons
 static void SWIN__FN(wino_input)(float *dst, size_t stride, const float *const *rows, int n16,
                                  int pairs_h, int pairs_w)
 {
-    if (pairs_h == 3 && pairs_w == 3) SWIN__FN(wino_in)(dst, stride, rows, n16, 3, 3);
-    else SWIN__FN(wino_in)(dst, stride, rows, n16, pairs_h, pairs_w);
+    if (pairs_h == 3 && pairs_w == 3) SWIN__FN(wino_in)(dst, stride, rows, n16, 3, 3, 0);
+    else SWIN__FN(wino_in)(dst, stride, rows, n16, pairs_h, pairs_w, 0);
+}
+
+/* The same by the two pairs of points of eight bits. */
+static void SWIN__FN(wino8_input)(float *dst, size_t stride, const float *const *rows, int n16)
+{
+    SWIN__FN(wino_in)(dst, stride, rows, n16, 2, 2, 1);
 }
 
 /* Writes one pixel's channels c ... c + 15, before the activation. */
@@ -2845,7 +3379,8 @@ SWIN__INLINE void SWIN__FN(wino_pixel)(const swin__wino_output *w, float *row, i
 
 /* The body of wino_output, below: inlined once for whole tiles of each kind, once for all
    others. */
-SWIN__INLINE void SWIN__FN(wino_out)(const swin__wino_output *w, int pairs_h, int pairs_w, int taps)
+SWIN__INLINE void SWIN__FN(wino_out)(const swin__wino_output *w, int pairs_h, int pairs_w,
+                                     int taps, int eight)
 {
     const int values = swin__wino_values(pairs_w);
     SWIN__ALIGNED float d[7 * 8 * 16], line[8 * 16]; /* d: [7][8][16] */
@@ -2858,10 +3393,10 @@ SWIN__INLINE void SWIN__FN(wino_out)(const swin__wino_output *w, int pairs_h, in
                 SWIN__PREFETCH(value + 16);
                 swin__vstore(line + 16 * y, swin__vload(value));
             }
-            SWIN__FN(wino_a)(d + 16 * x, 8 * 16, line, pairs_h, taps);
+            SWIN__FN(wino_a)(d + 16 * x, 8 * 16, line, pairs_h, taps, eight);
         }
         for (int y = 0; y < swin__wino_makes(pairs_h, taps); y++) {
-            SWIN__FN(wino_a)(line, 16, d + 8 * 16 * y, pairs_w, taps);
+            SWIN__FN(wino_a)(line, 16, d + 8 * 16 * y, pairs_w, taps, eight);
             for (int x = 0; x < swin__wino_makes(pairs_w, taps); x++)
                 SWIN__FN(wino_pixel)(w, w->rows[8 * y + x], c, SWIN__FN(at)(line, x));
         }
@@ -2872,9 +3407,10 @@ SWIN__INLINE void SWIN__FN(wino_out)(const swin__wino_output *w, int pairs_h, in
 static void SWIN__FN(wino_output)(const swin__wino_output *w)
 {
     const int whole = w->pairs_h == 3 && w->pairs_w == 3;
-    if (whole && w->taps == 3) SWIN__FN(wino_out)(w, 3, 3, 3);
-    else if (whole) SWIN__FN(wino_out)(w, 3, 3, 2);
-    else SWIN__FN(wino_out)(w, w->pairs_h, w->pairs_w, w->taps);
+    if (w->eight) SWIN__FN(wino_out)(w, 2, 2, 3, 1);
+    else if (whole && w->taps == 3) SWIN__FN(wino_out)(w, 3, 3, 3, 0);
+    else if (whole) SWIN__FN(wino_out)(w, 3, 3, 2, 0);
+    else SWIN__FN(wino_out)(w, w->pairs_h, w->pairs_w, w->taps, 0);
     for (int i = 0; i < SWIN__WINO_PLANES; i++) {
         if (w->rows[i] && w->act == SWIN__RELU) SWIN__FN(relu)(w->rows[i], 0, 1, w->n16);
         if (w->rows[i] && w->act == SWIN__GELU) SWIN__FN(gelu)(w->rows[i], 0, 1, w->n16);
@@ -2919,9 +3455,628 @@ static void SWIN__FN(labels)(void *dst, int bytes, int count, const float *row, 
     }
 }
 
+#endif /* SWIN__PASS, all kernels but those of eight bits */
+
+#ifdef SWIN__PASS
+
+/* --- eight bits --------------------------------------------------------------------------------
+
+   A pass may say how it stores the numbers of a quantised row, and how it computes the sums of a
+   microtile: SWIN__NUMBER, their type; SWIN__NO_NUMBER, what a zero is stored as; SWIN__MAGIC_8,
+   the float that makes such numbers of whole ones when it is added; put, which stores sixteen of
+   them; SWIN__ROWS_OF_1_8 and SWIN__ROWS_OF_2_8, as above; and microtile8. A pass that says nothing
+   does as the scalar one. */
+
+/* AVX2, and AVX-512 without VNNI, multiply 16-bit numbers and add pairs of products. */
+#if defined(SWIN__PASS_avx512) || defined(SWIN__PASS_avx2)
+#define SWIN__NUMBER      int16_t
+#define SWIN__NO_NUMBER   0
+#define SWIN__MAGIC_8     SWIN__MAGIC
+#define SWIN__ROWS_OF_2_8 0
+
+#ifdef SWIN__PASS_avx512
+#define SWIN__ROWS_OF_1_8 12    /* 24 sums, 2 weights, 1 broadcast, 1 product of 32 zmm */
+SWIN__INLINE void SWIN__FN_8(put)(int16_t *to, swin__v16 t)
+{
+    const __m256i numbers = _mm512_cvtepi32_epi16(_mm512_castps_si512(t));
+    _mm256_storeu_si256((__m256i *)(void *)to, numbers);
+}
+#else
+#define SWIN__ROWS_OF_1_8 6     /* 12 sums, 2 weights, 1 broadcast, 1 product of 16 ymm */
+SWIN__INLINE void SWIN__FN_8(put)(int16_t *to, swin__v16 t)
+{
+    const __m256i low = _mm256_set1_epi32(0xffff);
+    const __m256i a = _mm256_and_si256(_mm256_castps_si256(t.lo), low);
+    const __m256i b = _mm256_and_si256(_mm256_castps_si256(t.hi), low);
+    const __m256i both = _mm256_permute4x64_epi64(_mm256_packus_epi32(a, b), 0xd8);
+    _mm256_storeu_si256((__m256i *)(void *)to, both);
+}
+#endif
+
+/* VNNI multiplies bytes without a sign by such with one: it takes numbers plus 128, and sums start
+   from what the 128s add too much. */
+#elif defined(SWIN__PASS_avx512_vnni)
+#define SWIN__NUMBER      uint8_t
+#define SWIN__NO_NUMBER   128
+#define SWIN__MAGIC_8     (SWIN__MAGIC + 128)
+#define SWIN__ROWS_OF_1_8 14
+#define SWIN__ROWS_OF_2_8 14    /* 28 sums, 2 weights, 1 broadcast of 32 zmm */
+#define SWIN__STARTS_8
+SWIN__INLINE void SWIN__FN_8(put)(uint8_t *to, swin__v16 t)
+{
+    const __m128i numbers = _mm512_cvtepi32_epi8(_mm512_castps_si512(t));
+    _mm_storeu_si128((__m128i *)(void *)to, numbers);
+}
+
+/* NEON has products of bytes with signs. */
+#elif defined(SWIN__PASS_neon) || defined(SWIN__PASS_neon_dot) || defined(SWIN__PASS_neon_i8mm)
+#define SWIN__NUMBER      int8_t
+#define SWIN__NO_NUMBER   0
+#define SWIN__MAGIC_8     SWIN__MAGIC
+#define SWIN__ROWS_OF_2_8 0
+#if defined(SWIN__PASS_neon)
+#define SWIN__ROWS_OF_1_8 2     /* 16 sums, 2 weights, 4 of A, 1 product of 32 registers */
+#elif defined(SWIN__PASS_neon_dot)
+#define SWIN__ROWS_OF_1_8 5     /* 20 sums, 4 weights, 5 of A, four quads each */
+#else
+#define SWIN__ROWS_OF_1_8 8     /* of half a panel at a time: 16 sums, 8 weights, 4 of A */
+#endif
+SWIN__INLINE void SWIN__FN_8(put)(int8_t *to, swin__v16 t)
+{
+    const uint16x8_t low = vcombine_u16(vmovn_u32(vreinterpretq_u32_f32(t.a)),
+                                        vmovn_u32(vreinterpretq_u32_f32(t.b)));
+    const uint16x8_t high = vcombine_u16(vmovn_u32(vreinterpretq_u32_f32(t.c)),
+                                         vmovn_u32(vreinterpretq_u32_f32(t.d)));
+    vst1q_s8(to, vreinterpretq_s8_u8(vcombine_u8(vmovn_u16(low), vmovn_u16(high))));
+}
+SWIN__INLINE int8x16_t SWIN__FN_8(broadcast)(const int8_t *four)
+{
+    int32_t x;
+    memcpy(&x, four, sizeof x);
+    return vreinterpretq_s8_s32(vdupq_n_s32(x));
+}
+
+#else
+#define SWIN__PLAIN_8
+#define SWIN__NUMBER      int8_t
+#define SWIN__NO_NUMBER   0
+#define SWIN__MAGIC_8     SWIN__MAGIC
+#define SWIN__ROWS_OF_1_8 1
+#define SWIN__ROWS_OF_2_8 0
+SWIN__INLINE void SWIN__FN_8(put)(int8_t *to, swin__v16 t)
+{
+    float x[16];
+    swin__vstore(x, t);
+    for (int i = 0; i < 16; i++) to[i] = (int8_t)(int)(x[i] - SWIN__MAGIC_8);
+}
+#endif
+
+/* The numbers of a quantised row, from those before it that `lead` leaves out. */
+SWIN__INLINE const SWIN__NUMBER *SWIN__FN_8(numbers)(const float *row, int lead)
+{
+    return (const SWIN__NUMBER *)(const void *)(row + SWIN__NUMBERS) - lead;
+}
+
+/* A row's sums of a panel, as floats, become outputs: sum * scale * column + start. */
+SWIN__INLINE void SWIN__FN_8(outputs)(const swin__microtile *t, int row, int panel,
+                                      swin__v16 sums)
+{
+    const size_t i = (size_t)row, n = 16 * (size_t)panel;
+    const swin__v16 scaled = swin__vmul(sums, swin__vset1(t->a[i * t->lda]));
+    const swin__v16 start = swin__vload(t->init + i * t->ldi + n);
+    swin__vstore(t->c + i * t->ldc + n, swin__vfma(scaled, swin__vload(t->column + n), start));
+}
+
+#ifdef SWIN__PLAIN_8
+/* One row of one panel. */
+SWIN__INLINE void SWIN__FN_8(microtile8)(swin__microtile *t, int rows, int panels)
+{
+    int32_t sums[16] = {0};
+    (void)rows, (void)panels;
+    for (int i = 0; i < t->pieces; i++) {
+        const int8_t *x = SWIN__FN_8(numbers)(t->a + t->piece_a[i], t->lead);
+        const int8_t *w = (const int8_t *)(const void *)(t->b + (size_t)i * t->piece_b);
+        for (int k = 0; k < t->k; k++, x += 4, w += 64)
+            for (int j = 0; j < 64; j++) sums[j / 4] += w[j] * x[j % 4];
+    }
+    SWIN__FN_8(outputs)(t, 0, 0, swin__vints(sums));
+}
+#undef SWIN__PLAIN_8
+#endif
+
+#if defined(SWIN__PASS_avx2) || defined(SWIN__PASS_avx512) || defined(SWIN__PASS_avx512_vnni)
+
+/* X(row, the pointer it is reached from, and how many rows on), as in the microtile of floats. */
+#define SWIN__ROWS(X) \
+    X(0, a0, 0)  X(1, a0, 1)   X(2, a0, 2)   X(3, a3, 0)   X(4, a3, 1) \
+    X(5, a3, 2)  X(6, a6, 0)   X(7, a6, 1)   X(8, a6, 2)   X(9, a9, 0) \
+    X(10, a9, 1) X(11, a9, 2)  X(12, a12, 0) X(13, a12, 1)
+/* The pointers to the rows of a piece. */
+#define SWIN__POINTERS(piece) \
+    const SWIN__NUMBER *a0 = SWIN__FN_8(numbers)(t->a + t->piece_a[piece], t->lead); \
+    const SWIN__NUMBER *a3 = rows > 3 ? a0 + 3 * lda : a0, *a6 = rows > 6 ? a0 + 6 * lda : a0; \
+    const SWIN__NUMBER *a9 = rows > 9 ? a0 + 9 * lda : a0, *a12 = rows > 12 ? a0 + 12 * lda : a0
+
+#ifdef SWIN__PASS_avx512_vnni
+#define SWIN__SUMS(i, p, s) __m512i c##i = c, d##i = d;
+#if defined(__GNUC__) || defined(__clang__) /* left to themselves they spill */
+#define SWIN__TERM(i, p, s) \
+    if (rows > i) { \
+        __m512i x; \
+        const swin__quad *four = (const swin__quad *)(const void *)(p + s * lda); \
+        if (panels > 1) \
+            __asm__("vpbroadcastd %3, %2\n\tvpdpbusd %4, %2, %0\n\tvpdpbusd %5, %2, %1" \
+                    : "+v"(c##i), "+v"(d##i), "=&v"(x) : "m"(*four), "v"(w0), "v"(w1)); \
+        else \
+            __asm__("vpbroadcastd %2, %1\n\tvpdpbusd %3, %1, %0" \
+                    : "+v"(c##i), "=&v"(x) : "m"(*four), "v"(w0)); \
+    }
+#else
+#define SWIN__TERM(i, p, s) \
+    if (rows > i) { \
+        int32_t four; \
+        memcpy(&four, p + s * lda, sizeof four); \
+        const __m512i x = _mm512_set1_epi32(four); \
+        c##i = _mm512_dpbusd_epi32(c##i, x, w0); \
+        if (panels > 1) d##i = _mm512_dpbusd_epi32(d##i, x, w1); \
+    }
+#endif
+#define SWIN__FINISH(i, p, s) \
+    if (rows > i) { \
+        SWIN__FN_8(outputs)(t, i, 0, _mm512_cvtepi32_ps(c##i)); \
+        if (panels > 1) SWIN__FN_8(outputs)(t, i, 1, _mm512_cvtepi32_ps(d##i)); \
+    }
+/* Up to 14 rows of one or two panels, in 28 registers. */
+SWIN__INLINE void SWIN__FN_8(microtile8)(swin__microtile *t, int rows, int panels)
+{
+    const __m512i c = _mm512_loadu_si512(t->start), d = _mm512_loadu_si512(t->start + 16);
+    const size_t lda = 4 * t->lda;
+    SWIN__PREFETCHES(t, rows, panels);
+    SWIN__ROWS(SWIN__SUMS)
+    for (int i = 0; i < t->pieces; i++) {
+        const float *w = t->b + (size_t)i * t->piece_b;
+        SWIN__POINTERS(i);
+        for (int k = t->k; k > 0; k--, a0 += 4, a3 += 4, a6 += 4, a9 += 4, a12 += 4, w += 16) {
+            const __m512i w0 = _mm512_loadu_si512(w);
+            const __m512i w1 = panels > 1 ? _mm512_loadu_si512(w + t->panel) : w0;
+            SWIN__ROWS(SWIN__TERM)
+            swin__prefetch_line(&ahead, &next);
+        }
+    }
+    SWIN__ROWS(SWIN__FINISH)
+}
+
+/* -128 times the sum of each column's weights. */
+static void SWIN__FN_8(starts)(const swin__product *p, int n, int panels, int32_t *start)
+{
+    const __m512i zeros = _mm512_set1_epi8((char)SWIN__NO_NUMBER);
+    for (int j = 0; j < panels; j++) {
+        const float *panel = p->b + (size_t)(n / 16 + j) * p->panel;
+        __m512i sum = _mm512_setzero_si512(), more = sum;
+        for (int i = 0; i < p->pieces; i++) {
+            const float *w = panel + (size_t)i * p->piece_b;
+            int k = 0;
+            for (; k + 2 <= p->k; k += 2, w += 32) {
+                sum = _mm512_dpbusd_epi32(sum, zeros, _mm512_loadu_si512(w));
+                more = _mm512_dpbusd_epi32(more, zeros, _mm512_loadu_si512(w + 16));
+            }
+            if (k < p->k) sum = _mm512_dpbusd_epi32(sum, zeros, _mm512_loadu_si512(w));
+        }
+        sum = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_add_epi32(sum, more));
+        _mm512_storeu_si512(start + 16 * j, sum);
+    }
+}
+
+#elif defined(SWIN__PASS_avx512)
+#define SWIN__SUMS(i, p, s) __m512i c##i = zero, d##i = zero;
+#define SWIN__TERM(i, p, s) \
+    if (rows > i) { \
+        int64_t four; \
+        memcpy(&four, p + s * lda, sizeof four); \
+        const __m512i x = _mm512_set1_epi64(four); \
+        c##i = _mm512_add_epi32(c##i, _mm512_madd_epi16(x, w0)); \
+        d##i = _mm512_add_epi32(d##i, _mm512_madd_epi16(x, w1)); \
+    }
+#define SWIN__FINISH(i, p, s) \
+    if (rows > i) { \
+        const __m512i evens = _mm512_permutex2var_epi32(c##i, even, d##i); \
+        const __m512i odds = _mm512_permutex2var_epi32(c##i, odd, d##i); \
+        const __m512i sums = _mm512_add_epi32(evens, odds); \
+        SWIN__FN_8(outputs)(t, i, 0, _mm512_cvtepi32_ps(sums)); \
+    }
+/* Up to 12 rows of one panel: two sums of each output, side by side. */
+SWIN__INLINE void SWIN__FN_8(microtile8)(swin__microtile *t, int rows, int panels)
+{
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28,
+                                           30);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+    const __m512i zero = _mm512_setzero_si512();
+    const size_t lda = 2 * t->lda;
+    SWIN__PREFETCHES(t, rows, 1);
+    SWIN__ROWS(SWIN__SUMS)
+    (void)panels;
+    for (int i = 0; i < t->pieces; i++) {
+        const __m256i *w = (const __m256i *)(const void *)(t->b + (size_t)i * t->piece_b);
+        SWIN__POINTERS(i);
+        for (int k = t->k; k > 0; k--, a0 += 4, a3 += 4, a6 += 4, a9 += 4, a12 += 4, w += 2) {
+            const __m512i w0 = _mm512_cvtepi8_epi16(_mm256_loadu_si256(w));
+            const __m512i w1 = _mm512_cvtepi8_epi16(_mm256_loadu_si256(w + 1));
+            SWIN__ROWS(SWIN__TERM)
+            swin__prefetch_line(&ahead, &next);
+        }
+    }
+    SWIN__ROWS(SWIN__FINISH)
+}
+
+#elif defined(SWIN__PASS_avx2)
+#define SWIN__SUMS(i, p, s) __m256i c##i = zero, d##i = zero;
+#if defined(__GNUC__) || defined(__clang__) /* as for VNNI */
+#define SWIN__TERM(i, p, s) \
+    if (rows > i) { \
+        __m256i x, y; \
+        __asm__("vpbroadcastq %4, %2\n\tvpmaddwd %5, %2, %3\n\tvpmaddwd %6, %2, %2\n\t" \
+                "vpaddd %3, %0, %0\n\tvpaddd %2, %1, %1" \
+                : "+x"(c##i), "+x"(d##i), "=&x"(x), "=&x"(y) \
+                : "m"(*(const swin__quad16 *)(const void *)(p + s * lda)), "x"(w0), "x"(w1)); \
+    }
+#else
+#define SWIN__TERM(i, p, s) \
+    if (rows > i) { \
+        int64_t four; \
+        memcpy(&four, p + s * lda, sizeof four); \
+        const __m256i x = _mm256_set1_epi64x(four); \
+        c##i = _mm256_add_epi32(c##i, _mm256_madd_epi16(x, w0)); \
+        d##i = _mm256_add_epi32(d##i, _mm256_madd_epi16(x, w1)); \
+    }
+#endif
+#define SWIN__FINISH(i, p, s) \
+    if (rows > i) { \
+        const __m256i pairs = _mm256_hadd_epi32(c##i, d##i); \
+        _mm256_storeu_si256((__m256i *)(void *)(sums + 16 * i), \
+                            _mm256_permute4x64_epi64(pairs, 0xd8)); \
+    }
+/* The sums of up to six rows of half a panel, [row][16]: two of each output, side by side. */
+SWIN__INLINE void SWIN__FN_8(half_panel)(const swin__microtile *t, const float *panel, int rows,
+                                         int32_t *sums, swin__lines *ahead,
+                                         const swin__lines **next)
+{
+    const __m256i zero = _mm256_setzero_si256();
+    const size_t lda = 2 * t->lda;
+    SWIN__ROWS(SWIN__SUMS)
+    for (int i = 0; i < t->pieces; i++) {
+        const __m128i *w = (const __m128i *)(const void *)(panel + (size_t)i * t->piece_b);
+        SWIN__POINTERS(i);
+        (void)a6, (void)a9, (void)a12;
+        for (int k = t->k; k > 0; k--, a0 += 4, a3 += 4, w += 4) {
+            const __m256i w0 = _mm256_cvtepi8_epi16(_mm_loadu_si128(w));
+            const __m256i w1 = _mm256_cvtepi8_epi16(_mm_loadu_si128(w + 1));
+            SWIN__ROWS(SWIN__TERM)
+            swin__prefetch_line(ahead, next);
+        }
+    }
+    SWIN__ROWS(SWIN__FINISH)
+}
+
+/* Up to six rows of a panel, half after half. */
+SWIN__INLINE void SWIN__FN_8(microtile8)(swin__microtile *t, int rows, int panels)
+{
+    SWIN__ALIGNED int32_t sums[6 * 16];
+    SWIN__PREFETCHES(t, rows, 1);
+    (void)panels;
+    SWIN__FN_8(half_panel)(t, t->b, rows, sums, &ahead, &next);
+    SWIN__FN_8(half_panel)(t, t->b + 8, rows, sums + 8, &ahead, &next);
+    for (int i = 0; i < rows; i++) SWIN__FN_8(outputs)(t, i, 0, swin__vints(sums + 16 * i));
+}
+#endif
+#undef SWIN__ROWS
+#undef SWIN__POINTERS
+#undef SWIN__SUMS
+#undef SWIN__TERM
+#undef SWIN__FINISH
+#endif /* x86 */
+
+#ifdef SWIN__PASS_neon
+#define SWIN__EACH_ROW(X) X(0) X(1)
+#define SWIN__SUMS(i) \
+    int32x4_t a##i = zero, b##i = zero, c##i = zero, d##i = zero; \
+    int32x4_t e##i = zero, f##i = zero, g##i = zero, h##i = zero; \
+    int8x16_t x##i = nothing, y##i = nothing;
+#define SWIN__ONE(i) if (rows > i) x##i = SWIN__FN_8(broadcast)(x + i * lda);
+#define SWIN__TWO(i) if (rows > i) y##i = SWIN__FN_8(broadcast)(x + i * lda + 4);
+/* The sums of four outputs of row i: of two quads, u and v. */
+#define SWIN__TERM(i, low, high) \
+    if (rows > i) { \
+        int16x8_t p = vmull_s8(vget_low_s8(u), vget_low_s8(x##i)); \
+        p = vmlal_s8(p, vget_low_s8(v), vget_low_s8(y##i)); \
+        low##i = vpadalq_s16(low##i, p); \
+        p = vmull_high_s8(u, x##i); \
+        p = vmlal_high_s8(p, v, y##i); \
+        high##i = vpadalq_s16(high##i, p); \
+    }
+#define SWIN__FOUR(first, low, high) \
+    { \
+        const int8x16_t u = vld1q_s8(w + first), v = two ? vld1q_s8(w + 64 + first) : nothing; \
+        SWIN__TERM(0, low, high) \
+        SWIN__TERM(1, low, high) \
+    }
+#define SWIN__QUADS(pair) \
+    { \
+        const int two = pair; \
+        SWIN__EACH_ROW(SWIN__ONE) \
+        if (two) { SWIN__EACH_ROW(SWIN__TWO) } \
+        SWIN__FOUR(0, a, b) SWIN__FOUR(16, c, d) SWIN__FOUR(32, e, f) SWIN__FOUR(48, g, h) \
+    }
+#define SWIN__FINISH(i) \
+    if (rows > i) { \
+        vst1q_s32(sums, vpaddq_s32(a##i, b##i)), vst1q_s32(sums + 4, vpaddq_s32(c##i, d##i)); \
+        vst1q_s32(sums + 8, vpaddq_s32(e##i, f##i)), vst1q_s32(sums + 12, vpaddq_s32(g##i, h##i)); \
+        SWIN__FN_8(outputs)(t, i, 0, swin__vints(sums)); \
+    }
+/* Up to two rows of a panel, two quads at a time: two products of bytes are added in 16 bits, which
+   hold the largest, and these in pairs to the sums, two of each output, side by side. */
+SWIN__INLINE void SWIN__FN_8(microtile8)(swin__microtile *t, int rows, int panels)
+{
+    const int32x4_t zero = vdupq_n_s32(0);
+    const int8x16_t nothing = vdupq_n_s8(0);
+    const size_t lda = 4 * t->lda;
+    int32_t sums[16];
+    SWIN__PREFETCHES(t, rows, 1);
+    SWIN__EACH_ROW(SWIN__SUMS)
+    (void)panels;
+    for (int i = 0; i < t->pieces; i++) {
+        const int8_t *x = SWIN__FN_8(numbers)(t->a + t->piece_a[i], t->lead);
+        const int8_t *w = (const int8_t *)(const void *)(t->b + (size_t)i * t->piece_b);
+        int k = t->k;
+        for (; k >= 2; k -= 2, x += 8, w += 128) {
+            SWIN__QUADS(1)
+            swin__prefetch_line(&ahead, &next);
+        }
+        if (k > 0) SWIN__QUADS(0)
+    }
+    SWIN__EACH_ROW(SWIN__FINISH)
+}
+#undef SWIN__EACH_ROW
+#undef SWIN__SUMS
+#undef SWIN__ONE
+#undef SWIN__TWO
+#undef SWIN__TERM
+#undef SWIN__FOUR
+#undef SWIN__QUADS
+#undef SWIN__FINISH
+#endif /* SWIN__PASS_neon */
+
+#ifdef SWIN__PASS_neon_dot
+#define SWIN__EACH_ROW(X) X(0) X(1) X(2) X(3) X(4)
+#define SWIN__SUMS(i) \
+    int32x4_t a##i = zero, b##i = zero, c##i = zero, d##i = zero; \
+    int8x16_t x##i = vreinterpretq_s8_s32(zero);
+#define SWIN__FOUR(i) if (rows > i) x##i = vld1q_s8(x + i * lda);
+#define SWIN__ONE(i)  if (rows > i) x##i = SWIN__FN_8(broadcast)(x + i * lda);
+#define SWIN__COLUMN(sum, from, e) \
+    { \
+        const int8x16_t v = vld1q_s8(from); \
+        sum##0 = vdotq_laneq_s32(sum##0, v, x0, e); \
+        if (rows > 1) sum##1 = vdotq_laneq_s32(sum##1, v, x1, e); \
+        if (rows > 2) sum##2 = vdotq_laneq_s32(sum##2, v, x2, e); \
+        if (rows > 3) sum##3 = vdotq_laneq_s32(sum##3, v, x3, e); \
+        if (rows > 4) sum##4 = vdotq_laneq_s32(sum##4, v, x4, e); \
+    }
+#define SWIN__STEP(e) \
+    SWIN__COLUMN(a, w, e) \
+    SWIN__COLUMN(b, w + 16, e) \
+    SWIN__COLUMN(c, w + 32, e) \
+    SWIN__COLUMN(d, w + 48, e) \
+    swin__prefetch_line(&ahead, &next); \
+    w += 64;
+#define SWIN__FINISH(i) \
+    if (rows > i) { \
+        vst1q_s32(sums, a##i), vst1q_s32(sums + 4, b##i); \
+        vst1q_s32(sums + 8, c##i), vst1q_s32(sums + 12, d##i); \
+        SWIN__FN_8(outputs)(t, i, 0, swin__vints(sums)); \
+    }
+/* Up to five rows of a panel: four quads of each in a register, multiplied by element. */
+SWIN__INLINE void SWIN__FN_8(microtile8)(swin__microtile *t, int rows, int panels)
+{
+    const int32x4_t zero = vdupq_n_s32(0);
+    const size_t lda = 4 * t->lda;
+    int32_t sums[16];
+    SWIN__PREFETCHES(t, rows, 1);
+    SWIN__EACH_ROW(SWIN__SUMS)
+    (void)panels;
+    for (int i = 0; i < t->pieces; i++) {
+        const int8_t *x = SWIN__FN_8(numbers)(t->a + t->piece_a[i], t->lead);
+        const int8_t *w = (const int8_t *)(const void *)(t->b + (size_t)i * t->piece_b);
+        int k = t->k;
+        for (; k >= 4; k -= 4, x += 16) {
+            SWIN__EACH_ROW(SWIN__FOUR)
+            SWIN__STEP(0)
+            SWIN__STEP(1)
+            SWIN__STEP(2)
+            SWIN__STEP(3)
+        }
+        for (; k > 0; k--, x += 4) {
+            SWIN__EACH_ROW(SWIN__ONE)
+            SWIN__STEP(0)
+        }
+    }
+    SWIN__EACH_ROW(SWIN__FINISH)
+}
+#undef SWIN__EACH_ROW
+#undef SWIN__SUMS
+#undef SWIN__FOUR
+#undef SWIN__ONE
+#undef SWIN__COLUMN
+#undef SWIN__STEP
+#undef SWIN__FINISH
+#endif /* SWIN__PASS_neon_dot */
+
+#ifdef SWIN__PASS_neon_i8mm
+/* X(pair of rows, the first of them). */
+#define SWIN__EACH_PAIR(X) X(0, 0) X(1, 2) X(2, 4) X(3, 6)
+#define SWIN__SUMS(j, i) int32x4_t a##j = zero, b##j = zero, c##j = zero, d##j = zero;
+#define SWIN__TERM(j, i) \
+    if (rows > i) { \
+        const int8_t *other = rows > i + 1 ? x + (i + 1) * lda : x + i * lda; \
+        const int8x16_t both = vcombine_s8(vld1_s8(x + i * lda), vld1_s8(other)); \
+        a##j = vmmlaq_s32(a##j, both, w0); \
+        b##j = vmmlaq_s32(b##j, both, w1); \
+        c##j = vmmlaq_s32(c##j, both, w2); \
+        d##j = vmmlaq_s32(d##j, both, w3); \
+    }
+#define SWIN__STORE(to, get, j) \
+    vst1_s32(to, get(a##j)), vst1_s32((to) + 2, get(b##j)); \
+    vst1_s32((to) + 4, get(c##j)), vst1_s32((to) + 6, get(d##j));
+#define SWIN__FINISH(j, i) \
+    if (rows > i) { \
+        SWIN__STORE(sums + 16 * i, vget_low_s32, j) \
+        if (rows > i + 1) { SWIN__STORE(sums + 16 * i + 16, vget_high_s32, j) } \
+    }
+/* The sums of up to eight rows of half a panel, [row][16], two quads at a time: a register holds
+   eight terms of two rows, or of two outputs. */
+SWIN__INLINE void SWIN__FN_8(half_panel)(const swin__microtile *t, const float *panel, int rows,
+                                         int32_t *sums, swin__lines *ahead,
+                                         const swin__lines **next)
+{
+    const int32x4_t zero = vdupq_n_s32(0);
+    const size_t lda = 4 * t->lda;
+    SWIN__EACH_PAIR(SWIN__SUMS)
+    for (int i = 0; i < t->pieces; i++) {
+        const int8_t *x = SWIN__FN_8(numbers)(t->a + t->piece_a[i], t->lead);
+        const int32_t *w = (const int32_t *)(const void *)(panel + (size_t)i * t->piece_b);
+        for (int k = t->k; k > 0; k -= 2, x += 8, w += 32) {
+            const int32x4_t u0 = vld1q_s32(w), u1 = vld1q_s32(w + 4);
+            const int32x4_t v0 = k > 1 ? vld1q_s32(w + 16) : zero;
+            const int32x4_t v1 = k > 1 ? vld1q_s32(w + 20) : zero;
+            const int8x16_t w0 = vreinterpretq_s8_s32(vzip1q_s32(u0, v0));
+            const int8x16_t w1 = vreinterpretq_s8_s32(vzip2q_s32(u0, v0));
+            const int8x16_t w2 = vreinterpretq_s8_s32(vzip1q_s32(u1, v1));
+            const int8x16_t w3 = vreinterpretq_s8_s32(vzip2q_s32(u1, v1));
+            SWIN__EACH_PAIR(SWIN__TERM)
+            swin__prefetch_line(ahead, next);
+        }
+    }
+    SWIN__EACH_PAIR(SWIN__FINISH)
+}
+
+/* Up to eight rows of a panel, half after half. */
+SWIN__INLINE void SWIN__FN_8(microtile8)(swin__microtile *t, int rows, int panels)
+{
+    int32_t sums[8 * 16];
+    SWIN__PREFETCHES(t, rows, 1);
+    (void)panels;
+    SWIN__FN_8(half_panel)(t, t->b, rows, sums, &ahead, &next);
+    SWIN__FN_8(half_panel)(t, t->b + 8, rows, sums + 8, &ahead, &next);
+    for (int i = 0; i < rows; i++) SWIN__FN_8(outputs)(t, i, 0, swin__vints(sums + 16 * i));
+}
+#undef SWIN__EACH_PAIR
+#undef SWIN__SUMS
+#undef SWIN__TERM
+#undef SWIN__STORE
+#undef SWIN__FINISH
+#endif /* SWIN__PASS_neon_i8mm */
+
+#define SWIN__SHAPE_8(rows, panels) \
+    static void SWIN__FN_8(microtiles8_##rows##x##panels)(swin__microtile *t, int count) \
+    { \
+        for (; count > 0; count--) { \
+            SWIN__FN_8(microtile8)(t, rows, panels); \
+            SWIN__FN(finish)(t, rows, panels); \
+        } \
+    }
+#define SWIN__SHAPE_1(rows) SWIN__SHAPE_8(rows, 1)
+#define SWIN__SHAPE_2(rows) SWIN__SHAPE_8(rows, 2)
+#define SWIN__ENTRY_1(rows) SWIN__FN_8(microtiles8_##rows##x1),
+#define SWIN__ENTRY_2(rows) SWIN__FN_8(microtiles8_##rows##x2),
+SWIN__UP_TO(SWIN__ROWS_OF_1_8, SWIN__SHAPE_1)
+SWIN__UP_TO(SWIN__ROWS_OF_2_8, SWIN__SHAPE_2)
+
+/* The product of quantised rows with weights of eight bits. The sums over k are whole numbers,
+   exact in any order; an output is (float)sum * scale * column + init, the product of the first
+   two rounded, then a fused multiply-add. Then the activation and onto, as in gemm. */
+static void SWIN__FN_8(gemm8)(const swin__product *p)
+{
+    static const swin__microtiles one[] = {SWIN__UP_TO(SWIN__ROWS_OF_1_8, SWIN__ENTRY_1) NULL};
+    static const swin__microtiles two[] = {SWIN__UP_TO(SWIN__ROWS_OF_2_8, SWIN__ENTRY_2) NULL};
+    static const size_t as_it_stands = 0;
+    const swin__shapes shapes = {{one, two}, {SWIN__ROWS_OF_1_8, SWIN__ROWS_OF_2_8}};
+    swin__product quads = *p;
+    quads.k = (p->lead + p->k + 3) / 4;
+    if (!p->pieces) quads.pieces = 1, quads.piece_a = &as_it_stands;
+    for (int n = 0, panels; n < p->n; n += 16 * panels) {
+        int32_t start[32] = {0};
+        panels = swin__panels_at(p, n, &shapes);
+#ifdef SWIN__STARTS_8
+        SWIN__FN_8(starts)(&quads, n, panels, start);
+#endif
+        swin__compute_panels(&quads, n, panels, 0, quads.k, start, &shapes);
+    }
+}
+#undef SWIN__SHAPE_8
+#undef SWIN__SHAPE_1
+#undef SWIN__SHAPE_2
+#undef SWIN__ENTRY_1
+#undef SWIN__ENTRY_2
+
+/* The largest |x| of a row of n numbers; NaN > infinity > all others. */
+SWIN__INLINE float SWIN__FN_8(widest)(const float *x, int n, float top)
+{
+    swin__v16 all = swin__vset1(top);
+    int c = 0;
+    for (; c + 16 <= n; c += 16) all = swin__vwider(swin__vload(x + c), all);
+    if (c < n) all = swin__vwider(swin__vkeep(swin__vload(x + c), n - c), all);
+    return swin__vwidest(all);
+}
+
+/* A row of n numbers times `inverse`, rounded: as the numbers of a quantised row; `real` 0: zeros
+   instead. */
+SWIN__INLINE void SWIN__FN_8(quantise_row)(float *dst, const float *x, int n, float scale,
+                                           float inverse, int real)
+{
+    const swin__v16 magic = swin__vset1(SWIN__MAGIC_8), factor = swin__vset1(inverse);
+    SWIN__NUMBER *to = (SWIN__NUMBER *)(void *)(dst + SWIN__NUMBERS);
+    int c = 0;
+    for (; real && c + 16 <= n; c += 16)
+        SWIN__FN_8(put)(to + c, swin__vfma(swin__vload(x + c), factor, magic));
+    if (real && c < n)
+        SWIN__FN_8(put)(to + c, swin__vfma(swin__vkeep(swin__vload(x + c), n - c), factor, magic));
+    for (; !real && c < n; c += 16) SWIN__FN_8(put)(to + c, magic);
+    if (c < n) c += 16;
+    for (int i = 0; i < 4; i++) to[c + i] = to[i - 4] = SWIN__NO_NUMBER;
+    dst[0] = scale;
+}
+
+/* Rows of n numbers become quantised rows: scale = the largest |x| of the row, or of all rows if
+   they go together, / 127, and each number x * (127 / the largest), rounded once to a whole one,
+   ties to even. A row, or all of them, below 2^-100 becomes zeros with the scale 0; one that is not
+   finite zeros with the scale NaN. dst may be src, with ldd = lds. */
+static void SWIN__FN_8(quantise)(float *dst, size_t ldd, const float *src, size_t lds, int rows,
+                                 int n, int together)
+{
+    float top = 0;
+    for (int i = 0; together && i < rows; i++)
+        top = SWIN__FN_8(widest)(src + (size_t)i * lds, n, top);
+    for (int i = 0; i < rows; i++, dst += ldd, src += lds) {
+        if (!together) top = SWIN__FN_8(widest)(src, n, 0);
+        const int least = top >= 7.88860905e-31f, finite = top <= 3.40282347e38f;
+        if (least && finite) SWIN__FN_8(quantise_row)(dst, src, n, top / 127, 127 / top, 1);
+        else SWIN__FN_8(quantise_row)(dst, src, n, top < 1 ? 0 : swin__not_a_number(), 0, 0);
+    }
+}
+
 #define SWIN__ENTRY(name, parameters) SWIN__FN(name),
-static const swin__kernels SWIN__FN(kernels) = {SWIN__CPU, SWIN__KERNELS(SWIN__ENTRY)};
+#define SWIN__ENTRY_8(name, parameters) SWIN__FN_8(name),
+static const swin__kernels SWIN__FN_8(kernels) = {
+    SWIN__CPU, SWIN__KERNELS(SWIN__ENTRY) SWIN__KERNELS_8(SWIN__ENTRY_8)
+};
 #undef SWIN__ENTRY
+#undef SWIN__ENTRY_8
+#undef SWIN__NUMBER
+#undef SWIN__NO_NUMBER
+#undef SWIN__MAGIC_8
+#undef SWIN__ROWS_OF_1_8
+#undef SWIN__ROWS_OF_2_8
+#undef SWIN__STARTS_8
+#undef SWIN__FN_8
 
 /* The end of a pass: of its vector, its microtiles and its region of target options. */
 #undef SWIN__1
@@ -2939,6 +4094,7 @@ static const swin__kernels SWIN__FN(kernels) = {SWIN__CPU, SWIN__KERNELS(SWIN__E
 #undef SWIN__MADD
 #undef SWIN__NMADD
 #undef SWIN__MICROTILE_2_BY_REGISTER
+#undef SWIN__ONLY_8
 #ifdef SWIN__TARGET
 #undef SWIN__TARGET
 #if defined(__clang__)
@@ -2971,6 +4127,16 @@ static const swin__kernels SWIN__FN(kernels) = {SWIN__CPU, SWIN__KERNELS(SWIN__E
 #include SWIN_HEADER_NAME
 #undef SWIN__PASS_neon
 #endif
+#if SWIN__BUILDS_neon_dot
+#define SWIN__PASS_neon_dot
+#include SWIN_HEADER_NAME
+#undef SWIN__PASS_neon_dot
+#endif
+#if SWIN__BUILDS_neon_i8mm
+#define SWIN__PASS_neon_i8mm
+#include SWIN_HEADER_NAME
+#undef SWIN__PASS_neon_i8mm
+#endif
 #if SWIN__BUILDS_avx2
 #define SWIN__PASS_avx2
 #include SWIN_HEADER_NAME
@@ -2980,6 +4146,11 @@ static const swin__kernels SWIN__FN(kernels) = {SWIN__CPU, SWIN__KERNELS(SWIN__E
 #define SWIN__PASS_avx512
 #include SWIN_HEADER_NAME
 #undef SWIN__PASS_avx512
+#endif
+#if SWIN__BUILDS_avx512_vnni
+#define SWIN__PASS_avx512_vnni
+#include SWIN_HEADER_NAME
+#undef SWIN__PASS_avx512_vnni
 #endif
 #undef SWIN__PASS
 
@@ -2991,6 +4162,30 @@ static int swin__detects_wasm(void) { return 1; } /* else the module would not h
 #endif
 #if SWIN__BUILDS_neon
 static int swin__detects_neon(void) { return 1; } /* it is a part of AArch64 */
+#endif
+#if SWIN__BUILDS_neon_dot
+static int swin__detects_neon_dot(void)
+{
+#if defined(__ARM_FEATURE_DOTPROD)
+    return 1;
+#elif defined(__linux__)
+    return (int)(getauxval(AT_HWCAP) >> 20 & 1); /* HWCAP_ASIMDDP */
+#else
+    return 0;
+#endif
+}
+#endif
+#if SWIN__BUILDS_neon_i8mm
+static int swin__detects_neon_i8mm(void)
+{
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+    return 1;
+#elif defined(__linux__)
+    return (int)(getauxval(AT_HWCAP2) >> 13 & 1); /* HWCAP2_I8MM */
+#else
+    return 0;
+#endif
+}
 #endif
 
 #if SWIN__BUILDS_avx2 || SWIN__BUILDS_avx512
@@ -3016,32 +4211,38 @@ static unsigned swin__saved_registers(void)
 #endif
 }
 
-/* Does the processor have FMA and AVX, all these features (leaf 7, EBX), and the system save all
-   these registers? */
-static int swin__x86_has(unsigned features, unsigned registers)
+/* Does the processor have FMA, AVX and F16C, all these features (leaf 7, EBX and ECX), and the
+   system save all these registers? */
+static int swin__x86_has(unsigned features, unsigned more, unsigned registers)
 {
-    const unsigned base = 1u << 12 | 1u << 27 | 1u << 28; /* FMA, OSXSAVE, AVX */
+    const unsigned base = 1u << 12 | 1u << 27 | 1u << 28 | 1u << 29; /* FMA, OSXSAVE, AVX, F16C */
     unsigned r[4];
     swin__cpuid(0, r);
     if (r[0] < 7) return 0;
     swin__cpuid(1, r);
     if ((r[2] & base) != base) return 0;
     swin__cpuid(7, r);
-    return (r[1] & features) == features && (swin__saved_registers() & registers) == registers;
+    return (r[1] & features) == features && (r[2] & more) == more &&
+           (swin__saved_registers() & registers) == registers;
 }
 #endif
 #if SWIN__BUILDS_avx2
 static int swin__detects_avx2(void)
 {
-    return swin__x86_has(1u << 5 /* AVX2 */, 0x06 /* xmm, ymm */);
+    return swin__x86_has(1u << 5 /* AVX2 */, 0, 0x06 /* xmm, ymm */);
 }
 #endif
 #if SWIN__BUILDS_avx512
-static int swin__detects_avx512(void)
+/* AVX-512, and these features beside it (leaf 7, ECX)? */
+static int swin__has_avx512(unsigned more)
 {
     const unsigned features = 1u << 5 | 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
-    return swin__x86_has(features /* AVX2, F, DQ, BW, VL */, 0xe6 /* xmm, ymm, masks, zmm */);
+    return swin__x86_has(features /* AVX2, F, DQ, BW, VL */, more, 0xe6 /* xmm, ymm, masks, zmm */);
 }
+static int swin__detects_avx512(void) { return swin__has_avx512(0); }
+#endif
+#if SWIN__BUILDS_avx512_vnni
+static int swin__detects_avx512_vnni(void) { return swin__has_avx512(1u << 11); }
 #endif
 
 /* The rows of SWIN_CPU_LIST, each at the place of its enumerator. */
@@ -3125,8 +4326,8 @@ SWIN_API int swin_cpu_exact(swin_cpu cpu)
       16           fields of four bytes each, in the order of the tables in >>config
    directory  per tensor, in the order below
        0  64 bytes name, zero-padded ASCII
-      64  u32      number type: 0 f32 (1 f16, 2 bf16, 3 int8 per row: reserved)
-      68  u32      layout: 0 plain, 1 rows, 2 panels
+      64  u32      number type: 0 f32, 1 f16, 3 s8: two's complement bytes (2: reserved)
+      68  u32      layout: 0 plain, 1 rows, 2 panels, 3 quads
       72  u32[4]   shape, unused dimensions 1
       88  u64      offset from the start of the blob; tensors follow each other, each at the next
                    multiple of 64, the first at the start of data
@@ -3141,6 +4342,14 @@ SWIN_API int swin_cpu_exact(swin_cpu cpu)
        rows    [s0][s1 rounded up to 16]: rows padded with zeros; a vector is one row, shape {1, n}
        panels  [ceil(N/16)][K][16]: element (n, k) of a matrix {N, K} at ((n/16)*K + k)*16 + n%16;
                outputs beyond N are zero. A convolution's k is (ky*kernel + kx)*inputs + channel
+       quads   [ceil(N/16)][ceil(K/4)][16][4]: element (n, k) of a matrix {N, K} of s8 at
+               ((n/16)*ceil(K/4) + k/4)*64 + (n%16)*4 + k%4; zero beyond N and K; K is 131072 at
+               most
+
+   Number types: weights in panels but embed's, tokens and positions may be f16, each tensor by
+   itself. Instead of in panels these weights may be s8 in quads: then .scale {1, outputs} follows
+   .weight, finite and 0 at least, and output n's weights are its scale times the bytes. All else is
+   f32.
 
    Tensors, in order. Layers have .weight (panels) and .bias {1, outputs}, norms .weight and .bias
    {1, C}. packed = heads * dp, where dp is the head width d rounded up to 16; q's rows and bias
@@ -3207,8 +4416,7 @@ typedef struct swin__entry {
     unsigned char zero[24];
 } swin__entry;
 
-enum { SWIN__LAYOUT_PLAIN, SWIN__LAYOUT_ROWS, SWIN__LAYOUT_PANELS };
-enum { SWIN__F32 };             /* number types */
+enum { SWIN__LAYOUT_PLAIN, SWIN__LAYOUT_ROWS, SWIN__LAYOUT_PANELS, SWIN__LAYOUT_QUADS };
 
 enum { SWIN__CHECKED_FROM = 32 };       /* the checksum's first byte */
 
@@ -3720,27 +4928,56 @@ static swin_status swin__check_config(const swin_config *g, swin_error *err)
 /* -------------------------------------------------------------------------- */
 /* >>weights: what a config implies - shapes, tensors, and where they lie     */
 
-/* A matrix in panels of 16 outputs, as >>blob describes them. */
+/* A matrix in panels of 16 outputs, or in quads, as >>blob describes them. */
 typedef struct swin__panels {
     const void *data;           /* NULL: there is none */
-    int type;                   /* SWIN__F32 */
-    int inputs;                 /* columns of the matrix, and so rows of a panel */
+    int type;                   /* SWIN__F32, SWIN__F16; SWIN__S8: in quads */
+    int inputs;                 /* columns of the stored matrix */
+    const float *scale;         /* of quads: of each output */
+    int lead;                   /* of quads: which input of the first one, 0 ... 3, it starts at */
 } swin__panels;
+
+/* The rows of a panel, quads counting as rows, and the floats that a row takes. */
+static size_t swin__panel_rows(const swin__panels *w)
+{
+    return (size_t)(w->type == SWIN__S8 ? swin__divide_up(w->inputs, 4) : w->inputs);
+}
+static size_t swin__panel_row(const swin__panels *w) { return w->type == SWIN__F16 ? 8 : 16; }
 
 /* A matrix without its outputs before `output`, a multiple of 16, and its inputs before `input`. */
 static swin__panels swin__panels_from(swin__panels w, int output, int input)
 {
-    size_t skipped = (size_t)output * (size_t)w.inputs + 16 * (size_t)input;
-    w.data = (const float *)w.data + skipped;
+    size_t rows = (size_t)(output / 16) * swin__panel_rows(&w);
+    if (w.type == SWIN__S8) {
+        input += w.lead;
+        w.lead = input % 4;
+        input /= 4;
+        w.scale += output;
+    }
+    w.data = (const float *)w.data + (rows + (size_t)input) * swin__panel_row(&w);
     return w;
 }
 
 /* Makes a matrix the second factor of a product. */
 static void swin__use_panels(swin__product *p, swin__panels w)
 {
+    p->type = w.type;
     p->b = (const float *)w.data;
-    p->ldb = 16;
-    p->panel = 16 * (size_t)w.inputs;
+    p->ldb = swin__panel_row(&w);
+    p->panel = p->ldb * swin__panel_rows(&w);
+    p->column = w.scale;
+    p->lead = w.lead;
+}
+
+/* Rows of numbers in the blob: f32 or f16. data NULL: there are none. */
+typedef struct swin__stored { const void *data; int type; } swin__stored;
+
+/* The same without the numbers before number `first`. */
+static swin__stored swin__stored_from(swin__stored s, size_t first)
+{
+    s.data = s.type == SWIN__F16 ? (const void *)((const uint16_t *)s.data + first)
+                                 : (const void *)((const float *)s.data + first);
+    return s;
 }
 
 typedef struct swin__affine { const float *weight, *bias; } swin__affine;       /* of a LayerNorm */
@@ -3760,8 +4997,8 @@ typedef struct swin__block {
 
 /* What a stage, or a level up, has beside its blocks. */
 typedef struct swin__stage {
-    const float *tokens;                /* [g][C] */
-    const float *token_position;        /* [token_rows][C] */
+    swin__stored tokens;                /* [g][C] */
+    swin__stored token_position;        /* [token_rows][C] */
     swin__affine norm, merge_norm;
     swin__linear merge;
 } swin__stage;
@@ -3779,7 +5016,7 @@ typedef struct swin__up {
 typedef struct swin__weights {
     swin__linear embed;
     swin__affine embed_norm;
-    const float *position;              /* [position_h*position_w][E] */
+    swin__stored position;              /* [position_h*position_w][E] */
     swin__stage stage[SWIN_MAX_STAGES];
     swin__affine norm;                  /* after the last stage */
     swin__up up[SWIN_MAX_STAGES];
@@ -3868,23 +5105,49 @@ typedef struct swin__binder {
     swin_status status;
 } swin__binder;
 
-/* Fails the walk, unless it has failed before; returns NULL, the tensor that is not there. */
-static const float *swin__mismatch(swin__binder *b, const char *name, const char *what)
+/* Fails the walk, unless it has failed before; returns data NULL, the tensor that is not there. */
+static swin__stored swin__mismatch(swin__binder *b, const char *name, const char *what)
 {
+    const swin__stored none = { NULL, SWIN__F32 };
     if (b->status == SWIN_OK)
         b->status = swin__fail(b->err, SWIN_DAMAGED, "%s%s: %s", b->prefix, name, what);
-    return NULL;
+    return none;
 }
 
-/* The data of the next tensor, which must have this name after the prefix, this layout, the shape
-   {s0, s1, s2, 1}, and lie right after the one before; else NULL, and the walk has failed. */
-static const float *swin__take(swin__binder *b, const char *name, uint32_t layout, int s0, int s1,
-                               int s2)
+/* The number types that a tensor may have: bit t stands for type t. */
+enum {
+    SWIN__AS_F32 = 1 << SWIN__F32, SWIN__AS_FLOATS = SWIN__AS_F32 | 1 << SWIN__F16,
+    SWIN__AS_WEIGHTS = SWIN__AS_FLOATS | 1 << SWIN__S8
+};
+
+enum { SWIN__MOST_TERMS = 131072 };     /* of a sum of 127 * 128, which an int32 must hold */
+
+/* What the next tensor must be: its layout, its shape {s0, s1, s2, 1}, its possible types. */
+typedef struct swin__expected {
+    uint32_t layout;
+    int s0, s1, s2;
+    unsigned types;
+} swin__expected;
+
+/* The bytes of such a tensor, of this type. */
+static uint64_t swin__implied_bytes(const swin__expected *x, uint32_t type)
+{
+    uint64_t s0 = (uint64_t)x->s0, s1 = (uint64_t)x->s1, size = type == SWIN__F16 ? 2 : 4;
+    if (type == SWIN__S8) return (uint64_t)swin__padded(x->s0) * ((s1 + 3) / 4 * 4);
+    if (x->layout == SWIN__LAYOUT_ROWS) s1 = (uint64_t)swin__padded(x->s1);
+    if (x->layout == SWIN__LAYOUT_PANELS) s0 = (uint64_t)swin__padded(x->s0);
+    return s0 * s1 * (uint64_t)x->s2 * size;
+}
+
+/* The next tensor, which must have this name after the prefix, be what is expected, and lie right
+   after the one before; else data is NULL, and the walk has failed. */
+static swin__stored swin__take_as(swin__binder *b, const char *name, const swin__expected *x)
 {
     swin__entry e;
+    swin__stored tensor;
     char expected[sizeof e.name];
-    uint64_t offset, bytes, implied = (uint64_t)s0 * (uint64_t)s1 * (uint64_t)s2 * 4;
-    if (b->status != SWIN_OK) return NULL;
+    uint64_t offset, bytes;
+    if (b->status != SWIN_OK) return swin__mismatch(b, name, "");
     if (b->next == b->model->tensors) return swin__mismatch(b, name, "the tensor is missing");
     memcpy(&e, b->model->directory + b->next++ * sizeof e, sizeof e);
     memcpy(&offset, e.place, 8);
@@ -3894,19 +5157,40 @@ static const float *swin__take(swin__binder *b, const char *name, uint32_t layou
     swin__format(expected, sizeof expected, "%s%s", b->prefix, name);
     if (memcmp(e.name, expected, sizeof expected))
         return swin__mismatch(b, name, "another tensor is in its place");
-    if (e.type != SWIN__F32) return swin__mismatch(b, name, "its number type is not f32");
-    if (e.layout != layout || !swin__zero(e.zero, sizeof e.zero))
+    if (e.type > 31 || !(x->types >> e.type & 1))
+        return swin__mismatch(b, name, x->types == SWIN__AS_F32 ? "its number type is not f32"
+                                                : "its number type is none that it may have");
+    if (e.layout != (e.type == SWIN__S8 ? (uint32_t)SWIN__LAYOUT_QUADS : x->layout) ||
+        !swin__zero(e.zero, sizeof e.zero))
         return swin__mismatch(b, name, "unknown layout");
-    if (e.shape[0] != (uint32_t)s0 || e.shape[1] != (uint32_t)s1 || e.shape[2] != (uint32_t)s2 ||
-        e.shape[3] != 1)
+    if (e.shape[0] != (uint32_t)x->s0 || e.shape[1] != (uint32_t)x->s1 ||
+        e.shape[2] != (uint32_t)x->s2 || e.shape[3] != 1)
         return swin__mismatch(b, name, "its shape is not what the config implies");
-    if (layout == SWIN__LAYOUT_ROWS) implied = (uint64_t)s0 * (uint64_t)swin__padded(s1) * 4;
-    if (layout == SWIN__LAYOUT_PANELS) implied = (uint64_t)swin__padded(s0) * (uint64_t)s1 * 4;
-    if (bytes != implied) return swin__mismatch(b, name, "its size does not fit its shape");
+    if (e.type == SWIN__S8 && x->s1 > SWIN__MOST_TERMS)
+        return swin__mismatch(b, name, "s8 has no more than 131072 inputs");
+    if (bytes != swin__implied_bytes(x, e.type))
+        return swin__mismatch(b, name, "its size does not fit its shape");
     if (offset != b->offset || offset > b->end || bytes > b->end - offset)
         return swin__mismatch(b, name, "it does not lie where it should");
     b->offset = swin__align64(offset + bytes);
-    return (const float *)(const void *)(b->model->blob + offset);
+    tensor.data = b->model->blob + offset;
+    tensor.type = (int)e.type;
+    return tensor;
+}
+
+/* The next tensor, of f32. */
+static const float *swin__take(swin__binder *b, const char *name, uint32_t layout, int s0, int s1,
+                               int s2)
+{
+    const swin__expected x = { layout, s0, s1, s2, SWIN__AS_F32 };
+    return (const float *)swin__take_as(b, name, &x).data;
+}
+
+/* The next tensor, rows of f32 or f16. */
+static swin__stored swin__take_rows(swin__binder *b, const char *name, int rows, int n)
+{
+    const swin__expected x = { SWIN__LAYOUT_ROWS, rows, n, 1, SWIN__AS_FLOATS };
+    return swin__take_as(b, name, &x);
 }
 
 /* A vector is a matrix of one row. */
@@ -3927,19 +5211,42 @@ static swin__affine swin__take_affine(swin__binder *b, const char *name, int n)
     return a;
 }
 
-/* Those of a linear layer: `name`.weight, in panels, and, where it has one, `name`.bias. */
-static swin__linear swin__take_linear(swin__binder *b, const char *name, int outputs, int inputs,
-                                      int bias)
+/* The scales of n outputs whose weights are s8. */
+static const float *swin__take_scales(swin__binder *b, const char *name, int n)
 {
+    const float *scale = swin__vector(b, name, n);
+    for (int i = 0; scale && i < n; i++)
+        if (!(scale[i] >= 0 && scale[i] <= FLT_MAX))
+            return (const float *)swin__mismatch(b, name, "a scale is negative or not finite").data;
+    return scale;
+}
+
+/* Those of a linear layer: `name`.weight, of one of these types, `name`.scale, where that is s8,
+   and, where it has one, `name`.bias. */
+static swin__linear swin__take_linear_as(swin__binder *b, const char *name, int outputs, int inputs,
+                                         int bias, unsigned types)
+{
+    const swin__expected x = { SWIN__LAYOUT_PANELS, outputs, inputs, 1, types };
+    swin__stored weight;
     swin__linear l;
     char full[48];
     swin__format(full, sizeof full, "%s.weight", name);
-    l.weight.data = swin__take(b, full, SWIN__LAYOUT_PANELS, outputs, inputs, 1);
-    l.weight.type = SWIN__F32;
+    weight = swin__take_as(b, full, &x);
+    l.weight.data = weight.data;
+    l.weight.type = weight.type;
     l.weight.inputs = inputs;
+    l.weight.lead = 0;
+    swin__format(full, sizeof full, "%s.scale", name);
+    l.weight.scale = weight.type == SWIN__S8 ? swin__take_scales(b, full, outputs) : NULL;
     swin__format(full, sizeof full, "%s.bias", name);
     l.bias = bias ? swin__vector(b, full, outputs) : NULL;
     return l;
+}
+
+static swin__linear swin__take_linear(swin__binder *b, const char *name, int outputs, int inputs,
+                                      int bias)
+{
+    return swin__take_linear_as(b, name, outputs, inputs, bias, SWIN__AS_WEIGHTS);
 }
 
 /* Relative position biases of all heads. */
@@ -3977,10 +5284,9 @@ static void swin__bind_blocks(swin__binder *b, swin__stage *stage, const char *w
     const swin_config *g = &b->model->config;
     int c = g->stage[i].width;
     swin__block unused;
-    if (g->tokens) stage->tokens = swin__take(b, "tokens", SWIN__LAYOUT_ROWS, g->tokens, c, 1);
+    if (g->tokens) stage->tokens = swin__take_rows(b, "tokens", g->tokens, c);
     if (g->tokens && g->stage[i].depth > 1)
-        stage->token_position = swin__take(b, "token_position", SWIN__LAYOUT_ROWS,
-                                           g->stage[i].token_rows, c, 1);
+        stage->token_position = swin__take_rows(b, "token_position", g->stage[i].token_rows, c);
     for (int j = 0; j < g->stage[i].depth; j++)
         swin__bind_block(b, b->blocks ? b->blocks++ : &unused, where, i, j);
     swin__format(b->prefix, sizeof b->prefix, "%s%d.", where, i);
@@ -4128,7 +5434,8 @@ typedef struct swin__plan {
     swin_desc desc;
     swin__crops crops;
     swin__weights *weights;
-    swin__block *blocks, no_block;
+    swin__block *blocks, no_block;      /* while sizing, no_block is the block at hand, */
+    uint64_t entry;                     /* the directory's entries up to here are those before it */
     swin__step no_step;
     int block_count, step_count, repeated;
     int lasting;                /* buffers made now outlive a crop */
@@ -4291,6 +5598,17 @@ static const void *swin__keep_copy(swin__plan *p, const void *thing, size_t size
 {
     void *copy = swin__table(p, size);
     return p->context ? memcpy(copy, thing, size) : thing;
+}
+
+/* n stored numbers as floats, which last as long as the context. */
+static const float *swin__stored_floats(swin__plan *p, swin__stored s, size_t n)
+{
+    float *floats;
+    if (s.type == SWIN__F32) return (const float *)s.data;
+    floats = (float *)swin__table(p, n * sizeof *floats);
+    for (size_t i = 0; p->context && i < n; i++)
+        floats[i] = swin__half(((const uint16_t *)s.data)[i]);
+    return floats;
 }
 
 /* What swin__add_step asks about a step, beside its layer. */
@@ -4623,12 +5941,51 @@ static swin__product swin__rows_product(const swin__linear *l, swin__rows in, sw
     return p;
 }
 
-/* Computes that product. */
+/* The floats of a quantised row of n numbers, where they may take two bytes each: the same for all
+   instruction sets. */
+static int swin__quantised(int n)
+{
+    return swin__padded(SWIN__NUMBERS + swin__padded(n) / 2 + 2);
+}
+
+/* Rows as a product with these weights reads them: as they are or, for weights of s8, quantised; to
+   `room`, which takes rows of swin__quantised(from.c) floats, or with room NULL in place. */
+static swin__rows swin__factor(const swin_context *c, const swin__panels *w, swin__rows from,
+                               float *room)
+{
+    swin__rows to = from;
+    if (w->type != SWIN__S8) return from;
+    if (room) to.data = room, to.ld = (size_t)swin__quantised(from.c);
+    c->kernels->quantise(to.data, to.ld, from.data, from.ld, from.n, from.c, 0);
+    return to;
+}
+
+/* The floats of so many rows in `room`, above. */
+static uint64_t swin__factor_room(const swin__panels *w, int rows, int n)
+{
+    return w->type == SWIN__S8 ? swin__floats(rows, swin__quantised(n)) : 0;
+}
+
+/* Computes a product, whose rows are as its weights want them. */
+static void swin__multiply(const swin_context *c, const swin__product *p)
+{
+    if (p->type == SWIN__S8) c->kernels->gemm8(p);
+    else c->kernels->gemm(p);
+}
+
+/* Computes the product of a layer and rows that swin__factor made. */
 static void swin__apply(const swin_context *c, const swin__linear *l, swin__rows in, swin__rows to,
                         int act)
 {
     const swin__product p = swin__rows_product(l, in, to, act);
-    c->kernels->gemm(&p);
+    swin__multiply(c, &p);
+}
+
+/* The same with rows that nobody else reads, and that are quantised where they lie. */
+static void swin__apply_to_own(const swin_context *c, const swin__linear *l, swin__rows in,
+                               swin__rows to, int act)
+{
+    swin__apply(c, l, swin__factor(c, &l->weight, in, NULL), to, act);
 }
 
 static void swin__clear(float *row, int n)
@@ -4656,6 +6013,15 @@ static void swin__add_rows(const swin_context *c, swin__rows to, swin__rows from
 static void swin__copy_rows(const swin_context *c, swin__rows to, swin__rows from)
 {
     c->kernels->copy(to.data, to.ld, from.data, from.ld, from.n, swin__padded(from.c));
+}
+
+/* n numbers as they are stored or, if these are no floats, as floats in `room`; n is a multiple of
+   16. */
+static const float *swin__stored_row(const swin_context *c, swin__stored s, int n, float *room)
+{
+    if (s.type == SWIN__F32) return (const float *)s.data;
+    c->kernels->widen(room, (const uint16_t *)s.data, (size_t)n);
+    return room;
 }
 
 /* LayerNorm of rows; to may be from. */
@@ -4880,24 +6246,25 @@ static void swin__embed(const swin_context *c, const swin__step *s, int unit, fl
 /* x += the absolute positions' table [table_w columns][x.ld], resized to the map. */
 typedef struct swin__position_layer {
     swin__fmap x;
-    const float *table;
+    swin__stored table;
     int table_w;
     swin__axis rows, cols;
 } swin__position_layer;
 
-/* One row of patches: to each, a mix of 4 x 4 entries of the table is added. */
+/* One row of patches: to each, a mix of 4 x 4 entries of the table is added. Scratch: room for
+   these as floats, if they are not. */
 static void swin__position(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__position_layer *l = (const swin__position_layer *)s->layer;
     const swin__axis *rows = &l->rows, *cols = &l->cols;
-    (void)scratch;
     for (int px = 0; px < l->x.w; px++) {
         const float *from[16];
         float coef[16];
         for (int i = 0; i < 16; i++) {
             int ty = unit * rows->taps + i / 4, tx = px * cols->taps + i % 4;
             int at = rows->at[ty] * l->table_w + cols->at[tx];
-            from[i] = l->table + swin__offset(at, l->x.ld);
+            from[i] = swin__stored_row(c, swin__stored_from(l->table, swin__offset(at, l->x.ld)),
+                                       l->x.ld, scratch + swin__offset(i, l->x.ld));
             coef[i] = rows->coef[ty] * cols->coef[tx];
         }
         c->kernels->combine(swin__pixel(&l->x, unit * l->x.w + px), l->x.ld, from, coef, 16, 1);
@@ -4910,6 +6277,7 @@ static void swin__plan_position(swin__plan *p, swin__fmap x)
     const swin_config *g = p->config;
     swin__job job = { "position", 0, swin__position, x.h, 0, (double)x.h * x.w * 16 * x.c };
     swin__position_layer l;
+    if (p->weights->position.type == SWIN__F16) job.scratch = swin__floats(16, x.ld);
     l.x = x;
     l.table = p->weights->position;
     l.table_w = g->position.w;
@@ -4954,10 +6322,23 @@ typedef struct swin__norm_layer {
     swin__affine norm;
     float eps;
     int onto;
+    int quantises;              /* out: quantised rows */
 } swin__norm_layer;
 
 /* The most rows that a unit takes to norm: some hundred thousand floats. */
 enum { SWIN__NORM_ROWS = 128 };
+
+/* LayerNorm of rows, then quantised: some rows at a time, while they are in the first cache. */
+static void swin__norm_quantised(const swin_context *c, const swin__affine *norm, float eps,
+                                 swin__rows from, swin__rows to)
+{
+    for (int i = 0; i < from.n; i += SWIN__NORM_TOGETHER) {
+        int n = swin__min(SWIN__NORM_TOGETHER, from.n - i);
+        const swin__rows normed = swin__rows_from(to, i, n);
+        swin__norm_rows(c, norm, eps, swin__rows_from(from, i, n), normed);
+        c->kernels->quantise(normed.data, normed.ld, normed.data, normed.ld, n, from.c, 0);
+    }
+}
 
 /* Norms or copies a share of the pixels. */
 static void swin__norm_map(const swin_context *c, const swin__step *s, int unit, float *scratch)
@@ -4969,7 +6350,8 @@ static void swin__norm_map(const swin_context *c, const swin__step *s, int unit,
         memcpy(out.data, in.data, (size_t)in.n * in.ld * sizeof(float));
         return;
     }
-    swin__norm_rows(c, &l->norm, l->eps, in, normed);
+    if (l->quantises) swin__norm_quantised(c, &l->norm, l->eps, in, normed);
+    else swin__norm_rows(c, &l->norm, l->eps, in, normed);
     if (l->onto) swin__add_rows(c, out, normed);
 }
 
@@ -4984,7 +6366,7 @@ static void swin__add_norm(swin__plan *p, int stage, const swin__norm_layer *l)
 static swin__fmap swin__plan_norm(swin__plan *p, int stage, swin__fmap in, swin__affine norm,
                                   float eps)
 {
-    swin__norm_layer l = { in, swin__alloc_fmap(p, in.h, in.w, in.c), norm, eps, 0 };
+    swin__norm_layer l = { in, swin__alloc_fmap(p, in.h, in.w, in.c), norm, eps, 0, 0 };
     swin__add_norm(p, stage, &l);
     return l.out;
 }
@@ -5003,10 +6385,70 @@ typedef struct swin__dense_layer {
     swin__fmap out;
     int act, onto;
     int column_parts;           /* the columns are cut into so many shares of pairs of panels */
+    int ready;                  /* for weights of s8, the rows are quantised already */
+    int chunk;                  /* for weights of s8, so many columns of a row are quantised for
+                                   themselves, in place; 0: all of a row, elsewhere */
+    float *own;                 /* with chunk: `in`, which no other layer reads */
 } swin__dense_layer;
 
 /* The most rows of a unit: 7 microtiles of 14. */
 enum { SWIN__DENSE_ROWS = 98 };
+
+/* Computes a product whose rows of A have been quantised in chunks of so many columns, each where
+   it lies; 0: whole. The sums of a chunk start from those of the chunks before it. */
+static void swin__multiply_chunks(const swin_context *c, const swin__product *p, int chunk)
+{
+    swin__product part = *p;
+    int k = 0;
+    for (; chunk && p->k - k > chunk; k += chunk) {
+        part.k = chunk;
+        part.act = SWIN__LINEAR;
+        part.onto = NULL;
+        part.next_b = part.b + 4 * (size_t)chunk;       /* quads of 4 inputs take 16 floats */
+        part.next_c = p->c;
+        swin__multiply(c, &part);
+        part.init = p->c;
+        part.ldi = p->ldc;
+        part.a += chunk;
+        part.b = part.next_b;
+    }
+    part.k = p->k - k;
+    part.act = p->act;
+    part.onto = p->onto;
+    part.next_b = p->next_b;
+    part.next_c = p->next_c;
+    swin__multiply(c, &part);
+}
+
+/* Quantises rows for a step of products: of each of so many pixels' n columns, in chunks; out may
+   be in. */
+typedef struct swin__quantise_layer {
+    const float *in;
+    float *out;
+    int ld, ldo;
+    int pixels, n, chunk;
+} swin__quantise_layer;
+
+/* Quantises a share of the pixels. */
+static void swin__quantise(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__quantise_layer *l = (const swin__quantise_layer *)s->layer;
+    int from, to;
+    (void)scratch;
+    swin__share(l->pixels, s->units, unit, &from, &to);
+    for (int first = 0; first < l->n; first += l->chunk)
+        c->kernels->quantise(l->out + swin__offset(from, l->ldo) + first, (size_t)l->ldo,
+                             l->in + swin__offset(from, l->ld) + first, (size_t)l->ld, to - from,
+                             swin__min(l->chunk, l->n - first), 0);
+}
+
+static void swin__add_quantise(swin__plan *p, const char *name, int stage,
+                               const swin__quantise_layer *l)
+{
+    swin__job job = { name, stage, swin__quantise, swin__divide_up(l->pixels, SWIN__NORM_ROWS), 0,
+                      0 };
+    swin__add_step(p, &job, l, sizeof *l);
+}
 
 /* A share of the rows times a share of the columns; the next unit takes the next columns. */
 static void swin__dense(const swin_context *c, const swin__step *s, int unit, float *scratch)
@@ -5036,7 +6478,7 @@ static void swin__dense(const swin_context *c, const swin__step *s, int unit, fl
     if (l->onto) p.onto = out, p.ldo = (size_t)l->out.ld;
     p.next_b = (const float *)(high < l->out.c ? swin__panels_from(part.weight, col_count, 0)
                                                : l->linear.weight).data;
-    c->kernels->gemm(&p);
+    swin__multiply_chunks(c, &p, l->chunk);
 }
 
 /* A layer without activation from rows that lie ld apart, one for every pixel of out. */
@@ -5053,6 +6495,28 @@ static swin__dense_layer swin__make_dense(const float *in, int ld, swin__linear 
     return l;
 }
 
+/* Adds the step that quantises a layer's rows, and makes the layer read them: in place, if it reads
+   them in chunks. Returns what to release after the layer's own step, or NULL. */
+static float *swin__plan_factor(swin__plan *p, const char *name, int stage, swin__dense_layer *l)
+{
+    int inputs = l->linear.weight.inputs, pixels = swin__pixels(&l->out);
+    swin__quantise_layer q = { l->in, NULL, l->ld, l->ld, pixels, inputs, inputs };
+    float *room = NULL;
+    if (l->linear.weight.type != SWIN__S8) l->chunk = 0;
+    if (l->linear.weight.type != SWIN__S8 || l->ready) return NULL;
+    if (l->chunk) {
+        q.out = l->own;
+        q.chunk = l->chunk;
+    } else {
+        room = q.out = swin__alloc(p, swin__floats(pixels, swin__quantised(inputs)));
+        q.ldo = swin__quantised(inputs);
+    }
+    swin__add_quantise(p, name, stage, &q);
+    l->in = q.out;
+    l->ld = q.ldo;
+    return room;
+}
+
 /* Adds the step of a layer: as few shares of columns as make SWIN__MANY units with those of
    rows. */
 static void swin__plan_dense(swin__plan *p, const char *name, int stage, swin__dense_layer l)
@@ -5060,12 +6524,14 @@ static void swin__plan_dense(swin__plan *p, const char *name, int stage, swin__d
     int pixels = swin__pixels(&l.out), groups = swin__divide_up(pixels, SWIN__DENSE_ROWS);
     int pairs = swin__divide_up(l.out.c, 32), rows = swin__divide_up(pixels, groups);
     swin__job job = { name, stage, swin__dense, 0, 0, 0 };
+    float *room = swin__plan_factor(p, name, stage, &l);
     l.column_parts = swin__max(1, swin__min(pairs, swin__divide_up(SWIN__MANY, groups)));
     job.units = groups * l.column_parts;
     if (l.onto)
         job.scratch = swin__floats(rows, 32 * swin__divide_up(pairs, l.column_parts));
     job.madds = (double)pixels * l.linear.weight.inputs * l.out.c;
     swin__add_step(p, &job, &l, sizeof l);
+    if (room) swin__release(p, room);
 }
 
 /* --- branches in steps of products ------------------------------------------------------------ */
@@ -5094,27 +6560,32 @@ static swin__branch swin__make_branch(const swin__plan *p, int stage, swin__fmap
 static swin__fmap swin__plan_branch(swin__plan *p, const swin__branch *b, const char *name,
                                     swin__linear linear, int act, int col_count)
 {
-    swin__norm_layer norm = { b->x, b->x, b->norm, p->config->eps, 0 };
+    swin__norm_layer norm = { b->x, b->x, b->norm, p->config->eps, 0, 0 };
     swin__dense_layer dense;
     if (!b->post_norm) {
         norm.out = swin__alloc_factor(p, b->x.h, b->x.w, b->x.c);
+        norm.quantises = linear.weight.type == SWIN__S8;
         swin__add_norm(p, b->stage, &norm);
     }
     dense = swin__make_dense(norm.out.data, norm.out.ld, linear,
                              swin__alloc_factor(p, b->x.h, b->x.w, col_count));
     dense.act = act;
+    dense.ready = norm.quantises;
     swin__plan_dense(p, name, b->stage, dense);
     if (!b->post_norm) swin__release(p, norm.out.data);
     return dense.out;
 }
 
-/* f's last product, from `in`; its norm, where that comes last; and the sum with x. */
+/* f's last product, from `in`, which no other layer reads; its norm, where that comes last; and the
+   sum with x. chunk: how many columns are quantised for themselves. */
 static void swin__plan_return(swin__plan *p, const swin__branch *b, const char *name,
-                              swin__fmap in, swin__linear linear)
+                              swin__fmap in, swin__linear linear, int chunk)
 {
     swin__dense_layer dense = swin__make_dense(in.data, in.ld, linear, b->x);
-    swin__norm_layer norm = { b->x, b->x, b->norm, p->config->eps, 1 };
+    swin__norm_layer norm = { b->x, b->x, b->norm, p->config->eps, 1, 0 };
     dense.onto = !b->post_norm;
+    dense.chunk = chunk;
+    dense.own = in.data;
     if (b->post_norm) norm.in = dense.out = swin__alloc_fmap(p, b->x.h, b->x.w, b->x.c);
     swin__plan_dense(p, name, b->stage, dense);
     if (!b->post_norm) return;
@@ -5133,7 +6604,9 @@ typedef struct swin__mlp_layer {
     int post_norm;
 } swin__mlp_layer;
 
-/* The most hidden columns at a time: with so many a unit's rows stay in the second cache. */
+/* The most hidden columns at a time: with so many a unit's rows stay in the second cache. For fc2
+   so many have a scale of their own where they are quantised, which makes the number part of what
+   is computed. */
 enum { SWIN__MLP_COLUMNS = 384 };
 
 /* out = fc2(GELU(fc1(in))), some hidden columns at a time; the last product also adds to x,
@@ -5150,11 +6623,12 @@ static void swin__mlp_parts(const swin_context *c, const swin__mlp_layer *l, swi
         fc2.weight = swin__panels_from(fc2.weight, 0, h);
         middle.c = swin__min(l->col_count, l->hidden - h);
         up = swin__rows_product(&fc1, in, middle, SWIN__GELU);
-        c->kernels->gemm(&up);
+        swin__multiply(c, &up);
+        middle = swin__factor(c, &fc2.weight, middle, NULL);
         down = swin__rows_product(&fc2, middle, out, SWIN__LINEAR);
         if (h) down.init = out.data, down.ldi = out.ld;
         if (last && !l->post_norm) down.onto = x.data, down.ldo = x.ld;
-        c->kernels->gemm(&down);
+        swin__multiply(c, &down);
     }
 }
 
@@ -5163,12 +6637,15 @@ static void swin__mlp(const swin_context *c, const swin__step *s, int unit, floa
 {
     const swin__mlp_layer *l = (const swin__mlp_layer *)s->layer;
     float eps = c->model->config.eps;
+    int quantises = l->fc1.weight.type == SWIN__S8;
     swin__rows x = swin__unit_rows(&l->x, s, unit);
     swin__rows in = swin__make_rows(scratch, l->x.ld, x.n, x.c);
     swin__rows middle = swin__make_rows(swin__row(in, x.n), l->col_count, x.n, l->col_count);
     swin__rows out = swin__make_rows(swin__row(middle, x.n), l->x.ld, x.n, x.c);
-    if (!l->post_norm) swin__norm_rows(c, &l->norm, eps, x, in);
-    swin__mlp_parts(c, l, l->post_norm ? x : in, middle, out, x);
+    if (quantises && !l->post_norm) swin__norm_quantised(c, &l->norm, eps, x, in);
+    else if (!l->post_norm) swin__norm_rows(c, &l->norm, eps, x, in);
+    else in = swin__factor(c, &l->fc1.weight, x, in.data);
+    swin__mlp_parts(c, l, in, middle, out, x);
     if (!l->post_norm) return;
     swin__norm_rows(c, &l->norm, eps, out, out);
     swin__add_rows(c, x, out);
@@ -5189,7 +6666,7 @@ static void swin__plan_mlp(swin__plan *p, int stage, const swin__block *weights,
         swin__branch branch = swin__make_branch(p, stage, x, weights->norm2);
         swin__fmap middle = swin__plan_branch(p, &branch, "fc1", weights->fc1, SWIN__GELU,
                                               shape.hidden);
-        swin__plan_return(p, &branch, "fc2", middle, weights->fc2);
+        swin__plan_return(p, &branch, "fc2", middle, weights->fc2, SWIN__MLP_COLUMNS);
         swin__release(p, middle.data);
         return;
     }
@@ -5547,12 +7024,12 @@ static void swin__attention(const swin_context *c, const swin__step *s, int unit
     u.qkv = swin__make_rows(scratch + u.at.qkv, 3 * f->packed, count * n, 3 * f->packed);
     for (int i = 0; i < count; i++)
         swin__gather_window(c, l, u.from + i, swin__rows_from(u.rows, i * n, n));
-    swin__apply(c, &l->block->qkv, u.rows, u.qkv, SWIN__LINEAR);
+    swin__apply_to_own(c, &l->block->qkv, u.rows, u.qkv, SWIN__LINEAR);
     for (int h = 0; h < f->heads; h++) swin__attend_windows(c, l, h, &u);
     mixed = u.rows;
     mixed.c = f->packed;
     projected = swin__make_rows(u.qkv.data, l->x.ld, count * n, l->x.c);
-    swin__apply(c, &l->block->proj, mixed, projected, SWIN__LINEAR);
+    swin__apply_to_own(c, &l->block->proj, mixed, projected, SWIN__LINEAR);
     for (int i = 0; i < count; i++)
         swin__scatter_window(c, l, u.from + i, swin__rows_from(projected, i * n, n));
 }
@@ -5699,7 +7176,7 @@ static void swin__plan_windows(swin__plan *p, const swin__attention_layer *a)
     swin__add_step(p, &job, &l, sizeof l);
     swin__release(p, l.qkv.data);
     if (f->tokens) swin__release(p, l.token_qkv.data);
-    swin__plan_return(p, &branch, "proj", l.mixed, a->block->proj);
+    swin__plan_return(p, &branch, "proj", l.mixed, a->block->proj, f->packed);
     swin__plan_token_proj(p, &l);
     swin__release(p, l.mixed.data);
 }
@@ -5747,7 +7224,7 @@ typedef struct swin__global_layer {
     swin__shape shape;
     int n;
     const swin__block *block;
-    const float *position;      /* [n][ld] */
+    swin__stored position;      /* [n][ld] */
     swin__rows tokens;          /* [n], replaced in the end */
     swin__rows qkv;             /* [n] of 3 * packed */
     float *keys;                /* [heads][lanes/16][dp][16], lanes: n rounded up to 16 */
@@ -5774,9 +7251,14 @@ static void swin__global_qkv(const swin_context *c, const swin__step *s, int uni
     tokens = swin__rows_from(l->tokens, from, to - from);
     qkv = swin__rows_from(l->qkv, from, to - from);
     in = swin__make_rows(scratch, (int)tokens.ld, tokens.n, tokens.c);
-    memcpy(in.data, tokens.data, (size_t)in.n * in.ld * sizeof(float));
-    c->kernels->add(in.data, in.ld, l->position + (size_t)from * in.ld, in.ld, in.n, (int)in.ld);
-    swin__apply(c, &l->block->global_qkv, in, qkv, SWIN__LINEAR);
+    for (int i = 0; i < in.n; i++) {
+        const swin__stored position = swin__stored_from(l->position, (size_t)(from + i) * in.ld);
+        float *row = swin__row(in, i), *room = swin__row(in, in.n);
+        swin__copy(row, swin__row(tokens, i), (int)in.ld);
+        c->kernels->add(row, in.ld, swin__stored_row(c, position, (int)in.ld, room), in.ld, 1,
+                        (int)in.ld);
+    }
+    swin__apply_to_own(c, &l->block->global_qkv, in, qkv, SWIN__LINEAR);
     for (int h = 0; h < f->heads; h++)
         c->kernels->transpose(swin__global_keys(l, h) + swin__offset(from, f->dp),
                               qkv.data + f->packed + h * f->dp, qkv.ld, qkv.n, f->dp);
@@ -5855,8 +7337,8 @@ static void swin__global_proj(const swin_context *c, const swin__step *s, int un
     int from, to;
     (void)scratch;
     swin__share(l->n, s->units, unit, &from, &to);
-    swin__apply(c, &l->block->global_proj, swin__rows_from(l->out, from, to - from),
-                swin__rows_from(l->tokens, from, to - from), SWIN__LINEAR);
+    swin__apply_to_own(c, &l->block->global_proj, swin__rows_from(l->out, from, to - from),
+                       swin__rows_from(l->tokens, from, to - from), SWIN__LINEAR);
 }
 
 /* The first row of the positional table that n tokens take; fails the plan if the table is too
@@ -5880,7 +7362,7 @@ static void swin__plan_global_qkv(swin__plan *p, int stage, const swin__global_l
     double madds = 3.0 * l->tokens.c * l->tokens.c;
     int rows = swin__max(16, swin__rows_a_unit(madds) / 16 * 16);
     swin__job job = { "global qkv", stage, swin__global_qkv, swin__divide_up(l->n, rows),
-                      swin__floats(rows + 16, (int)l->tokens.ld), madds * l->n };
+                      swin__floats(rows + 17, (int)l->tokens.ld), madds * l->n };
     swin__add_step(p, &job, l, sizeof *l);
 }
 
@@ -5930,7 +7412,7 @@ static void swin__look_rows(const swin_context *c, const swin__attention_layer *
                                         at.lanes);
     float *bands = scratch + at.bands;
     swin__gather_window(c, l, window, rows);
-    swin__apply(c, &l->block->qkv, rows, qkv, SWIN__LINEAR);
+    swin__apply_to_own(c, &l->block->qkv, rows, qkv, SWIN__LINEAR);
     a.queries = first + count;
     a.region = swin__regions(&w, f->tokens, scratch + at.region) ? scratch + at.region : NULL;
     a.out = rows.data;
@@ -6090,7 +7572,7 @@ static void swin__end_look(swin__plan *p)
 
 /* Adds the G-MSA that follows a block's windows, in place on their tokens; position: the stage's
    table; look: for the attention map, too. */
-static void swin__plan_global(swin__plan *p, const swin__attention_layer *a, const float *position,
+static void swin__plan_global(swin__plan *p, const swin__attention_layer *a, swin__stored position,
                               int look)
 {
     const swin__shape *f = &a->shape;
@@ -6101,7 +7583,7 @@ static void swin__plan_global(swin__plan *p, const swin__attention_layer *a, con
     l.shape = *f;
     l.n = n;
     l.block = a->block;
-    l.position = position + swin__offset(first, ld);
+    l.position = swin__stored_from(position, swin__offset(first, ld));
     l.tokens = swin__make_rows(a->tokens_out, ld, n, a->x.c);
     l.qkv = swin__make_rows(swin__alloc(p, swin__floats(n, 3 * packed)), 3 * packed, n,
                             3 * packed);
@@ -6188,9 +7670,9 @@ static void swin__cross(const swin_context *c, const swin__step *s, int unit, fl
     swin__rows mixed = queries_in, projected = swin__make_rows(q.data, l->out.ld, q.n, l->out.c);
     swin__attendance a;
     swin__window_rows(c, &l->x, swin__window_of(&l->keys, unit), &block->norm1, SWIN__EPS, keys_in);
-    swin__apply(c, &l->weights->kv, keys_in, kv, SWIN__LINEAR);
+    swin__apply_to_own(c, &l->weights->kv, keys_in, kv, SWIN__LINEAR);
     swin__window_rows(c, &l->skip, fine, NULL, 0, queries_in);
-    swin__apply(c, &l->weights->q, queries_in, q, SWIN__LINEAR);
+    swin__apply_to_own(c, &l->weights->q, queries_in, q, SWIN__LINEAR);
     memset(&a, 0, sizeof a);
     a.ldq = q.ld;
     a.ldk = a.ldv = kv.ld;
@@ -6210,7 +7692,7 @@ static void swin__cross(const swin_context *c, const swin__step *s, int unit, fl
         swin__attend(c, &a);
     }
     mixed.c = packed;
-    swin__apply(c, &block->proj, mixed, projected, SWIN__LINEAR);
+    swin__apply_to_own(c, &block->proj, mixed, projected, SWIN__LINEAR);
     swin__add_window(c, &l->out, fine, NULL, projected);
 }
 
@@ -6275,9 +7757,12 @@ static void swin__merge_cells(const swin_context *c, const swin__step *s, int un
 {
     const swin__merge_layer *l = (const swin__merge_layer *)s->layer;
     int from, to;
+    swin__rows cells;
     (void)scratch;
     swin__share(swin__pixels(&l->cells), s->units, unit, &from, &to);
-    swin__gather_cells(c, l, from, swin__map_rows(&l->cells, from, to - from));
+    cells = swin__map_rows(&l->cells, from, to - from);
+    swin__gather_cells(c, l, from, cells);
+    swin__factor(c, &l->linear.weight, cells, NULL);
 }
 
 /* Merges a share of the cells: gathers, norms, multiplies. */
@@ -6290,7 +7775,7 @@ static void swin__merge(const swin_context *c, const swin__step *s, int unit, fl
     cells = swin__make_rows(scratch, swin__padded(col_count), to - from, col_count);
     out = swin__map_rows(&l->out, from, to - from);
     swin__gather_cells(c, l, from, cells);
-    swin__apply(c, &l->linear, cells, out, SWIN__LINEAR);
+    swin__apply_to_own(c, &l->linear, cells, out, SWIN__LINEAR);
     if (l->norm.weight && l->post_norm) swin__norm_rows(c, &l->norm, SWIN__EPS, out, out);
 }
 
@@ -6300,13 +7785,15 @@ enum { SWIN__CELLS = 16 };
 /* Plans patch merging in steps of cells, products and norms. */
 static void swin__plan_merge_steps(swin__plan *p, int stage, swin__merge_layer l)
 {
-    swin__norm_layer norm = { l.out, l.out, l.norm, SWIN__EPS, 0 };
+    swin__norm_layer norm = { l.out, l.out, l.norm, SWIN__EPS, 0, 0 };
     swin__job job = { "merge", stage, swin__merge_cells, 0, 0, 0 };
+    swin__dense_layer dense;
     l.cells = swin__alloc_factor(p, l.out.h, l.out.w, 4 * l.in.c);
     job.units = swin__divide_up(swin__pixels(&l.out), SWIN__CELLS);
     swin__add_step(p, &job, &l, sizeof l);
-    swin__plan_dense(p, "merge", stage,
-                     swin__make_dense(l.cells.data, l.cells.ld, l.linear, l.out));
+    dense = swin__make_dense(l.cells.data, l.cells.ld, l.linear, l.out);
+    dense.ready = 1;
+    swin__plan_dense(p, "merge", stage, dense);
     if (l.norm.weight && l.post_norm) swin__add_norm(p, stage, &norm);
     swin__release(p, l.cells.data);
 }
@@ -6352,10 +7839,12 @@ static void swin__expand(const swin_context *c, const swin__step *s, int unit, f
     const swin__expand_layer *l = (const swin__expand_layer *)s->layer;
     const swin__fmap *in = &l->in, *out = &l->out;
     int col_count = 4 * out->c, from, to;
-    swin__rows expanded;        /* 16 floats more: a norm takes whole registers */
+    swin__rows factor, expanded;        /* 16 floats more: a norm takes whole registers */
     swin__share(swin__pixels(in), s->units, unit, &from, &to);
     expanded = swin__make_rows(scratch, swin__padded(col_count) + 16, to - from, col_count);
-    swin__apply(c, &l->linear, swin__map_rows(in, from, to - from), expanded, SWIN__LINEAR);
+    factor = swin__factor(c, &l->linear.weight, swin__map_rows(in, from, to - from),
+                          swin__row(expanded, expanded.n));
+    swin__apply(c, &l->linear, factor, expanded, SWIN__LINEAR);
     for (int i = 0; i < expanded.n; i++) {
         float *row = swin__row(expanded, i);
         swin__clear(row + expanded.ld - 16, 16);
@@ -6376,9 +7865,11 @@ static swin__fmap swin__plan_expand(swin__plan *p, int level, swin__fmap in, int
     swin__expand_layer l = { in, swin__alloc_fmap(p, h, w, in.c / 2),
                              p->weights->up[level].expand_norm, p->weights->up[level].expand };
     swin__job job = { "expand", level, swin__expand, 0, 0, madds * swin__pixels(&in) };
+    int rows;
     job.units = swin__units(swin__pixels(&in), madds, SWIN__MANY);
-    job.scratch = (uint64_t)(swin__divide_up(swin__pixels(&in), job.units) + 1) *
-                  (uint64_t)(swin__padded(2 * in.c) + 16);
+    rows = swin__divide_up(swin__pixels(&in), job.units) + 1;
+    job.scratch = swin__floats(rows, swin__padded(2 * in.c) + 16) +
+                  swin__factor_room(&l.linear.weight, rows, in.c);
     swin__add_step(p, &job, &l, sizeof l);
     return l.out;
 }
@@ -6403,7 +7894,7 @@ static void swin__final(const swin_context *c, const swin__step *s, int unit, fl
     swin__rows expanded = swin__make_rows(swin__row(normed, w), 16 * e + 16, w, 16 * e);
     swin__rows pixels = swin__make_rows(swin__row(expanded, w), in->ld, 4 * w, e);
     swin__norm_rows(c, &l->norm, SWIN__EPS, swin__map_rows(in, unit * w, w), normed);
-    swin__apply(c, &l->expand, normed, expanded, SWIN__LINEAR);
+    swin__apply_to_own(c, &l->expand, normed, expanded, SWIN__LINEAR);
     for (int x = 0; x < w; x++) swin__clear(swin__row(expanded, x) + 16 * e, 16);
     for (int y = 0; y < 4; y++) {
         for (int x = 0; x < 4 * w; x++)
@@ -6411,8 +7902,8 @@ static void swin__final(const swin_context *c, const swin__step *s, int unit, fl
                 c, &l->expand_norm, SWIN__EPS,
                 swin__make_rows(swin__row(expanded, x / 4) + (4 * y + x % 4) * e, 0, 1, e),
                 swin__rows_from(pixels, x, 1));
-        swin__apply(c, &l->classify, pixels,
-                    swin__map_rows(out, (4 * unit + y) * out->w, out->w), SWIN__LINEAR);
+        swin__apply_to_own(c, &l->classify, pixels,
+                           swin__map_rows(out, (4 * unit + y) * out->w, out->w), SWIN__LINEAR);
     }
 }
 
@@ -6507,12 +7998,11 @@ static void swin__linear_map(const swin_context *c, const swin__step *s, int uni
 {
     const swin__linear_layer *l = (const swin__linear_layer *)s->layer;
     int from, to, w = l->out.w;
-    swin__rows out;
-    (void)scratch;
+    swin__rows in, out;
     swin__share(swin__pixels(&l->out), s->units, unit, &from, &to);
     out = swin__map_rows(&l->out, from, to - from);
-    swin__apply(c, &l->linear, swin__map_rows(&l->in, from, to - from), out,
-                l->act_last ? SWIN__LINEAR : l->act);
+    in = swin__factor(c, &l->linear.weight, swin__map_rows(&l->in, from, to - from), scratch);
+    swin__apply(c, &l->linear, in, out, l->act_last ? SWIN__LINEAR : l->act);
     for (int n = 0; n < l->added; n++) {
         for (int i = from; i < to; i++) {
             swin__mix mix;
@@ -6563,6 +8053,7 @@ static void swin__add_linear(swin__plan *p, const char *name, int level,
     int pixels = swin__pixels(&l->in);
     swin__job job = { name, level, swin__linear_map, swin__units(pixels, madds, SWIN__MANY), 0,
                       madds * pixels };
+    job.scratch = swin__factor_room(&l->linear.weight, swin__divide_up(pixels, job.units), l->in.c);
     swin__add_step(p, &job, l, sizeof *l);
 }
 
@@ -6633,7 +8124,8 @@ static void swin__plan_pools(swin__plan *p, swin__fmap in, const int *scale, int
              commutes with W_s);
    doubled   a map whose sides are both doubled: W_s is applied to its pixels with zeros between
              them, and the sums are smoothed afterwards;
-   Winograd  F(6x6, 3x3): a fifth of the multiplications, for maps of many pixels;
+   Winograd  F(6x6, 3x3): a fifth of the multiplications, for maps of many pixels; with weights of
+             s8 F(4x4, 3x3), whose transforms leave more of eight bits, a quarter of them;
    direct    rows gathered for one tap after the other.
    All but the direct way are of 3 x 3 taps. All take a stride of 1 and as many zeros beyond the
    ends as keep the size; another stride or padding would be a source's, would enter the direct way
@@ -6651,6 +8143,17 @@ typedef struct swin__conv {
     int sources;
     swin__source source[SWIN__SOURCES];
 } swin__conv;
+
+/* The channels that each of the chosen sources has, if they all have as many; else 0. */
+static int swin__equal_channels(const swin__conv *conv, unsigned chosen)
+{
+    int all = -1;
+    for (int i = 0; i < conv->sources; i++) {
+        int n = conv->source[i].map.c;
+        if (chosen >> i & 1) all = all < 0 || all == n ? n : 0;
+    }
+    return swin__max(all, 0);
+}
 
 /* The part of a convolution that one of the ways computes. */
 typedef struct swin__part {
@@ -6740,6 +8243,7 @@ static float *swin__tap_row(const swin__tap_rows *rows, int tap, int row)
 typedef struct swin__tap_layer {
     const swin__conv *conv;
     const swin__source *source;
+    swin__rows in;              /* the map's, quantised for weights of s8 */
     swin__tap_rows products;
 } swin__tap_layer;
 
@@ -6747,15 +8251,15 @@ typedef struct swin__tap_layer {
 static void swin__tap(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__tap_layer *l = (const swin__tap_layer *)s->layer;
-    const swin__fmap *map = &l->source->map, *out = &l->conv->out;
+    const swin__fmap *out = &l->conv->out;
     int tap = unit % 9, from, to;
     swin__product p;
     (void)scratch;
-    swin__share(swin__pixels(map), s->units / 9, unit / 9, &from, &to);
-    p = swin__tap_product(l->conv, l->source, tap, swin__map_rows(map, from, to - from),
+    swin__share(l->in.n, s->units / 9, unit / 9, &from, &to);
+    p = swin__tap_product(l->conv, l->source, tap, swin__rows_from(l->in, from, to - from),
                           swin__make_rows(swin__tap_row(&l->products, tap, from), out->ld,
                                           to - from, out->c));
-    c->kernels->gemm(&p);
+    swin__multiply(c, &p);
 }
 
 /* *mix = the sum over three taps of what a bilinear axis makes of each tap's rows [tap][row], at
@@ -6821,6 +8325,17 @@ static void swin__sum_taps(const swin_context *c, const swin__step *s, int y, fl
     swin__rectify(c, conv->act, swin__map_rows(out, y * out->w, out->w));
 }
 
+/* Adds the step that quantises rows; returns these, to be released. */
+static swin__rows swin__plan_quantised(swin__plan *p, const swin__part *part, swin__rows in)
+{
+    swin__rows out = in;
+    swin__quantise_layer q = { in.data, NULL, (int)in.ld, swin__quantised(in.c), in.n, in.c, in.c };
+    q.out = out.data = swin__alloc(p, swin__floats(in.n, q.ldo));
+    out.ld = (size_t)q.ldo;
+    swin__add_quantise(p, part->name, part->level, &q);
+    return out;
+}
+
 /* Adds the step of source i's products; returns where they lie. */
 static swin__tap_rows swin__plan_tap(swin__plan *p, const swin__part *part, int i)
 {
@@ -6829,8 +8344,12 @@ static swin__tap_rows swin__plan_tap(swin__plan *p, const swin__part *part, int 
     double madds = (double)conv->source[i].map.c * conv->out.c;
     int shares = swin__units(pixels, madds, swin__divide_up(SWIN__MANY, 9));
     swin__job job = swin__part_job(part, swin__tap, 9 * shares, 0, 9 * madds * pixels);
-    swin__tap_layer l = { conv, &conv->source[i], swin__alloc_taps(p, 9, pixels, conv->out.ld) };
+    swin__rows rows = swin__map_rows(&conv->source[i].map, 0, pixels);
+    swin__tap_layer l = { conv, &conv->source[i], rows, { NULL, 0, 0 } };
+    if (conv->weight.type == SWIN__S8) l.in = swin__plan_quantised(p, part, rows);
+    l.products = swin__alloc_taps(p, 9, pixels, conv->out.ld);
     swin__add_step(p, &job, &l, sizeof l);
+    if (conv->weight.type == SWIN__S8) swin__release(p, l.in.data);
     return l.products;
 }
 
@@ -6904,10 +8423,11 @@ static size_t swin__tile_floats(int planes, int floats)
     return (size_t)planes * swin__skewed(floats) + SWIN__SKEW;
 }
 
-/* The floats of a plane of a strip's weights: [panel of 16 outputs][depth][16]. */
-static size_t swin__weight_plane(int depth, int outputs)
+/* The floats of a plane of a strip's weights: [panel of 16 outputs][depth][16], or quads of 4 of
+   the depth. */
+static size_t swin__weight_plane(int depth, int outputs, int eight)
 {
-    return swin__offset(depth, outputs) + SWIN__SKEW;
+    return swin__offset(eight ? depth / 4 : depth, outputs) + SWIN__SKEW;
 }
 
 /* How `pixels` along one axis are cut into tiles: `count` whole ones of `side` pixels, which have
@@ -6919,11 +8439,16 @@ typedef struct swin__tile_axis {
 } swin__tile_axis;
 
 /* Cuts the pixels that filters of so many taps make. A tile that lacks one pixel counts as a whole
-   one; one of fewer pixels has as few pairs as make them. */
-static swin__tile_axis swin__cut_axis(int pixels, int taps)
+   one; one of fewer pixels has as few pairs as make them. Those of eight bits are whole ones. */
+static swin__tile_axis swin__cut_axis(int pixels, int taps, int eight)
 {
     swin__tile_axis t;
     int left;
+    if (eight) {
+        const swin__tile_axis whole = { pixels, swin__divide_up(pixels, 4), 4, 2, SWIN__WINO_SIDE,
+                                        0 };
+        return whole;
+    }
     t.pixels = pixels;
     t.pairs = taps > 1 ? 3 : 0;
     t.values = swin__wino_values(t.pairs);
@@ -6953,11 +8478,11 @@ static int swin__made(int pixels, int taps)
 }
 
 /* The tiles of an output, with so many taps along each axis. */
-static swin__tiling swin__tiling_of(const swin__fmap *out, int taps_h, int taps_w)
+static swin__tiling swin__tiling_of(const swin__fmap *out, int taps_h, int taps_w, int eight)
 {
     swin__tiling g;
-    g.down = swin__cut_axis(swin__made(out->h, taps_h), taps_h);
-    g.across = swin__cut_axis(swin__made(out->w, taps_w), taps_w);
+    g.down = swin__cut_axis(swin__made(out->h, taps_h), taps_h, eight);
+    g.across = swin__cut_axis(swin__made(out->w, taps_w), taps_w, eight);
     g.planes = g.down.values * g.across.values;
     g.first_whole = g.down.rest ? g.across.count : 0;
     g.first_right = g.first_whole + g.down.count * g.across.count;
@@ -7008,7 +8533,9 @@ typedef struct swin__winograd {
     int depth;                  /* channels of the chosen sources, to be cut into strips */
     int strip, block, group;    /* the most channels, tiles and columns of one */
     int onward;                 /* the products of a strip go on from those of the one before */
+    int eight;                  /* weights of s8: quads, and tiles of quantised rows */
     float *weights, *tiles, *products;
+    float *columns;             /* with eight: the weights' scales, [plane][out.ld] */
 } swin__winograd;
 
 /* What one step works on: its strip (start, depth), block (first, tiles) and group (column,
@@ -7041,10 +8568,13 @@ static float *swin__tile_plane(const swin__winograd_layer *l, float *tiles, int 
 static swin__panels swin__plane_weights(const swin__winograd_layer *l, int plane)
 {
     swin__panels panels;
-    panels.data = l->all->weights +
-                  (size_t)plane * swin__weight_plane(l->depth, l->all->conv->out.ld);
-    panels.type = SWIN__F32;
+    panels.data = l->all->weights + (size_t)plane * swin__weight_plane(
+                                        l->depth, l->all->conv->out.ld, l->all->eight);
+    panels.type = l->all->eight ? SWIN__S8 : SWIN__F32;
     panels.inputs = l->depth;
+    panels.lead = 0;
+    panels.scale = NULL;
+    if (l->all->eight) panels.scale = l->all->columns + swin__offset(plane, l->all->conv->out.ld);
     return panels;
 }
 
@@ -7079,11 +8609,35 @@ static void swin__winograd_weights(const swin_context *c, const swin__step *s, i
             const swin__panels taps = swin__conv_panels(
                 w->conv, output, 0, slice.source->first + slice.first + from - at);
             c->kernels->wino_weights(w->weights + output * l->depth + 16 * from,
-                                     swin__weight_plane(l->depth, w->conv->out.ld),
-                                     (const float *)taps.data, 16 * (size_t)w->conv->inputs,
-                                     to - from, w->taps_h, w->taps_w);
+                                     swin__weight_plane(l->depth, w->conv->out.ld, 0),
+                                     taps.data, taps.type, 16 * (size_t)w->conv->inputs, to - from,
+                                     w->taps_h, w->taps_w);
         }
         at += slice.count;
+    }
+}
+
+/* The same with weights of s8: a panel of all channels of a strip, which have one scale. A strip is
+   of one source. */
+static void swin__winograd_weights_8(const swin_context *c, const swin__step *s, int unit,
+                                     float *scratch)
+{
+    const swin__winograd_layer *l = (const swin__winograd_layer *)s->layer;
+    const swin__winograd *w = l->all;
+    int output = 16 * unit;
+    size_t plane = swin__weight_plane(l->depth, w->conv->out.ld, 1);
+    (void)scratch;
+    for (int i = 0; i < w->conv->sources; i++) {
+        const swin__slice slice = swin__strip_slice(l, i);
+        const swin__panels taps = swin__conv_panels(w->conv, output, 0,
+                                                    w->conv->source[i].first + slice.first);
+        float scale[16];
+        if (!slice.count) continue;
+        for (int n = 0; n < 16; n++) scale[n] = output + n < w->conv->out.c ? taps.scale[n] : 0;
+        c->kernels->wino8_weights(w->weights + swin__offset(unit, 4 * l->depth), plane,
+                                  w->columns + output, (size_t)w->conv->out.ld,
+                                  (const float *)taps.data, 4 * (size_t)w->conv->inputs, scale,
+                                  l->depth);
     }
 }
 
@@ -7126,10 +8680,28 @@ static void swin__winograd_in(const swin_context *c, const swin__step *s, int un
             if (across >= swin__wino_takes(spot.pairs_w)) continue;
             rows[k] = swin__seen(c, w, &slice, y, x, scratch, spare + k * slice.count);
         }
-        c->kernels->wino_input(to, swin__skewed(l->depth), rows, slice.count, spot.pairs_h,
-                               spot.pairs_w);
+        if (w->eight)
+            c->kernels->wino8_input(to, swin__skewed(l->depth), rows, slice.count);
+        else
+            c->kernels->wino_input(to, swin__skewed(l->depth), rows, slice.count, spot.pairs_h,
+                                   spot.pairs_w);
         to += slice.count;
     }
+    for (int k = 0; w->eight && k < SWIN__WINO_SIDE; k++) {
+        float *row = swin__tile_plane(l, w->tiles, unit, SWIN__WINO_SIDE * k, l->depth);
+        float *last = row + 7 * swin__skewed(l->depth);
+        if (!swin__wino_has(k, 2)) continue;
+        c->kernels->quantise(row, swin__skewed(l->depth), row, swin__skewed(l->depth), 5, l->depth,
+                             0);
+        c->kernels->quantise(last, 0, last, 0, 1, l->depth, 0);
+    }
+}
+
+/* Is a plane one that tiles have? Those of eight bits leave some out. */
+static int swin__used_plane(const swin__winograd *w, int plane)
+{
+    return !w->eight || (swin__wino_has(plane / SWIN__WINO_SIDE, 2) &&
+                         swin__wino_has(plane % SWIN__WINO_SIDE, 2));
 }
 
 /* The product of one plane for a share of a block's tiles, a group's columns. */
@@ -7143,7 +8715,7 @@ static void swin__winograd_product(const swin_context *c, const swin__step *s, i
     (void)scratch;
     swin__share(l->tiles, s->units / planes, unit / planes, &low, &high);
     swin__plane_tiles(&w->tiling, plane, l->first + low, high - low, &from, &to);
-    if (from == to) return;
+    if (from == to || !swin__used_plane(w, plane)) return;
     memset(&p, 0, sizeof p);
     p.m = to - from;
     p.n = l->col_count;
@@ -7155,10 +8727,10 @@ static void swin__winograd_product(const swin_context *c, const swin__step *s, i
     p.c = swin__tile_plane(l, w->products, low + from, plane, l->col_count);
     if (l->onward) p.init = p.c;
     if (plane + 1 < planes) {
-        p.next_b = p.b + swin__weight_plane(l->depth, w->conv->out.ld);
+        p.next_b = p.b + swin__weight_plane(l->depth, w->conv->out.ld, w->eight);
         p.next_c = p.c + swin__skewed(l->col_count);
     }
-    c->kernels->gemm(&p);
+    swin__multiply(c, &p);
 }
 
 /* A doubled map's sums before they are smoothed, in the memory of the output. Those in row 2 y + 1
@@ -7206,6 +8778,7 @@ static void swin__winograd_out(const swin_context *c, const swin__step *s, int u
     tile.pairs_w = spot.pairs_w;
     tile.taps = taps;
     tile.uncached = l->stream;
+    tile.eight = w->eight;
     c->kernels->wino_output(&tile);
 }
 
@@ -7228,6 +8801,7 @@ static void swin__cut(const swin__plan *p, swin__winograd *w)
     if (count > most) most = times * p->tiles;
     w->block = swin__evenly(count, most);
     w->strip = swin__padded(swin__evenly(w->depth, swin__max(deepest, 16)));
+    if (w->eight) w->strip = swin__equal_channels(w->conv, w->chosen);
     w->group = swin__padded(swin__evenly(col_count, SWIN__COLUMNS_A_GROUP));
     whole = w->block == count;
     if (whole && times == 1) w->group = col_count;
@@ -7250,6 +8824,7 @@ static void swin__add_block(swin__plan *p, const swin__part *part, swin__winogra
     swin__add_winograd(p, swin__part_job(part, swin__winograd_in, l.tiles,
                                          swin__floats(SWIN__WINO_PLANES + 1, l.depth), 0), &l);
     for (int plane = 0, from, to; plane < planes; plane++) {
+        if (!swin__used_plane(w, plane)) continue;
         swin__plane_tiles(&w->tiling, plane, l.first, l.tiles, &from, &to);
         rows += to - from;
     }
@@ -7268,7 +8843,7 @@ static void swin__add_block(swin__plan *p, const swin__part *part, swin__winogra
 static void swin__add_strip(swin__plan *p, const swin__part *part, const swin__winograd *w,
                             int start)
 {
-    int panels = w->conv->out.ld / 16, last;
+    int panels = w->conv->out.ld / 16, last, shares;
     swin__winograd_layer l;
     memset(&l, 0, sizeof l);
     l.all = w;
@@ -7279,9 +8854,11 @@ static void swin__add_strip(swin__plan *p, const swin__part *part, const swin__w
     l.fresh = part->fresh && (start == 0 || w->onward);
     l.stream = l.fresh && !last;
     l.act = last ? part->act : SWIN__LINEAR;
-    swin__add_winograd(p, swin__part_job(part, swin__winograd_weights,
-                                         panels * swin__divide_up(l.depth, SWIN__WEIGHTS_A_UNIT),
-                                         0, 0), &l);
+    shares = swin__divide_up(l.depth, SWIN__WEIGHTS_A_UNIT);
+    if (w->eight) shares = 1;
+    swin__add_winograd(p, swin__part_job(part, w->eight ? swin__winograd_weights_8
+                                                        : swin__winograd_weights,
+                                         panels * shares, 0, 0), &l);
     for (; l.first < w->tiling.count && p->status == SWIN_OK; l.first += w->block) {
         l.tiles = swin__min(w->block, w->tiling.count - l.first);
         swin__add_block(p, part, l);
@@ -7301,18 +8878,21 @@ static void swin__plan_winograd(swin__plan *p, const swin__part *part, int taps_
     w.taps_h = taps_h;
     w.taps_w = taps_w;
     w.doubled = taps_h < 3;
-    w.tiling = swin__tiling_of(&conv->out, taps_h, taps_w);
+    w.eight = conv->weight.type == SWIN__S8;
+    w.tiling = swin__tiling_of(&conv->out, taps_h, taps_w, w.eight);
     w.depth = swin__channels_before(conv, w.chosen, conv->sources);
     swin__cut(p, &w);
     block = (uint64_t)w.block;
     w.weights = swin__alloc(p, (uint64_t)w.tiling.planes *
-                                   swin__weight_plane(w.strip, conv->out.ld));
+                                   swin__weight_plane(w.strip, conv->out.ld, w.eight));
+    if (w.eight) w.columns = swin__alloc(p, swin__floats(w.tiling.planes, conv->out.ld));
     w.products = swin__alloc(p, block * swin__tile_floats(w.tiling.planes, w.group));
     w.tiles = swin__alloc(p, block * swin__tile_floats(w.tiling.planes, w.strip));
     all = (const swin__winograd *)swin__keep_copy(p, &w, sizeof w);
     for (int start = 0; start < w.depth && p->status == SWIN_OK; start += w.strip)
         swin__add_strip(p, part, all, start);
     swin__release(p, w.weights);
+    if (w.eight) swin__release(p, w.columns);
     swin__release(p, w.products);
     swin__release(p, w.tiles);
 }
@@ -7539,10 +9119,91 @@ static void swin__direct(const swin_context *c, const swin__step *s, int unit, f
     }
 }
 
+/* The pixels of a block, which lie in one row of the output. With weights of s8 a source's pixels
+   that they see have one scale, so that the taps' sums add up as whole numbers. */
+enum { SWIN__BLOCK_PIXELS = 64, SWIN__TAPS_MOST = 15 * 15 };
+
+/* The first pixel of a block, and how many it has. */
+typedef struct swin__block_place { int y, x, n; } swin__block_place;
+
+/* The rows of a source's pixels that a block sees, [kernel][n + kernel - 1], quantised; data: room
+   for them. */
+static swin__rows swin__seen_by_block(const swin_context *c, const swin__conv *conv,
+                                      const swin__source *source, const swin__block_place *at,
+                                      float *data)
+{
+    const swin__slice all = { source, 0, source->map.ld };
+    int wide = at->n + conv->kernel - 1, around = conv->kernel / 2;
+    swin__rows rows = swin__make_rows(data, source->map.ld, conv->kernel * wide, source->map.c);
+    for (int i = 0; i < rows.n; i++)
+        swin__fetch(c, conv, &all, at->y + i / wide - around, at->x + i % wide - around,
+                    swin__row(rows, i));
+    c->kernels->quantise(rows.data, rows.ld, rows.data, rows.ld, rows.n, rows.c,
+                         conv->kernel > 1);
+    return rows;
+}
+
+/* Adds a source's products to a block's outputs, which start from init, [ldi]: all taps in one
+   where each tap's weights start with a quad. */
+static void swin__block_products(const swin_context *c, const swin__conv *conv,
+                                 const swin__source *source, swin__rows seen, swin__product p)
+{
+    int taps = conv->kernel * conv->kernel, wide = seen.n / conv->kernel, act = p.act;
+    int quads = conv->inputs % 4 == 0 && source->first % 4 == 0;
+    size_t from[SWIN__TAPS_MOST];
+    for (int t = 0; t < taps; t++)
+        from[t] = (size_t)(t / conv->kernel * wide + t % conv->kernel) * seen.ld;
+    p.k = seen.c;
+    p.lda = seen.ld;
+    for (int t = 0; t < taps; t += quads ? taps : 1) {
+        swin__use_panels(&p, swin__conv_panels(conv, 0, t, source->first));
+        p.a = seen.data + (quads ? 0 : from[t]);
+        p.pieces = quads ? taps : 0;
+        p.piece_a = from;
+        p.piece_b = 4 * (size_t)conv->inputs;   /* quads of 4 inputs take 16 floats */
+        p.act = quads || t + 1 == taps ? act : SWIN__LINEAR;
+        swin__multiply(c, &p);
+        p.init = p.c;
+        p.ldi = p.ldc;
+    }
+}
+
+/* A share of the blocks: for each chosen source the sum over all taps. */
+static void swin__direct_blocks(const swin_context *c, const swin__step *s, int unit,
+                                float *scratch)
+{
+    const swin__direct_layer *l = (const swin__direct_layer *)s->layer;
+    const swin__conv *conv = l->conv;
+    int across = swin__divide_up(conv->out.w, SWIN__BLOCK_PIXELS), from, to;
+    swin__share(conv->out.h * across, s->units, unit, &from, &to);
+    for (; from < to; from++) {
+        int x = from % across * SWIN__BLOCK_PIXELS;
+        const swin__block_place at = { from / across, x,
+                                       swin__min(SWIN__BLOCK_PIXELS, conv->out.w - x) };
+        swin__product p;
+        memset(&p, 0, sizeof p);
+        p.m = at.n;
+        p.n = conv->out.ld;
+        p.c = swin__at(&conv->out, at.y, at.x);
+        p.ldc = (size_t)conv->out.ld;
+        p.init = conv->bias;
+        for (int i = 0; i < conv->sources; i++) {
+            const swin__source *source = &conv->source[i];
+            if (!swin__chosen(l->chosen, i)) continue;
+            p.act = l->chosen >> i == 1 ? l->act : SWIN__LINEAR;
+            swin__block_products(c, conv, source,
+                                 swin__seen_by_block(c, conv, source, &at, scratch), p);
+            p.init = p.c;
+            p.ldi = p.ldc;
+        }
+    }
+}
+
 /* Plans a part in one step. */
 static void swin__plan_direct(swin__plan *p, const swin__part *part)
 {
     const swin__conv *conv = part->conv;
+    int eight = conv->weight.type == SWIN__S8;
     const swin__direct_layer l = { conv, part->chosen, part->act };
     int pixels = swin__pixels(&conv->out), widest = 0, units, rows;
     int depth = swin__channels_before(conv, part->chosen, conv->sources);
@@ -7552,7 +9213,11 @@ static void swin__plan_direct(swin__plan *p, const swin__part *part)
         if (swin__chosen(part->chosen, i)) widest = swin__max(widest, conv->source[i].map.ld);
     units = swin__units(pixels, madds, SWIN__MANY);
     rows = swin__divide_up(pixels, units) + 1;
-    job = swin__part_job(part, swin__direct, units, swin__floats(rows, widest), madds * pixels);
+    if (eight) units = swin__min(units, conv->out.h * swin__divide_up(conv->out.w,
+                                                                      SWIN__BLOCK_PIXELS));
+    if (eight) rows = conv->kernel * (SWIN__BLOCK_PIXELS + conv->kernel - 1);
+    job = swin__part_job(part, eight ? swin__direct_blocks : swin__direct, units,
+                         swin__floats(rows, widest), madds * pixels);
     swin__add_step(p, &job, &l, sizeof l);
 }
 
@@ -7562,6 +9227,8 @@ static void swin__plan_direct(swin__plan *p, const swin__part *part)
    smaller one. The fewest channels in and out of it, and of a doubled map: narrower products do not
    repay the transforms, or the smoothing. */
 enum { SWIN__TILED_PIXELS = 256, SWIN__TILED_CHANNELS = 32, SWIN__DOUBLED_CHANNELS = 64 };
+/* The same with weights of s8, whose plain products take a quarter of the time. */
+enum { SWIN__TILED_PIXELS_8 = 600, SWIN__TILED_CHANNELS_8 = 64 };
 
 /* The way `taps` takes nine multiplications a pixel of the source. The other ways take nine a pixel
    of the output or, by Winograd, 1.78 and the transforms, about a fourth of that: then the source
@@ -7576,11 +9243,23 @@ typedef struct swin__ways { int tiled, doubled; unsigned taps, rest; } swin__way
    whole vectors. */
 static int swin__is_tiled(const swin__conv *conv)
 {
-    if (conv->kernel != 3 || swin__pixels(&conv->out) < SWIN__TILED_PIXELS) return 0;
-    if (conv->out.c < SWIN__TILED_CHANNELS) return 0;
+    int pixels = SWIN__TILED_PIXELS, least = SWIN__TILED_CHANNELS;
+    if (conv->weight.type == SWIN__S8) {
+        pixels = SWIN__TILED_PIXELS_8;
+        least = SWIN__TILED_CHANNELS_8;
+    }
+    if (conv->kernel != 3 || swin__pixels(&conv->out) < pixels) return 0;
+    if (conv->out.c < least) return 0;
     for (int i = 0; i < conv->sources; i++)
-        if (conv->source[i].map.c % 16 || conv->source[i].map.c < SWIN__TILED_CHANNELS) return 0;
+        if (conv->source[i].map.c % 16 || conv->source[i].map.c < least) return 0;
     return 1;
+}
+
+/* With weights of s8: do the weights of so many channels make a strip? */
+static int swin__is_strip(const swin__conv *conv, int channels)
+{
+    uint64_t floats = SWIN__WINO_PLANES * swin__floats(channels / 4, conv->out.ld);
+    return channels && floats <= SWIN__WEIGHTS_A_STRIP;
 }
 
 /* Is a map doubled along each axis, by half-pixel centres, and are there channels enough? */
@@ -7593,16 +9272,18 @@ static int swin__is_doubled(const swin__conv *conv, const swin__fmap *map, int a
 /* Chooses the ways; plain: all sources go directly. */
 static swin__ways swin__ways_of(const swin__conv *conv, int aligned, int plain)
 {
+    const int eight = conv->weight.type == SWIN__S8;
     swin__ways w = { !plain && swin__is_tiled(conv), -1, 0, 0 };
     for (int i = 0; i < conv->sources; i++) {
         const swin__source *s = &conv->source[i];
         int times = w.tiled ? SWIN__TAPS_GAIN : 1;
         int is_small = s->resized && times * swin__pixels(&s->map) < swin__pixels(&conv->out);
         if (!plain && conv->kernel == 3 && is_small) w.taps |= 1u << i;
-        else if (w.tiled && w.doubled < 0 && swin__is_doubled(conv, &s->map, aligned))
+        else if (w.tiled && !eight && w.doubled < 0 && swin__is_doubled(conv, &s->map, aligned))
             w.doubled = i;
         else w.rest |= 1u << i;
     }
+    if (eight && !swin__is_strip(conv, swin__equal_channels(conv, w.rest))) w.tiled = 0;
     return w;
 }
 
@@ -8934,7 +10615,7 @@ static swin_status swin__check_head(const swin_config *g, swin_error *err)
 
 /* Plans block j of `depth`; looks: this stage's attention map is asked for. */
 static void swin__plan_block(swin__plan *p, const swin__attention_layer *a, int j, int depth,
-                             int looks, const float *position)
+                             int looks, swin__stored position)
 {
     int windows = swin__windows_of(a);
     if (looks && j + 2 == depth) swin__add_look(p, a, swin__look_tokens, windows);
@@ -8942,6 +10623,26 @@ static void swin__plan_block(swin__plan *p, const swin__attention_layer *a, int 
     swin__plan_attention(p, *a);
     swin__plan_mlp(p, a->stage, a->block, a->x);
     if (a->tokens_out) swin__plan_global(p, a, position, looks && j + 2 == depth);
+}
+
+/* The weights of the next block, number j of a stage or of a Unet's level up: `where`. While sizing
+   they have no place, and are taken from the directory again: their types decide on steps. */
+static const swin__block *swin__next_block(swin__plan *p, const char *where, int i, int j)
+{
+    swin__binder b = { p->model, NULL, 0, 0, p->model->size, "", p->err, SWIN_OK };
+    char name[64];
+    if (p->blocks) return &p->blocks[p->block_count++];
+    p->block_count++;
+    swin__format(name, sizeof name, "%s%d.block%d.norm1.weight", where, i, j);
+    for (b.next = p->entry; b.next < p->model->tensors; b.next++) {
+        swin__entry e;
+        memcpy(&e, p->model->directory + b.next * sizeof e, sizeof e);
+        memcpy(&b.offset, e.place, 8);
+        if (!strncmp(e.name, name, sizeof e.name)) break;
+    }
+    p->entry = b.next;
+    swin__bind_block(&b, &p->no_block, where, i, j);
+    return &p->no_block;
 }
 
 /* Plans the blocks of a stage or of a level up, in place on x. */
@@ -8952,16 +10653,16 @@ static void swin__plan_stage(swin__plan *p, int stage, const swin__stage *weight
     int n = swin__product_fits(p, "global tokens", grid.rows * grid.cols, g->tokens);
     int depth = g->stage[stage].depth;
     float *tokens = n && depth > 1 ? swin__alloc(p, (uint64_t)n * (uint64_t)x.ld) : NULL;
-    int looks = p->desc.outputs & SWIN_OUT_ATTENTION && p->desc.attend_stage == stage &&
-                weights == &p->weights->stage[stage];
+    const float *first = swin__stored_floats(p, weights->tokens, swin__offset(g->tokens, x.ld));
+    int is_stage = weights == &p->weights->stage[stage];
+    int looks = p->desc.outputs & SWIN_OUT_ATTENTION && p->desc.attend_stage == stage && is_stage;
     swin__attention_layer a;
     if (p->status != SWIN_OK) return;
     if (looks) swin__plan_look(p, stage, x);
     for (int j = 0; j < depth; j++) {
-        const swin__block *block = p->blocks ? &p->blocks[p->block_count] : &p->no_block;
-        p->block_count++;
+        const swin__block *block = swin__next_block(p, is_stage ? "stage" : "up", stage, j);
         a = swin__make_attention(p, stage, j, block, x);
-        a.tokens_in = j ? tokens : weights->tokens;
+        a.tokens_in = j ? tokens : first;
         a.tokens_out = swin__has_global(g, stage, j) ? tokens : NULL;
         swin__plan_block(p, &a, j, depth, looks, weights->token_position);
     }
@@ -8979,11 +10680,11 @@ static void swin__bind_embed(swin__binder *b, swin__weights *w)
 {
     const swin_config *g = &b->model->config;
     int width = g->stage[0].width;
-    w->embed = swin__take_linear(b, "embed", width, g->patch * g->patch * g->planes, 1);
+    w->embed = swin__take_linear_as(b, "embed", width, g->patch * g->patch * g->planes, 1,
+                                    SWIN__AS_F32);
     if (g->patch_norm) w->embed_norm = swin__take_affine(b, "embed.norm", width);
     if (g->position.h)
-        w->position = swin__take(b, "embed.position", SWIN__LAYOUT_ROWS,
-                                 g->position.h * g->position.w, width, 1);
+        w->position = swin__take_rows(b, "embed.position", g->position.h * g->position.w, width);
 }
 
 static void swin__bind_backbone(swin__binder *b, swin__weights *w)

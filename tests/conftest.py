@@ -58,4 +58,6 @@ def cpus():
     flags = pathlib.Path("/proc/cpuinfo").read_text().split()
     return (["scalar"] + ["avx2"] * ({"avx2", "fma"} <= set(flags))
             + ["avx512"] * ({"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= set(flags))
-            + ["neon"] * ("asimd" in flags))
+            + ["avx512_vnni"] * ("avx512_vnni" in flags)
+            + ["neon"] * ("asimd" in flags) + ["neon_dot"] * ("asimddp" in flags)
+            + ["neon_i8mm"] * ("i8mm" in flags))

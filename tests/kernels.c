@@ -222,13 +222,56 @@ static void plain_product(const swin__product *p)
     }
 }
 
-/* One product; variant chooses the layout of B, the start, the activation and where C goes. */
+/* The number that binary16 bits stand for, from the format's definition; not of infinity or NaN. */
+static float value_of_half(uint16_t half)
+{
+    const int exponent = half >> 10 & 31, fraction = half & 1023;
+    const double size = exponent ? ldexp(1024 + fraction, exponent - 25) : ldexp(fraction, -24);
+    return (float)(half & 0x8000 ? -size : size);
+}
+
+/* n halves below 2, some of them denormal; *values: the same as floats. */
+static uint16_t *halves(size_t n, float **values)
+{
+    uint16_t *h = (uint16_t *)malloc(n * sizeof *h);
+    *values = room(n);
+    if (!h) exit(2);
+    for (size_t i = 0; i < n; i++) {
+        h[i] = (uint16_t)(dice(4) ? dice(1u << 16) & 0xbfff : dice(1u << 10));
+        (*values)[i] = value_of_half(h[i]);
+    }
+    return h;
+}
+
+/* All halves, NaNs being quiet ones; not a number more than asked for is read or written. */
+static void test_widen(void)
+{
+    uint16_t *all = (uint16_t *)malloc(sizeof *all << 16);
+    float *got = room(1u << 16), *wanted = room(1u << 16);
+    if (!all) exit(2);
+    for (size_t i = 0; i < 1u << 16; i++) {
+        const uint32_t sign = (uint32_t)i >> 15 << 31, fraction = i & 1023;
+        const uint32_t none = sign | 0x7f800000u | (fraction ? 0x400000u | fraction << 13 : 0);
+        all[i] = (uint16_t)i;
+        wanted[i] = value_of_half((uint16_t)i);
+        if ((i >> 10 & 31) == 31) memcpy(&wanted[i], &none, sizeof none);
+    }
+    begin("widen");
+    pass->widen(got, all, 1u << 16);
+    report("every half as a float", same("got", got, wanted, 1u << 16));
+    free(all), free(got), free(wanted);
+}
+
+/* One product; variant chooses the layout of B, the start, the activation, where C goes and what
+   B's numbers are. */
 static int product_case(int m, int n, int k, unsigned variant)
 {
     const size_t lda = (size_t)k + variant % 3, ldc = (size_t)n + 16 * (variant % 2);
     const size_t sizec = (size_t)(m - 1) * ldc + (size_t)n;
-    const int packed = variant / 2 % 2, start = (int)(variant / 4 % 4);
-    float *a = room((size_t)(m - 1) * lda + (size_t)k), *b = room((size_t)n * (size_t)k);
+    const int half = variant / 96 % 2, packed = half || variant / 2 % 2;
+    const int start = (int)(variant / 4 % 4);
+    float *a = room((size_t)(m - 1) * lda + (size_t)k), *b;
+    uint16_t *h = halves((size_t)n * (size_t)k, &b);
     float *c = room(sizec), *d = copy(c, sizec), *init = room((size_t)m * (size_t)n);
     float *x = room(sizec), *y = copy(x, sizec);
     swin__product p = {.m = m, .n = n, .k = k, .a = a, .lda = lda, .b = b, .c = c, .ldc = ldc};
@@ -236,17 +279,19 @@ static int product_case(int m, int n, int k, unsigned variant)
     p.panel = packed ? 16 * (size_t)k : 16;
     p.act = (int)(variant / 16 % 3);
     if (variant / 48 % 2) p.onto = x, p.ldo = ldc;
-    if (variant % 2) p.next_b = b, p.next_c = c;
+    if (half) p.type = SWIN__F16, p.b = (const float *)(const void *)h, p.ldb = 8, p.panel /= 2;
+    if (variant % 2) p.next_b = p.b, p.next_c = c;
     if (start) p.init = start == 3 ? c : init;
     if (start > 1) p.ldi = start == 3 ? ldc : (size_t)n;
     begin("gemm m %d, n %d, k %d, variant %u, rows of %zu", m, n, k, variant, ldc);
     pass->gemm(&p);
+    if (half) p.type = SWIN__F32, p.b = b, p.ldb = 16, p.panel *= 2;
     p.c = d;
     if (start == 3) p.init = d;
     if (p.onto) p.onto = y;
     plain_product(&p);
     const int ok = same("c", c, d, sizec) && same("onto", x, y, sizec);
-    free(a), free(b), free(c), free(d), free(init), free(x), free(y);
+    free(a), free(b), free(h), free(c), free(d), free(init), free(x), free(y);
     return ok;
 }
 
@@ -264,6 +309,214 @@ static void test_gemm(void)
     ok = 1;
     for (variant = 0; variant < 96; variant++) ok &= product_case(17, 48, 67, variant);
     report("gemm, every layout, start, activation and way out", ok);
+    ok = 1;
+    for (; variant < 192; variant++)
+        ok &= product_case(1 + (int)(variant % 19), 16 * (1 + (int)(variant % 5)), 191, variant) &
+              product_case(17, 48, 387 + (int)(variant % 4), variant);
+    report("gemm of halves", ok);
+}
+
+/* --- eight bits ------------------------------------------------------------------------------- */
+
+/* The floats of a quantised row of n numbers. */
+static size_t quantised(int n) { return ((size_t)(n + 15) / 16 * 8 + 6 + 15) / 16 * 16; }
+
+/* The scale of a row whose largest |x| has these bits, from the formula. */
+static float scale_of(uint32_t top)
+{
+    float x;
+    memcpy(&x, &top, sizeof x);
+    return top > 0x7f7fffffu ? NAN : x < ldexpf(1, -100) ? 0.0f : x / 127.0f;
+}
+
+/* x as a whole number of the scale of a row whose largest |x| has these bits. */
+static int whole(float x, uint32_t top)
+{
+    float largest;
+    memcpy(&largest, &top, sizeof largest);
+    if (top > 0x7f7fffffu || largest < ldexpf(1, -100)) return 0;
+    return (int)(exact_fma(x, 127.0f / largest, 12582912.0f) - 12582912.0f);
+}
+
+/* The largest of the bits of |x|. */
+static uint32_t largest_bits(const float *x, int n, uint32_t top)
+{
+    for (int i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, x + i, sizeof bits);
+        if ((bits & 0x7fffffffu) > top) top = bits & 0x7fffffffu;
+    }
+    return top;
+}
+
+/* Weights of eight bits as a blob has them: bytes [ceil(n/16)][ceil(k/4)][16][4]. */
+static int8_t *quads_of(int n, int k, const int8_t *w)
+{
+    const size_t quads = (size_t)(k + 3) / 4, panels = (size_t)(n + 15) / 16;
+    int8_t *to = (int8_t *)calloc(panels * quads, 64);
+    if (!to) exit(2);
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < k; j++)
+            to[((size_t)(i / 16) * quads + (size_t)(j / 4)) * 64 + (size_t)(i % 16 * 4 + j % 4)] =
+                w[(size_t)i * (size_t)k + (size_t)j];
+    return to;
+}
+
+/* What a case of eight bits is: m rows of k numbers and n columns, of weights with `lead` terms
+   before them, or of that many pieces. */
+typedef struct eight { int m, n, k, lead, pieces, extreme, act, onto; } eight;
+
+/* The plain sum for row i, column j, and what becomes of it; a: [rows][k] floats, w: [n][terms]. */
+static float plain_eight(const eight *e, const float *a, size_t lda, const int8_t *w, int terms,
+                         int i, int j, float column, float init)
+{
+    const int pieces = e->pieces ? e->pieces : 1;
+    uint32_t top = 0;
+    int64_t sum = 0;
+    for (int r = 0; r < (e->pieces ? e->m + pieces - 1 : 1); r++)
+        top = largest_bits(a + (size_t)(e->pieces ? r : i) * lda, e->k, top);
+    for (int p = 0; p < pieces; p++)
+        for (int t = 0; t < e->k; t++)
+            sum += w[(size_t)j * (size_t)terms + (size_t)(e->lead + p * e->k + t)] *
+                   whole(a[(size_t)(i + p) * lda + (size_t)t], top);
+    return fmaf((float)sum * scale_of(top), column, init);
+}
+
+/* quantise and gemm8 against the formulas, bit for bit. Pieces are overlapping rows of A, which
+   share a scale. */
+static int eight_case(eight e)
+{
+    const int pieces = e.pieces ? e.pieces : 1, rows = e.m + pieces - 1;
+    const int terms = e.lead + pieces * e.k + 3, n16 = (e.n + 15) / 16 * 16;
+    const size_t lda = ((size_t)e.k + 15) / 16 * 16, ldq = quantised(e.k), ldc = (size_t)n16 + 16;
+    const size_t quads = (size_t)(terms + 3) / 4, sizec = (size_t)e.m * ldc;
+    float *a = room((size_t)rows * lda), *q = room((size_t)rows * ldq), *c = room(sizec), *d;
+    float *column = room((size_t)n16), *init = room((size_t)n16), *x = room(sizec), *y;
+    int8_t *w = (int8_t *)malloc((size_t)e.n * (size_t)terms), *b;
+    size_t from[16];
+    int ok = 1;
+    if (!w) exit(2);
+    for (size_t i = 0; i < (size_t)e.n * (size_t)terms; i++)
+        w[i] = (int8_t)(e.extreme == 1 ? 127 : e.extreme == 2 ? (int)dice(2) * 254 - 127
+                        : e.extreme == 3 ? -128 : (int)dice(255) - 127);
+    for (size_t i = 0; e.extreme && i < (size_t)rows * lda; i++)
+        a[i] = e.extreme == 2 && dice(2) ? -3.0f : 3.0f;
+    b = quads_of(e.n, terms, w);
+    d = copy(c, sizec), y = copy(x, sizec);
+    for (size_t i = 0; i < 16; i++) from[i] = i * ldq;
+    swin__product p = {.m = e.m, .n = n16, .k = e.k, .type = SWIN__S8, .a = q, .lda = ldq,
+                       .b = (const float *)(const void *)b, .ldb = 16, .panel = 16 * quads,
+                       .init = init, .c = c, .ldc = ldc, .act = e.act, .column = column,
+                       .lead = e.lead, .pieces = e.pieces, .piece_a = from,
+                       .piece_b = 4 * (size_t)e.k};
+    if (e.onto) p.onto = x, p.ldo = ldc;
+    begin("gemm8 m %d, n %d, k %d, lead %d, pieces %d, extreme %d", e.m, e.n, e.k, e.lead,
+          e.pieces, e.extreme);
+    pass->quantise(q, ldq, a, lda, rows, e.k, e.pieces > 0);
+    pass->gemm8(&p);
+    for (int i = 0; i < e.m; i++) {
+        float *row = d + (size_t)i * ldc;
+        for (int j = 0; j < n16; j++)
+            row[j] = j < e.n ? plain_eight(&e, a, lda, w, terms, i, j, column[j], init[j])
+                             : init[j];
+        if (e.act == SWIN__RELU) spec->relu(row, 0, 1, n16);
+        if (e.act == SWIN__GELU) spec->gelu(row, 0, 1, n16);
+        if (e.onto) spec->add(y + (size_t)i * ldc, 0, row, 0, 1, n16);
+    }
+    ok &= same("c", c, d, sizec) && same("onto", x, y, sizec);
+    free(a), free(q), free(c), free(d), free(x), free(y), free(column), free(init), free(w);
+    free(b);
+    return ok;
+}
+
+/* One row through quantise, in place or not: its scale against the formula, its numbers through a
+   product with weights that pick one of them. */
+static int quantise_case(float *x, int n, int in_place)
+{
+    const size_t ld = ((size_t)n + 15) / 16 * 16, ldq = in_place ? ld : quantised(n);
+    float *source = (float *)malloc(ld * sizeof *source), *q, *c = room(ld), *column = room(ld);
+    int8_t *w = (int8_t *)calloc((size_t)n * (size_t)n, 1), *b;
+    const uint32_t top = largest_bits(x, n, 0);
+    const float scale = scale_of(top);
+    int ok = 1;
+    if (!source || !w) exit(2);
+    for (size_t i = 0; i < ld; i++) source[i] = i < (size_t)n ? x[i] : NAN, column[i] = 1;
+    for (size_t i = 0; i < (size_t)n; i++) w[i * (size_t)n + i] = 1;
+    q = in_place ? source : room(ldq);
+    b = quads_of(n, n, w);
+    swin__product p = {.m = 1, .n = (int)ld, .k = n, .type = SWIN__S8, .a = q, .lda = ldq,
+                       .b = (const float *)(const void *)b, .ldb = 16,
+                       .panel = 16 * (size_t)((n + 3) / 4), .c = c, .ldc = ld, .column = column};
+    begin("quantise n %d, largest %08x%s", n, top, in_place ? ", in place" : "");
+    pass->quantise(q, ldq, source, ld, 1, n, 0);
+    pass->gemm8(&p);
+    for (size_t i = 0; i < (size_t)n; i++) {
+        const float wanted = fmaf((float)whole(x[i], top) * scale, 1, 0);
+        if (!isnan(scale) || !isnan(c[i])) ok &= same("number", c + i, &wanted, 1);
+    }
+    if (!isnan(scale)) ok &= same("scale", q, &scale, 1);
+    else ok &= isnan(q[0]) || wrong("scale", 0, q[0], NAN);
+    if (!in_place) free(q);
+    free(source), free(c), free(column), free(w), free(b);
+    return ok;
+}
+
+static void test_quantise(void)
+{
+    static const float odd[] = {0, -0.0f, 1e-45f, 7.8886e-31f, 7.8888e-31f, -7.88860905e-31f,
+                                1e-38f, 3.4028235e38f, -3.4028235e38f, INFINITY, -INFINITY,
+                                NAN, -NAN};
+    float x[96];
+    int ok = 1;
+    for (int n = 1; n <= 96; n++) {
+        for (int i = 0; i < n; i++) x[i] = uniform() * ldexpf(1, (int)dice(20) - 10);
+        ok &= quantise_case(x, n, 0) & quantise_case(x, n, 1);
+        for (int i = 0; i < n; i++) x[i] = ((float)dice(255) - 127 + 0.5f) / 127.5f; /* ties */
+        x[dice((uint32_t)n)] = 127;
+        ok &= quantise_case(x, n, 0);
+    }
+    report("quantise", ok);
+    ok = 1;
+    for (size_t k = 0; k < sizeof odd / sizeof *odd; k++) {
+        for (int n = 1; n <= 70; n += 3) {
+            for (int i = 0; i < n; i++) x[i] = k % 2 ? 0 : uniform() * odd[k] * 0.5f;
+            x[dice((uint32_t)n)] = odd[k];
+            ok &= quantise_case(x, n, n % 2);
+            x[dice((uint32_t)n)] = 1;
+            ok &= quantise_case(x, n, n % 2);
+        }
+    }
+    report("quantise zeros, denormals, infinities and NaNs", ok);
+}
+
+static void test_gemm8(void)
+{
+    static const int columns[] = {1, 16, 33, 80};
+    static const int depths[] = {1, 2, 3, 4, 5, 7, 8, 16, 31, 64, 193};
+    int ok = 1, count = 0;
+    for (int m = 1; m <= 30; m++)
+        for (int i = 0; i < 4; i++)
+            for (int j = 0; j < 11; j++, count++)
+                ok &= eight_case((eight){.m = m, .n = columns[i], .k = depths[j],
+                                         .act = count % 3, .onto = count % 2});
+    report("gemm8, every height to 30", ok);
+    ok = 1;
+    for (int lead = 0; lead < 4; lead++)
+        for (int k = 1; k <= 40; k++)
+            ok &= eight_case((eight){1 + k % 17, 48, k, lead, 0, 0, 0, 0});
+    report("gemm8, from every term of a quad", ok);
+    ok = 1;
+    for (int pieces = 1; pieces <= 9; pieces++)
+        for (int k = 4; k <= 36; k += 4)
+            ok &= eight_case((eight){1 + k % 19, 32 + pieces, k, 0, pieces, 0, 0, 0});
+    report("gemm8 of pieces", ok);
+    ok = 1;
+    for (int extreme = 1; extreme <= 3; extreme++) {
+        for (int k = 1; k <= 70; k++)
+            ok &= eight_case((eight){1 + k % 15, 33, k, 0, 0, extreme, 0, 0});
+        ok &= eight_case((eight){1, 17, 131069, 0, 0, extreme, 0, 0});
+    }
+    report("gemm8 of the largest numbers, and the most of them", ok);
 }
 
 /* --- functions of one number ------------------------------------------------------------------ */
@@ -680,7 +933,8 @@ static void wino_tile(const swin__kernels *t, const float *image, const float *f
     memcpy(out, result, 1024 * sizeof *out);
     for (size_t i = 0; i < 64; i++) rows[i] = image + i * padded;
     for (size_t i = 0; i < 64; i++) to[i] = wino_pixel(w, i) ? out + 16 * i : NULL;
-    t->wino_weights(u, K * 16, filter, K * 16, k, w.high ? w.taps : 1, w.wide ? w.taps : 1);
+    t->wino_weights(u, K * 16, filter, SWIN__F32, K * 16, k, w.high ? w.taps : 1,
+                    w.wide ? w.taps : 1);
     t->wino_input(v, padded, rows, (int)padded, w.high, w.wide);
     for (size_t y = 0; y < 8; y++) {
         for (size_t x = 0; x < 8; x++) {
@@ -693,7 +947,7 @@ static void wino_tile(const swin__kernels *t, const float *image, const float *f
         }
     }
     const swin__wino_output back = {to, start, !fresh, act, m, 16, 16, w.high, w.wide, w.taps,
-                                    fresh && k % 5 == 0};
+                                    fresh && k % 5 == 0, 0};
     t->wino_output(&back);
     memcpy(result, out, 1024 * sizeof *out);
     free(weights), free(v), free(pixels);
@@ -743,6 +997,95 @@ static int wino_case(int k, wino w, int fresh, int act, double *worst)
     return ok;
 }
 
+/* Are halves transformed as the floats that they are? */
+static int wino_halves(int k, int taps_h, int taps_w)
+{
+    const size_t K = (size_t)k, size = 64 * K * 16;
+    float *from, *room_a = room(size + 15), *room_b = room(size + 15);
+    uint16_t *h = halves(9 * K * 16, &from);
+    float *a = aligned(room_a), *b = aligned(room_b);
+    memcpy(a, b, size * sizeof *a);
+    begin("wino_weights of halves, k %d, taps %d x %d", k, taps_h, taps_w);
+    pass->wino_weights(a, K * 16, h, SWIN__F16, K * 16, k, taps_h, taps_w);
+    pass->wino_weights(b, K * 16, from, SWIN__F32, K * 16, k, taps_h, taps_w);
+    const int ok = same("weights", a, b, size);
+    free(from), free(room_a), free(room_b), free(h);
+    return ok;
+}
+
+/* --- Winograd in eight bits ------------------------------------------------------------------- */
+
+/* One tile of 4 x 4 pixels of 16 filters over k channels by the kernels of table t: result
+   [8 y + x][16]; image: [8 y + x][k], k a multiple of 16; w: [tap][16][k]. */
+static void wino8_tile(const swin__kernels *t, const float *image, const int8_t *w, int k,
+                       const float *scale, float *result)
+{
+    const size_t K = (size_t)k, plane = 4 * K + 16, ld = K + 16;
+    float *quads = room(9 * 4 * K), *u = room(64 * plane), *column = room(64 * 16);
+    float *v = room(64 * ld), m[64 * 16], *to[64];
+    const float *rows[64];
+    for (size_t i = 0; i < 9; i++) {
+        int8_t *one = quads_of(16, k, w + i * 16 * K);
+        memcpy(quads + i * 4 * K, one, 16 * K);
+        free(one);
+    }
+    for (size_t i = 0; i < 64; i++) {
+        rows[i] = image + i * K;
+        to[i] = i / 8 < 4 && i % 8 < 4 ? result + 16 * i : NULL;
+    }
+    t->wino8_weights(u, plane, column, 16, quads, 4 * K, scale, k);
+    t->wino8_input(v, ld, rows, k);
+    for (size_t i = 0; i < 64; i++) {
+        if (!swin__wino_has((int)i / 8, 2) || !swin__wino_has((int)i % 8, 2)) continue;
+        const swin__product p = {.m = 1, .n = 16, .k = k, .type = SWIN__S8, .a = v + i * ld,
+                                 .lda = ld, .b = u + i * plane, .ldb = 16, .panel = 4 * K,
+                                 .c = m + 16 * i, .ldc = 16, .column = column + 16 * i};
+        t->quantise(v + i * ld, ld, v + i * ld, ld, 1, k, 0);
+        t->gemm8(&p);
+    }
+    const swin__wino_output back = {to, NULL, 0, SWIN__LINEAR, m, 16, 16, 2, 2, 3, 0, 1};
+    t->wino_output(&back);
+    free(quads), free(u), free(column), free(v);
+}
+
+/* The tile against plain sums, and the scalar pass's bits. */
+static int wino8_case(int k, double *worst)
+{
+    const size_t K = (size_t)k;
+    float *image = room(64 * K), scale[16], got[64 * 16] = {0}, again[64 * 16] = {0};
+    int8_t *w = (int8_t *)malloc(9 * 16 * K);
+    double off = 0, squares = 0;
+    if (!w) exit(2);
+    for (size_t i = 0; i < 9 * 16 * K; i++) w[i] = (int8_t)((int)dice(255) - 127);
+    for (int n = 0; n < 16; n++) scale[n] = (1 + uniform() / 2) / 127;
+    begin("winograd of eight bits, k %d", k);
+    wino8_tile(pass, image, w, k, scale, got);
+    wino8_tile(spec, image, w, k, scale, again);
+    for (size_t i = 0; i < 16; i++) {
+        const size_t pixel = i / 4 * 8 + i % 4;
+        for (size_t n = 0; n < 16; n++) {
+            double sum = 0;
+            for (size_t t = 0; t < 9; t++)
+                for (size_t c = 0; c < K; c++)
+                    sum += (double)image[(pixel + t / 3 * 8 + t % 3) * K + c] * scale[n] *
+                           w[(t * 16 + n) * K + c];
+            off += pow(sum - got[16 * pixel + n], 2), squares += sum * sum;
+        }
+    }
+    *worst = fmax(*worst, sqrt(off / squares));
+    free(image), free(w);
+    return same("tile", got, again, 64 * 16) && sqrt(off / squares) < 0.08;
+}
+
+static void test_winograd_8(void)
+{
+    double worst = 0;
+    int ok = 1;
+    for (int k = 16; k <= 128; k += 16) ok &= wino8_case(k, &worst);
+    printf("  error %.2g, rms\n", worst);
+    report("winograd of eight bits", ok);
+}
+
 static void test_winograd(int taps)
 {
     double worst = 0;
@@ -754,6 +1097,7 @@ static void test_winograd(int taps)
             ok &= wino_case(k, (wino){shape / 4, shape % 4, taps}, k % 4 < 2, shape % 3, &worst);
     for (int pairs = 1; pairs <= 3; pairs++)
         ok &= wino_case(512, (wino){pairs, pairs, taps}, 0, 0, &worst);
+    for (int k = 1; k < 6; k++) ok &= wino_halves(k, taps, taps) & wino_halves(k, 1, taps);
     printf("  error %.2g of the largest value\n", worst);
     report(taps == 3 ? "winograd" : "winograd, two taps or one", ok);
 }
@@ -869,7 +1213,9 @@ static void test_choice(void)
     const int avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
                        && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     report("AVX2 is tested where it is", !avx2 || swin__choose(SWIN_CPU_AVX2));
+    const int vnni = avx512 && __builtin_cpu_supports("avx512vnni");
     report("AVX-512 is tested where it is", !avx512 || swin__choose(SWIN_CPU_AVX512));
+    report("its VNNI is, too", !vnni || swin__choose(SWIN_CPU_AVX512_VNNI));
 #elif defined(__aarch64__) && !defined(SWIN_NO_SIMD)
     report("NEON is tested", swin__choose(SWIN_CPU_NEON) != NULL);
 #elif defined(__wasm_simd128__) && !defined(SWIN_NO_SIMD)
@@ -886,6 +1232,9 @@ int main(void)
         pass = swin__choose((swin_cpu)cpu);
         if (!pass) continue;
         state = 1;
+        test_widen();
+        test_quantise();
+        test_gemm8();
         test_gemm();
         test_gelu();
         test_exp();
@@ -894,6 +1243,7 @@ int main(void)
         test_moves();
         test_winograd(3);
         test_winograd(2);
+        test_winograd_8();
         test_denormals();
         test_labels();
     }

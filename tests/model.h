@@ -14,7 +14,7 @@
 typedef struct blob { unsigned char *bytes; size_t size; } blob;
 
 enum { HEADER = 128, ENTRY = 128 };
-enum { PLAIN_LAYOUT, ROWS_LAYOUT, PANELS_LAYOUT };
+enum { PLAIN_LAYOUT, ROWS_LAYOUT, PANELS_LAYOUT, QUADS_LAYOUT };
 
 static int up16(int n) { return (n + 15) / 16 * 16; }
 static size_t up64(size_t n) { return (n + 63) / 64 * 64; }
@@ -58,7 +58,14 @@ typedef struct maker {
     int hollow;             /* no data is made: for models too large to fill */
     char prefix[32];
     int live, stride;       /* of each `stride` outputs the first `live` are not zero; 0: all */
+    int numbers;            /* what tensors hold that need not be f32 */
 } maker;
+
+/* FLOATS: f32. ROUNDED: f32 that halves could hold. HALVES: the same as f16. WIDENED: f32 that s8
+   could hold, and halves in tables. EIGHT: the same as s8 and f16. MIXED: one after the other f32,
+   f16 and s8. */
+enum { FLOATS, ROUNDED, HALVES, WIDENED, EIGHT, MIXED, NUMBERS };
+enum { F32_NUMBERS, F16_NUMBERS, S8_NUMBERS = 3 };      /* as entries say it */
 
 /* `used` and `more` elements of `size` bytes fit into what this returns; *room says how many do. */
 static void *grown(void *old, size_t used, size_t more, size_t *room, size_t size)
@@ -68,6 +75,53 @@ static void *grown(void *old, size_t used, size_t more, size_t *room, size_t siz
     old = realloc(old, *room * size);
     if (!old) exit(2);
     return old;
+}
+
+/* The distance from x to the nearest halves beside it, in whose middle it may lie. */
+static double half_step(float x)
+{
+    int exponent;
+    frexp(x, &exponent);
+    return ldexp(1, x == 0 || exponent < -13 ? -24 : exponent - 11);
+}
+
+/* The half next to x, which is no more than the largest, as the float that it is. */
+static float rounded_to_half(float x)
+{
+    const double step = half_step(x);
+    return (float)(nearbyint(x / step) * step);
+}
+
+/* The bits of a half whose value is x. */
+static uint16_t bits_of_half(float x)
+{
+    const double step = half_step(x), whole = fabs(x) / step;
+    const int place = ilogb(step) + 24; /* its exponent, less one; denormals share that of 1 */
+    return (uint16_t)((x < 0 ? 0x8000 : 0) + place * 1024 + (int)whole);
+}
+
+/* The type of the next tensor, if it may be f16, and if s8. */
+static int next_type(const maker *k, int any_floats, int eight)
+{
+    static const int mixed[3] = {F32_NUMBERS, F16_NUMBERS, S8_NUMBERS};
+    int type = F32_NUMBERS;
+    if (k->numbers == HALVES) type = F16_NUMBERS;
+    if (k->numbers == EIGHT) type = S8_NUMBERS;
+    if (k->numbers == MIXED) type = mixed[k->count % 3];
+    if (type == S8_NUMBERS && !eight) type = F16_NUMBERS;
+    return any_floats ? type : F32_NUMBERS;
+}
+
+/* Turns n floats that halves can hold into these, in place. */
+static void halve(unsigned char *numbers, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        float x;
+        memcpy(&x, numbers + 4 * i, sizeof x);
+        const uint16_t half = bits_of_half(x);
+        memcpy(numbers + 2 * i, &half, sizeof half);
+    }
+    memset(numbers + 2 * n, 0, 2 * n);
 }
 
 static void fill(const maker *k, float *numbers, int layout, int s0, int columns, int ld,
@@ -85,19 +139,16 @@ static void fill(const maker *k, float *numbers, int layout, int s0, int columns
     }
 }
 
-/* Adds a tensor of middle +- spread. */
-static void tensor(maker *k, const char *name, int layout, int s0, int s1, int s2, float middle,
-                   float spread)
+/* Adds the entry of a tensor at the end of the data; returns it. */
+static unsigned char *add_entry(maker *k, const char *name, int type, int layout, int s0, int s1,
+                                int s2, size_t bytes)
 {
-    const int columns = layout == PLAIN_LAYOUT ? s1 * s2 : s1;
-    const int ld = layout == ROWS_LAYOUT ? up16(s1) : columns;
-    const int rows = layout == PANELS_LAYOUT ? up16(s0) : s0;
-    const size_t bytes = (size_t)rows * (size_t)ld * sizeof(float), room = up64(bytes);
     unsigned char *entry;
     k->directory = (unsigned char *)grown(k->directory, k->count, 1, &k->entries, ENTRY);
     entry = k->directory + k->count++ * ENTRY;
     memset(entry, 0, ENTRY);
     snprintf((char *)entry, 64, "%s%s", k->prefix, name);
+    put32(entry + 64, (uint32_t)type);
     put32(entry + 68, (uint32_t)layout);
     put32(entry + 72, (uint32_t)s0);
     put32(entry + 76, (uint32_t)s1);
@@ -105,12 +156,39 @@ static void tensor(maker *k, const char *name, int layout, int s0, int s1, int s
     put32(entry + 84, 1);
     put64(entry + 88, k->used);     /* within the data: moved when all parts are known */
     put64(entry + 96, bytes);
+    return entry;
+}
+
+/* Adds a tensor of middle +- spread; any_floats: it need not be f32. */
+static void add_tensor(maker *k, const char *name, int any_floats, int layout, int s0, int s1,
+                       int s2, float middle, float spread)
+{
+    const int columns = layout == PLAIN_LAYOUT ? s1 * s2 : s1;
+    const int ld = layout == ROWS_LAYOUT ? up16(s1) : columns;
+    const int rows = layout == PANELS_LAYOUT ? up16(s0) : s0;
+    const size_t count = (size_t)rows * (size_t)ld, room = up64(count * sizeof(float));
+    const int type = next_type(k, any_floats, 0);
+    const size_t bytes = type == F16_NUMBERS ? 2 * count : 4 * count;
+    add_entry(k, name, type, layout, s0, s1, s2, bytes);
     if (!k->hollow) {
+        float *numbers;
         k->data = (unsigned char *)grown(k->data, k->used, room, &k->room, 1);
         memset(k->data + k->used, 0, room);
-        fill(k, (float *)(void *)(k->data + k->used), layout, s0, columns, ld, middle, spread);
+        numbers = (float *)(void *)(k->data + k->used);
+        fill(k, numbers, layout, s0, columns, ld, middle, spread);
+        if (type == F16_NUMBERS ||
+            (any_floats && (k->numbers == ROUNDED || k->numbers == WIDENED)))
+            for (size_t i = 0; i < count; i++) numbers[i] = rounded_to_half(numbers[i]);
+        if (type == F16_NUMBERS) halve(k->data + k->used, count);
     }
-    k->used += room;
+    k->used += up64(bytes);
+}
+
+/* Adds a tensor of f32, middle +- spread. */
+static void tensor(maker *k, const char *name, int layout, int s0, int s1, int s2, float middle,
+                   float spread)
+{
+    add_tensor(k, name, 0, layout, s0, s1, s2, middle, spread);
 }
 
 static void vector(maker *k, const char *layer, const char *name, int n, float middle,
@@ -127,12 +205,70 @@ static void affine(maker *k, const char *name, int n)
     vector(k, name, ".bias", n, 0, 0.5f);
 }
 
-static void linear(maker *k, const char *name, int outputs, int inputs, int bias)
+/* Adds `bytes` zeros to the data; returns them. */
+static unsigned char *add_zeros(maker *k, size_t bytes)
 {
+    const size_t room = up64(bytes);
+    k->data = (unsigned char *)grown(k->data, k->used, room, &k->room, 1);
+    memset(k->data + k->used, 0, room);
+    k->used += room;
+    return k->data + k->used - room;
+}
+
+/* Adds a matrix of bytes, all values but -128, and the scales that make it of about +- spread; or
+   the floats that these stand for. */
+static void add_quads(maker *k, const char *name, int outputs, int inputs, float spread)
+{
+    const size_t quads = (size_t)(inputs + 3) / 4, depth = (size_t)inputs, n = (size_t)outputs;
+    const int widened = k->numbers == WIDENED;
+    const size_t bytes = (size_t)up16(outputs) * 4 * (widened ? depth : quads);
+    signed char *whole = (signed char *)need(n * depth);
+    float *scale = (float *)need(n * sizeof *scale);
+    char full[64];
+    unsigned char *to;
+    memset(whole, 0, n * depth);
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < depth; j++)
+            if (!k->stride || (int)i % k->stride < k->live)
+                whole[i * depth + j] = (signed char)((int)dice(255) - 127);
+    for (size_t i = 0; i < n; i++) scale[i] = around(spread / 127, spread / 254);
+    snprintf(full, sizeof full, "%s.weight", name);
+    add_entry(k, full, widened ? F32_NUMBERS : S8_NUMBERS, widened ? PANELS_LAYOUT : QUADS_LAYOUT,
+              outputs, inputs, 1, bytes);
+    to = add_zeros(k, bytes);
+    for (size_t i = 0; i < n; i++) {
+        for (size_t j = 0; j < depth; j++) {
+            const signed char w = whole[i * depth + j];
+            const float value = (float)w * scale[i];
+            if (widened) memcpy(to + 4 * ((i / 16 * depth + j) * 16 + i % 16), &value, 4);
+            else memcpy(to + (i / 16 * quads + j / 4) * 64 + i % 16 * 4 + j % 4, &w, 1);
+        }
+    }
+    if (!widened) {
+        snprintf(full, sizeof full, "%s.scale", name);
+        add_entry(k, full, F32_NUMBERS, ROWS_LAYOUT, 1, outputs, 1, 4 * (size_t)up16(outputs));
+        memcpy(add_zeros(k, 4 * (size_t)up16(outputs)), scale, n * sizeof *scale);
+    }
+    free(whole);
+    free(scale);
+}
+
+/* any_floats: its weights need not be f32. */
+static void add_linear(maker *k, const char *name, int any_floats, int outputs, int inputs,
+                       int bias)
+{
+    const float spread = 2 / sqrtf((float)inputs);
     char full[64];
     snprintf(full, sizeof full, "%s.weight", name);
-    tensor(k, full, PANELS_LAYOUT, outputs, inputs, 1, 0, 2 / sqrtf((float)inputs));
+    if (next_type(k, any_floats, 1) == S8_NUMBERS || (any_floats && k->numbers == WIDENED))
+        add_quads(k, name, outputs, inputs, spread);
+    else add_tensor(k, full, any_floats, PANELS_LAYOUT, outputs, inputs, 1, 0, spread);
     if (bias) vector(k, name, ".bias", outputs, 0, 0.5f);
+}
+
+static void linear(maker *k, const char *name, int outputs, int inputs, int bias)
+{
+    add_linear(k, name, 1, outputs, inputs, bias);
 }
 
 static void table(maker *k, const char *name, int stage)
@@ -164,9 +300,9 @@ static void blocks(maker *k, const char *where, int i)
 {
     const swin_config *g = k->g;
     const int c = g->stage[i].width, depth = g->stage[i].depth, tokens = g->tokens;
-    if (tokens) tensor(k, "tokens", ROWS_LAYOUT, tokens, c, 1, 0, 1);
+    if (tokens) add_tensor(k, "tokens", 1, ROWS_LAYOUT, tokens, c, 1, 0, 1);
     if (tokens && depth > 1)
-        tensor(k, "token_position", ROWS_LAYOUT, g->stage[i].token_rows, c, 1, 0, 1);
+        add_tensor(k, "token_position", 1, ROWS_LAYOUT, g->stage[i].token_rows, c, 1, 0, 1);
     for (int j = 0; j < depth; j++) {
         snprintf(k->prefix, sizeof k->prefix, "%s%d.block%d.", where, i, j);
         affine(k, "norm1", c);
@@ -361,11 +497,11 @@ static void make_tensors(maker *k)
 {
     const swin_config *g = k->g;
     const int patch = g->patch, width = g->stage[0].width;
-    linear(k, "embed", width, patch * patch * 3, 1);
+    add_linear(k, "embed", 0, width, patch * patch * 3, 1);
     if (g->patch_norm) affine(k, "embed.norm", width);
     if (g->position.h)
-        tensor(k, "embed.position", ROWS_LAYOUT, g->position.h * g->position.w, width, 1,
-               0, 1);
+        add_tensor(k, "embed.position", 1, ROWS_LAYOUT, g->position.h * g->position.w, width, 1,
+                   0, 1);
     for (int i = 0; i < g->stages; i++) stage(k, i);
     after_stages(k);
     if (g->head.kind) head(k);
@@ -435,17 +571,20 @@ static char *new_strings(const swin_config *g, size_t *text)
     return strings;
 }
 
-static inline blob make_blob(const swin_config *g)
+static inline blob make_blob_of(const swin_config *g, int numbers)
 {
     size_t text;
     char *strings = new_strings(g, &text);
     maker k = new_maker(g);
+    k.numbers = numbers;
     make_tensors(&k);
     const blob b = wrap(&k, strings, text);
     free_maker(&k);
     free(strings);
     return b;
 }
+
+static inline blob make_blob(const swin_config *g) { return make_blob_of(g, FLOATS); }
 
 /* --- models worth testing --------------------------------------------------------------------- */
 
@@ -564,11 +703,13 @@ static inline swin_config model_config(int which)
     return g;
 }
 
-static inline blob model_blob(int which)
+static inline blob model_blob_of(int which, int numbers)
 {
     const swin_config g = model_config(which);
     dice_state = 1 + (uint32_t)which;
-    return make_blob(&g);
+    return make_blob_of(&g, numbers);
 }
+
+static inline blob model_blob(int which) { return model_blob_of(which, FLOATS); }
 
 #endif
