@@ -28,6 +28,10 @@ static const char usage[] =
     "      --confidence    how sure each pixel's class is, from black to white\n"
     "      --attend X,Y    where in the picture a GLAM model's global tokens let\n"
     "                      pixel X,Y look, light on dark\n"
+    "      --against OTHER no picture, but text: how many pixels this model and the\n"
+    "                      model OTHER call different, and both mean IoUs where\n"
+    "                      NAME.label.png lies beside NAME.jpg: grey, the numbers of\n"
+    "                      classes, 255 where nothing is known\n"
     "      --top N         the N likeliest classes of a classifier (5)\n"
     "      --json          a line of JSON an IMAGE, to standard output or to OUT\n"
     "                      where that ends in .json: classes, their share, times.\n"
@@ -48,11 +52,14 @@ static const char usage[] =
     "                      the stage at which --attend looks, 0 the finest (the last\n"
     "                      one whose tokens mix)\n"
     "      --threads N     (the processors that it may use)\n"
-    "      --cpu NAME      scalar, avx2, avx512 or neon (the best there is); all\n"
+    "      --cpu NAME      the instruction set (the best there is): scalar, avx2,\n"
+    "                      avx512, avx512_vnni, neon, neon_dot or neon_i8mm; all\n"
     "                      give the same result\n"
     "  -q, --quiet         no progress bar and no summary, which only a terminal\n"
     "                      gets anyway\n"
     "without an IMAGE:\n"
+    "      --info          what the model file holds: tensors, their number types,\n"
+    "                      sizes and shares\n"
     "      --self-test     prove that this machine computes the same bits as the\n"
     "                      machine of the model's maker\n"
     "      --record        store what the self-test expects in the model file\n"
@@ -71,8 +78,8 @@ static const char *const kind_names[KINDS] = {
 enum { SCALES_MAX = 16, TOP = 5 };              /* TOP: classes told */
 
 typedef struct options {
-    const char *model, *out, *json_path;
-    int kinds[KINDS], json, self_test, record, quiet;
+    const char *model, *against, *out, *json_path;
+    int kinds[KINDS], json, info, self_test, record, quiet;
     int size, threads, flip;
     int top;                    /* 0: not given */
     int attend_x, attend_y, attend_stage;       /* stage -1: chosen by the model */
@@ -102,23 +109,26 @@ static int flush_output(FILE *f, const char *path)
 /* -------------------------------------------------------------------------- */
 /* the command line                                                           */
 
-enum { O_MODEL, O_OUTPUT, O_OVERLAY, O_MASK, O_IDS, O_CONFIDENCE, O_ATTEND, O_TOP, O_JSON,
+enum { O_MODEL, O_OUTPUT, O_OVERLAY, O_MASK, O_IDS, O_CONFIDENCE, O_ATTEND,
+       O_AGAINST, O_TOP, O_JSON,
        O_OPACITY, O_SIZE, O_THRESHOLD, O_SLIDE, O_STRIDE, O_WHOLE, O_SCALES, O_FLIP, O_ATTEND_STAGE,
-       O_THREADS, O_CPU, O_QUIET, O_SELF_TEST, O_RECORD, O_HELP, O_VERSION, O_COUNT };
+       O_THREADS, O_CPU, O_QUIET, O_INFO, O_SELF_TEST, O_RECORD, O_HELP, O_VERSION, O_COUNT };
 
 /* Each option's name, its letter or 0, and whether a value follows. */
 static const struct option { const char *name; char letter; int takes; } option_list[O_COUNT] = {
     [O_MODEL] = { "model", 'm', 1 },    [O_OUTPUT] = { "output", 'o', 1 },
     [O_OVERLAY] = { "overlay", 0, 0 },  [O_MASK] = { "mask", 0, 0 },
     [O_IDS] = { "ids", 0, 0 },          [O_CONFIDENCE] = { "confidence", 0, 0 },
-    [O_ATTEND] = { "attend", 0, 1 },    [O_TOP] = { "top", 0, 1 },
+    [O_ATTEND] = { "attend", 0, 1 },    [O_AGAINST] = { "against", 0, 1 },
+    [O_TOP] = { "top", 0, 1 },
     [O_JSON] = { "json", 0, 0 },        [O_OPACITY] = { "opacity", 0, 1 },
     [O_SIZE] = { "size", 0, 1 },        [O_THRESHOLD] = { "threshold", 0, 1 },
     [O_SLIDE] = { "slide", 0, 1 },      [O_STRIDE] = { "stride", 0, 1 },
     [O_WHOLE] = { "whole", 0, 0 },      [O_SCALES] = { "scales", 0, 1 },
     [O_FLIP] = { "flip", 0, 0 },        [O_ATTEND_STAGE] = { "attend-stage", 0, 1 },
     [O_THREADS] = { "threads", 0, 1 },  [O_CPU] = { "cpu", 0, 1 },
-    [O_QUIET] = { "quiet", 'q', 0 },    [O_SELF_TEST] = { "self-test", 0, 0 },
+    [O_QUIET] = { "quiet", 'q', 0 },    [O_INFO] = { "info", 0, 0 },
+    [O_SELF_TEST] = { "self-test", 0, 0 },
     [O_RECORD] = { "record", 0, 0 },    [O_HELP] = { "help", 'h', 0 },
     [O_VERSION] = { "version", 0, 0 },
 };
@@ -159,6 +169,10 @@ static const char *set_option(options *o, int option, const char *value)
         if (!*value) return "expected the name of a model file";
         o->model = value;
         break;
+    case O_AGAINST:
+        if (!*value) return "expected the name of a model file";
+        o->against = value;
+        break;
     case O_OUTPUT:
         if (!*value) return "expected the name of a file or directory";
         o->out = value;
@@ -168,6 +182,7 @@ static const char *set_option(options *o, int option, const char *value)
     case O_IDS:       o->kinds[IDS] = 1; break;
     case O_JSON:      o->json = 1; break;
     case O_QUIET:     o->quiet = 1; break;
+    case O_INFO:      o->info = 1; break;
     case O_SELF_TEST: o->self_test = 1; break;
     case O_RECORD:    o->record = 1; break;
     case O_CONFIDENCE: o->kinds[CONFIDENCE] = 1; break;
@@ -240,15 +255,30 @@ static int kinds_of(const options *o)
     return count;
 }
 
+/* Why the other options do not fit --against, or NULL. */
+static const char *settle_comparison(const options *o)
+{
+    int standard_inputs = !strcmp(o->against, "-") + (o->model && !strcmp(o->model, "-"));
+    for (int i = 0; i < o->count; i++) standard_inputs += !strcmp(o->images[i], "-");
+    if (standard_inputs > 1) return "only one of models and IMAGEs can be standard input";
+    if (kinds_of(o) || o->json || o->out || o->threshold > 0)
+        return "--against compares classes and writes text: no -o, --json, --threshold, and no "
+               "kind of PNG";
+    return NULL;
+}
+
 /* What follows from the options together; a sentence where they do not fit. */
 static const char *settle_options(options *o)
 {
     static char why[256];
-    if (o->self_test || o->record)
-        return o->count ? "--self-test and --record take no IMAGE" :
-               o->out ? "--self-test and --record write no picture: no -o" :
-               o->self_test && o->record ? "--self-test or --record, not both" : NULL;
+    if (o->info || o->self_test || o->record)
+        return o->count ? "--info, --self-test and --record take no IMAGE" :
+               o->against ? "--against compares on pictures: give an IMAGE alone with it" :
+               o->out ? "--info, --self-test and --record write no picture: no -o" :
+               o->info + o->self_test + o->record > 1 ?
+               "--info, --self-test or --record: one of them" : NULL;
     if (!o->count) return "no IMAGE given (segment --help tells more)";
+    if (o->against) return settle_comparison(o);
     if (o->json && o->out && ends_in(o->out, "json")) {
         o->json_path = o->out;
         o->out = NULL;
@@ -359,6 +389,14 @@ static char *default_model(const char *argv0)
     return path;
 }
 
+/* A path without the dot and what follows it in the file's name; free() it. */
+static char *without_ending(const char *path)
+{
+    char *text = text_of(path, "", ""), *dot = strrchr(text, '.');
+    if (dot && dot > base_name(text)) *dot = 0;
+    return text;
+}
+
 /* Where a picture's PNG of this kind goes; free() it. */
 static char *output_path(const options *o, const char *image, int kind)
 {
@@ -369,9 +407,7 @@ static char *output_path(const options *o, const char *image, int kind)
     int in_directory = o->out && (!one || slash || is_directory(o->out));
     if (o->out && !in_directory) return text_of(o->out, "", "");
 
-    char *stem = text_of(standard ? "stdin" : o->out ? base_name(image) : image, "", "");
-    char *dot = strrchr(stem, '.');
-    if (dot && dot > base_name(stem)) *dot = 0;
+    char *stem = without_ending(standard ? "stdin" : o->out ? base_name(image) : image);
     char *name = text_of(stem, ".", kind_names[kind]);
     char *directory = text_of(in_directory ? o->out : "", in_directory && !slash ? "/" : "", "");
     char *path = text_of(directory, name, ".png");
@@ -957,7 +993,8 @@ static void write_json(FILE *f, const job *j, const runner *r, const char *model
     fputs("]}\n", f);
 }
 
-static int segment(job *j, runner *r)
+/* Reads the picture and runs the model on it. */
+static int run_picture(job *j, runner *r)
 {
     char why[256];
     swin_error error;
@@ -967,7 +1004,13 @@ static int segment(job *j, runner *r)
     start = seconds();
     swin_status status = run(r, j->picture.rgb, j->picture.width, j->picture.height, &error);
     j->network = seconds() - start;
-    if (status) return fail(IMAGE_FAILED, j->image, error.text);
+    return status ? fail(IMAGE_FAILED, j->image, error.text) : DONE;
+}
+
+static int segment(job *j, runner *r)
+{
+    int status = run_picture(j, r);
+    if (status) return status;
     if (is_classifier(r->model)) return rank_classes(j, swin_scores(r->context)), DONE;
     j->present = count_classes(r->classes, r->model->config.classes, j->shares);
     return write_pictures(j, r);
@@ -1030,6 +1073,261 @@ static int segment_all(const options *o, runner *r, const char *model_path)
     if (json != stdout && fclose(json) && !status)
         status = fail(IMAGE_FAILED, o->json_path, strerror(errno));
     return status;
+}
+
+/* -------------------------------------------------------------------------- */
+/* two models on the same pictures                                            */
+
+enum { UNKNOWN = 255 };         /* a label: nobody said what the pixel shows */
+
+/* Counts of pixels, of one picture or of several. */
+typedef struct tally {
+    uint64_t all, changed, labelled;
+    uint64_t *truth;                    /* [classes], of the labelled ones */
+    uint64_t *found[2], *hits[2];       /* [classes], of these: what each model says, and rightly */
+} tally;
+
+enum { TALLY_ROWS = 5 };                /* numbers a class, in one block */
+
+/* Starts from nothing in a block of its own. */
+static void tally_start(tally *t, uint64_t *block, int classes)
+{
+    memset(t, 0, sizeof *t);
+    memset(block, 0, TALLY_ROWS * (size_t)classes * sizeof *block);
+    t->truth = block;
+    for (int i = 0; i < 2; i++) {
+        t->found[i] = block + (size_t)(1 + i) * (size_t)classes;
+        t->hits[i] = block + (size_t)(3 + i) * (size_t)classes;
+    }
+}
+
+static void tally_add(tally *sum, const tally *t, int classes)
+{
+    sum->all += t->all;
+    sum->changed += t->changed;
+    sum->labelled += t->labelled;
+    for (size_t i = 0; i < TALLY_ROWS * (size_t)classes; i++) sum->truth[i] += t->truth[i];
+}
+
+/* The mean over the classes that are labelled or found. */
+static double mean_iou(const tally *t, int model, int classes)
+{
+    double sum = 0;
+    int present = 0;
+    for (int k = 0; k < classes; k++) {
+        uint64_t either = t->truth[k] + t->found[model][k] - t->hits[model][k];
+        if (!either) continue;
+        sum += (double)t->hits[model][k] / (double)either;
+        present++;
+    }
+    return sum / present;
+}
+
+static void print_tally(const char *what, const tally *t, int classes, const char *other)
+{
+    printf("%s: %llu of %llu pixels change, %.3f %%", what, (unsigned long long)t->changed,
+           (unsigned long long)t->all, 100 * (double)t->changed / (double)t->all);
+    if (t->labelled)
+        printf("; mean IoU %.4f, %s %.4f", mean_iou(t, 0, classes), other,
+               mean_iou(t, 1, classes));
+    putchar('\n');
+}
+
+/* Decodes the labels in a file's bytes; they must fit the picture and the classes. */
+static int take_labels(picture *labels, const file_bytes *b, const picture *p, int classes,
+                       char why[256])
+{
+    enum { DEPTH = 24, COLOUR = 25 };           /* in a PNG's header */
+    if (b->size <= COLOUR || memcmp(b->data, "\x89PNG", 4) || b->data[DEPTH] != 8
+        || b->data[COLOUR])
+        return picture_fail(why, "is no grey PNG of 8 bits, whose pixels are numbers of classes");
+    if (!picture_decode(labels, b->data, b->size, why)) return 0;
+    if (labels->width != p->width || labels->height != p->height)
+        return picture_fail(why, "is %dx%d, and its picture %dx%d", labels->width, labels->height,
+                            p->width, p->height);
+    for (size_t i = 0; i < (size_t)p->width * (size_t)p->height; i++)
+        if (labels->rgb[3 * i] >= classes && labels->rgb[3 * i] != UNKNOWN)
+            return picture_fail(why, "holds class %d, and the models have %d", labels->rgb[3 * i],
+                                classes);
+    return 1;
+}
+
+/* Reads what lies beside the picture NAME.jpg as NAME.label.png; labels->rgb is to be freed, and
+   NULL where there is no such file. */
+static int read_labels(const job *j, int classes, picture *labels)
+{
+    char why[256];
+    file_bytes b;
+    labels->rgb = NULL;
+    if (!strcmp(j->image, "-")) return DONE;
+    char *name = without_ending(j->image), *path = text_of(name, ".label", ".png");
+    int error = file_load(path, &b), status = DONE;
+    if (error && error != ENOENT) status = fail(IMAGE_FAILED, path, load_error(error));
+    else if (!error && !take_labels(labels, &b, &j->picture, classes, why))
+        status = fail(IMAGE_FAILED, path, why);
+    file_free(&b);
+    free(name);
+    free(path);
+    return status;
+}
+
+/* Counts the pixels of the last picture of both runners. labels: NULL where there are none. */
+static void count_changes(tally *t, const runner *both[2], const unsigned char *labels)
+{
+    const swin_map map = both[0]->classes;
+    t->all = (uint64_t)map.width * (uint64_t)map.height;
+    for (size_t i = 0; i < (size_t)t->all; i++) {
+        unsigned ids[2] = { class_at(map, i), class_at(both[1]->classes, i) };
+        t->changed += ids[0] != ids[1];
+        if (!labels || labels[3 * i] == UNKNOWN) continue;
+        t->labelled++;
+        t->truth[labels[3 * i]]++;
+        for (int k = 0; k < 2; k++) {
+            t->found[k][ids[k]]++;
+            t->hits[k][ids[k]] += ids[k] == labels[3 * i];
+        }
+    }
+}
+
+static int compare_picture(job *j, runner *r, runner *other, tally *t)
+{
+    swin_error error;
+    picture labels = {0};
+    const runner *both[2] = { r, other };
+    int status = run_picture(j, r);
+    if (!status && run(other, j->picture.rgb, j->picture.width, j->picture.height, &error))
+        status = fail(IMAGE_FAILED, j->image, error.text);
+    if (!status) status = read_labels(j, r->model->config.classes, &labels);
+    if (!status) count_changes(t, both, labels.rgb);
+    free(labels.rgb);
+    return status;
+}
+
+static int compare_all(const options *o, runner *r, runner *other)
+{
+    int status = DONE, classes = r->model->config.classes, talk = !o->quiet && o->count > 1;
+    size_t row = TALLY_ROWS * (size_t)classes;
+    uint64_t *counts = (uint64_t *)malloc(2 * row * sizeof *counts);
+    tally sum, t;
+    if (!counts) return fail(IMAGE_FAILED, "memory", "none left to count the classes");
+    tally_start(&sum, counts, classes);
+    for (int i = 0; i < o->count; i++) {
+        job j = {0};
+        j.options = o;
+        j.image = o->images[i];
+        tally_start(&t, counts + row, classes);
+        if (talk) progress_show(i, o->count);
+        if (compare_picture(&j, r, other, &t)) {
+            status = IMAGE_FAILED;
+        } else {
+            if (talk) progress_clear();
+            print_tally(j.image, &t, classes, o->against);
+            tally_add(&sum, &t, classes);
+        }
+        free(j.picture.rgb);
+    }
+    if (sum.all) print_tally("in all", &sum, classes, o->against);
+    free(counts);
+    int written = flush_output(stdout, NULL);
+    return written ? written : status;
+}
+
+/* Reads and checks a model; blob: what it lies in. */
+static int open_model(swin_model *m, file_bytes *blob, const char *path)
+{
+    swin_error error;
+    int why = file_load(path, blob);
+    if (why) return fail(MODEL, path, load_error(why));
+    return swin_open(m, blob->data, blob->size, SWIN_VERIFY, &error) ?
+           fail(MODEL, path, error.text) : DONE;
+}
+
+/* Why the class maps of two models cannot be compared, or NULL. */
+static const char *why_different(const swin_model *m, const swin_model *other)
+{
+    static char why[128];
+    int classes = m->config.classes, others = other->config.classes;
+    if (is_classifier(other) || !others) return "gives no map of classes that could be compared";
+    snprintf(why, sizeof why, "has %d classes, and the model %d: they cannot be compared", others,
+             classes);
+    return others == classes ? NULL : why;
+}
+
+static int compare(const options *o, runner *r)
+{
+    file_bytes blob;
+    swin_model model;
+    runner other = *r;
+    int status = open_model(&model, &blob, o->against);
+    const char *why = status ? NULL : why_different(r->model, &model);
+    if (why) status = fail(MODEL, o->against, why);
+    other.model = &model;
+    if (!status) status = compare_all(o, r, &other);
+    free(other.memory);
+    file_free(&blob);
+    return status;
+}
+
+/* -------------------------------------------------------------------------- */
+/* what a model file holds                                                    */
+
+/* Number types and layouts, as >>blob in swin.h numbers them. */
+enum { TYPES = 4, LAYOUTS = 4 };
+static const char *const type_names[TYPES] = { "f32", "f16", "bf16", "s8" };
+static const char *const layout_names[LAYOUTS] = { "plain", "rows", "panels", "quads" };
+
+/* The fields of a .swin file and of its directory that --info tells, by their offsets there. */
+enum { DIRECTORY = 48, ENTRIES = 56, ENTRY_SIZE = 128,
+       ENTRY_TYPE = 64, ENTRY_LAYOUT = 68, ENTRY_SHAPE = 72, ENTRY_BYTES = 96 };
+
+static unsigned long long u64_at(const unsigned char *d)
+{
+    return (unsigned long long)little_endian(d + 4, 4) << 32 | little_endian(d, 4);
+}
+
+/* The entry of tensor i in the directory of a model that was opened. */
+static const unsigned char *entry_at(const file_bytes *blob, size_t i)
+{
+    return blob->data + (size_t)u64_at(blob->data + DIRECTORY) + ENTRY_SIZE * i;
+}
+
+static void print_tensor(const unsigned char *entry, double whole)
+{
+    char shape[64];
+    int at = 0;
+    for (int i = 0; i < 4; i++) {
+        unsigned side = little_endian(entry + ENTRY_SHAPE + 4 * i, 4);
+        if (i < 2 || side > 1)
+            at += snprintf(shape + at, sizeof shape - (size_t)at, at ? "x%u" : "%u", side);
+    }
+    unsigned long long bytes = u64_at(entry + ENTRY_BYTES);
+    printf("%-5s%-7s %-14s %11llu %5.1f %%  %.64s\n",
+           type_names[little_endian(entry + ENTRY_TYPE, 4)],
+           layout_names[little_endian(entry + ENTRY_LAYOUT, 4)], shape, bytes,
+           100 * (double)bytes / whole, (const char *)entry);
+}
+
+/* Every tensor, then the sums by number type; shares are those of all tensors. */
+static int print_info(const swin_model *m, const file_bytes *blob, const char *path)
+{
+    static const char *const notes[] = { "name", "licence", "numbers" };
+    unsigned long long bytes[TYPES] = {0}, tensors[TYPES] = {0}, whole = 0;
+    size_t count = (size_t)u64_at(blob->data + ENTRIES);
+    for (size_t i = 0; i < count; i++) {
+        unsigned type = little_endian(entry_at(blob, i) + ENTRY_TYPE, 4);
+        bytes[type] += u64_at(entry_at(blob, i) + ENTRY_BYTES);
+        whole += u64_at(entry_at(blob, i) + ENTRY_BYTES);
+        tensors[type]++;
+    }
+    for (size_t i = 0; i < count; i++) print_tensor(entry_at(blob, i), (double)whole);
+    printf("\n%s: %zu bytes, %d classes\n", path, blob->size, m->config.classes);
+    for (size_t i = 0; i < sizeof notes / sizeof *notes; i++)
+        if (swin_note(m, notes[i])) printf("%s: %s\n", notes[i], swin_note(m, notes[i]));
+    for (int i = 0; i < TYPES; i++)
+        if (tensors[i])
+            printf("%-5s%11llu bytes %5.1f %%  in %llu tensors\n", type_names[i], bytes[i],
+                   100 * (double)bytes[i] / (double)whole, tensors[i]);
+    return flush_output(stdout, NULL);
 }
 
 /* -------------------------------------------------------------------------- */
@@ -1106,7 +1404,7 @@ static int ask(options *o, runner *r, const char *model_path)
     swin_desc *d = &r->desc;
     if (g->head.kind == SWIN_HEAD_CLASSIFIER) {
         if (o->self_test || o->record || o->kinds[MASK] || o->kinds[IDS] || o->kinds[CONFIDENCE] ||
-            o->kinds[ATTENTION] || o->flip || o->scale_count || o->out)
+            o->kinds[ATTENTION] || o->flip || o->scale_count || o->out || o->against)
             return fail(MODEL, model_path, "is a classifier: it takes pictures, and tells their "
                         "classes as text or --json");
         o->kinds[OVERLAY] = 0;
@@ -1129,6 +1427,36 @@ static int ask(options *o, runner *r, const char *model_path)
     return DONE;
 }
 
+static int run_options(options *o, runner *r, file_bytes *blob, const char *model_path)
+{
+    int status = ask(o, r, model_path);
+    if (status) return status;
+    if (o->self_test) return self_test(o, r, model_path);
+    if (o->record) return record(r, model_path, blob);
+    if (o->against) return compare(o, r);
+    status = check_outputs(o, model_path);
+    return status < 0 ? segment_all(o, r, model_path) : status;
+}
+
+/* What the options ask for, but --info, which models without classes have, too. */
+static int run_model(options *o, const swin_model *model, file_bytes *blob, const char *model_path)
+{
+    if (!model->config.classes) return fail(MODEL, model_path, "gives features only, no classes");
+    pool workers;
+    pool_start(&workers, o->threads);
+    runner r = {0};
+    r.model = model;
+    r.options = o;
+    r.desc = o->desc;
+    r.scale = 1;
+    pool_serve(&workers, &r.desc);
+    int status = run_options(o, &r, blob, model_path);
+    pool_stop(&workers);
+    free(r.memory);
+    free(r.palette);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     options o = {0};
@@ -1139,28 +1467,9 @@ int main(int argc, char **argv)
     char *model_path = o.model ? text_of(o.model, "", "") : default_model(argv[0]);
     file_bytes blob;
     swin_model model;
-    swin_error error;
-    int why = file_load(model_path, &blob);
-    if (why) return fail(MODEL, model_path, load_error(why));
-    if (swin_open(&model, blob.data, blob.size, SWIN_VERIFY, &error))
-        return fail(MODEL, model_path, error.text);
-    if (!model.config.classes) return fail(MODEL, model_path, "gives features only, no classes");
-
-    pool workers;
-    pool_start(&workers, o.threads);
-    runner r = {0};
-    r.model = &model;
-    r.options = &o;
-    r.desc = o.desc;
-    r.scale = 1;
-    pool_serve(&workers, &r.desc);
-    if ((status = ask(&o, &r, model_path)) != DONE) return status;
-    if (o.self_test) status = self_test(&o, &r, model_path);
-    else if (o.record) status = record(&r, model_path, &blob);
-    else if ((status = check_outputs(&o, model_path)) < 0) status = segment_all(&o, &r, model_path);
-    pool_stop(&workers);
-    free(r.memory);
-    free(r.palette);
+    status = open_model(&model, &blob, model_path);
+    if (!status) status = o.info ? print_info(&model, &blob, model_path)
+                                 : run_model(&o, &model, &blob, model_path);
     free(model_path);
     file_free(&blob);
     return status;

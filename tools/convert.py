@@ -2,10 +2,12 @@
 """Makes a .swin model for swin.h from a checkpoint of a Swin or GLAM model.
 
     convert.py CHECKPOINT -o MODEL.swin [options]
+    convert.py CHECKPOINT --int8 -o SMALLER.swin        a quarter of the size, or half with --f16
     convert.py --info FILE          prints what a checkpoint or a .swin model holds
 
 CHECKPOINT: a PyTorch file (zip or legacy), safetensors, an index of shards, or a folder of one,
-with the config.json and preprocessor_config.json of Hugging Face or timm.
+with the config.json and preprocessor_config.json of Hugging Face or timm; for --int8 and --f16 also
+a .swin model of float32.
 Needs Python 3.9 and NumPy 1.19. Nothing in a checkpoint is executed, and what is not known is
 refused.
 Exit codes: 0 done, 1 refused or unreadable, 2 wrong usage.
@@ -15,14 +17,18 @@ import argparse
 import math
 import os
 import re
+import subprocess
 import sys
+import tempfile
 
 import require
 
 require.python("convert.py", 3, 9)
 require.package("convert.py", "numpy", "NumPy", debian="python3-numpy", oldest=(1, 19))
-from swinblob import blob, checkpoint, classes, families, records               # noqa: E402
-from swinblob.heads import HEADS, head_features                                 # noqa: E402
+from swinblob import (blob, canonical, checkpoint, classes, families,           # noqa: E402
+                      number_types, records)
+from swinblob.forms import F16, F32, S8                                         # noqa: E402
+from swinblob.heads import HEADS, PIXELS, head_features                         # noqa: E402
 from swinblob.records import (Body, Filter, Head, Input, Mode, Refused, Resize,  # noqa: E402
                               Shift)
 
@@ -75,6 +81,12 @@ def parse_arguments(arguments):
         if not 0.001 <= value <= 0.999:
             raise ValueError
         return value
+
+    def names(text):
+        values = text.split(",")
+        if not all(values):
+            raise ValueError
+        return values
 
     def note(text):
         key, text = re.fullmatch(r"([A-Za-z0-9_.-]+)=(.*)", text, re.DOTALL).groups()
@@ -146,6 +158,21 @@ def parse_arguments(arguments):
     pictures.add_argument("--antialias", action="store_true",
                           help="shrinking averages what a pixel covers; without it, as in OpenCV, "
                                "it interpolates four pixels")
+    smaller = parser.add_argument_group("smaller models")
+    types = smaller.add_mutually_exclusive_group()
+    types.add_argument("--int8", dest="type", action="store_const", const=S8,
+                       help="layers in 8 bits, a scale an output; tables of positions in 16")
+    types.add_argument("--f16", dest="type", action="store_const", const=F16,
+                       help="layers and tables of positions in 16 bits")
+    smaller.add_argument("--keep", type=typed(names, "a list such as head.classify,stage0"),
+                         default=[], metavar="NAMES",
+                         help="layers that stay float32: their names, or what these begin with")
+    smaller.add_argument("--check", nargs="+", metavar="PICTURE",
+                         help="how many pixels change against float32 (and both mean IoUs, where "
+                              "NAME.label.png lies beside NAME.jpg)")
+    smaller.add_argument("--program", metavar="SEGMENT",
+                         help="what --check and the model's self-test are computed with (default: "
+                              "$SWIN_SEGMENT, or build/segment beside tools/)")
     notes = parser.add_argument_group("notes that travel with the model")
     notes.add_argument("--name")
     notes.add_argument("--licence", metavar="TEXT")
@@ -155,21 +182,79 @@ def parse_arguments(arguments):
     options = parser.parse_args(arguments)
     if not options.info and not options.output:
         parser.error("-o MODEL.swin is missing")
+    for name in ("keep", "check", "program"):
+        if getattr(options, name) and options.type is None:
+            parser.error(f"--{name} goes with --int8 or --f16")
     return options
 
 
 # Converting ---------------------------------------------------------------------------------------
 
 def convert(options):
-    source = checkpoint.read(options.checkpoint, options.entry)
-    check_output(options.output, [*source.files, options.classes, options.palette])
-    model = families.read(source, options)
-    model.trim_tokens(options.max_size or (2048, 2048), required=options.max_size is not None)
+    program = find_program(options)
+    source, model = read_model(options)
     apply_preprocessing(model.description, options)
     classes.apply(model, options)
     apply_notes(model, options)
-    size = blob.write(options.output, model, progress)
+    if options.type is not None:
+        make_smaller(model, options)
+    size, losses = blob.write(options.output, model, progress)
     print_summary(source, model, options.output, size)
+    if options.type is not None:
+        print_losses(model, losses)
+        row("self-test", record_reference(model, options.output, program))
+    if options.check:
+        print_changes(model, options, program)
+
+
+def read_model(options):
+    """What the model is read from, and the model, where the output is none of the files read."""
+    from_blob = is_blob(options.checkpoint)
+    if from_blob:
+        refuse_options_of_checkpoints(options)
+    source = (SwinFile if from_blob else checkpoint.read)(options.checkpoint, options.entry)
+    check_output(options.output, [*source.files, options.classes, options.palette,
+                                  *(options.check or ())])
+    if from_blob:
+        return source, source.model
+    model = families.read(source, options)
+    model.trim_tokens(options.max_size or (2048, 2048), required=options.max_size is not None)
+    return source, model
+
+
+class SwinFile:
+    """A .swin model of float32 in the place of a checkpoint."""
+
+    container, wrappers, others, remarks = ".swin model", [], [], []
+
+    def __init__(self, path, _):
+        read = blob.read(path)
+        smaller = next((spec for spec in read.specs if spec.type), None)
+        if smaller:
+            raise Refused(f"{smaller.name} is {number_types.NAMES[smaller.type]} already: give the "
+                          "float32 model or the checkpoint")
+        self.files, self.model = [path], blob.StoredModel(read)
+
+
+def is_blob(path):
+    if not os.path.isfile(path):
+        return False
+    with open(path, "rb") as file:
+        return file.read(len(blob.MAGIC)) == blob.MAGIC
+
+
+def refuse_options_of_checkpoints(options):
+    if options.type is None:
+        raise Refused("this is a .swin model already: --int8 or --f16 makes a smaller one of it, "
+                      "--info prints what it holds")
+    for name, option in (
+            ("entry", "--entry"), ("pool_scales", "--pool-scales"),
+            ("align_corners", "--align-corners"), ("heads", "--heads"),
+            ("image_size", "--image-size"), ("window", "--window"),
+            ("pretrained_windows", "--pretrained-windows"), ("threshold", "--threshold"),
+            ("rules", "--" + str(options.rules)), ("max_size", "--max-size")):
+        if getattr(options, name) is not None:
+            raise Refused(f"{option} is about checkpoints, and this is a .swin model")
 
 
 def check_output(output, inputs):
@@ -226,10 +311,11 @@ def apply_mode(d, options):
 
 def apply_notes(model, options):
     stem = os.path.splitext(os.path.basename(os.path.normpath(options.checkpoint)))[0]
-    given = {"name": options.name or stem, "source": options.source, "licence": options.licence,
-             "converted_from": model.family}
-    model.notes = {key: text for key, text in {**given, **model.notes, **dict(options.note)}.items()
-                   if text}
+    known = {"name": stem, "source": None, "licence": None, "converted_from": model.family}
+    given = {"name": options.name, "source": options.source, "licence": options.licence}
+    given = {key: text for key, text in given.items() if text}
+    notes = {**known, **model.notes, **given, **dict(options.note)}
+    model.notes = {key: text for key, text in notes.items() if text}
 
 
 def progress(specs):
@@ -241,6 +327,83 @@ def progress(specs):
     except ImportError:
         return specs
     return tqdm(specs, desc="packing", unit="tensor", leave=False)
+
+
+# Smaller models -----------------------------------------------------------------------------------
+
+def make_smaller(model, options):
+    """Gives the model its number types, the note that tells them, and no reference yet."""
+    if options.check and not gives_pixels(model):
+        raise Refused("--check compares maps of classes, and this model has none")
+    number_types.choose(model, options.type, options.keep)
+    model.notes["numbers"] = describe_numbers(model, options.keep)
+    new = records.new_description()
+    model.description.update({field.key: new[field.key] for field in records.REFERENCE.fields})
+
+
+def gives_pixels(model):
+    return HEADS[model.description["head"]].gives == PIXELS
+
+
+def describe_numbers(model, keep):
+    counts = dict.fromkeys((S8, F16, F32), 0)
+    for spec in canonical.tensors(model.description):
+        counts[model.types.get(spec.name, F32)] += math.prod(spec.form.natural)
+    shares = [f"{number_types.NAMES[type_]} {100 * count / model.parameters:.3g} %"
+              for type_, count in counts.items() if count]
+    return (f"{', '.join(shares)} of {model.parameters:,} parameters"
+            + f"; kept in f32: {', '.join(keep)}" * bool(keep))
+
+
+def find_program(options):
+    """The path of examples/segment.c's program, or None."""
+    named = options.program or os.environ.get("SWIN_SEGMENT")
+    folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    paths = [named] if named else [os.path.join(folder, "build", name)
+                                   for name in ("segment", "segment.exe")]
+    found = next((os.path.abspath(path) for path in paths if os.path.isfile(path)), None)
+    if named and not found and options.type is not None:
+        raise Refused(f"there is no program {named} (--program or SWIN_SEGMENT)")
+    if options.check and not found:
+        raise Refused("--check runs build/segment, which is not there: `make` builds it, or "
+                      "--program names another")
+    return found
+
+
+def run_program(program, *arguments):
+    """Its exit code, standard output and standard error; code 1 where it cannot be started."""
+    try:
+        done = subprocess.run([program, *arguments], stdin=subprocess.DEVNULL, capture_output=True)
+    except OSError as error:
+        return 1, "", str(error)
+    return done.returncode, *(text.decode(errors="replace") for text in (done.stdout, done.stderr))
+
+
+def record_reference(model, path, program):
+    """Stores in the file at `path` what its self-test expects; says what came of it."""
+    if not gives_pixels(model):
+        return "none: only models that give maps of classes have one"
+    if not program:
+        return f"nothing is recorded yet: segment -m {path} --record does it"
+    code, _, errors = run_program(program, "-m", path, "--record")
+    if code:
+        return f"nothing is recorded, as {program} failed: {errors.strip()}"
+    return f"what segment --self-test compares with was recorded by {program}"
+
+
+def print_changes(model, options, program):
+    """Compares what was written with the same model in float32."""
+    model.types = {}
+    with tempfile.TemporaryDirectory() as folder:
+        exact = os.path.join(folder, "f32.swin")
+        blob.write(exact, model, progress)
+        code, text, errors = run_program(program, "-m", options.output, "--against", exact, "--",
+                                         *options.check)
+    print()
+    for line in text.splitlines():
+        print(printable(line))
+    if code:
+        raise Refused(f"--check: {errors.strip() or f'{program} ended with {code}'}")
 
 
 # Printing -----------------------------------------------------------------------------------------
@@ -313,7 +476,8 @@ def describe_input(d):
 
 def print_summary(source, model, path, size):
     d = model.description
-    row("read", " in ".join([source.container, *source.wrappers[::-1]]) + ": " + model.family)
+    row("read", " in ".join([source.container, *source.wrappers[::-1]])
+        + (": " + model.family if model.family else ""))
     describe_model(d)
     describe_input(d)
     for what, reason, names in model.dropped:
@@ -325,12 +489,40 @@ def print_summary(source, model, path, size):
     row("wrote", f"{path}: {model.parameters:,} parameters, {size / 2 ** 20:.1f} MiB")
 
 
+def print_losses(model, losses):
+    """A line for each layer that is not float32, then sums."""
+    def line(name, types, bytes_, whole, loss):
+        print(f"{name:<36} {types:<11} {bytes_ / 1024:>10.1f} "
+              f"{100 * bytes_ / whole:>6.1f} % {loss}".rstrip())
+
+    print(f"\n{'layer':<36} {'numbers':<11} {'KiB':>10} {'of f32':>8} {'rms error':>11}")
+    sums, total = {}, [0, 0]
+    for spec, bytes_ in layer_bytes(model):
+        whole = blob.stored_bytes(spec.of_type(F32))
+        entry = sums.setdefault(spec.type, [0, 0, 0])
+        for sum_ in (entry, total):
+            sum_[0] += bytes_
+            sum_[1] += whole
+        entry[2] += 1
+        if spec.type != F32:
+            line(spec.layer, number_types.NAMES[spec.type], bytes_, whole,
+                 f"{100 * losses[spec.name]:>9.3g} %")
+    for type_, (bytes_, whole, count) in sums.items():
+        line(f"all {count} in {number_types.NAMES[type_]}", "", bytes_, whole, "")
+    line("all", "", *total, "")
+    print()
+
+
+def layer_bytes(model):
+    """(spec, bytes) of each tensor, those of 8 bits with their scales."""
+    for spec in canonical.tensors(model.description):
+        typed = spec.of_type(model.types.get(spec.name, F32))
+        scales = blob.stored_bytes(typed.scale()) if typed.type == S8 else 0
+        yield typed, blob.stored_bytes(typed) + scales
+
+
 def print_info(path, entry=None):
-    magic = b""
-    if os.path.isfile(path):
-        with open(path, "rb") as file:
-            magic = file.read(len(blob.MAGIC))
-    if magic == blob.MAGIC:
+    if is_blob(path):
         print_blob(path)
     else:
         print_checkpoint(path, entry)
@@ -355,9 +547,9 @@ def print_blob(path):
         print(f"  {k:3}  #{bytes(color).hex()}  {printable(name)}")
     print("\ntensors")
     for spec in model.specs:
-        layout = blob.LAYOUT_NAMES[spec.form.layout]
+        type_, layout = number_types.NAMES[spec.type], blob.LAYOUT_NAMES[spec.layout]
         shape = "x".join(map(str, spec.form.shape))
-        print(f"  {model.offsets[spec.name]:>10}  f32 {layout:<6}  {shape:<14} {spec.name}")
+        print(f"  {model.offsets[spec.name]:>10}  {type_} {layout:<6}  {shape:<14} {spec.name}")
 
 
 def print_checkpoint(path, entry=None):

@@ -11,8 +11,9 @@ from math import prod
 
 import numpy as np
 
-from . import canonical
-from .forms import LANES, PANELS, PLAIN, ROWS, round_up
+from . import canonical, number_types
+from .forms import F32, LANES, PANELS, PLAIN, QUADS, ROWS, S8, round_up
+from .number_types import DTYPES
 from .records import HEAD, RECORDS, STAGE, Refused, new_description
 
 MAGIC = b"\x89SWIN\r\n\x1a"
@@ -24,8 +25,9 @@ CHECKED_FROM = 32                           # the checksum covers all bytes from
 CONFIG_OFFSET = HEADER.size
 RECORD = struct.Struct("<12sI")             # name, bytes of what follows
 ENTRY = struct.Struct("<64s6I2Q24x")        # name, number type, layout, shape, offset, bytes
-FLOAT32 = 0
-LAYOUT_NAMES = {PLAIN: "plain", ROWS: "rows", PANELS: "panels"}
+TYPE_OFFSET = 64                            # of an entry's number type
+QUAD = 4                                    # inputs that lie together
+LAYOUT_NAMES = {PLAIN: "plain", ROWS: "rows", PANELS: "panels", QUADS: "quads"}
 
 
 class BlobError(Exception):
@@ -59,11 +61,13 @@ def stored_shape(shape, layout):
         return shape[0], round_up(shape[1], LANES)
     if layout == PANELS:
         return -(-shape[0] // LANES), shape[1], LANES
+    if layout == QUADS:
+        return -(-shape[0] // LANES), -(-shape[1] // QUAD), LANES, QUAD
     return shape
 
 
 def stored_bytes(spec):
-    return 4 * prod(stored_shape(spec.form.shape, spec.form.layout))
+    return DTYPES[spec.type].itemsize * prod(stored_shape(spec.form.shape, spec.layout))
 
 
 def pack(matrix, layout):
@@ -73,6 +77,9 @@ def pack(matrix, layout):
     rows, columns = matrix.shape
     if layout == ROWS:
         return np.pad(matrix, [(0, 0), (0, -columns % LANES)])
+    if layout == QUADS:
+        padded = np.pad(matrix, [(0, -rows % LANES), (0, -columns % QUAD)])
+        return padded.reshape(len(padded) // LANES, LANES, -1, QUAD).swapaxes(1, 2)
     padded = np.pad(matrix, [(0, -rows % LANES), (0, 0)])
     return padded.reshape(-1, LANES, columns).swapaxes(1, 2)
 
@@ -83,6 +90,9 @@ def unpack(stored, shape, layout):
         return stored
     if layout == ROWS:
         return stored[:, :shape[1]]
+    if layout == QUADS:
+        stored = stored.swapaxes(1, 2)
+        return stored.reshape(len(stored) * LANES, -1)[:shape[0], :shape[1]]
     return stored.swapaxes(1, 2).reshape(-1, shape[1])[:shape[0]]
 
 
@@ -202,9 +212,10 @@ def write(path, model, progress=lambda specs: specs):
     """Writes a model: under a temporary name first, so that `path` is a whole blob or untouched.
 
     A link is followed: what it leads to is replaced. progress: wraps the list of specs that is
-    walked. Returns the size in bytes."""
+    walked. Returns the size in bytes and, by name, the relative rms errors of those tensors that
+    are not float32."""
     model.check()
-    specs = list(canonical.tensors(model.description))
+    specs, losses = model.specs, {}
     strings = string_bytes(model.class_names, model.class_colors, model.notes)
     config = config_bytes(model.description)
     directory_offset = round_up(CONFIG_OFFSET + len(config), ALIGN)
@@ -214,7 +225,7 @@ def write(path, model, progress=lambda specs: specs):
     directory, end = [], data_offset
     for spec in specs:
         name, bytes_ = spec.name.encode("ascii"), stored_bytes(spec)
-        directory.append(ENTRY.pack(name, FLOAT32, spec.form.layout, *spec.shape, end, bytes_))
+        directory.append(ENTRY.pack(name, spec.type, spec.layout, *spec.shape, end, bytes_))
         end += round_up(bytes_, ALIGN)
 
     def header(sums):
@@ -239,8 +250,8 @@ def write(path, model, progress=lambda specs: specs):
             file.write(checked)
             put(config)
             put(b"".join(directory) + strings)
-            for spec in progress(specs):
-                put(pack(model.matrix(spec), spec.form.layout).tobytes())
+            for stored in stored_numbers(model, progress(specs), losses):
+                put(stored.tobytes())
             file.seek(0)
             file.write(header(checksum.sums)[:CHECKED_FROM])
             file.flush()
@@ -252,25 +263,52 @@ def write(path, model, progress=lambda specs: specs):
     except BaseException:
         os.unlink(temporary)
         raise
-    return end
+    return end, losses
+
+
+def stored_numbers(model, specs, losses):
+    """Yields what a blob stores of each spec; adds to losses those that are not float32."""
+    scales = None
+    for spec in specs:
+        if scales is not None:                  # of the 8 bits before
+            numbers, scales = scales[None], None
+        else:
+            matrix = model.matrix(spec)
+            numbers, scales = number_types.encode(matrix, spec.type)
+            if spec.type != F32:
+                losses[spec.name] = number_types.relative_error(matrix, numbers, scales)
+        yield pack(numbers, spec.layout)
 
 
 # Reading ------------------------------------------------------------------------------------------
 
 class Blob:
-    """A checked blob. `natural(name)` gives a tensor back as the canonical model had it."""
+    """A checked blob. specs: all tensors, as they are stored. `natural(name)` gives one back as the
+    canonical model had it."""
 
     def __init__(self, data, description, specs, offsets, strings):
         self.data, self.description, self.specs, self.offsets = data, description, specs, offsets
         self.class_colors, self.class_names, self.notes = strings
 
+    def numbers(self, spec):
+        """A tensor's numbers as they are stored, without what fills them up."""
+        shape = stored_shape(spec.form.shape, spec.layout)
+        stored = np.frombuffer(self.data, DTYPES[spec.type], prod(shape), self.offsets[spec.name])
+        return unpack(stored.reshape(shape), spec.form.shape, spec.layout)
+
     def matrix(self, spec):
-        shape = stored_shape(spec.form.shape, spec.form.layout)
-        stored = np.frombuffer(self.data, "<f4", prod(shape), self.offsets[spec.name])
-        return unpack(stored.reshape(shape), spec.form.shape, spec.form.layout)
+        """The float32 matrix that they stand for."""
+        numbers = self.numbers(spec)
+        if spec.type == S8:
+            return number_types.dequantise(numbers, self.numbers(spec.scale())[0])
+        return numbers.astype("<f4", copy=False)
+
+    def spec(self, name):
+        """The tensor of that name, as it is stored."""
+        return next(spec for spec in self.specs if spec.name == name)
 
     def natural(self, name):
-        spec = next(spec for spec in self.specs if spec.name == name)
+        spec = self.spec(name)
         return spec.form.unpack(self.matrix(spec))
 
 
@@ -312,9 +350,9 @@ def parse(data):
         canonical.check(description)
     except Refused as refused:
         raise BlobError(f"config: {refused}") from None
-    specs = list(canonical.tensors(description))
-
-    expect("directory", (directory_offset, count), (round_up(config_end, ALIGN), len(specs)))
+    expect("directory's offset", directory_offset, round_up(config_end, ALIGN))
+    if count > (len(data) - directory_offset) // ENTRY.size:
+        raise BlobError(f"a directory of {count} tensors does not fit")
     expect_zero("the padding of config", config_end, directory_offset)
     expect("strings' offset", strings_offset, directory_offset + ENTRY.size * count)
     if strings_size > len(data) - strings_offset:
@@ -324,18 +362,70 @@ def parse(data):
            (round_up(strings_end, ALIGN), len(data) - round_up(strings_end, ALIGN)))
     expect_zero("the padding of strings", strings_end, data_offset)
 
-    offsets, end = {}, data_offset
-    for n, spec in enumerate(specs):
+    def type_of(spec):
+        """The number type of the next tensor, whose entry is looked at as a whole below."""
+        at = directory_offset + len(specs) * ENTRY.size
+        return entry_type(spec, data[at:at + ENTRY.size])
+
+    specs, offsets, end = [], {}, data_offset
+    for spec in canonical.with_types(canonical.tensors(description), type_of):
+        n = len(specs)
+        if n == count:
+            raise BlobError(f"{spec.name}: the tensor is missing")
         at = directory_offset + n * ENTRY.size
         entry = ENTRY.unpack_from(data, at)
         bytes_ = stored_bytes(spec)
-        wanted = (spec.name.encode("ascii").ljust(64, b"\0"), FLOAT32, spec.form.layout,
+        wanted = (spec.name.encode("ascii").ljust(64, b"\0"), spec.type, spec.layout,
                   *spec.shape, end, bytes_)
         expect(f"directory entry {n} ({spec.name})", entry, wanted)
         expect_zero(f"the end of directory entry {n}", at + 104, at + ENTRY.size)
+        specs.append(spec)
         offsets[spec.name] = end
         end += round_up(bytes_, ALIGN)
         expect_zero(f"the padding of {spec.name}", offsets[spec.name] + bytes_, end)
+    expect("the number of tensors", count, len(specs))
     expect("the end of data", end, len(data))
     strings = strings_from_bytes(data[strings_offset:strings_end], description["classes"])
-    return Blob(data, description, specs, offsets, strings)
+    blob = Blob(data, description, specs, offsets, strings)
+    check_scales(blob)
+    return blob
+
+
+def entry_type(spec, directory):
+    """The number type in the first entry, which is to be that of a tensor; float32 in another's."""
+    if not directory.startswith(spec.name.encode("ascii") + b"\0"):
+        return F32
+    type_, = struct.unpack_from("<I", directory, TYPE_OFFSET)
+    if type_ not in spec.form.types:
+        allowed = ", ".join(number_types.NAMES[known] for known in spec.form.types)
+        raise BlobError(f"{spec.name} has the number type {type_}, not one of {allowed}")
+    if type_ == S8 and spec.form.shape[1] > number_types.S8_INPUTS:
+        raise BlobError(f"{spec.name} has 8 bits and more than {number_types.S8_INPUTS} inputs")
+    return type_
+
+
+def check_scales(blob):
+    for spec in blob.specs:
+        if spec.type == S8:
+            scales = blob.numbers(spec.scale())
+            if not (np.isfinite(scales) & (scales >= 0)).all():
+                raise BlobError(f"{spec.scale().name} holds a scale that is no number or negative")
+
+
+class StoredModel(canonical.Model):
+    """A blob as a model to be written anew: its matrices are the blob's, bit for bit."""
+
+    def __init__(self, blob):
+        super().__init__(blob.description, blob.notes.get("converted_from"))
+        self.blob = blob
+        self.class_names, self.class_colors = blob.class_names, blob.class_colors
+        self.notes = dict(blob.notes)
+
+    def check(self):
+        canonical.check(self.description)
+
+    def matrix(self, spec):
+        matrix = self.blob.matrix(self.blob.spec(spec.name))
+        if not np.isfinite(matrix).all():
+            raise Refused(f"{spec.name} holds numbers that are not finite")
+        return matrix

@@ -11,8 +11,8 @@ from math import prod
 import numpy as np
 
 from . import records
-from .forms import (ROWS, BiasTable, Matrix, Spec, Vector, convolution, heads_in, heads_out, linear,
-                    norm)
+from .forms import (F32, ROWS, S8, BiasTable, Matrix, PatchEmbedding, Spec, Vector, heads_in,
+                    heads_out, linear, norm)
 from .heads import HEADS, LAST, NOTHING, ONE, PIXELS, SCORES, SOME
 from .records import Body, Head, Input, Mode, Refused, Resize, Shift, need
 
@@ -157,7 +157,8 @@ def tensors(d):
             yield from linear(block + ".mlp.fc2", C, d["hidden"][i])
 
     E = d["width"][0]
-    yield from convolution("embed", E, d["planes"], d["patch"])
+    yield Spec("embed.weight", PatchEmbedding(E, d["planes"], d["patch"]))
+    yield Spec("embed.bias", Vector(E))
     if d["patch_norm"]:
         yield from norm("embed.norm", E)
     if d["position_h"]:
@@ -192,6 +193,15 @@ def tensors(d):
         yield from linear(up + ".concat", C, 2 * C)
         yield from layers(up, l)
     yield from HEADS[d["head"]].tensors(d)
+
+
+def with_types(specs, type_of):
+    """The specs in the number types that type_of(spec) gives; scales follow weights of 8 bits."""
+    for spec in specs:
+        typed = spec.of_type(type_of(spec))
+        yield typed
+        if typed.type == S8:
+            yield typed.scale()
 
 
 # Weights and models -------------------------------------------------------------------------------
@@ -235,6 +245,7 @@ class Model:
         self.description = description
         self.family = family            # what the checkpoint was recognised as
         self.weights = {}
+        self.types = {}                 # number types of tensors by name, where not float32
         self.class_names = None         # a list, or None where nothing tells
         self.class_colors = None        # a list of (r, g, b)
         self.notes = {}
@@ -291,6 +302,12 @@ class Model:
         if not np.isfinite(matrix).all():
             raise Refused(f"{weight.origin} gives numbers beyond float32's range")
         return matrix
+
+    @property
+    def specs(self):
+        """The tensors of the model's blob, in order."""
+        return list(with_types(tensors(self.description),
+                               lambda spec: self.types.get(spec.name, F32)))
 
     @property
     def parameters(self):

@@ -1,12 +1,16 @@
 """The forms of tensors: how what PyTorch stores, the *natural* form, becomes the matrix of a blob.
 
-Layers here yield the specs of their tensors, in the order of the blob.
+Each form names the number types that its tensors may have: f32, f16, and s8, which is 8 bits and
+one scale an output. Layers here yield the specs of their tensors, in the order of the blob.
 """
+
+import re
 
 import numpy as np
 
 LANES = 16                  # outputs of a panel; rows and head widths are rounded up to it
-PLAIN, ROWS, PANELS = 0, 1, 2
+PLAIN, ROWS, PANELS, QUADS = range(4)
+F32, F16, S8 = 0, 1, 3      # number types
 
 
 def round_up(n, multiple):
@@ -16,7 +20,7 @@ def round_up(n, multiple):
 class Vector:
     """[n] <-> one row."""
 
-    layout = ROWS
+    layout, types = ROWS, (F32,)
 
     def __init__(self, n):
         self.natural, self.shape = (n,), (1, n)
@@ -29,11 +33,11 @@ class Vector:
 
 
 class Matrix:
-    """[rows, columns], as it is."""
+    """[rows, columns], as it is: a layer's weights, or in rows a table that is added."""
 
     def __init__(self, rows, columns, layout=PANELS):
         self.natural = self.shape = (rows, columns)
-        self.layout = layout
+        self.layout, self.types = layout, (F32, F16, S8) if layout == PANELS else (F32, F16)
 
     def pack(self, x):
         return x
@@ -45,7 +49,7 @@ class Matrix:
 class Convolution:
     """[outputs, inputs, k, k] <-> [outputs, k * k * inputs], input channels fastest."""
 
-    layout = PANELS
+    layout, types = PANELS, (F32, F16, S8)
 
     def __init__(self, outputs, inputs, k):
         self.natural = (outputs, inputs, k, k)
@@ -65,6 +69,7 @@ class Heads:
 
     def __init__(self, natural, axis, parts, heads, layout, query=False):
         self.natural, self.axis, self.layout = natural, axis, layout
+        self.types = (F32, F16, S8) if layout == PANELS else (F32,)
         self.split = (parts, heads, natural[axis] // (parts * heads))
         d = self.split[2]
         padded = list(natural)
@@ -92,7 +97,7 @@ class Heads:
 class BiasTable:
     """[(2 wh - 1) (2 ww - 1), heads] by query minus key <-> [heads, ...] by key minus query."""
 
-    layout = PLAIN
+    layout, types = PLAIN, (F32,)
 
     def __init__(self, wh, ww, heads):
         self.shape = (heads, 2 * wh - 1, 2 * ww - 1)
@@ -105,15 +110,37 @@ class BiasTable:
         return m.reshape(self.shape[0], -1).T[::-1]
 
 
-class Spec:
-    """One tensor of a blob: its name and form."""
+class PatchEmbedding(Convolution):
+    """The convolution that reads the picture: its weights are few, and float32 in every blob."""
 
-    def __init__(self, name, form):
-        self.name, self.form = name, form
+    types = (F32,)
+
+
+class Spec:
+    """One tensor of a blob: its name, form and number type, one of the form's."""
+
+    def __init__(self, name, form, type_=F32):
+        self.name, self.form, self.type = name, form, type_
 
     @property
     def shape(self):
         return (*self.form.shape, 1, 1, 1)[:4]
+
+    @property
+    def layout(self):
+        return QUADS if self.type == S8 else self.form.layout
+
+    @property
+    def layer(self):
+        """The name without .weight, .bias and the like; a table's own name."""
+        return re.sub(r"\.(weight|bias|scale)$", "", self.name)
+
+    def of_type(self, type_):
+        return Spec(self.name, self.form, type_)
+
+    def scale(self):
+        """What follows weights of 8 bits: a factor for each output."""
+        return Spec(self.layer + ".scale", Vector(self.form.shape[0]))
 
 
 # Layers -------------------------------------------------------------------------------------------
