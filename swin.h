@@ -2095,6 +2095,8 @@ typedef struct swin__product {
     float *onto;          /* [m][n], rows ldo apart, or NULL */
     size_t ldo;
     const float *next_b, *next_c; /* b and c of the product that follows, to prefetch; or NULL */
+    int next_rows;        /* rows of 16 floats to prefetch from next_b in each of two panels, and */
+    size_t next_panel;    /* how far the second one is; rows 0: as in b */
     /* the rest is gemm8's: A's rows are quantised ones, lda floats apart, and B's panels are quads,
        as in >>blob, with ldb = 16 */
     const float *column;  /* [n], the scales of B's columns */
@@ -2286,8 +2288,12 @@ static void swin__plan_prefetches(swin__microtile *t, const swin__product *p, in
                         : last ? p->next_b : p->b + (size_t)(k + t->k) * p->ldb;
     t->next_b = next_b ? next_b : t->b;
     t->next_rows = next_b ? t->k : 0;
-    t->share = (t->k + t->left - 1) / t->left;
     t->next_panel = panels == 1 || col_count == 16 ? 0 : p->panel;
+    if (next_b && next_b == p->next_b && p->next_rows) {
+        t->next_rows = p->next_rows;
+        t->next_panel = panels == 1 ? 0 : p->next_panel;
+    }
+    t->share = (t->next_rows + t->left - 1) / t->left;
     t->next_c = col_count ? p->c + end : last ? p->next_c : p->c;
 }
 
@@ -2788,6 +2794,7 @@ static void SWIN__FN(gemm_halves)(const swin__product *p)
                                 16 * (size_t)deep);
             }
             part.b = floats, part.ldb = 16, part.panel = 16 * (size_t)deep;
+            part.next_rows = deep / 2, part.next_panel = p->panel;
             SWIN__FN(gemm_floats)(&part);
         }
     }
