@@ -38,6 +38,9 @@ WHAT IT COMPUTES
    what the authors' code computes, to float32 rounding, whichever library the weights are from;
    what a file asks for and this version does not know is refused by name. It does not train, use
    GPUs, run batches (take several contexts side by side over one model) or other networks.
+   Weights are stored as float32, f16, or whole numbers of eight bits with a scale an output, each
+   tensor by itself. Rows that meet eight bits become such numbers, too, with a scale a row, or of
+   all that a convolution's block of pixels sees; everything between products is float32.
 
 INPUT AND OUTPUT
    Pictures are 8-bit RGB, BGR, RGBA, BGRA or grey, or a camera's YUYV or NV12, with a row stride,
@@ -68,26 +71,29 @@ SAME BITS
    order, in slices or at once, and on every instruction set: scalar, NEON, AVX2 and AVX-512; in
    WebAssembly with relaxed SIMD, too, where the engine fuses (swin_cpu_exact asks; see SPEED).
    Every output is a sum in a fixed order with one fused multiply-add a term; row sums go into
-   sixteen lanes and down one tree; exp and GELU are polynomials here, not the C library's;
-   division and square root are IEEE's. Denormal numbers are kept, as IEEE says, at the usual
-   speed where the processor has one (exp gives none); a program that turns on flush-to-zero may
-   see other bits where they occur. Inputs or weights with NaNs or infinities give NaNs, whose
-   bits may differ, or zeros behind a ReLU. No product is left for a compiler to fuse with a sum,
-   under any flags. Flags that let it compute something else (-ffast-math,
-   -funsafe-math-optimizations and what they are made of) and x86 without SSE are refused when this
-   file is compiled; SWIN_ANY_BITS takes them. clang tells of -ffast-math and -ffinite-math-only
-   alone: its -fassociative-math and the like break the promise unseen.
+   sixteen lanes and down one tree; exp and GELU are polynomials here, not the C library's; division
+   and square root are IEEE's; sums of eight-bit products are whole numbers, exact in any order.
+   Denormal numbers are kept, as IEEE says, at the usual speed where the processor has one (exp
+   gives none); a program that turns on flush-to-zero may see other bits where they occur. Inputs or
+   weights with NaNs or infinities give NaNs, whose bits may differ, or zeros behind a ReLU. No
+   product is left for a compiler to fuse with a sum, under any flags. Flags that let it compute
+   something else (-ffast-math, -funsafe-math-optimizations and what they are made of) and x86
+   without SSE are refused when this file is compiled; SWIN_ANY_BITS takes them. clang tells of
+   -ffast-math and -ffinite-math-only alone: its -fassociative-math and the like break the promise
+   unseen.
 
 SPEED
-   The best instruction set is found when a context is made (AVX-512, AVX2 with FMA, NEON); no
-   compiler flags are needed, -O2 is enough. The scalar pass is the fallback and is slow where the
-   compiler may not use a fused multiply-add of the hardware. WebAssembly wants -msimd128, and
-   -mrelaxed-simd (clang 17 or newer) for fused multiply-adds: without these, and in engines or on
-   processors without them, its SIMD rounds products before it adds them and is taken all the same,
-   as the scalar pass is far slower; ask for SWIN_CPU_SCALAR where bits count. The heads'
-   convolutions are rewritten exactly: products with upsampled maps at the small map's size, 3x3
-   convolutions by Winograd's F(6x6, 3x3), and of maps twice as large as their source by F(7x7, 2x2)
-   before smoothing. The flag SWIN_RUN_DIRECT takes plain convolutions instead.
+   The best instruction set is found when a context is made (AVX-512, AVX2 with FMA, NEON, and what
+   they have for eight bits: VNNI, dot products); no compiler flags are needed, -O2 is enough. The
+   scalar pass is the fallback and is slow where the compiler may not use a fused multiply-add of
+   the hardware. WebAssembly wants -msimd128, and -mrelaxed-simd (clang 17 or newer) for fused
+   multiply-adds: without these, and in engines or on processors without them, its SIMD rounds
+   products before it adds them and is taken all the same, as the scalar pass is far slower; ask for
+   SWIN_CPU_SCALAR where bits count. The heads' convolutions are rewritten exactly: products with
+   upsampled maps at the small map's size, 3x3 convolutions by Winograd's F(6x6, 3x3), and of maps
+   twice as large as their source by F(7x7, 2x2) before smoothing; eight-bit ones by F(4x4, 3x3),
+   which rounds in other places than plain convolutions do. The flag SWIN_RUN_DIRECT takes plain
+   convolutions instead.
 
 ERRORS
    Calls return a swin_status; with a swin_error they also leave a sentence that names the
@@ -123,8 +129,9 @@ COMPILE-TIME OPTIONS, all for the file with SWIN_IMPLEMENTATION unless marked *
 WHAT IT NEEDS OF C
    Two's complement, little-endian, IEEE floats. With SWIN_NO_STDIO and SWIN_NO_MALLOC only memcpy,
    memmove, memset, memcmp, strlen, strcmp, strchr, sqrtf, fabsf; what compilers make of them, bcmp
-   and memchr; and fmaf where the hardware has it. The easy tier adds malloc and free, swin_load
-   fopen, fseek, ftell, fread and fclose.
+   and memchr; fmaf where the hardware has it; and getauxval of Linux on AArch64, which tells of
+   products of eight bits. The easy tier adds malloc and free, swin_load fopen, fseek, ftell, fread
+   and fclose.
 
 MAP OF THIS FILE - search for the anchors
    >>public     the interface: status and errors, models, contexts, results, looking inside, easy
