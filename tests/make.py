@@ -471,9 +471,7 @@ def make_venv(tmp_path, pip, *more):
     python = script(tmp_path / "python", PYTHON.format(pip=pip))
     return subprocess.Popen(
         [ROOT / "tools/venv", tmp_path / "a venv", ROOT / "tests/requirements.txt", *more],
-        env=os.environ | {"PYTHON": str(python)}, stderr=subprocess.PIPE, text=True,
-        # A shell's background jobs ignore SIGINT, and so would this.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+        env=os.environ | {"PYTHON": str(python)}, stderr=subprocess.PIPE, text=True)
 
 
 def test_venv(tmp_path):
