@@ -12,7 +12,8 @@
 # make lib        libswin.a and libswin.so, into build/
 # make install    header, libraries, what CMake and pkg-config read, segment, the models and their
 #                 terms below PREFIX
-# make deps       what the other targets need, make test-setup: what the tests need
+# make deps       what the other targets need, or those alone that are named beside it: make deps gst
+# make test-setup what the tests need
 # make clean
 #
 # demo, test, fuzz, coverage, ports, deps and test-setup install what is missing through apt-get, as
@@ -64,7 +65,7 @@ NEED    = $(if $(filter demo test fuzz coverage ports deps test-setup,$(GOALS)),
           $(if $(filter test fuzz coverage ports test-setup,$(GOALS)),tests) \
           $(filter game gst page web bench coverage ports,$(GOALS)) \
           $(if $(filter bench-web,$(GOALS)),web bench bench-web) \
-          $(if $(filter deps,$(GOALS)),bench game gst web)
+          $(if $(filter-out deps,$(GOALS)),,bench game gst web)
 
 all: $(OUT)/minimal $(OUT)/segment $(OUT)/stream $(OUT)/tensor
 
