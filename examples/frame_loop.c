@@ -450,7 +450,11 @@ static int start_video(const options *o)
 {
     SDL_SetMainReady();
     if (o->frames) SDL_SetHint(SDL_HINT_VIDEODRIVER, "dummy");
-    return SDL_Init(SDL_INIT_VIDEO) ? sdl_failed("the screen") : DONE;
+    if (SDL_Init(SDL_INIT_VIDEO)) return sdl_failed("the screen");
+    /* Where SDL finds no screen it draws into memory, which nobody would see. */
+    if (!SDL_GetHint(SDL_HINT_VIDEODRIVER) && !strcmp(SDL_GetCurrentVideoDriver(), "offscreen"))
+        return fail(FAILED, "the screen", "there is none; --frames N --shot FILE.png needs none");
+    return DONE;
 }
 
 static int open_window(game *g)

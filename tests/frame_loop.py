@@ -1,5 +1,6 @@
 """build/frame_loop, the game loop, without a screen: what it shows, its memory, bad input."""
 
+import pathlib
 import re
 import shlex
 import subprocess
@@ -267,6 +268,11 @@ def test_results_that_cannot_be_written(model, picture, tmp_path):
 def test_without_a_screen(model, picture):
     r = run(model, picture, env={"SDL_VIDEODRIVER": "no-such-driver"})
     refused(r, 1, "the screen")
+
+
+@pytest.mark.skipif(pathlib.Path("/dev/dri").exists(), reason="SDL would find this machine's screen")
+def test_what_nobody_would_see_is_not_played(model, picture, tmp_path):
+    refused(run(model, picture, env={"XDG_RUNTIME_DIR": str(tmp_path)}), 1, "the screen", "--frames")
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
