@@ -43,7 +43,8 @@ static const char usage[] =
     "      --overlay OUT   frames blended with the classes' colours, raw rgb24\n"
     "      --free CLASS,...\n"
     "                      the lines tell for each column how many pixels from the\n"
-    "                      bottom up are of these classes\n"
+    "                      bottom up are of these classes; the overlay shows their\n"
+    "                      last one white\n"
     "how:\n"
     "      --smooth F      of what earlier frames said, 0 to 0.99, goes into the next\n"
     "                      one: less flicker, more lag (0)\n"
@@ -884,7 +885,6 @@ static void write_line(worker *w, FILE *f, const frame *in, double network, long
     }
     fputc(']', f);
     if (w->is_free) {
-        measure_reach(w);
         for (int x = 0; x < w->map.width; x++)
             fprintf(f, "%s%d", x ? ", " : ", \"free\": [", w->reach[x]);
         fputc(']', f);
@@ -958,6 +958,15 @@ static void draw_overlay(worker *w, const frame *f)
     }
 }
 
+/* Makes the last free pixel of each column white. */
+static void draw_reach(worker *w)
+{
+    for (int x = 0; x < w->map.width; x++) {
+        size_t at = (size_t)(w->map.height - w->reach[x]) * (size_t)w->map.width + (size_t)x;
+        if (w->reach[x]) memset(w->rgb + 3 * at, 255, 3);
+    }
+}
+
 static int written(const output *to)
 {
     errno = 0;
@@ -973,12 +982,14 @@ static int write_results(worker *w, const frame *in, double network, long long d
     size_t pixels = (size_t)w->map.width * (size_t)w->map.height;
     const output *ids = &w->outputs[IDS], *overlay = &w->outputs[OVERLAY];
     const output *json = &w->outputs[JSON];
+    if (w->is_free) measure_reach(w);
     if (ids->name) {
         fwrite(w->map.data, (size_t)w->map.bytes, pixels, ids->file);
         if (!written(ids)) return 0;
     }
     if (overlay->name) {
         draw_overlay(w, in);
+        if (w->is_free) draw_reach(w);
         fwrite(w->rgb, 3, pixels, overlay->file);
         if (!written(overlay)) return 0;
     }

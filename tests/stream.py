@@ -240,6 +240,19 @@ def test_free_space(stream, tmp_path):
         assert line["free"] == reach.tolist()
 
 
+def test_overlay_shows_where_free_space_ends(stream, tmp_path):
+    data = y4m([planes(8)])
+    name = lines(stream(data=data))[0]["classes"][0]["name"]
+    plain = numpy.frombuffer(stream("--overlay", "-", data=data).stdout, numpy.uint8)
+    shown = numpy.frombuffer(stream("--overlay", "-", "--free", name, "--json", tmp_path / "json",
+                                    data=data).stdout, numpy.uint8).reshape(HEIGHT, WIDTH, 3)
+    reach = numpy.array(json.loads((tmp_path / "json").read_text())["free"])
+    columns = numpy.flatnonzero(reach)
+    expected = plain.reshape(HEIGHT, WIDTH, 3).copy()
+    expected[HEIGHT - reach[columns], columns] = 255
+    assert len(columns) and (shown == expected).all()
+
+
 def test_smoothing_calms_a_flicker(stream):
     """Noise over a still picture: fewer pixels change from frame to frame."""
     still = planes(1)
