@@ -1,6 +1,7 @@
 """examples/parallel_for: every recipe compiles without a warning, runs each task once and gives the
 bits of one thread; under the thread sanitizer, too, where the recipe has threads of its own."""
 
+import os
 import re
 import subprocess
 
@@ -56,10 +57,47 @@ def test_recipe(recipe, tmp_path):
     passes(RECIPES[recipe], tmp_path / "program", LIBRARIES.get(recipe.split(",")[0], ""))
 
 
+README = (ROOT / "README.md").read_text()
+
+
 def test_readme_shows_the_recipe_of_openmp():
     recipe = (ROOT / "examples/parallel_for/openmp.h").read_text()
     function = re.search(r"^static void openmp_for.*?^}$", recipe, re.M | re.S)[0]
-    assert f"```c\n{function}\n```" in (ROOT / "README.md").read_text()
+    assert f"```c\n{function}\n```" in README
+
+
+def test_readme_fills_in_the_desc_as_the_program_does():
+    lines = re.search(r"^```c\n(desc\.parallel_for.*?)```$", README, re.M | re.S)[1].splitlines()
+    program = (ROOT / "examples/parallel_for/openmp.c").read_text()
+    assert len(lines) == 2
+    assert all(f"    {line.split('/*')[0].rstrip()}\n" in program for line in lines)
+
+
+@pytest.fixture(scope="module")
+def openmp(tmp_path_factory):
+    """openmp(arguments..., variables): the program that the README's command builds."""
+    program = tmp_path_factory.mktemp("openmp") / "openmp"
+    command = re.search(r"^(cc .*/openmp\.c .*) -o openmp && \./openmp (\S+)$", README, re.M)
+    strict = " ".join(["-std=c99", *STRICT, "-o", f"'{program}'"])
+    r = run("sh", "-c", f"{command[1]} {strict}")
+    assert r.returncode == 0, r.stderr
+    return lambda *arguments, **variables: subprocess.run(
+        [program, *(arguments or [ROOT / command[2]])], env=os.environ | variables,
+        capture_output=True, text=True, timeout=900)
+
+
+def test_program_of_the_readme(openmp):
+    said = {threads: openmp(OMP_NUM_THREADS=threads).stdout for threads in ("1", "3")}
+    pattern = "the middle of the picture is (.+), by {} threads\n"
+    shown = {re.fullmatch(pattern.format(threads), text)[1] for threads, text in said.items()}
+    assert len(shown) == 1
+
+
+def test_program_tells_what_is_wrong(openmp, convert):
+    for model, words in (("missing.swin", "missing.swin"),
+                         (convert("fam-tv-swin-cls"), "a classifier")):
+        r = openmp(model)
+        assert r.returncode == 1 and r.stderr.count("\n") == 1 and words in r.stderr, r.stderr
 
 
 def test_dispatch(tmp_path):

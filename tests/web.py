@@ -351,6 +351,32 @@ def test_package_is_exact_on_request(project, picture, tmp_path):
     assert r["exact"] and r["same"] and wrong_pixels(r, native_of(small)[0]) == 0
 
 
+# What the README's script asks of the library that decodes pictures, with pixels that are there.
+SHARP = """
+import fs from 'node:fs';
+const data = fs.readFileSync(new URL('pixels', import.meta.url));
+const picture = { toBuffer: async () => ({ data, info: { width: 480, height: 360, channels: 4 } }) };
+export default file => (fs.accessSync(file), { ensureAlpha: () => ({ raw: () => picture }) });
+"""
+
+
+def test_script_of_the_readme(project, picture, native):
+    sharp = project / "node_modules/sharp"
+    sharp.mkdir()
+    (sharp / "package.json").write_text('{"type": "module", "main": "index.js"}')
+    (sharp / "index.js").write_text(SHARP)
+    (sharp / "pixels").write_bytes(Image.open(picture).convert("RGBA").tobytes())
+    (project.parent / "swin").symlink_to(ROOT)
+    page = (ROOT / "README.md").read_text()
+    (project / "street.mjs").write_text(re.search(r"^```js\n(.*?)^```$", page, re.M | re.S)[1])
+    r = subprocess.run(["node", "street.mjs"], cwd=project, capture_output=True, text=True,
+                       timeout=PATIENCE)
+    assert r.returncode == 0, r.stderr
+    most = max(native[1], key=lambda c: c["share"])
+    name, share = r.stdout.rsplit(maxsplit=1)
+    assert name == most["name"] and abs(float(share) - most["share"]) <= 1e-3
+
+
 REFUSED = {
     "load(new Uint8Array(1000))": "SwinhError: not a .swin model: .*",
     "load('street.swin')": "TypeError: load wants the bytes of a model: .*",
