@@ -1,6 +1,8 @@
 #!/bin/bash
 # bare.sh [SUITE...]                 - the README's first commands on bare machines, with what HEAD
 #                                      holds; ends with the line `N passed, N failed[, N skipped]`
+# bare.sh --homes [HOME...]          - the README's sections of homes, as tests/homes.sh types them,
+#                                      on a bare Debian 12 each
 # bare.sh --command SUITE COMMAND... - runs a command on a bare machine, as root in a clone of HEAD
 #
 # A bare machine is a chroot with a minimal Debian that has gcc, make and python3 and nothing else:
@@ -198,16 +200,27 @@ try() {
     [ "$suite" != bookworm ] || tests_setup
 }
 
+# What each section says brings a newcomer to a program that runs.
+try_homes() {
+    suite=bookworm
+    step "a minimal system" bootstrap bookworm || return
+    for suite; do
+        root=$cache/machines/$suite
+        step "a fresh machine" machine bookworm &&
+            step "what the README says" as root "$checkout" tests/homes.sh "$suite"
+    done
+}
+
 # the script ---------------------------------------------------------------------------------------
 
-# In the namespace: every suite on a machine of its own.
+# In the namespace: every suite, or home, on a machine of its own.
 inside() {
     if [ "$1" = --command ]; then
         root=$cache/machines/$2
         bootstrap "$2" && machine "$2" && as root "$checkout" "${@:3}"
         exit
     fi
-    for suite; do try "$suite"; done
+    if [ "$1" = --homes ]; then try_homes "${@:2}"; else for suite; do try "$suite"; done; fi
     finish
 }
 
@@ -231,6 +244,8 @@ skip() {
 
 if [ "$1" = --inside ]; then inside "${@:2}"; fi
 [ $# -gt 0 ] || set -- bookworm trixie
+[ "$*" != --homes ] ||
+    set -- --homes game robot gstreamer web in_python cluster build_systems threads
 [ "$(id -u)" = 0 ] || skip "that takes root"
 command -v debootstrap >/dev/null || tools/need --install bare || skip "there is no debootstrap"
 unshare --mount --pid --fork true || skip "this machine allows no namespaces"
