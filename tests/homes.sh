@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 # block LANGUAGE HEADING: the blocks of this language in the section, one after another.
 block() {
     awk -v fence="\`\`\`$1" -v heading="$2" '
-        /^#/ && !inside { here = ($0 ~ "^##+ " heading "$") }
+        /^#/ && !inside { here = $0 == "## " heading || $0 == "### " heading }
         /^```/ { inside = !inside; take = here && $0 == fence; next }
         take' README.md | grep . || { echo "no block of $1 under $2"; exit 1; }
 }
@@ -92,13 +92,13 @@ ray stop"
 
 build_systems() {
     mkdir ../app
-    type_in "$(block sh 'C\+\+ and build systems' | head -n 1)"
+    type_in "$(block sh 'C++ and build systems' | head -n 1)"
     git config --global safe.directory '*'
     git clone --quiet --bare . /tmp/swin.git
     git -C /tmp/swin.git branch --force main HEAD
-    block cmake 'C\+\+ and build systems' | sed 's|THIS-REPOSITORY|file:///tmp/swin.git|' \
+    block cmake 'C++ and build systems' | sed 's|THIS-REPOSITORY|file:///tmp/swin.git|' \
         > ../app/CMakeLists.txt
-    type_in "$(block sh 'C\+\+ and build systems' | tail -n +2)"
+    type_in "$(block sh 'C++ and build systems' | tail -n +2)"
 }
 
 threads() {

@@ -56,3 +56,15 @@ def test_figures_are_one_set():
     models = re.search(r"\| (\d+) ms on one core, (\d+) on two \|",
                        (ROOT / "weights/README.md").read_text())
     assert street.groups() == models.groups() == (f"{one:.0f}", f"{two:.0f}")
+
+
+def test_each_home_of_the_readme_is_tried_on_a_bare_machine():
+    text = (ROOT / "README.md").read_text()
+    part = text.split("\n## Use it in…\n")[1].split("\n## ")[0]
+    homes = set(re.findall(r"^### (.*)$", part, re.M))
+    script = (ROOT / "tests/homes.sh").read_text()
+    typed = {a or b for a, b in re.findall(r"block sh (?:'([^']+)'|(\w+))", script)}
+    assert typed == homes | {"Memory and threads"}
+    names = re.search(r"set -- --homes (.*)", (ROOT / "tests/bare.sh").read_text())[1].split()
+    assert len(names) == len(typed)
+    assert all(re.search(rf"^{name}\(\) {{$", script, re.M) for name in names)

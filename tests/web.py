@@ -355,7 +355,8 @@ def test_package_is_exact_on_request(project, picture, tmp_path):
 SHARP = """
 import fs from 'node:fs';
 const data = fs.readFileSync(new URL('pixels', import.meta.url));
-const picture = { toBuffer: async () => ({ data, info: { width: 480, height: 360, channels: 4 } }) };
+const info = { width: 480, height: 360, channels: 4 };
+const picture = { toBuffer: async () => ({ data, info }) };
 export default file => (fs.accessSync(file), { ensureAlpha: () => ({ raw: () => picture }) });
 """
 
