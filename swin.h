@@ -10644,15 +10644,16 @@ static void swin__plan_block(swin__plan *p, const swin__attention_layer *a, int 
 static const swin__block *swin__next_block(swin__plan *p, const char *where, int i, int j)
 {
     swin__binder b = { p->model, NULL, 0, 0, p->model->size, "", p->err, SWIN_OK };
-    char name[64];
+    swin__entry e;
+    char name[sizeof e.name];
     if (p->blocks) return &p->blocks[p->block_count++];
     p->block_count++;
+    memset(name, 0, sizeof name);
     swin__format(name, sizeof name, "%s%d.block%d.norm1.weight", where, i, j);
     for (b.next = p->entry; b.next < p->model->tensors; b.next++) {
-        swin__entry e;
         memcpy(&e, p->model->directory + b.next * sizeof e, sizeof e);
         memcpy(&b.offset, e.place, 8);
-        if (!strncmp(e.name, name, sizeof e.name)) break;
+        if (!memcmp(e.name, name, sizeof name)) break;
     }
     p->entry = b.next;
     swin__bind_block(&b, &p->no_block, where, i, j);
