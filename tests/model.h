@@ -62,9 +62,11 @@ typedef struct maker {
 } maker;
 
 /* FLOATS: f32. ROUNDED: f32 that halves could hold. HALVES: the same as f16. WIDENED: f32 that s8
-   could hold, and halves in tables. EIGHT: the same as s8 and f16. MIXED: one after the other f32,
-   f16 and s8. */
+   could hold, and halves in tables. EIGHT: the same as s8 and f16. MIXED + n: each f32, f16 or s8,
+   other ones for another n. */
 enum { FLOATS, ROUNDED, HALVES, WIDENED, EIGHT, MIXED, NUMBERS };
+static const char *const number_names[NUMBERS] = {"f32", "rounded", "f16", "widened", "s8",
+                                                  "mixed"};
 enum { F32_NUMBERS, F16_NUMBERS, S8_NUMBERS = 3 };      /* as entries say it */
 
 /* `used` and `more` elements of `size` bytes fit into what this returns; *room says how many do. */
@@ -104,10 +106,11 @@ static uint16_t bits_of_half(float x)
 static int next_type(const maker *k, int any_floats, int eight)
 {
     static const int mixed[3] = {F32_NUMBERS, F16_NUMBERS, S8_NUMBERS};
+    const uint32_t place = (uint32_t)k->count * 0x9e3779b1u + (uint32_t)k->numbers * 0x85ebca6bu;
     int type = F32_NUMBERS;
     if (k->numbers == HALVES) type = F16_NUMBERS;
     if (k->numbers == EIGHT) type = S8_NUMBERS;
-    if (k->numbers == MIXED) type = mixed[k->count % 3];
+    if (k->numbers >= MIXED) type = mixed[((place ^ place >> 13) * 0xc2b2ae35u >> 8) % 3];
     if (type == S8_NUMBERS && !eight) type = F16_NUMBERS;
     return any_floats ? type : F32_NUMBERS;
 }

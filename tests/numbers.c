@@ -13,9 +13,6 @@
 #include "session.h"
 #include "results.h"
 
-static const char *const number_names[NUMBERS] = {"f32", "rounded", "f16", "widened", "s8",
-                                                      "mixed"};
-
 static swin_model opened(blob b)
 {
     swin_model m;

@@ -4,8 +4,9 @@
 
    The first byte chooses a model, each group of up to 8 bytes a wound: a word of the config, with
    the tensors made to fit it again where that can be; a field of the header, of an entry of the
-   directory or of the strings; a number of the weights; or other strings. The checksum is made
-   right again. What opens is asked for all its names and notes, and runs. */
+   directory or of the strings; a number of the weights or a scale of theirs; or other strings. The
+   weights of half of the models are of eight bits or f16, all or some. The checksum is made right
+   again. What opens is asked for all its names and notes, and runs. */
 #define SWIN_NO_SIMD
 #define SWIN_IMPLEMENTATION
 #include "../../swin.h"
@@ -89,6 +90,7 @@ static blob rebuild(const swin_config *g)
     size_t text;
     maker k = new_maker(g);
     dice_state = 7;
+    k.numbers = draw_numbers();
     make_tensors(&k);
     char *strings = rarely(4) ? draw_strings(g, &text) : new_strings(g, &text);
     const blob b = wrap(&k, strings, text);
@@ -117,21 +119,43 @@ static blob draw_blob(void)
     return b;
 }
 
-/* Some place of the blob's parts: header, config, an entry, the strings, the data. */
-static size_t draw_place(blob b)
+/* Where the parts of a blob lie that has no wounds yet. */
+typedef struct parts { uint64_t directory, count, text, length, data; size_t scale; } parts;
+
+/* A scale of some tensor's, or in a blob without scales a number of its last tensor. */
+static size_t draw_scale(const parts *p, blob b)
 {
-    uint64_t directory, count, text, length, data;
-    memcpy(&directory, b.bytes + 48, 8);
-    memcpy(&count, b.bytes + 56, 8);
-    memcpy(&text, b.bytes + 64, 8);
-    memcpy(&length, b.bytes + 72, 8);
-    memcpy(&data, b.bytes + 80, 8);
-    switch (draw(5)) {
+    const unsigned char *entry = b.bytes + p->directory + draw((uint32_t)p->count) * ENTRY;
+    const unsigned char *last = b.bytes + p->directory + (p->count - 1) * ENTRY;
+    uint64_t offset;
+    uint32_t columns;
+    while (entry < last && !strstr((const char *)entry, ".scale")) entry += ENTRY;
+    memcpy(&offset, entry + 88, 8);
+    memcpy(&columns, entry + 76, 4);
+    return (size_t)offset + draw(columns) * 4;
+}
+
+static parts parts_of(blob b)
+{
+    parts p;
+    memcpy(&p, b.bytes + 48, 5 * sizeof(uint64_t));
+    p.scale = draw_scale(&p, b);
+    return p;
+}
+
+/* Some place of the parts: header, config, an entry, what it says of its tensor, a scale, the
+   strings, the data. */
+static size_t draw_place(const parts *p, size_t size)
+{
+    const size_t entry = (size_t)p->directory + draw((uint32_t)p->count) * ENTRY;
+    switch (draw(7)) {
     case 0: return draw(HEADER / 4) * 4;
-    case 1: return (size_t)directory + draw((uint32_t)count) * ENTRY + draw(ENTRY / 4) * 4;
-    case 2: return HEADER + draw((uint32_t)(directory - HEADER) / 4) * 4;
-    case 3: return (size_t)text + (length ? draw((uint32_t)length) : 0) / 4 * 4;
-    default: return (size_t)data + draw((uint32_t)((b.size - data) / 4)) * 4;
+    case 1: return entry + draw(ENTRY / 4) * 4;
+    case 2: return HEADER + draw((uint32_t)(p->directory - HEADER) / 4) * 4;
+    case 3: return entry + 64 + draw(10) * 4;
+    case 4: return p->scale;
+    case 5: return (size_t)p->text + (p->length ? draw((uint32_t)p->length) : 0) / 4 * 4;
+    default: return (size_t)p->data + draw((uint32_t)((size - p->data) / 4)) * 4;
     }
 }
 
@@ -234,8 +258,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     describe = print_case;
     draw_from(data, size);
     blob b = draw_blob();
+    const parts p = parts_of(b);
     for (uint32_t wounds = rarely(3) ? between(1, WOUNDS) : 0; wounds; wounds--) {
-        const size_t place = draw_place(b);
+        const size_t place = draw_place(&p, b.size);
         if (place + 4 <= b.size) wound_word(b.bytes + place);
     }
     if (rarely(24)) b.size -= b.size < 256 ? 0 : 64 * draw(4);

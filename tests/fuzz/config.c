@@ -14,7 +14,7 @@
 #include "configs.h"
 
 enum { BUDGET = 500000 };       /* multiply-adds of a run; the scalar pass is slow when sanitized */
-enum { LARGEST = 10 };          /* budgets of a run, at most */
+enum { LARGEST = 50 };          /* budgets of a run, at most */
 enum { MEMORY = 1 << 24 };      /* bytes of a workspace */
 
 /* One input, decoded. */
@@ -30,6 +30,7 @@ typedef struct situation {
     int tasks, slice;   /* of the other run: pieces of a step, pieces at a time */
     swin_cpu cpu;       /* of the other run */
     int tight;          /* 1: it gets no more memory than the first */
+    int numbers;        /* what tensors hold that need not be f32, as model.h has it */
 } situation;
 
 static situation at_hand;
@@ -52,9 +53,9 @@ static void print_situation(void)
 #undef PRINT
     fprintf(stderr, " .threshold = %.9g, .votes_decay = %.9g },\n .votes = %d, .kept = %d, "
                     ".format = %d, .yuv = %d, .padding = %d, .upward = %d, .seed = %u, "
-                    ".tasks = %d, .slice = %d, .cpu = %d, .tight = %d },\n",
+                    ".tasks = %d, .slice = %d, .cpu = %d, .tight = %d, .numbers = %d },\n",
             s->d.threshold, s->d.votes_decay, s->votes, s->kept, s->format, s->yuv, s->padding,
-            s->upward, s->seed, s->tasks, s->slice, s->cpu, s->tight);
+            s->upward, s->seed, s->tasks, s->slice, s->cpu, s->tight, s->numbers);
 }
 
 /* --- drawing a situation ---------------------------------------------------------------------- */
@@ -191,6 +192,15 @@ static void widen(situation *s)
     s->d.crop_width = s->d.crop_height = s->d.stride_width = s->d.stride_height = 0;
 }
 
+/* Weights of eight bits want larger maps and more channels for their tiles. */
+static void widen_eight(situation *s)
+{
+    s->d.width = (int)between(25, 26) * s->g.patch;
+    s->d.height = (int)between(24, 25) * s->g.patch;
+    s->g.head.channels = 64;
+    if (s->g.head.neck_channels) s->g.head.neck_channels = 64;
+}
+
 static situation draw_situation(void)
 {
     const uint32_t wide = rarely(24);
@@ -208,6 +218,8 @@ static situation draw_situation(void)
     if (wide) widen(&s);
     draw_outputs(&s);
     draw_runs(&s);
+    s.numbers = draw_numbers();
+    if (wide && s.numbers >= EIGHT) widen_eight(&s);
     return s;
 }
 
@@ -446,7 +458,7 @@ static void run_model(const situation *s, const swin_model *m)
         unsigned char *pixels = make_picture(s, first.c, &in);
         if (swin_run(first.c, &in)) broken("what can be made runs", swin_error_text(first.c));
         run_otherwise(s, m, &first, &in);
-        count("ran twice");
+        count(s->numbers ? "ran twice with other numbers than f32" : "ran twice");
         free(pixels);
     }
     free_run(&first);
@@ -459,7 +471,7 @@ static void try_situation(const situation *s)
     at_hand = *s;
     describe = print_situation;
     dice_state = s->seed;
-    const blob b = make_blob(&at_hand.g);
+    const blob b = make_blob_of(&at_hand.g, s->numbers);
     if (swin_open(&m, b.bytes, b.size, SWIN_VERIFY, &e))
         broken("a config that is valid by construction is taken", e.text);
     run_model(s, &m);

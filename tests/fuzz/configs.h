@@ -266,6 +266,14 @@ static inline swin_config draw_model(enum extent extent)
     return g;
 }
 
+/* What the tensors hold that need not be f32, as model.h has it: f32 in half of the models. */
+static inline int draw_numbers(void)
+{
+    static const int several[] = {HALVES, EIGHT, EIGHT, MIXED, MIXED};
+    const int numbers = rarely(2) ? ONE_OF(several) : FLOATS;
+    return numbers == MIXED ? MIXED + any(1 << 16) : numbers;
+}
+
 /* --- a config as C source --------------------------------------------------------------------- */
 
 /* Every member but those of stages, and whether it holds floats. */
