@@ -77,7 +77,13 @@ PORTS = [
          run=["qemu-x86_64", "-cpu", "Nehalem"], often=True),
     port("x86-64 without AVX-512 (Haswell)", "gcc -O1 -static",
          run=["qemu-x86_64", "-cpu", "Haswell"], often=True),
-    port("AArch64, NEON", cross("aarch64-linux-gnu"), run=["qemu-aarch64"]),
+    port("AArch64, NEON", cross("aarch64-linux-gnu"),
+         run=["qemu-aarch64", "-cpu", "cortex-a57"], often=True),
+    port("AArch64, NEON with sdot", cross("aarch64-linux-gnu"),
+         run=["qemu-aarch64", "-cpu", "neoverse-n1"], often=True),
+    port("AArch64, NEON with i8mm", cross("aarch64-linux-gnu"),
+         "clang --target=aarch64-linux-gnu -O2 -static -march=armv8.6-a",
+         run=["qemu-aarch64", "-cpu", "max"], often=True),
     port("AArch64, scalar pass alone", cross("aarch64-linux-gnu") + " -DSWIN_NO_SIMD",
          run=["qemu-aarch64"]),
     port("AArch64, clang `-ffp-contract=fast`",
@@ -141,7 +147,7 @@ def expected(program):
 @pytest.mark.skipif(not X86, reason="cross compilers are those of an x86-64 machine")
 @pytest.mark.parametrize("port", [p for p in PORTS if p.often], ids=lambda p: p.title)
 def test_same_bits(port, expected, program):
-    assert len(expected) > 60
+    assert len(expected) > 90
     assert differences(lines_of(port, program(*port.builds[0])), expected) == []
 
 

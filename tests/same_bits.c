@@ -3,10 +3,10 @@
 
    cc -std=c99 -O2 tests/same_bits.c -lm && ./a.out [MODEL.swin]
 
-   Runs every model of model.h at several sizes and in every way that has arithmetic of its own, and
-   prints what they hash to, line by line, and a hash of all lines as the last. With a model file it
-   runs that one's self-test instead and prints the seconds that took. Needs nothing but standard C.
-   */
+   Runs every model of model.h at several sizes, with weights of every type and in every way that
+   has arithmetic of its own, and prints what they hash to, line by line, and a hash of all lines
+   as the last. With a model file it runs that one's self-test instead and prints the seconds
+   that took. Needs nothing but standard C. */
 
 #include <time.h>
 
@@ -20,7 +20,7 @@ static uint64_t all = 0xcbf29ce484222325u;
 
 static void line(const char *what, int w, int h, uint64_t value)
 {
-    printf("%-14s %3d x %3d  %08lx%08lx\n", what, w, h, (unsigned long)(value >> 32),
+    printf("%-18s %3d x %3d  %08lx%08lx\n", what, w, h, (unsigned long)(value >> 32),
            (unsigned long)(value & 0xffffffffu));
     all = hash(all, &value, sizeof value);
 }
@@ -124,12 +124,18 @@ static void run_direct(const swin_model *m)
     line("direct", 61, 45, run(m, d, SWIN_RGB8, 61, 45));
 }
 
-static void run_model(int which)
+static swin_model opened(blob b)
 {
-    const blob b = model_blob(which);
     swin_model m;
     swin_error e;
     if (swin_open(&m, b.bytes, b.size, SWIN_VERIFY, &e)) stop(e.text);
+    return m;
+}
+
+static void run_model(int which)
+{
+    const blob b = model_blob(which);
+    swin_model m = opened(b);
     m.config.picture.resize_filter = (uint32_t)which % 4;
     run_sizes(&m, which);
     if (which != WIDE_UPER && which != PSP_HEAD) run_resized(&m, which);
@@ -139,6 +145,34 @@ static void run_model(int which)
         run_direct(&m);
     }
     free(b.bytes);
+}
+
+/* A model whose weights are of other types than f32, at one size. */
+static void run_numbers(int which, int numbers, int w, int h, unsigned flags)
+{
+    const blob b = model_blob_of(which, numbers);
+    const swin_model m = opened(b);
+    swin_desc d = desc_of(w, h);
+    char what[32];
+    d.flags = flags;
+    dice_state = 7;
+    snprintf(what, sizeof what, "%s %s", model_names[which], number_names[numbers]);
+    line(what, w, h, run(&m, d, SWIN_RGB8, w, h));
+    free(b.bytes);
+}
+
+/* Each type in every model; then what larger maps have of their own: rows of several blocks of
+   pixels, and Winograd's tiles. */
+static void run_types(void)
+{
+    for (int which = 0; which < WIDE_UPER; which++) {
+        run_numbers(which, HALVES, 61, 45, 0);
+        run_numbers(which, EIGHT, 61, 45, 0);
+        run_numbers(which, MIXED, 48, 32, 0);
+    }
+    run_numbers(GLAM_UPER, EIGHT, 300, 21, SWIN_RUN_DIRECT);
+    run_numbers(WIDE_UPER, HALVES, 68, 64, 0);
+    run_numbers(WIDE_UPER, EIGHT, 108, 92, 0);
 }
 
 /* A float of few or many bits, of a size near enough to others' for sums to take notice of both. */
@@ -199,6 +233,7 @@ int main(int argc, char **argv)
     if (argc > 1) return self_test(argv[1]), 0;
     run_multiply_adds();
     for (int which = 0; which < MODELS; which++) run_model(which);
+    run_types();
     printf("%08lx%08lx\n", (unsigned long)(all >> 32), (unsigned long)(all & 0xffffffffu));
     return 0;
 }
