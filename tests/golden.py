@@ -20,6 +20,16 @@ NAMES = ["logits", "classes", "scores", "feature0", "feature1", "feature2", "fea
 # near_tie: the share of the logits' range that the two best classes of a pixel lie apart, at least,
 # where the class must be the original's.
 TOLERANCE = {"logits": 5e-5, "features": 1e-4, "near_tie": 1e-4}
+# What smaller weights may change: the rms of the difference to what float32 gives, by its
+# standard deviation. The largest of a row's numbers is three or four times their rms, so that 127
+# steps to it mean rounding errors of 0.8 % of the rms, 1.1 % for weights and rows together;
+# halves' are 0.02 %. The errors of ten to fifty layers add up as independent ones do: to less
+# than 9 % and 0.4 % here. Swin V2's attention multiplies cosines by up to 100 before their
+# softmax, and the errors in them: with random weights no more is left of its later stages than
+# that they resemble the original. A wrong scale, bias or order of weights changes either by about
+# 100 %.
+LOSS = {"--int8": {"all": 0.12, "V2": 0.6, "V2's first": 0.06},
+        "--f16": {"all": 0.005, "V2": 0.15, "V2's first": 0.003}}
 
 
 def tensor(command, model, source, prefix, *options):
@@ -99,6 +109,33 @@ def test_case(name, convert, cpus, neon, tmp_path):
         for way, (command, *options) in enumerate(ways):
             other = tensor(command, model, source, tmp_path / f"{number}-{way}", *options)
             assert {key: path.read_bytes() for key, path in other.items()} == reference, options
+
+
+def loss(got, expected):
+    assert got.shape == expected.shape and numpy.isfinite(got).all()
+    return numpy.sqrt(numpy.square(got.astype(float) - expected).mean()) / expected.std()
+
+
+@pytest.mark.parametrize("option", LOSS)
+@pytest.mark.parametrize("name", CASES)
+def test_smaller_numbers(name, option, convert, cpus, neon, tmp_path):
+    """They change what float32 gives by as much as they must, and by the same everywhere."""
+    model, here = convert(name, option), [BUILD / "tensor"]
+    source = min((GOLDEN / name).glob("input-*.npy"))
+    floats = tensor(here, convert(name), source, tmp_path / "floats")
+    got = tensor(here, model, source, tmp_path / "got")
+    assert got.keys() == floats.keys()
+    for key in got.keys() - {"classes"}:
+        limit = "all" if "swinv2" not in name else "V2's first" if key == "feature0" else "V2"
+        lost = loss(numpy.load(got[key]), numpy.load(floats[key]))
+        assert lost <= LOSS[option][limit], key
+    reference = {key: path.read_bytes() for key, path in got.items()}
+    assert reference != {key: path.read_bytes() for key, path in floats.items()}
+    ways = [(here, "--cpu", cpu) for cpu in cpus] + [(here, "--threads", "3")]
+    ways += [(neon, "--cpu", cpu) for cpu in ("neon", "neon_dot", "neon_i8mm")]
+    for way, (command, *options) in enumerate(ways):
+        other = tensor(command, model, source, tmp_path / str(way), *options)
+        assert {key: path.read_bytes() for key, path in other.items()} == reference, options
 
 
 def test_sliding_window(convert, tmp_path):
