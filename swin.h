@@ -1657,13 +1657,6 @@ SWIN__INLINE float32x4_t SWIN__FN(quad)(const signed char *p, int at)
     const int32x4_t quads = vreinterpretq_s32_s8(vld1q_s8((const int8_t *)p));
     return vcvtq_f32_s32(vshrq_n_s32(vshlq_s32(quads, vdupq_n_s32(24 - 8 * at)), 24));
 }
-SWIN__INLINE swin__v16 swin__vquad(const void *p, int at)
-{
-    const signed char *quads = (const signed char *)p;
-    const swin__v16 v = {SWIN__FN(quad)(quads, at), SWIN__FN(quad)(quads + 16, at),
-                         SWIN__FN(quad)(quads + 32, at), SWIN__FN(quad)(quads + 48, at)};
-    return v;
-}
 SWIN__INLINE void SWIN__FN(pack)(signed char *p, float32x4_t a, float32x4_t b, float32x4_t c,
                                  float32x4_t d)
 {
@@ -1672,12 +1665,6 @@ SWIN__INLINE void SWIN__FN(pack)(signed char *p, float32x4_t a, float32x4_t b, f
     const uint32x4_t y = vsliq_n_u32(x, vreinterpretq_u32_f32(c), 16);
     const uint32x4_t z = vsliq_n_u32(y, vreinterpretq_u32_f32(d), 24);
     vst1q_s8((int8_t *)p, vreinterpretq_s8_u32(z));
-}
-SWIN__INLINE void swin__vpack(void *p, swin__v16 a, swin__v16 b, swin__v16 c, swin__v16 d)
-{
-    signed char *quads = (signed char *)p;
-    SWIN__FN(pack)(quads, a.a, b.a, c.a, d.a), SWIN__FN(pack)(quads + 16, a.b, b.b, c.b, d.b);
-    SWIN__FN(pack)(quads + 32, a.c, b.c, c.c, d.c), SWIN__FN(pack)(quads + 48, a.d, b.d, c.d, d.d);
 }
 SWIN__INLINE float32x4_t SWIN__FN(wider)(float32x4_t x, float32x4_t y)
 {
@@ -1735,21 +1722,11 @@ SWIN__INLINE swin__v16 swin__vbytes(const unsigned char *p)
                          vcvtq_f32_u32(vmovl_u16(vget_high_u16(high)))};
     return v;
 }
-SWIN__INLINE swin__v16 swin__vhalves(const uint16_t *p)
+SWIN__INLINE float32x4_t SWIN__FN(halves)(const uint16_t *p)
 {
-    const swin__v16 v = {vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))),
-                         vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4))),
-                         vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 8))),
-                         vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 12)))};
-    return v;
+    return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
 }
-SWIN__INLINE swin__v16 swin__vints(const int32_t *p)
-{
-    const swin__v16 v = {vcvtq_f32_s32(vld1q_s32(p)), vcvtq_f32_s32(vld1q_s32(p + 4)),
-                         vcvtq_f32_s32(vld1q_s32(p + 8)), vcvtq_f32_s32(vld1q_s32(p + 12))};
-    return v;
-}
-SWIN__2(swin__vwider, SWIN__FN(wider))
+SWIN__INLINE float32x4_t SWIN__FN(ints)(const int32_t *p) { return vcvtq_f32_s32(vld1q_s32(p)); }
 SWIN__INLINE void SWIN__FN(transpose4)(float32x4_t *a, float32x4_t *b, float32x4_t *c,
                                        float32x4_t *d)
 {
@@ -1855,35 +1832,44 @@ SWIN__INLINE swin__v16 swin__vquads(const float *p, size_t ld)
                          wasm_v128_load(p + 12 * ld)};
     return v;
 }
-SWIN__INLINE swin__v16 swin__vhalves(const uint16_t *p)
+/* Four of swin__half. */
+SWIN__INLINE v128_t SWIN__FN(halves)(const uint16_t *p)
 {
-    float x[16];
-    for (int i = 0; i < 16; i++) x[i] = swin__half(p[i]);
-    return swin__vload(x);
+    const v128_t bits = wasm_u32x4_load16x4(p), up = wasm_i32x4_splat(112 << 23);
+    const v128_t rest = wasm_v128_and(bits, wasm_i32x4_splat(0x7fff));
+    const v128_t sign = wasm_i32x4_shl(wasm_v128_xor(bits, rest), 16);
+    const v128_t none = wasm_i32x4_gt(rest, wasm_i32x4_splat(0x7bff)); /* infinity or NaN */
+    const v128_t quiet = wasm_u32x4_shr(wasm_i32x4_gt(rest, wasm_i32x4_splat(0x7c00)), 31);
+    const v128_t denormal = wasm_i32x4_lt(rest, wasm_i32x4_splat(0x0400));
+    const v128_t small = wasm_f32x4_mul(wasm_f32x4_convert_i32x4(rest),
+                                        wasm_f32x4_splat(1.0f / 16777216.0f));
+    v128_t x = wasm_i32x4_add(wasm_i32x4_shl(rest, 13), up);
+    x = wasm_i32x4_add(x, wasm_v128_and(none, up));
+    x = wasm_v128_or(x, wasm_i32x4_shl(quiet, 22));
+    return wasm_v128_or(wasm_v128_bitselect(small, x, denormal), sign);
 }
-SWIN__INLINE swin__v16 swin__vints(const int32_t *p)
+SWIN__INLINE v128_t SWIN__FN(ints)(const int32_t *p)
 {
-    float x[16];
-    for (int i = 0; i < 16; i++) x[i] = (float)p[i];
-    return swin__vload(x);
+    return wasm_f32x4_convert_i32x4(wasm_v128_load(p));
 }
-SWIN__INLINE swin__v16 swin__vquad(const void *p, int at)
+SWIN__INLINE v128_t SWIN__FN(quad)(const signed char *p, int at)
 {
-    float x[16];
-    for (int i = 0; i < 16; i++) x[i] = (float)((const signed char *)p)[4 * i + at];
-    return swin__vload(x);
+    const v128_t up = wasm_i32x4_shl(wasm_v128_load(p), (uint32_t)(24 - 8 * at));
+    return wasm_f32x4_convert_i32x4(wasm_i32x4_shr(up, 24));
 }
-SWIN__INLINE void swin__vpack(void *p, swin__v16 a, swin__v16 b, swin__v16 c, swin__v16 d)
+SWIN__INLINE void SWIN__FN(pack)(signed char *p, v128_t a, v128_t b, v128_t c, v128_t d)
 {
-    float x[4][16];
-    swin__vstore(x[0], a), swin__vstore(x[1], b), swin__vstore(x[2], c), swin__vstore(x[3], d);
-    for (int i = 0; i < 64; i++) memcpy((char *)p + i, &x[i % 4][i / 4], 1);
+    const v128_t low = wasm_i32x4_splat(255);
+    const v128_t x = wasm_v128_and(a, low);
+    const v128_t y = wasm_i32x4_shl(wasm_v128_and(b, low), 8);
+    const v128_t z = wasm_i32x4_shl(wasm_v128_and(c, low), 16);
+    const v128_t w = wasm_i32x4_shl(d, 24);
+    wasm_v128_store(p, wasm_v128_or(wasm_v128_or(x, y), wasm_v128_or(z, w)));
 }
 SWIN__INLINE v128_t SWIN__FN(wider)(v128_t x, v128_t y)
 {
     return wasm_u32x4_max(wasm_f32x4_abs(x), wasm_f32x4_abs(y));
 }
-SWIN__2(swin__vwider, SWIN__FN(wider))
 SWIN__FOLD(swin__vwidest, SWIN__FN(wider))
 SWIN__INLINE swin__v16 swin__vbytes(const unsigned char *p)
 {
@@ -1961,6 +1947,32 @@ SWIN__INLINE void swin__vtranspose(swin__v16 *a, swin__v16 *b, swin__v16 *c, swi
     SWIN__FN(transpose4)(&a->c, &b->c, &c->c, &d->c);
     SWIN__FN(transpose4)(&a->d, &b->d, &c->d, &d->d);
 }
+SWIN__INLINE swin__v16 swin__vhalves(const uint16_t *p)
+{
+    const swin__v16 v = {SWIN__FN(halves)(p), SWIN__FN(halves)(p + 4), SWIN__FN(halves)(p + 8),
+                         SWIN__FN(halves)(p + 12)};
+    return v;
+}
+SWIN__INLINE swin__v16 swin__vints(const int32_t *p)
+{
+    const swin__v16 v = {SWIN__FN(ints)(p), SWIN__FN(ints)(p + 4), SWIN__FN(ints)(p + 8),
+                         SWIN__FN(ints)(p + 12)};
+    return v;
+}
+SWIN__INLINE swin__v16 swin__vquad(const void *p, int at)
+{
+    const signed char *quads = (const signed char *)p;
+    const swin__v16 v = {SWIN__FN(quad)(quads, at), SWIN__FN(quad)(quads + 16, at),
+                         SWIN__FN(quad)(quads + 32, at), SWIN__FN(quad)(quads + 48, at)};
+    return v;
+}
+SWIN__INLINE void swin__vpack(void *p, swin__v16 a, swin__v16 b, swin__v16 c, swin__v16 d)
+{
+    signed char *quads = (signed char *)p;
+    SWIN__FN(pack)(quads, a.a, b.a, c.a, d.a), SWIN__FN(pack)(quads + 16, a.b, b.b, c.b, d.b);
+    SWIN__FN(pack)(quads + 32, a.c, b.c, c.c, d.c), SWIN__FN(pack)(quads + 48, a.d, b.d, c.d, d.d);
+}
+SWIN__2(swin__vwider, SWIN__FN(wider))
 #undef SWIN__FOUR_REGISTERS
 #endif
 
@@ -3481,8 +3493,8 @@ static void SWIN__FN(labels)(void *dst, int bytes, int count, const float *row, 
    them; SWIN__ROWS_OF_1_8 and SWIN__ROWS_OF_2_8, as above; and microtile8. A pass that says nothing
    does as the scalar one. */
 
-/* AVX2, and AVX-512 without VNNI, multiply 16-bit numbers and add pairs of products. */
-#if defined(SWIN__PASS_avx512) || defined(SWIN__PASS_avx2)
+/* AVX2, AVX-512 without VNNI and WebAssembly multiply 16-bit numbers and add pairs of products. */
+#if defined(SWIN__PASS_avx512) || defined(SWIN__PASS_avx2) || defined(SWIN__PASS_wasm)
 #define SWIN__NUMBER      int16_t
 #define SWIN__NO_NUMBER   0
 #define SWIN__MAGIC_8     SWIN__MAGIC
@@ -3494,6 +3506,13 @@ SWIN__INLINE void SWIN__FN_8(put)(int16_t *to, swin__v16 t)
 {
     const __m256i numbers = _mm512_cvtepi32_epi16(_mm512_castps_si512(t));
     _mm256_storeu_si256((__m256i *)(void *)to, numbers);
+}
+#elif defined(SWIN__PASS_wasm)
+#define SWIN__ROWS_OF_1_8 5     /* 10 sums, 2 weights, 1 broadcast, 1 product of 15 registers */
+SWIN__INLINE void SWIN__FN_8(put)(int16_t *to, swin__v16 t)
+{
+    wasm_v128_store(to, wasm_i16x8_shuffle(t.a, t.b, 0, 2, 4, 6, 8, 10, 12, 14));
+    wasm_v128_store(to + 8, wasm_i16x8_shuffle(t.c, t.d, 0, 2, 4, 6, 8, 10, 12, 14));
 }
 #else
 #define SWIN__ROWS_OF_1_8 6     /* 12 sums, 2 weights, 1 broadcast, 1 product of 16 ymm */
@@ -3788,6 +3807,54 @@ SWIN__INLINE void SWIN__FN_8(microtile8)(swin__microtile *t, int rows, int panel
 #undef SWIN__TERM
 #undef SWIN__FINISH
 #endif /* x86 */
+
+#ifdef SWIN__PASS_wasm
+#define SWIN__EACH_ROW(X) X(0) X(1) X(2) X(3) X(4)
+#define SWIN__SUMS(i) v128_t a##i = zero, b##i = zero;
+#define SWIN__TERM(i) \
+    if (rows > i) { \
+        const v128_t x = wasm_v128_load64_splat(a + i * lda); \
+        a##i = wasm_i32x4_add(a##i, wasm_i32x4_dot_i16x8(x, w0)); \
+        b##i = wasm_i32x4_add(b##i, wasm_i32x4_dot_i16x8(x, w1)); \
+    }
+#define SWIN__FINISH(i) \
+    if (rows > i) { \
+        const v128_t evens = wasm_i32x4_shuffle(a##i, b##i, 0, 2, 4, 6); \
+        const v128_t odds = wasm_i32x4_shuffle(a##i, b##i, 1, 3, 5, 7); \
+        wasm_v128_store(sums + 16 * i, wasm_i32x4_add(evens, odds)); \
+    }
+/* The sums of up to five rows and four outputs of a panel, [row][16]: two of each output, side by
+   side. */
+SWIN__INLINE void SWIN__FN_8(quarter_panel)(const swin__microtile *t, const float *panel, int rows,
+                                            int32_t *sums)
+{
+    const v128_t zero = wasm_i32x4_splat(0);
+    const size_t lda = 2 * t->lda;
+    SWIN__EACH_ROW(SWIN__SUMS)
+    for (int i = 0; i < t->pieces; i++) {
+        const int16_t *a = SWIN__FN_8(numbers)(t->a + t->piece_a[i], t->lead);
+        const float *w = panel + (size_t)i * t->piece_b;
+        for (int k = t->k; k > 0; k--, a += 4, w += 16) {
+            const v128_t w0 = wasm_i16x8_load8x8(w), w1 = wasm_i16x8_load8x8(w + 2);
+            SWIN__EACH_ROW(SWIN__TERM)
+        }
+    }
+    SWIN__EACH_ROW(SWIN__FINISH)
+}
+
+/* Up to five rows of a panel, quarter after quarter. */
+SWIN__INLINE void SWIN__FN_8(microtile8)(swin__microtile *t, int rows, int panels)
+{
+    int32_t sums[5 * 16];
+    (void)panels;
+    for (int j = 0; j < 16; j += 4) SWIN__FN_8(quarter_panel)(t, t->b + j, rows, sums + j);
+    for (int i = 0; i < rows; i++) SWIN__FN_8(outputs)(t, i, 0, swin__vints(sums + 16 * i));
+}
+#undef SWIN__EACH_ROW
+#undef SWIN__SUMS
+#undef SWIN__TERM
+#undef SWIN__FINISH
+#endif /* SWIN__PASS_wasm */
 
 #ifdef SWIN__PASS_neon
 #define SWIN__EACH_ROW(X) X(0) X(1)

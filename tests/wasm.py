@@ -57,6 +57,16 @@ def test_kernels_where_fused(build, root):
     said = ports.call(*ports.NODE, program)
     assert said.returncode == 0, said.stdout
     assert re.search(r"^wasm gemm, every height to 40: ok$", said.stdout, re.M)
+    assert re.search(r"^wasm gemm8, every height to 30: ok$", said.stdout, re.M)
+
+
+@needs_relaxed
+def test_models_of_eight_bits_where_fused(build, root):
+    ports.checked(*ports.NODE, build(root / "tests" / "numbers.c", WASM, RELAXED))
+
+
+def test_models_of_eight_bits_without_relaxed_simd(build, rounded_twice):
+    ports.checked(*ports.NODE, build(rounded_twice / "tests" / "numbers.c", WASM, PLAIN))
 
 
 @needs_relaxed
