@@ -116,6 +116,7 @@ COMPILE-TIME OPTIONS, all for the file with SWIN_IMPLEMENTATION unless marked *
    SWIN_NO_MALLOC *       no easy tier at all
    SWIN_MALLOC, SWIN_FREE what the easy tier allocates with
    SWIN_NO_SIMD, SWIN_NO_AVX2, SWIN_NO_AVX512, SWIN_NO_NEON, SWIN_NO_WASM    leave passes out
+   SWIN_NO_AVX2_VNNI      leaves out AVX2 with VNNI, for which GCC needs GNU binutils 2.36 or newer
    SWIN_NO_SCALAR         leaves the scalar pass out of builds for WebAssembly's SIMD and AArch64,
                           which get smaller
    SWIN_MAX_SIDE, SWIN_MAX_PIXELS    the largest picture or input, 16384 and 2^26
@@ -427,6 +428,7 @@ typedef struct swin_context swin_context;
     X(SWIN_CPU_NEON_DOT,    neon_dot,    1) /* other products of eight bits */       \
     X(SWIN_CPU_NEON_I8MM,   neon_i8mm,   1) /* likewise */                           \
     X(SWIN_CPU_AVX2,        avx2,        1)                                          \
+    X(SWIN_CPU_AVX2_VNNI,   avx2_vnni,   1) /* likewise */                           \
     X(SWIN_CPU_AVX512,      avx512,      1)                                          \
     X(SWIN_CPU_AVX512_VNNI, avx512_vnni, 1) /* likewise */
 
@@ -913,6 +915,20 @@ SWIN_API const char *swin_status_text(swin_status status)
 #define SWIN__BUILDS_neon_i8mm 1
 #else
 #define SWIN__BUILDS_neon_i8mm 0
+#endif
+#if defined(__clang__)
+#define SWIN__TARGETS_AVX_VNNI (__clang_major__ >= 13) /* Apple's version 12 is LLVM's 11 */
+#elif defined(__GNUC__)
+#define SWIN__TARGETS_AVX_VNNI (__GNUC__ >= 11)
+#elif defined(_MSC_VER)
+#define SWIN__TARGETS_AVX_VNNI (_MSC_VER >= 1930)
+#else
+#define SWIN__TARGETS_AVX_VNNI 0
+#endif
+#if SWIN__BUILDS_avx2 && SWIN__TARGETS_AVX_VNNI && !defined(SWIN_NO_AVX2_VNNI)
+#define SWIN__BUILDS_avx2_vnni 1
+#else
+#define SWIN__BUILDS_avx2_vnni 0
 #endif
 #if SWIN__BUILDS_avx512 && (defined(__clang__) || !defined(__GNUC__) || __GNUC__ >= 8)
 #define SWIN__BUILDS_avx512_vnni 1
@@ -1603,6 +1619,24 @@ SWIN__INLINE void swin__vtranspose(swin__v16 *a, swin__v16 *b, swin__v16 *c, swi
 #define SWIN__LOW(v)  (v).lo
 #define SWIN__HIGH(v) (v).hi
 
+/* --- AVX2 with VNNI: the same but for eight bits ---------------------------------------------- */
+
+#elif defined(SWIN__PASS_avx2_vnni)
+
+#define SWIN__TARGET
+#define SWIN__ONLY_8
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avxvnni,avx2,fma,f16c"))), apply_to = function)
+#elif defined(__GNUC__)
+#pragma GCC push_options
+#pragma GCC diagnostic push
+#pragma GCC target("avxvnni,avx2,fma,f16c")
+#endif
+
+#define SWIN__CPU SWIN_CPU_AVX2_VNNI
+#define SWIN__FN(name) swin__##name##_avx2
+#define SWIN__FN_8(name) swin__##name##_avx2_vnni
+
 /* --- NEON: four registers --------------------------------------------------------------------- */
 
 #elif defined(SWIN__PASS_neon)
@@ -2070,7 +2104,7 @@ SWIN__INLINE swin__v16 SWIN__FN(gelu16)(swin__v16 x)
       the pass has none of these); and SWIN__DEPTH, the terms whose panels its cache holds.
       Where functions need target options: SWIN__TARGET and the pragmas.
    4. At the end of >>kernels the inclusion of this file for the pass, and swin__detects_name.
-   A set that only adds products of eight bits to another shares all else with it: see avx512_vnni.
+   A set that only adds products of eight bits to another shares all else with it: see avx2_vnni.
    tests/kernels.c then holds it against the scalar pass. A pass whose registers the microtile
    written for all does not use well brings one of its own, as AVX2, NEON and WebAssembly do. */
 
@@ -3528,18 +3562,33 @@ SWIN__INLINE void SWIN__FN_8(put)(int16_t *to, swin__v16 t)
 
 /* VNNI multiplies bytes without a sign by such with one: it takes numbers plus 128, and sums start
    from what the 128s add too much. */
-#elif defined(SWIN__PASS_avx512_vnni)
+#elif defined(SWIN__PASS_avx512_vnni) || defined(SWIN__PASS_avx2_vnni)
 #define SWIN__NUMBER      uint8_t
 #define SWIN__NO_NUMBER   128
 #define SWIN__MAGIC_8     (SWIN__MAGIC + 128)
+#define SWIN__STARTS_8
+#ifdef SWIN__PASS_avx512_vnni
 #define SWIN__ROWS_OF_1_8 14
 #define SWIN__ROWS_OF_2_8 14    /* 28 sums, 2 weights, 1 broadcast of 32 zmm */
-#define SWIN__STARTS_8
 SWIN__INLINE void SWIN__FN_8(put)(uint8_t *to, swin__v16 t)
 {
     const __m128i numbers = _mm512_cvtepi32_epi8(_mm512_castps_si512(t));
     _mm_storeu_si128((__m128i *)(void *)to, numbers);
 }
+#else
+#define SWIN__ROWS_OF_1_8 6     /* 12 sums, 2 weights, 1 broadcast of 16 ymm */
+#define SWIN__ROWS_OF_2_8 0
+SWIN__INLINE void SWIN__FN_8(put)(uint8_t *to, swin__v16 t)
+{
+    const __m256i low = _mm256_set1_epi32(255);
+    const __m256i a = _mm256_and_si256(_mm256_castps_si256(t.lo), low);
+    const __m256i b = _mm256_and_si256(_mm256_castps_si256(t.hi), low);
+    const __m256i both = _mm256_permute4x64_epi64(_mm256_packus_epi32(a, b), 0xd8);
+    const __m128i numbers = _mm_packus_epi16(_mm256_castsi256_si128(both),
+                                             _mm256_extracti128_si256(both, 1));
+    _mm_storeu_si128((__m128i *)(void *)to, numbers);
+}
+#endif
 
 /* NEON has products of bytes with signs. */
 #elif defined(SWIN__PASS_neon) || defined(SWIN__PASS_neon_dot) || defined(SWIN__PASS_neon_i8mm)
@@ -3617,7 +3666,8 @@ SWIN__INLINE void SWIN__FN_8(microtile8)(swin__microtile *t, int rows, int panel
 #undef SWIN__PLAIN_8
 #endif
 
-#if defined(SWIN__PASS_avx2) || defined(SWIN__PASS_avx512) || defined(SWIN__PASS_avx512_vnni)
+#if defined(SWIN__PASS_avx2) || defined(SWIN__PASS_avx2_vnni) || \
+    defined(SWIN__PASS_avx512) || defined(SWIN__PASS_avx512_vnni)
 
 /* X(row, the pointer it is reached from, and how many rows on), as in the microtile of floats. */
 #define SWIN__ROWS(X) \
@@ -3630,39 +3680,73 @@ SWIN__INLINE void SWIN__FN_8(microtile8)(swin__microtile *t, int rows, int panel
     const SWIN__NUMBER *a3 = rows > 3 ? a0 + 3 * lda : a0, *a6 = rows > 6 ? a0 + 6 * lda : a0; \
     const SWIN__NUMBER *a9 = rows > 9 ? a0 + 9 * lda : a0, *a12 = rows > 12 ? a0 + 12 * lda : a0
 
+#if defined(SWIN__PASS_avx512_vnni) || defined(SWIN__PASS_avx2_vnni)
+/* A microtile has one or two registers of sums a row, of so many outputs each, whose weights lie so
+   many floats apart: those of two panels, or the halves of one. */
 #ifdef SWIN__PASS_avx512_vnni
-#define SWIN__SUMS(i, p, s) __m512i c##i = c, d##i = d;
+#define SWIN__INTS           __m512i
+#define SWIN__OUTPUTS        16
+#define SWIN__APART(t)       (t)->panel
+#define SWIN__REGISTERS      panels
+#define SWIN__TAKE(p)        _mm512_loadu_si512(p)
+#define SWIN__LEAVE(p, v)    _mm512_storeu_si512(p, v)
+#define SWIN__DOT(sum, x, w) _mm512_dpbusd_epi32(sum, x, w)
+#define SWIN__BROADCAST(x)   _mm512_set1_epi32(x)
+#define SWIN__VPDPBUSD       "vpdpbusd"
+#define SWIN__KIND           "v"
+#define SWIN__MINUS(a, b)    _mm512_sub_epi32(a, b)
+#define SWIN__FINISH(i, p, s) \
+    if (rows > i) { \
+        SWIN__FN_8(outputs)(t, i, 0, _mm512_cvtepi32_ps(c##i)); \
+        if (panels > 1) SWIN__FN_8(outputs)(t, i, 1, _mm512_cvtepi32_ps(d##i)); \
+    }
+#else
+#define SWIN__INTS           __m256i
+#define SWIN__OUTPUTS        8
+#define SWIN__APART(t)       8
+#define SWIN__REGISTERS      (2 * panels)
+#define SWIN__TAKE(p)        _mm256_loadu_si256((const __m256i *)(const void *)(p))
+#define SWIN__LEAVE(p, v)    _mm256_storeu_si256((__m256i *)(void *)(p), v)
+#define SWIN__DOT(sum, x, w) _mm256_dpbusd_avx_epi32(sum, x, w)
+#define SWIN__BROADCAST(x)   _mm256_set1_epi32(x)
+#define SWIN__VPDPBUSD       "%{vex%} vpdpbusd" /* assemblers take it for AVX-512's */
+#define SWIN__KIND           "x"
+#define SWIN__MINUS(a, b)    _mm256_sub_epi32(a, b)
+#define SWIN__FINISH(i, p, s) \
+    if (rows > i) { \
+        const swin__v16 sums = {_mm256_cvtepi32_ps(c##i), _mm256_cvtepi32_ps(d##i)}; \
+        SWIN__FN_8(outputs)(t, i, 0, sums); \
+    }
+#endif
+#define SWIN__SUMS(i, p, s) SWIN__INTS c##i = c, d##i = d;
 #if defined(__GNUC__) || defined(__clang__) /* left to themselves they spill */
 #define SWIN__TERM(i, p, s) \
     if (rows > i) { \
-        __m512i x; \
+        SWIN__INTS x; \
         const swin__quad *four = (const swin__quad *)(const void *)(p + s * lda); \
-        if (panels > 1) \
-            __asm__("vpbroadcastd %3, %2\n\tvpdpbusd %4, %2, %0\n\tvpdpbusd %5, %2, %1" \
-                    : "+v"(c##i), "+v"(d##i), "=&v"(x) : "m"(*four), "v"(w0), "v"(w1)); \
+        if (SWIN__REGISTERS > 1) \
+            __asm__("vpbroadcastd %3, %2\n\t" SWIN__VPDPBUSD " %4, %2, %0\n\t" \
+                    SWIN__VPDPBUSD " %5, %2, %1" \
+                    : "+" SWIN__KIND(c##i), "+" SWIN__KIND(d##i), "=&" SWIN__KIND(x) \
+                    : "m"(*four), SWIN__KIND(w0), SWIN__KIND(w1)); \
         else \
-            __asm__("vpbroadcastd %2, %1\n\tvpdpbusd %3, %1, %0" \
-                    : "+v"(c##i), "=&v"(x) : "m"(*four), "v"(w0)); \
+            __asm__("vpbroadcastd %2, %1\n\t" SWIN__VPDPBUSD " %3, %1, %0" \
+                    : "+" SWIN__KIND(c##i), "=&" SWIN__KIND(x) : "m"(*four), SWIN__KIND(w0)); \
     }
 #else
 #define SWIN__TERM(i, p, s) \
     if (rows > i) { \
         int32_t four; \
         memcpy(&four, p + s * lda, sizeof four); \
-        const __m512i x = _mm512_set1_epi32(four); \
-        c##i = _mm512_dpbusd_epi32(c##i, x, w0); \
-        if (panels > 1) d##i = _mm512_dpbusd_epi32(d##i, x, w1); \
+        const SWIN__INTS x = SWIN__BROADCAST(four); \
+        c##i = SWIN__DOT(c##i, x, w0); \
+        if (SWIN__REGISTERS > 1) d##i = SWIN__DOT(d##i, x, w1); \
     }
 #endif
-#define SWIN__FINISH(i, p, s) \
-    if (rows > i) { \
-        SWIN__FN_8(outputs)(t, i, 0, _mm512_cvtepi32_ps(c##i)); \
-        if (panels > 1) SWIN__FN_8(outputs)(t, i, 1, _mm512_cvtepi32_ps(d##i)); \
-    }
-/* Up to 14 rows of one or two panels, in 28 registers. */
+/* Up to 14 rows of one or two panels in 28 of 32 registers, or six rows of one panel in 12 of 16. */
 SWIN__INLINE void SWIN__FN_8(microtile8)(swin__microtile *t, int rows, int panels)
 {
-    const __m512i c = _mm512_loadu_si512(t->start), d = _mm512_loadu_si512(t->start + 16);
+    const SWIN__INTS c = SWIN__TAKE(t->start), d = SWIN__TAKE(t->start + SWIN__OUTPUTS);
     const size_t lda = 4 * t->lda;
     SWIN__PREFETCHES(t, rows, panels);
     SWIN__ROWS(SWIN__SUMS)
@@ -3670,8 +3754,8 @@ SWIN__INLINE void SWIN__FN_8(microtile8)(swin__microtile *t, int rows, int panel
         const float *w = t->b + (size_t)i * t->piece_b;
         SWIN__POINTERS(i);
         for (int k = t->k; k > 0; k--, a0 += 4, a3 += 4, a6 += 4, a9 += 4, a12 += 4, w += 16) {
-            const __m512i w0 = _mm512_loadu_si512(w);
-            const __m512i w1 = panels > 1 ? _mm512_loadu_si512(w + t->panel) : w0;
+            const SWIN__INTS w0 = SWIN__TAKE(w);
+            const SWIN__INTS w1 = SWIN__REGISTERS > 1 ? SWIN__TAKE(w + SWIN__APART(t)) : w0;
             SWIN__ROWS(SWIN__TERM)
             swin__prefetch_line(&ahead, &next);
         }
@@ -3682,23 +3766,35 @@ SWIN__INLINE void SWIN__FN_8(microtile8)(swin__microtile *t, int rows, int panel
 /* -128 times the sum of each column's weights. */
 static void SWIN__FN_8(starts)(const swin__product *p, int n, int panels, int32_t *start)
 {
-    const __m512i zeros = _mm512_set1_epi8((char)SWIN__NO_NUMBER);
-    for (int j = 0; j < panels; j++) {
-        const float *panel = p->b + (size_t)(n / 16 + j) * p->panel;
-        __m512i sum = _mm512_setzero_si512(), more = sum;
+    const SWIN__INTS zeros = SWIN__BROADCAST(-0x7f7f7f80); /* bytes of 128 */
+    const SWIN__INTS zero = SWIN__BROADCAST(0);
+    for (int j = 0; j < SWIN__REGISTERS; j++) {
+        const float *first = p->b + (size_t)(n / 16) * p->panel + (size_t)j * SWIN__APART(p);
+        SWIN__INTS sum = zero, more = zero;
         for (int i = 0; i < p->pieces; i++) {
-            const float *w = panel + (size_t)i * p->piece_b;
+            const float *w = first + (size_t)i * p->piece_b;
             int k = 0;
             for (; k + 2 <= p->k; k += 2, w += 32) {
-                sum = _mm512_dpbusd_epi32(sum, zeros, _mm512_loadu_si512(w));
-                more = _mm512_dpbusd_epi32(more, zeros, _mm512_loadu_si512(w + 16));
+                sum = SWIN__DOT(sum, zeros, SWIN__TAKE(w));
+                more = SWIN__DOT(more, zeros, SWIN__TAKE(w + 16));
             }
-            if (k < p->k) sum = _mm512_dpbusd_epi32(sum, zeros, _mm512_loadu_si512(w));
+            if (k < p->k) sum = SWIN__DOT(sum, zeros, SWIN__TAKE(w));
         }
-        sum = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_add_epi32(sum, more));
-        _mm512_storeu_si512(start + 16 * j, sum);
+        sum = SWIN__MINUS(SWIN__MINUS(zero, sum), more);
+        SWIN__LEAVE(start + SWIN__OUTPUTS * j, sum);
     }
 }
+#undef SWIN__INTS
+#undef SWIN__OUTPUTS
+#undef SWIN__APART
+#undef SWIN__REGISTERS
+#undef SWIN__TAKE
+#undef SWIN__LEAVE
+#undef SWIN__DOT
+#undef SWIN__BROADCAST
+#undef SWIN__VPDPBUSD
+#undef SWIN__KIND
+#undef SWIN__MINUS
 
 #elif defined(SWIN__PASS_avx512)
 #define SWIN__SUMS(i, p, s) __m512i c##i = zero, d##i = zero;
@@ -4223,6 +4319,11 @@ static const swin__kernels SWIN__FN_8(kernels) = {
 #include SWIN_HEADER_NAME
 #undef SWIN__PASS_avx2
 #endif
+#if SWIN__BUILDS_avx2_vnni
+#define SWIN__PASS_avx2_vnni
+#include SWIN_HEADER_NAME
+#undef SWIN__PASS_avx2_vnni
+#endif
 #if SWIN__BUILDS_avx512
 #define SWIN__PASS_avx512
 #include SWIN_HEADER_NAME
@@ -4270,12 +4371,12 @@ static int swin__detects_neon_i8mm(void)
 #endif
 
 #if SWIN__BUILDS_avx2 || SWIN__BUILDS_avx512
-static void swin__cpuid(unsigned leaf, unsigned r[4])
+static void swin__cpuid(unsigned leaf, unsigned subleaf, unsigned r[4])
 {
 #ifdef _MSC_VER
-    __cpuidex((int *)r, (int)leaf, 0);
+    __cpuidex((int *)r, (int)leaf, (int)subleaf);
 #else
-    __cpuid_count(leaf, 0, r[0], r[1], r[2], r[3]);
+    __cpuid_count(leaf, subleaf, r[0], r[1], r[2], r[3]);
 #endif
 }
 
@@ -4298,11 +4399,11 @@ static int swin__x86_has(unsigned features, unsigned more, unsigned registers)
 {
     const unsigned base = 1u << 12 | 1u << 27 | 1u << 28 | 1u << 29; /* FMA, OSXSAVE, AVX, F16C */
     unsigned r[4];
-    swin__cpuid(0, r);
+    swin__cpuid(0, 0, r);
     if (r[0] < 7) return 0;
-    swin__cpuid(1, r);
+    swin__cpuid(1, 0, r);
     if ((r[2] & base) != base) return 0;
-    swin__cpuid(7, r);
+    swin__cpuid(7, 0, r);
     return (r[1] & features) == features && (r[2] & more) == more &&
            (swin__saved_registers() & registers) == registers;
 }
@@ -4311,6 +4412,17 @@ static int swin__x86_has(unsigned features, unsigned more, unsigned registers)
 static int swin__detects_avx2(void)
 {
     return swin__x86_has(1u << 5 /* AVX2 */, 0, 0x06 /* xmm, ymm */);
+}
+#endif
+#if SWIN__BUILDS_avx2_vnni
+static int swin__detects_avx2_vnni(void)
+{
+    unsigned r[4];
+    if (!swin__detects_avx2()) return 0;
+    swin__cpuid(7, 0, r);
+    if (r[0] < 1) return 0; /* the last subleaf */
+    swin__cpuid(7, 1, r);
+    return (int)(r[0] >> 4 & 1); /* AVX-VNNI */
 }
 #endif
 #if SWIN__BUILDS_avx512

@@ -62,6 +62,7 @@ def cpus():
     """The instruction sets that the programs must have here, as /proc/cpuinfo tells."""
     flags = pathlib.Path("/proc/cpuinfo").read_text().split()
     return (["scalar"] + ["avx2"] * ({"avx2", "fma"} <= set(flags))
+            + ["avx2_vnni"] * ("avx_vnni" in flags)
             + ["avx512"] * ({"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= set(flags))
             + ["avx512_vnni"] * ("avx512_vnni" in flags)
             + ["neon"] * ("asimd" in flags) + ["neon_dot"] * ("asimddp" in flags)

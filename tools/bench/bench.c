@@ -16,7 +16,7 @@ static const char usage[] =
     "Runs a model on IN.npy (float32 [3,H,W], already normalised) or on a generated picture.\n"
     "  --size WxH            of the generated picture (512x512)\n"
     "  --threads N           (1)\n"
-    "  --cpu NAME            scalar, avx2, avx512, avx512_vnni, neon or best (best)\n"
+    "  --cpu NAME            scalar, avx2, avx2_vnni, avx512, avx512_vnni, neon or best (best)\n"
     "  --outputs WHAT        classes, logits, features or scores (what the model is for)\n"
     "  --direct              plain convolutions everywhere\n"
     "  --runs N              after a first one (5); medians are printed\n"
@@ -89,6 +89,7 @@ PEAK_LOOP(peak_neon, , float32x4_t, vdupq_n_f32, vld1q_f32, NEON_FMA, vst1q_f32)
 static const peak_set peak_sets[] = {
 #if defined(__x86_64__)
     { SWIN_CPU_AVX2, peak_avx2, 8 * PEAK_CHAINS },
+    { SWIN_CPU_AVX2_VNNI, peak_avx2, 8 * PEAK_CHAINS },
     { SWIN_CPU_AVX512, peak_avx512, 16 * PEAK_CHAINS },
     { SWIN_CPU_AVX512_VNNI, peak_avx512, 16 * PEAK_CHAINS },
 #elif defined(__aarch64__)
