@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Measures swin.h beside other engines: the same models, the same machine, in turns.
 
-    bench.py [--quick] [--models uper,glam,...] [--peers onnxruntime,...] [--threads 1,2] [--runs N]
+    bench.py [--quick] [--models uper,glam,...] [--peers onnxruntime,...] [--numbers f32,int8,...]
+             [--threads 1,2] [--runs N]
 
-Every engine is a process of its own. It first runs a work once, which gives the time from the
-start of the process to the first result, and its outputs are compared with PyTorch's: who
-disagrees is not timed. Then all run in turns, A B C A B C ...; the others sleep meanwhile, and
-medians count. Writes results.json, table.md and plot.svg to build/benchmark.
+Every engine is a process of its own, and so is every kind of numbers that it computes with. It
+first runs a work once, which gives the time from the start of the process to the first result, and
+its outputs for three photos are compared with PyTorch's in float32: who disagrees in float32 is not
+timed, and of the others their loss is told. Then all run in turns, A B C A B C ...; the others
+sleep meanwhile, and medians count. Writes results.json, table.md and plot.svg to build/benchmark.
 """
 
 import argparse
@@ -21,27 +23,44 @@ import subprocess
 import sys
 import tempfile
 import time
+import typing
 
 import numpy as np
 
 import report
-from works import ROOT, WORKS
+from works import PHOTOS, ROOT, WORKS
 
 BUILD = ROOT / os.environ.get("BUILD", "build")
 FOLDER = BUILD / "benchmark"
 TOOLS = ROOT / "tools"
 SWIN = "swin"
-PEERS = ["onnxruntime", "openvino", "torch", "torch-compile", "mnn", "ncnn"]
+F32 = "f32"
+NUMBERS = [F32, "f16", "bf16", "int8"]
+ENGINES = {SWIN: [F32, "f16", "int8"], "onnxruntime": [F32, "int8"],    # and their numbers
+           "openvino": [F32, "bf16", "int8"], "torch": [F32], "torch-compile": [F32],
+           "mnn": [F32, "int8"], "ncnn": [F32]}
+PEERS = [engine for engine in ENGINES if engine != SWIN]
 # Differences from PyTorch that still are rounding: of floats, as a share of the largest value.
 # MNN's Winograd convolutions come to 2e-3 on random weights; that is reported, and no other model.
 OWN_DIFFERENCE = {"logits": 5e-5, "features": 1e-4, "scores": 3e-4}
 PEERS_DIFFERENCE = 1e-2
 TURN_MS, TURN_RUNS = 500, 10    # short works run several times a turn
 MOST_PIXELS = 1e-3              # share of a class map that near ties may turn
+MOST_LOST = 0.9                 # by other numbers than float32: the rest is no result at all
 
 
 class Failed(Exception):
     pass
+
+
+class Entrant(typing.NamedTuple):
+    """An engine, and the numbers that it computes with."""
+    engine: str
+    numbers: str = F32
+
+    @property
+    def name(self):
+        return self.engine if self.numbers == F32 else f"{self.engine}-{self.numbers}"
 
 
 class Engine:
@@ -106,41 +125,65 @@ def call(*command):
 
 def prepare(name):
     """The folder with everything that the engines need for a work; made anew when it changed."""
-    folder, description = FOLDER / name, repr(WORKS[name])
+    folder, description = FOLDER / name, repr((WORKS[name], [path.name for path in PHOTOS]))
     made = folder / "work.txt"
     if not made.exists() or made.read_text() != description:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         call(sys.executable, TOOLS / "bench" / "works.py", name, folder)
         call(sys.executable, TOOLS / "convert.py", folder / "model.pth",
-             "-o", folder / "model.swin")
+             "-o", model_of(Entrant(SWIN), folder))
         made.write_text(description)
     return folder
 
 
-def start(engine, work, folder, threads):
-    if engine != SWIN:
-        return Engine([sys.executable, TOOLS / "bench" / "peers.py", engine, folder, str(threads)])
-    command = [BUILD / "bench", folder / "model.swin", folder / "picture.npy", "--serve",
+def model_of(entrant, folder):
+    return folder / ("model.swin" if entrant.numbers == F32 else f"model-{entrant.numbers}.swin")
+
+
+def make_ready(entrant, folder):
+    """Makes what an engine alone reads, in another process: it is no part of the engine's own."""
+    if entrant.engine != SWIN:
+        call(sys.executable, TOOLS / "bench" / "peers.py", entrant.name, folder, "--prepare")
+    elif not model_of(entrant, folder).exists():
+        call(sys.executable, TOOLS / "convert.py", model_of(Entrant(SWIN), folder),
+             f"--{entrant.numbers}", "-o", model_of(entrant, folder))
+
+
+def start(entrant, work, folder, threads):
+    if entrant.engine != SWIN:
+        return Engine([sys.executable, TOOLS / "bench" / "peers.py", entrant.name, folder,
+                       str(threads)])
+    command = [BUILD / "bench", model_of(entrant, folder), folder / "picture0.npy", "--serve",
                "--threads", str(threads), "--outputs", work.outputs]
     return Engine(command + (["--from", work.start] if work.start else []))
 
 
-def outputs_of(engine, process, work, folder):
-    if engine != SWIN:
+def arrays_of(path):
+    with np.load(path) as arrays:
+        return [arrays[name] for name in arrays.files]
+
+
+def outputs_of(entrant, process, work, folder):
+    """For each photo."""
+    if entrant.engine != SWIN:
         process.ask("save")
-        with np.load(folder / f"{engine}.npz") as arrays:
-            return [arrays[name] for name in arrays.files]
-    call(BUILD / "tensor", folder / "model.swin", folder / "picture.npy", folder / "swin")
+        return [arrays_of(folder / f"{entrant.name}.{i}.npz") for i in range(len(PHOTOS))]
     names = ([f"feature{i}" for i in range(4)] if work.outputs == "features" else [work.outputs])
-    return [np.load(folder / f"swin.{name}.npy") for name in names]
+    outputs = []
+    for i in range(len(PHOTOS)):
+        call(BUILD / "tensor", model_of(entrant, folder), folder / f"picture{i}.npy",
+             folder / entrant.name)
+        outputs.append([np.load(folder / f"{entrant.name}.{name}.npy") for name in names])
+    return outputs
 
 
-def difference(engine, process, work, folder):
-    """From PyTorch's outputs: the largest one, or the share of pixels that are of another class."""
-    with np.load(folder / "expected.npz") as arrays:
-        expected = [arrays[name] for name in arrays.files]
-    found = outputs_of(engine, process, work, folder)
+def compare(entrant, process, work, folder):
+    """How far the outputs are from PyTorch's in float32: `difference` is the largest one, or the
+    share of pixels that are of another class; `loss` see loss_of."""
+    expected = [arrays_of(folder / f"expected{i}.npz") for i in range(len(PHOTOS))]
+    expected = [array for arrays in expected for array in arrays]
+    found = [array for arrays in outputs_of(entrant, process, work, folder) for array in arrays]
     if [f.size for f in found] != [e.size for e in expected]:
         raise Failed("its outputs have other shapes")
     pairs = [(f.reshape(e.shape), e) for f, e in zip(found, expected)]
@@ -148,10 +191,30 @@ def difference(engine, process, work, folder):
         worst, limit = max(float((f != e).mean()) for f, e in pairs), MOST_PIXELS
     else:
         worst = max(float(np.abs(f - e).max() / np.abs(e).max()) for f, e in pairs)
-        limit = OWN_DIFFERENCE[work.outputs] if engine == SWIN else PEERS_DIFFERENCE
-    if not worst <= limit:
+        limit = OWN_DIFFERENCE[work.outputs] if entrant.engine == SWIN else PEERS_DIFFERENCE
+    if entrant.numbers == F32 and not worst <= limit:
         raise Failed(f"its outputs disagree: {worst:.1e}")
-    return worst
+    loss = loss_of(pairs, work)
+    if not loss <= MOST_LOST:
+        raise Failed(f"its outputs have nothing to do with PyTorch's: {loss:.1e}")
+    return dict(difference=worst, loss=loss, loss_in=report.PIXELS if gives_pixels(work)
+                else report.ERROR)
+
+
+def gives_pixels(work):
+    return work.outputs in ("classes", "logits")
+
+
+def loss_of(pairs, work):
+    """The share of pixels that are of another class; where there are none, the root mean square of
+    the differences as a share of the outputs' own. `pairs`: outputs and those in float32."""
+    if work.outputs == "logits":
+        pairs = [(f.argmax(1), e.argmax(1)) for f, e in pairs]
+    if gives_pixels(work):
+        return statistics.mean(float((f != e).mean()) for f, e in pairs)
+    squares = [(float(((f - e) ** 2).mean(dtype="f8")), float((e ** 2).mean(dtype="f8")))
+               for f, e in pairs]
+    return statistics.mean(lost / all_ for lost, all_ in squares) ** 0.5
 
 
 def machine_peak(cpu, threads):
@@ -160,43 +223,45 @@ def machine_peak(cpu, threads):
     return {name: float(rate) for name, rate in map(str.split, lines)}.get(cpu)
 
 
-def measure(name, engines, threads, runs):
-    """Rows of results: one for each engine."""
+def measure(name, entrants, threads, runs):
+    """Rows of results: one for each entrant, the first of them swin.h in float32."""
     work, folder = WORKS[name], prepare(name)
     rows, processes, peaks = {}, {}, []
 
-    def attempt(engine, step):
-        """A step of one engine; one that fails is out, and its row says why."""
+    def attempt(entrant, step):
+        """A step of one entrant; one that fails is out, and its row says why."""
         try:
-            step(engine, rows[engine])
+            step(entrant, rows[entrant])
         except Failed as reason:
-            rows[engine]["failed"] = str(reason)
-            if engine in processes:
-                processes.pop(engine).end()
-            print(f"  {engine}: {reason}", flush=True)
+            rows[entrant]["failed"] = str(reason)
+            if entrant in processes:
+                processes.pop(entrant).end()
+            print(f"  {entrant.name}: {reason}", flush=True)
 
-    def begin(engine, row):
-        process = processes[engine] = start(engine, work, folder, threads)
+    def begin(entrant, row):
+        make_ready(entrant, folder)
+        process = processes[entrant] = start(entrant, work, folder, threads)
         row.update(process.facts, first_seconds=process.first_seconds, times=[],
-                   difference=difference(engine, process, work, folder))
+                   **compare(entrant, process, work, folder))
         process.sleep()
 
-    def turn(engine, row):
-        row["times"].append(processes[engine].turn())
+    def turn(entrant, row):
+        row["times"].append(processes[entrant].turn())
 
     try:
-        for engine in engines:
-            rows[engine] = dict(work=name, engine=engine, threads=threads)
-            attempt(engine, begin)
+        for entrant in entrants:
+            rows[entrant] = dict(work=name, engine=entrant.engine, numbers=entrant.numbers,
+                                 threads=threads)
+            attempt(entrant, begin)
         for _ in range(runs):
-            peaks.append(machine_peak(rows[SWIN].get("cpu"), threads))
-            for engine in list(processes):
-                attempt(engine, turn)
-        for engine, process in processes.items():
-            rows[engine].update(ms=statistics.median(rows[engine]["times"]),
-                                peak_bytes=process.peak_bytes())
+            peaks.append(machine_peak(rows[entrants[0]].get("cpu"), threads))
+            for entrant in list(processes):
+                attempt(entrant, turn)
+        for entrant, process in processes.items():
+            rows[entrant].update(ms=statistics.median(rows[entrant]["times"]),
+                                 peak_bytes=process.peak_bytes())
         if all(peaks):
-            rows[SWIN]["machine_gflops"] = statistics.median(peaks)
+            rows[entrants[0]]["machine_gflops"] = statistics.median(peaks)
     finally:
         for process in processes.values():
             process.end()
@@ -220,22 +285,32 @@ def arguments():
             return text.split(",")
         return read
 
-    def numbers(text):
+    def counts(text):
         return [int(n) for n in text.split(",")]
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true",
-                        help="Swin-T + UPerNet and ONNX Runtime alone, 3 runs")
+                        help="Swin-T + UPerNet and ONNX Runtime alone, in f32, 3 runs")
     parser.add_argument("--models", type=words(WORKS), help=f"of {', '.join(WORKS)}")
     parser.add_argument("--peers", type=words(PEERS), help=f"of {', '.join(PEERS)}")
-    parser.add_argument("--threads", type=numbers, metavar="N,N",
+    parser.add_argument("--numbers", type=words(NUMBERS),
+                        help=f"of {', '.join(NUMBERS)}; swin.h in {F32} always runs")
+    parser.add_argument("--threads", type=counts, metavar="N,N",
                         default=[1, 2] if (os.cpu_count() or 1) > 1 else [1])
     parser.add_argument("--runs", type=int)
     chosen = parser.parse_args()
     chosen.models = chosen.models or (["uper"] if chosen.quick else list(WORKS))
     chosen.peers = chosen.peers or (["onnxruntime"] if chosen.quick else PEERS)
+    chosen.numbers = chosen.numbers or ([F32] if chosen.quick else NUMBERS)
     chosen.runs = chosen.runs or (3 if chosen.quick else 7)
     return chosen
+
+
+def entrants_of(chosen):
+    """swin.h in float32, then all that compute with the chosen numbers."""
+    all_ = [Entrant(engine, numbers) for engine in [SWIN] + chosen.peers
+            for numbers in ENGINES[engine] if numbers in chosen.numbers]
+    return list(dict.fromkeys([Entrant(SWIN)] + all_))
 
 
 def main():
@@ -244,10 +319,11 @@ def main():
     for name in chosen.models:
         for threads in chosen.threads:
             print(f"{WORKS[name].title}, {threads} threads", flush=True)
-            measured = measure(name, [SWIN] + chosen.peers, threads, chosen.runs)
+            measured = measure(name, entrants_of(chosen), threads, chosen.runs)
             for row in measured:
                 if "ms" in row:
-                    print(f"  {row['engine']:14}{row['ms']:10.1f} ms", flush=True)
+                    print(f"  {report.label(row):18}{row['ms']:10.1f} ms, "
+                          f"{report.loss(row)} lost", flush=True)
             rows += measured
             facts = dict(processor=processor(), runs=chosen.runs, rows=rows)
             (FOLDER / "results.json").write_text(json.dumps(facts, indent=1))

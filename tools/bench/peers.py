@@ -1,80 +1,144 @@
 #!/usr/bin/env python3
 """peers.py ENGINE FOLDER THREADS - runs a work of works.py in another engine, for bench.py.
+peers.py ENGINE FOLDER --prepare - makes the files that the engine reads, unless they are there.
 
-Loads the work, runs it once and prints a line of JSON. Then each line of standard input is
-answered by one: "run" by the milliseconds of a run, "save" when FOLDER/ENGINE.npz has the outputs.
+Loads the work, runs it once and prints a line of JSON. Then each line of standard input is answered
+by one: "run" by the milliseconds of a run, "save" when FOLDER/ENGINE.N.npz has the outputs for
+input N. ENGINE may end in the numbers that it computes with: openvino-bf16.
 """
 
 import json
 import os
 import pathlib
 import sys
+import tempfile
 import time
 
 import numpy as np
 
-# Each engine: a function of (folder, threads, x) that loads the work and returns a function, which
-# runs it on x and returns the list of outputs.
+BF16 = {"avx512_bf16", "amx_bf16"}      # what computes with bf16
+
+# Each engine: a function of (folder, threads) that loads the work and returns a function, which runs
+# it on an input and returns the list of outputs. Those of int8 are calibrated on all inputs, the
+# photos, which their loss is measured on, too.
 
 
-def onnxruntime(folder, threads, x):
+def onnxruntime(folder, threads, model="work.onnx"):
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = onnxruntime.InferenceSession(folder / "work.onnx", options,
+    session = onnxruntime.InferenceSession(folder / model, options,
                                            providers=["CPUExecutionProvider"])
-    return lambda: session.run(None, {"input": x})
+    return lambda x: session.run(None, {"input": x})
 
 
-def openvino(folder, threads, x):
+def onnxruntime_int8(folder, threads):
+    return onnxruntime(folder, threads, "int8.onnx")
+
+
+def quantise_for_onnxruntime(folder):
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Photos(quantization.CalibrationDataReader):
+        def __init__(self):
+            self.inputs = iter(np.load(folder / "inputs.npy"))
+
+        def get_next(self):
+            return next(({"input": x} for x in self.inputs), None)
+
+    made = folder / "int8.onnx"
+    if made.exists():
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        simplified = pathlib.Path(temporary) / "simplified.onnx"
+        quant_pre_process(folder / "work.onnx", simplified, skip_symbolic_shape=True)
+        quantization.quantize_static(simplified, made, Photos(), per_channel=True,
+                                     quant_format=quantization.QuantFormat.QDQ)
+
+
+def openvino(folder, threads, model="work.onnx", hint="f32"):
     import openvino
-    compiled = openvino.Core().compile_model(folder / "work.onnx", "CPU", {
-        "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY",
+    compiled = openvino.Core().compile_model(folder / model, "CPU", {
+        "INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads})
     request = compiled.create_infer_request()
 
-    def run():
+    def run(x):
         results = request.infer({0: x}, share_inputs=True, share_outputs=True)
         return [results[output] for output in compiled.outputs]
 
     return run
 
 
-def torch(folder, threads, x, compiled=False):
+def openvino_bf16(folder, threads):
+    """Elsewhere OpenVINO takes the hint, too, and computes in float32."""
+    if not BF16 & processor_flags():
+        raise RuntimeError(f"this processor has none of {', '.join(sorted(BF16))}")
+    return openvino(folder, threads, hint="bf16")
+
+
+def processor_flags():
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return {flag for line in lines if line.startswith("flags") for flag in line.split()}
+
+
+def openvino_int8(folder, threads):
+    return openvino(folder, threads, "int8.xml")
+
+
+def quantise_for_openvino(folder):
+    """As NNCF does it unasked: what it has for transformers loses ten times as much here, at the
+    same speed."""
+    import nncf
+    import openvino
+    made = folder / "int8.xml"
+    if not made.exists():
+        model = openvino.Core().read_model(folder / "work.onnx")
+        openvino.save_model(nncf.quantize(model, nncf.Dataset(np.load(folder / "inputs.npy"))),
+                            made)
+
+
+def torch(folder, threads, compiled=False):
     import torch
     import works
     torch.set_num_threads(threads)
     task = works.load(folder)
     if compiled:
         task = torch.compile(task)
-    x = torch.from_numpy(x)
 
     @torch.inference_mode()
-    def run():
-        outputs = task(x)
+    def run(x):
+        outputs = task(torch.from_numpy(x))
         return [o.numpy() for o in (outputs if isinstance(outputs, tuple) else (outputs,))]
 
     return run
 
 
-def torch_compile(folder, threads, x):
-    return torch(folder, threads, x, compiled=True)
+def torch_compile(folder, threads):
+    return torch(folder, threads, compiled=True)
 
 
-def mnn(folder, threads, x):
+def convert_for_mnn(folder, made="work.mnn", options=()):
     import _tools       # its own script, MNN.tools, also installs and calls a telemetry service
-    import MNN
-    converted = folder / "work.mnn"
-    if not converted.exists():
+    if not (folder / made).exists():
         _tools.mnnconvert(["mnnconvert", "-f", "ONNX", "--modelFile", str(folder / "work.onnx"),
-                           "--MNNModel", str(converted), "--bizCode", "bench"])
-    net = MNN.Interpreter(str(converted))
-    session = net.createSession({"backend": "CPU", "numThread": threads, "precision": "high"})
-    target = net.getSessionInput(session)
-    source = MNN.Tensor(x.shape, MNN.Halide_Type_Float, x, MNN.Tensor_DimensionType_Caffe)
+                           "--MNNModel", str(folder / made), "--bizCode", "bench", *options])
 
-    def run():
-        target.copyFrom(source)
+
+def mnn(folder, threads, model="work.mnn", memory="normal"):
+    import MNN
+    net = MNN.Interpreter(str(folder / model))
+    session = net.createSession({"backend": "CPU", "numThread": threads, "precision": "high",
+                                 "memory": memory})
+    target = net.getSessionInput(session)
+
+    def run(x):
+        target.copyFrom(MNN.Tensor(x.shape, MNN.Halide_Type_Float, x,
+                                   MNN.Tensor_DimensionType_Caffe))
         net.runSession(session)
         found = net.getSessionOutputAll(session)
         outputs = []
@@ -90,7 +154,17 @@ def mnn(folder, threads, x):
     return run
 
 
-def ncnn(folder, threads, x):
+def mnn_int8(folder, threads):
+    """Weights of eight bits; little memory means that inputs are made eight bits, too, in each run.
+    What MNN calibrates, mnnquant, falls over these models."""
+    return mnn(folder, threads, "int8.mnn", memory="low")
+
+
+def quantise_for_mnn(folder):
+    convert_for_mnn(folder, "int8.mnn", ["--weightQuantBits", "8"])
+
+
+def ncnn(folder, threads):
     """Convolutions alone: its converters do not take the rest of these models."""
     import ncnn
     import torch
@@ -119,41 +193,49 @@ def ncnn(folder, threads, x):
         setattr(net.opt, f"use_fp16_{half}", False)
     net.load_param_mem("\n".join(text) + "\n")
     net.load_model(str(folder / "work.ncnn.bin"))
-    source = ncnn.Mat(x[0])
 
-    def run():
+    def run(x):
         extractor = net.create_extractor()
-        extractor.input("x0", source)
+        extractor.input("x0", ncnn.Mat(x[0]))
         _, out = extractor.extract(f"x{len(layers)}")
         return [np.array(out)[None]]
 
     return run
 
 
-ENGINES = {"onnxruntime": onnxruntime, "openvino": openvino, "torch": torch,
-           "torch-compile": torch_compile, "mnn": mnn, "ncnn": ncnn}
+ENGINES = {"onnxruntime": onnxruntime, "onnxruntime-int8": onnxruntime_int8,
+           "openvino": openvino, "openvino-bf16": openvino_bf16, "openvino-int8": openvino_int8,
+           "torch": torch, "torch-compile": torch_compile, "mnn": mnn, "mnn-int8": mnn_int8,
+           "ncnn": ncnn}
+PREPARE = {"onnxruntime-int8": quantise_for_onnxruntime, "openvino-int8": quantise_for_openvino,
+           "mnn": convert_for_mnn, "mnn-int8": quantise_for_mnn}
 
 
 def main(engine, folder, threads):
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)               # what an engine prints is no answer
-    x = np.load(folder / "input.npy")
+    inputs = np.load(folder / "inputs.npy")
     start = time.perf_counter()
-    run = ENGINES[engine](folder, threads, x)
+    run = ENGINES[engine](folder, threads)
     loaded = time.perf_counter()
-    outputs = run()
+    run(inputs[0])
     ran = time.perf_counter()
     print(json.dumps({"made_ms": 1e3 * (loaded - start), "first_ms": 1e3 * (ran - loaded)}),
           file=answers)
     for line in sys.stdin:
         if line.strip() == "save":
-            np.savez(folder / f"{engine}.npz", *outputs)
+            for i, x in enumerate(inputs):
+                np.savez(folder / f"{engine}.{i}.npz", *run(x))
             print("saved", file=answers)
             continue
         start = time.perf_counter()
-        run()
+        run(inputs[0])
         print(1e3 * (time.perf_counter() - start), file=answers)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], pathlib.Path(sys.argv[2]), int(sys.argv[3]))
+    name, place = sys.argv[1], pathlib.Path(sys.argv[2])
+    if sys.argv[3] != "--prepare":
+        main(name, place, int(sys.argv[3]))
+    elif name in PREPARE:
+        PREPARE[name](place)

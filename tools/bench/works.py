@@ -2,10 +2,11 @@
 """works.py NAME FOLDER - writes what the engines need for one work of the benchmark into FOLDER:
 
     model.pth       the whole model's weights, random but the same every time, for tools/convert.py
-    picture.npy     its input [3,H,W]
+    photos/N.png    the photos of examples/photos at the work's size, N from 0
+    pictureN.npy    the same as the model's input [3,H,W]
     work.onnx       what the peers run, at its fixed size: the model, or a part of it alone
-    input.npy       the input of work.onnx
-    expected.npz    its outputs, from PyTorch in float32
+    inputs.npy      the inputs of work.onnx, one a photo
+    expectedN.npz   its outputs, from PyTorch in float32
 
 load(FOLDER) is the same as work.onnx for PyTorch.
 """
@@ -19,6 +20,7 @@ from unittest import mock
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import nn
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -27,6 +29,8 @@ import models  # noqa: E402
 
 UPER = dict(type="UPerHead", channels=512, classes=150)
 GLAM = dict(tokens=10, pe_rows=[4096, 2048, 1024, 512])
+PHOTOS = sorted((ROOT / "examples" / "photos").glob("*.jpg"))
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)      # of pixels 0..255
 STREET = json.loads((ROOT / "weights" / "street.json").read_text())["model"]
 
 
@@ -131,20 +135,32 @@ def load(folder):
     return Task(model, work).eval()
 
 
+def write_pictures(size, folder):
+    """The photos as inputs [1,3,H,W]."""
+    (folder / "photos").mkdir()
+    for i, path in enumerate(PHOTOS):
+        photo = Image.open(path).convert("RGB").resize(size)
+        photo.save(folder / "photos" / f"{i}.png")
+        floats = (np.asarray(photo, np.float32) - np.float32(MEAN)) / np.float32(STD)
+        picture = np.ascontiguousarray(floats.transpose(2, 0, 1))
+        np.save(folder / f"picture{i}.npy", picture)
+        yield torch.from_numpy(picture)[None]
+
+
 @torch.inference_mode()
 def write(work, folder):
     model = make_model(work)
     torch.save({"state_dict": model.state_dict()}, folder / "model.pth")
-    picture = torch.randn(1, 3, *work.size[::-1])
-    np.save(folder / "picture.npy", picture[0].numpy())
-    features, logits = model(picture)
-    x = {None: picture, "features": features[0], "logits": logits}[work.takes].contiguous()
-    np.save(folder / "input.npy", x.numpy())
-    task = Task(model, work).eval()
-    outputs = task(x)
-    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-    np.savez(folder / "expected.npz", *(o.numpy() for o in outputs))
-    export(task, x, outputs, folder / "work.onnx")
+    task, inputs = Task(model, work).eval(), []
+    for i, picture in enumerate(write_pictures(work.size, folder)):
+        features, logits = model(picture)
+        x = {None: picture, "features": features[0], "logits": logits}[work.takes].contiguous()
+        outputs = task(x)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        np.savez(folder / f"expected{i}.npz", *(o.numpy() for o in outputs))
+        inputs.append(x)
+    np.save(folder / "inputs.npy", torch.stack(inputs).numpy())
+    export(task, inputs[0], outputs, folder / "work.onnx")
 
 
 if __name__ == "__main__":
