@@ -115,7 +115,8 @@ COMPILE-TIME OPTIONS, all for the file with SWIN_IMPLEMENTATION unless marked *
    SWIN_NO_STDIO *        no swin_load
    SWIN_NO_MALLOC *       no easy tier at all
    SWIN_MALLOC, SWIN_FREE what the easy tier allocates with
-   SWIN_NO_SIMD, SWIN_NO_AVX2, SWIN_NO_AVX512, SWIN_NO_NEON, SWIN_NO_WASM    leave passes out
+   SWIN_NO_SIMD, SWIN_NO_AVX2, SWIN_NO_AVX512, SWIN_NO_NEON, SWIN_NO_WASM    leave passes out, and
+                          those that add products of eight bits to them (avx512_vnni, neon_dot ...)
    SWIN_NO_AVX2_VNNI      leaves out AVX2 with VNNI, for which GCC needs GNU binutils 2.36 or newer
    SWIN_NO_SCALAR         leaves the scalar pass out of builds for WebAssembly's SIMD and AArch64,
                           which get smaller

@@ -675,12 +675,18 @@ def test_the_c_program_reads_and_runs_what_is_written(models, tmp_path, kind):
 
 @needs_reader
 @pytest.mark.parametrize("option", ["--int8", "--f16"])
-def test_the_recorded_reference_holds_on_every_instruction_set(models, tmp_path, option, capsys):
+def test_the_recorded_reference_holds_on_every_instruction_set(models, tmp_path, option, cpus,
+                                                               capsys):
     out = tmp_path / "out.swin"
     assert run(models("glam")[0], option, "-o", out, "--program", SEGMENT) == 0
     assert f"was recorded by {SEGMENT}" in capsys.readouterr().out
     done = subprocess.run([SEGMENT, "-m", out, "--self-test"], capture_output=True, text=True)
     assert done.returncode == 0 and "the same bits" in done.stdout, done.stderr
+    assert {line.split()[0] for line in done.stdout.splitlines()} == set(cpus)
+    for cpu in cpus:
+        done = subprocess.run([SEGMENT, "-m", out, "--self-test", "--cpu", cpu],
+                              capture_output=True, text=True)
+        assert done.returncode == 0 and done.stdout.split()[0] == cpu, done.stderr
 
 
 @needs_reader
