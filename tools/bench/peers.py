@@ -122,18 +122,17 @@ def torch_compile(folder, threads):
     return torch(folder, threads, compiled=True)
 
 
-def convert_for_mnn(folder, made="work.mnn", options=()):
+def convert_for_mnn(folder):
     import _tools       # its own script, MNN.tools, also installs and calls a telemetry service
-    if not (folder / made).exists():
+    if not (folder / "work.mnn").exists():
         _tools.mnnconvert(["mnnconvert", "-f", "ONNX", "--modelFile", str(folder / "work.onnx"),
-                           "--MNNModel", str(folder / made), "--bizCode", "bench", *options])
+                           "--MNNModel", str(folder / "work.mnn"), "--bizCode", "bench"])
 
 
-def mnn(folder, threads, model="work.mnn", memory="normal"):
+def mnn(folder, threads, model="work.mnn"):
     import MNN
     net = MNN.Interpreter(str(folder / model))
-    session = net.createSession({"backend": "CPU", "numThread": threads, "precision": "high",
-                                 "memory": memory})
+    session = net.createSession({"backend": "CPU", "numThread": threads, "precision": "high"})
     target = net.getSessionInput(session)
 
     def run(x):
@@ -155,13 +154,24 @@ def mnn(folder, threads, model="work.mnn", memory="normal"):
 
 
 def mnn_int8(folder, threads):
-    """Weights of eight bits; little memory means that inputs are made eight bits, too, in each run.
-    What MNN calibrates, mnnquant, falls over these models."""
-    return mnn(folder, threads, "int8.mnn", memory="low")
+    return mnn(folder, threads, "int8.mnn")
 
 
 def quantise_for_mnn(folder):
-    convert_for_mnn(folder, "int8.mnn", ["--weightQuantBits", "8"])
+    """By moving averages: with its other methods, KL and ADMM, mnnquant crashes on these models.
+    Eight-bit weights alone, which its converter writes, are computed with in float32."""
+    import _tools
+    from works import MEAN, PHOTOS, STD
+    made, settings = folder / "int8.mnn", folder / "mnn.json"
+    if made.exists():
+        return
+    convert_for_mnn(folder)
+    height, width = np.load(folder / "inputs.npy", mmap_mode="r").shape[-2:]
+    settings.write_text(json.dumps({
+        "format": "RGB", "mean": MEAN, "normal": [1 / std for std in STD], "width": width,
+        "height": height, "path": f"{folder / 'photos'}/", "used_image_num": len(PHOTOS),
+        "batch_size": 1, "feature_quantize_method": "EMA", "weight_quantize_method": "MAX_ABS"}))
+    _tools.mnnquant(["mnnquant", str(folder / "work.mnn"), str(made), str(settings)])
 
 
 def ncnn(folder, threads):
