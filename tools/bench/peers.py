@@ -244,8 +244,9 @@ def main(engine, folder, threads):
 
 
 if __name__ == "__main__":
-    name, place = sys.argv[1], pathlib.Path(sys.argv[2])
+    name, place = sys.argv[1], pathlib.Path(sys.argv[2]).resolve()
     if sys.argv[3] != "--prepare":
         main(name, place, int(sys.argv[3]))
     elif name in PREPARE:
+        os.chdir(place)         # MNN's tools leave files where they are called
         PREPARE[name](place)
