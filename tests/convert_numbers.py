@@ -332,6 +332,7 @@ def write_exact(folder, state, *arguments):
     ("head.lateral,head.fpn", r"head\.(lateral|fpn)\d"), ("head.pool1", r"head\.pool1\."),
     ("stage0.block1.attn.qkv", r"stage0\.block1\.attn\.qkv"),
     ("stage0.block0.mlp.fc1.weight", r"stage0\.block0\.mlp\.fc1\.weight"),
+    ("*.attn.qkv", r".*\.attn\.qkv\."), ("stage*.block0.mlp", r"stage\d\.block0\.mlp\."),
     ("stage", r"stage\d"), ("stage0.tokens,embed", r"stage0\.tokens$")])
 def test_layers_that_are_kept_stay_f32_and_no_others(smaller, tmp_path, keep, stay):
     write_exact(tmp_path, GLAM)
@@ -366,7 +367,7 @@ def test_a_name_ends_where_a_number_does(tmp_path, smaller):
 @pytest.mark.parametrize("keep,named", [
     ("head.clasify", "head.clasify"), ("stage7", "stage7"), ("head.classify,stag", "stag"),
     ("stage0.block", None), ("head.", "head."), ("stage0.block0.mlp.fc", None), ("S", "S"),
-    ("stage0.block0.mlp.fc1.w", "fc1.w"), (".*", ".*")])
+    ("stage0.block0.mlp.fc1.w", "fc1.w"), (".*", ".*"), ("*.qkvs", "qkvs")])
 def test_names_that_fit_nothing_are_refused_by_name(smaller, tmp_path, keep, named):
     write_exact(tmp_path, SMALL)
     code, out, err = smaller("--int8", "--keep", keep)

@@ -166,7 +166,8 @@ def parse_arguments(arguments):
                        help="layers and tables of positions in 16 bits")
     smaller.add_argument("--keep", type=typed(names, "a list such as head.classify,stage0"),
                          default=[], metavar="NAMES",
-                         help="layers that stay float32: their names, or what these begin with")
+                         help="layers that stay float32: their names, or what these begin with; "
+                              "* stands for any text: '*.attn.qkv'")
     smaller.add_argument("--check", nargs="+", metavar="PICTURE",
                          help="how many pixels change against float32 (and both mean IoUs, where "
                               "NAME.label.png lies beside NAME.jpg)")

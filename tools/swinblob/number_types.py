@@ -113,12 +113,13 @@ def choose(model, type_, keep):
 
 
 def kept_names(specs, keep):
-    """Names of the tensors that `keep` names; a name ends where a word or a number of a tensor's
-    name does: stage1 is none of stage10, lateral all of lateral0, lateral1, ..."""
+    """Names of the tensors that `keep` names, where * stands for any text; a name ends where a word
+    or a number of a tensor's name does: stage1 is none of stage10, lateral all of lateral0, ..."""
     found = set()
     for wanted in keep:
         end = r"(\.|$)" if wanted[-1:].isdigit() else r"(\.|\d|$)"
-        names = [spec.name for spec in specs if re.match(re.escape(wanted) + end, spec.name)]
+        begin = ".*".join(map(re.escape, wanted.split("*")))
+        names = [spec.name for spec in specs if re.match(begin + end, spec.name)]
         need(names, f"--keep {wanted} fits no layer; there are "
                     + enumerate_names([spec.layer for spec in specs if S8 in spec.form.types], 6))
         found.update(names)
