@@ -2160,9 +2160,9 @@ typedef struct swin__product {
     size_t piece_b;       /* piece_a[i] floats further on, B's i * piece_b; lead is 0 */
 } swin__product;
 
-/* A tile of Winograd's has 8 values along each axis, 8 x 8 planes in all, or fewer; pointers to its
-   pixels' rows are [8][8]. */
-enum { SWIN__WINO_SIDE = 8, SWIN__WINO_PLANES = 64 };
+/* A tile of Winograd's has 8 values along each axis, 8 x 8 planes in all, or fewer, and one of eight
+   bits 6. Pointers to its pixels' rows are [8][8]. */
+enum { SWIN__WINO_SIDE = 8, SWIN__WINO_PLANES = 64, SWIN__WINO8_SIDE = 6, SWIN__WINO8_PLANES = 36 };
 
 /* Where a tile's products are transformed back to, and how: rows[8 y + x][n16] = act(start + pixel
    (y, x)), where that row is not NULL. A plane of src is [n16]. */
@@ -2429,8 +2429,17 @@ SWIN__INLINE int swin__wino_has(int p, int pairs)
 {
     return p <= 2 * pairs || (pairs > 0 && p == SWIN__WINO_SIDE - 1);
 }
-/* The places for a tile's values: eight, as those of fewer pairs keep theirs among them; or one. */
-SWIN__INLINE int swin__wino_values(int pairs) { return pairs > 0 ? SWIN__WINO_SIDE : 1; }
+/* The places for a tile's values: eight, as those of fewer pairs keep theirs among them, or one; or
+   six, with eight bits, where all tiles have two pairs. */
+SWIN__INLINE int swin__wino_values(int pairs, int eight)
+{
+    return eight ? SWIN__WINO8_SIDE : pairs > 0 ? SWIN__WINO_SIDE : 1;
+}
+/* The place of value p, one that a tile has, among these: the last one is that at infinity. */
+SWIN__INLINE int swin__wino_place(int p, int eight)
+{
+    return eight && p == SWIN__WINO_SIDE - 1 ? SWIN__WINO8_SIDE - 1 : p;
+}
 /* The pixels that a tile takes in. */
 SWIN__INLINE int swin__wino_takes(int pairs) { return pairs > 0 ? 2 * pairs + 2 : 1; }
 /* The pixels that it makes, if the filter has so many taps. */
@@ -2440,13 +2449,6 @@ SWIN__INLINE int swin__wino_makes(int pairs, int taps)
 }
 /* Of a filter's three taps all count, the outer two, or the middle one: which is the i-th? */
 SWIN__INLINE int swin__wino_tap(int taps, int i) { return taps == 3 ? i : taps == 2 ? 2 * i : 1; }
-
-/* The plane, one of 8 x 8, of value i of the 6 x 6 of a tile of eight bits. */
-SWIN__INLINE int swin__wino8_plane(int i)
-{
-    const int y = i / 6, x = i % 6;
-    return SWIN__WINO_SIDE * (y < 5 ? y : SWIN__WINO_SIDE - 1) + (x < 5 ? x : SWIN__WINO_SIDE - 1);
-}
 
 /* The points of the three pairs, p and -p, and their squares. */
 #define SWIN__POINT_A 1.0f
@@ -3287,7 +3289,7 @@ SWIN__INLINE swin__v16 SWIN__FN(weights)(const void *src, int type, size_t at)
 SWIN__INLINE void SWIN__FN(wino_filter)(float *dst, size_t stride, const void *src, int type,
                                         size_t tap, int k, int taps_h, int taps_w)
 {
-    const int h = swin__wino_values(taps_h - 1), w = swin__wino_values(taps_w - 1);
+    const int h = swin__wino_values(taps_h - 1, 0), w = swin__wino_values(taps_w - 1, 0);
     SWIN__ALIGNED float line[3 * 16], d[24 * 16], u[64 * 16]; /* d: [h][3][16], u: [h][w][16] */
     for (int c = 0; c < k; c++, dst += 16) {
         for (int x = 0; x < taps_w; x++) {
@@ -3354,30 +3356,31 @@ SWIN__INLINE void SWIN__FN(wino8_scales)(float *top, float *column, const float 
 }
 
 /* One panel of 16 filters of eight bits, quads src[tap t][channel / 4], taps apart by `tap` floats,
-   becomes quads dst[plane][c / 4] for k channels, k a multiple of 4; planes are apart by stride,
-   eight of them in a row though six are used. An output's numbers in a plane times
-   column[plane][n], apart by ldc, are the transformed weights. scale: [16], of the filters. */
+   becomes quads dst[plane][c / 4] for k channels, k a multiple of 4; planes are apart by stride. An
+   output's numbers in a plane times column[plane][n], apart by ldc, are the transformed weights.
+   scale: [16], of the filters. */
 static void SWIN__FN(wino8_weights)(float *dst, size_t stride, float *column, size_t ldc,
                                     const float *src, size_t tap, const float *scale, int k)
 {
-    SWIN__ALIGNED float top[36 * 16], u[4 * 36 * 16];
-    for (int i = 0; i < 36; i++) swin__vstore(top + 16 * i, swin__vset1(0.0f));
+    SWIN__ALIGNED float top[SWIN__WINO8_PLANES * 16], u[4 * SWIN__WINO8_PLANES * 16];
+    for (int i = 0; i < SWIN__WINO8_PLANES; i++) swin__vstore(top + 16 * i, swin__vset1(0.0f));
     for (int c = 0; c < k; c++) {
         SWIN__FN(wino8_filter)(u, src + 16 * (c / 4), tap, c % 4);
-        for (int i = 0; i < 36; i++)
+        for (int i = 0; i < SWIN__WINO8_PLANES; i++)
             swin__vstore(top + 16 * i, swin__vwider(SWIN__FN(at)(u, i), SWIN__FN(at)(top, i)));
     }
-    for (int i = 0; i < 36; i++)
-        SWIN__FN(wino8_scales)(top + 16 * i, column + (size_t)swin__wino8_plane(i) * ldc, scale);
+    for (int i = 0; i < SWIN__WINO8_PLANES; i++)
+        SWIN__FN(wino8_scales)(top + 16 * i, column + (size_t)i * ldc, scale);
     for (int c = 0; c < k; c += 4, src += 16, dst += 16) {
-        for (int j = 0; j < 4; j++) SWIN__FN(wino8_filter)(u + 36 * 16 * j, src, tap, j);
-        for (int i = 0; i < 36; i++) {
+        for (int j = 0; j < 4; j++)
+            SWIN__FN(wino8_filter)(u + SWIN__WINO8_PLANES * 16 * j, src, tap, j);
+        for (int i = 0; i < SWIN__WINO8_PLANES; i++) {
             const swin__v16 f = SWIN__FN(at)(top, i), magic = swin__vset1(SWIN__MAGIC);
-            swin__vpack(dst + (size_t)swin__wino8_plane(i) * stride,
+            swin__vpack(dst + (size_t)i * stride,
                         swin__vfma(SWIN__FN(at)(u, i), f, magic),
-                        swin__vfma(SWIN__FN(at)(u, i + 36), f, magic),
-                        swin__vfma(SWIN__FN(at)(u, i + 72), f, magic),
-                        swin__vfma(SWIN__FN(at)(u, i + 108), f, magic));
+                        swin__vfma(SWIN__FN(at)(u, i + SWIN__WINO8_PLANES), f, magic),
+                        swin__vfma(SWIN__FN(at)(u, i + 2 * SWIN__WINO8_PLANES), f, magic),
+                        swin__vfma(SWIN__FN(at)(u, i + 3 * SWIN__WINO8_PLANES), f, magic));
         }
     }
 }
@@ -3386,7 +3389,7 @@ static void SWIN__FN(wino8_weights)(float *dst, size_t stride, float *column, si
 SWIN__INLINE void SWIN__FN(wino_in)(float *dst, size_t stride, const float *const *rows, int n16,
                                     int pairs_h, int pairs_w, int eight)
 {
-    const int values = swin__wino_values(pairs_w);
+    const int values = swin__wino_values(pairs_w, eight);
     SWIN__ALIGNED float d[64 * 16], line[8 * 16]; /* d: [8][8][16] */
     for (int c = 0; c < n16; c += 16) {
         for (int x = 0; x < swin__wino_takes(pairs_w); x++) {
@@ -3400,7 +3403,8 @@ SWIN__INLINE void SWIN__FN(wino_in)(float *dst, size_t stride, const float *cons
             if (!swin__wino_has(y, pairs_h)) continue;
             SWIN__FN(wino_b)(line, 16, d + 8 * 16 * y, pairs_w, eight);
             for (int x = 0; x < 8; x++) {
-                float *to = dst + (size_t)(values * y + x) * stride + c;
+                const int place = values * swin__wino_place(y, eight) + swin__wino_place(x, eight);
+                float *to = dst + (size_t)place * stride + c;
                 if (!swin__wino_has(x, pairs_w)) continue;
                 SWIN__PREFETCH(to + 16);
                 swin__vstore(to, SWIN__FN(at)(line, x));
@@ -3443,13 +3447,14 @@ SWIN__INLINE void SWIN__FN(wino_pixel)(const swin__wino_output *w, float *row, i
 SWIN__INLINE void SWIN__FN(wino_out)(const swin__wino_output *w, int pairs_h, int pairs_w,
                                      int taps, int eight)
 {
-    const int values = swin__wino_values(pairs_w);
+    const int values = swin__wino_values(pairs_w, eight);
     SWIN__ALIGNED float d[7 * 8 * 16], line[8 * 16]; /* d: [7][8][16] */
     for (int c = 0; c < w->n16; c += 16) {
         for (int x = 0; x < 8; x++) {
             if (!swin__wino_has(x, pairs_w)) continue;
             for (int y = 0; y < 8; y++) {
-                const float *value = w->src + (size_t)(values * y + x) * w->stride + c;
+                const int place = values * swin__wino_place(y, eight) + swin__wino_place(x, eight);
+                const float *value = w->src + (size_t)place * w->stride + c;
                 if (!swin__wino_has(y, pairs_h)) continue;
                 SWIN__PREFETCH(value + 16);
                 swin__vstore(line + 16 * y, swin__vload(value));
@@ -3744,7 +3749,7 @@ SWIN__INLINE void SWIN__FN_8(microtile8)(swin__microtile *t, int rows, int panel
         if (SWIN__REGISTERS > 1) d##i = SWIN__DOT(d##i, x, w1); \
     }
 #endif
-/* Up to 14 rows of one or two panels in 28 of 32 registers, or six rows of one panel in 12 of 16. */
+/* Up to 14 rows of one or two panels in 28 of 32 registers, or 6 rows of one panel in 12 of 16. */
 SWIN__INLINE void SWIN__FN_8(microtile8)(swin__microtile *t, int rows, int panels)
 {
     const SWIN__INTS c = SWIN__TAKE(t->start), d = SWIN__TAKE(t->start + SWIN__OUTPUTS);
@@ -8639,13 +8644,13 @@ static swin__tile_axis swin__cut_axis(int pixels, int taps, int eight)
     swin__tile_axis t;
     int left;
     if (eight) {
-        const swin__tile_axis whole = { pixels, swin__divide_up(pixels, 4), 4, 2, SWIN__WINO_SIDE,
+        const swin__tile_axis whole = { pixels, swin__divide_up(pixels, 4), 4, 2, SWIN__WINO8_SIDE,
                                         0 };
         return whole;
     }
     t.pixels = pixels;
     t.pairs = taps > 1 ? 3 : 0;
-    t.values = swin__wino_values(t.pairs);
+    t.values = swin__wino_values(t.pairs, 0);
     t.side = swin__wino_makes(t.pairs, taps);
     t.count = taps > 1 ? (pixels + 1) / t.side : pixels;
     left = swin__max(0, pixels - t.side * t.count);
@@ -8881,21 +8886,11 @@ static void swin__winograd_in(const swin_context *c, const swin__step *s, int un
                                    spot.pairs_w);
         to += slice.count;
     }
-    for (int k = 0; w->eight && k < SWIN__WINO_SIDE; k++) {
-        float *row = swin__tile_plane(l, w->tiles, unit, SWIN__WINO_SIDE * k, l->depth);
-        float *last = row + 7 * swin__skewed(l->depth);
-        if (!swin__wino_has(k, 2)) continue;
-        c->kernels->quantise(row, swin__skewed(l->depth), row, swin__skewed(l->depth), 5, l->depth,
-                             0);
-        c->kernels->quantise(last, 0, last, 0, 1, l->depth, 0);
+    if (w->eight) {
+        float *rows = swin__tile_plane(l, w->tiles, unit, 0, l->depth);
+        size_t ld = swin__skewed(l->depth);
+        c->kernels->quantise(rows, ld, rows, ld, SWIN__WINO8_PLANES, l->depth, 0);
     }
-}
-
-/* Is a plane one that tiles have? Those of eight bits leave some out. */
-static int swin__used_plane(const swin__winograd *w, int plane)
-{
-    return !w->eight || (swin__wino_has(plane / SWIN__WINO_SIDE, 2) &&
-                         swin__wino_has(plane % SWIN__WINO_SIDE, 2));
 }
 
 /* The product of one plane for a share of a block's tiles, a group's columns. */
@@ -8909,7 +8904,7 @@ static void swin__winograd_product(const swin_context *c, const swin__step *s, i
     (void)scratch;
     swin__share(l->tiles, s->units / planes, unit / planes, &low, &high);
     swin__plane_tiles(&w->tiling, plane, l->first + low, high - low, &from, &to);
-    if (from == to || !swin__used_plane(w, plane)) return;
+    if (from == to) return;
     memset(&p, 0, sizeof p);
     p.m = to - from;
     p.n = l->col_count;
@@ -9018,7 +9013,6 @@ static void swin__add_block(swin__plan *p, const swin__part *part, swin__winogra
     swin__add_winograd(p, swin__part_job(part, swin__winograd_in, l.tiles,
                                          swin__floats(SWIN__WINO_PLANES + 1, l.depth), 0), &l);
     for (int plane = 0, from, to; plane < planes; plane++) {
-        if (!swin__used_plane(w, plane)) continue;
         swin__plane_tiles(&w->tiling, plane, l.first, l.tiles, &from, &to);
         rows += to - from;
     }
@@ -9452,7 +9446,7 @@ static int swin__is_tiled(const swin__conv *conv)
 /* With weights of s8: do the weights of so many channels make a strip? */
 static int swin__is_strip(const swin__conv *conv, int channels)
 {
-    uint64_t floats = SWIN__WINO_PLANES * swin__floats(channels / 4, conv->out.ld);
+    uint64_t floats = SWIN__WINO8_PLANES * swin__floats(channels / 4, conv->out.ld);
     return channels && floats <= SWIN__WEIGHTS_A_STRIP;
 }
 

@@ -926,7 +926,7 @@ static void wino_tile(const swin__kernels *t, const float *image, const float *f
                       wino w, int fresh, const float *start, float *result, int act)
 {
     const size_t K = (size_t)k, padded = (K + 15) / 16 * 16;
-    const size_t values = (size_t)swin__wino_values(w.wide);
+    const size_t values = (size_t)swin__wino_values(w.wide, 0);
     float *weights = room(64 * K * 16 + 15), *v = room(64 * padded), m[64 * 16], *to[64];
     float *u = aligned(weights), *pixels = room(1024 + 15), *out = aligned(pixels);
     const float *rows[64];
@@ -1021,8 +1021,8 @@ static void wino8_tile(const swin__kernels *t, const float *image, const int8_t 
                        const float *scale, float *result)
 {
     const size_t K = (size_t)k, plane = 4 * K + 16, ld = K + 16;
-    float *quads = room(9 * 4 * K), *u = room(64 * plane), *column = room(64 * 16);
-    float *v = room(64 * ld), m[64 * 16], *to[64];
+    float *quads = room(9 * 4 * K), *u = room(36 * plane), *column = room(36 * 16);
+    float *v = room(36 * ld), m[36 * 16], *to[64];
     const float *rows[64];
     for (size_t i = 0; i < 9; i++) {
         int8_t *one = quads_of(16, k, w + i * 16 * K);
@@ -1035,8 +1035,7 @@ static void wino8_tile(const swin__kernels *t, const float *image, const int8_t 
     }
     t->wino8_weights(u, plane, column, 16, quads, 4 * K, scale, k);
     t->wino8_input(v, ld, rows, k);
-    for (size_t i = 0; i < 64; i++) {
-        if (!swin__wino_has((int)i / 8, 2) || !swin__wino_has((int)i % 8, 2)) continue;
+    for (size_t i = 0; i < 36; i++) {
         const swin__product p = {.m = 1, .n = 16, .k = k, .type = SWIN__S8, .a = v + i * ld,
                                  .lda = ld, .b = u + i * plane, .ldb = 16, .panel = 4 * K,
                                  .c = m + 16 * i, .ldc = 16, .column = column + 16 * i};
