@@ -2160,8 +2160,8 @@ typedef struct swin__product {
     size_t piece_b;       /* piece_a[i] floats further on, B's i * piece_b; lead is 0 */
 } swin__product;
 
-/* A tile of Winograd's has 8 values along each axis, 8 x 8 planes in all, or fewer, and one of eight
-   bits 6. Pointers to its pixels' rows are [8][8]. */
+/* A tile of Winograd's has 8 values along each axis, 8 x 8 planes in all, or fewer; with eight bits
+   6 of them. Pointers to its pixels' rows are [8][8]. */
 enum { SWIN__WINO_SIDE = 8, SWIN__WINO_PLANES = 64, SWIN__WINO8_SIDE = 6, SWIN__WINO8_PLANES = 36 };
 
 /* Where a tile's products are transformed back to, and how: rows[8 y + x][n16] = act(start + pixel
