@@ -89,8 +89,8 @@ def emulated(root, tmp_path_factory):
 
 def build(emulated, source, *options):
     program = emulated / source.replace("/", "-").replace(".c", "")
-    subprocess.run(["gcc", "-std=c99", "-O1", "-mavx2", "-mfma", "-mf16c", "-w", emulated / source, *options,
-                    "-o", program, "-lm", "-lpthread"], check=True)
+    subprocess.run(["gcc", "-std=c99", "-O1", "-mavx2", "-mfma", "-mf16c", "-w", emulated / source,
+                    *options, "-o", program, "-lm", "-lpthread"], check=True)
     return program
 
 
