@@ -194,7 +194,7 @@ static int lies_in_memory(const picture *p)
 /* Results as two sums: of the class map, and of logits, scores and features. */
 typedef struct sums { uint32_t classes[2], floats[2]; } sums;
 
-static void add_tensor(swin_tensor t, uint32_t to[2])
+static void sum_floats(swin_tensor t, uint32_t to[2])
 {
     for (int i = 0; t.data && i < t.channels; i++) {
         for (int pixel = 0; pixel < t.height * t.width; pixel++) {
@@ -213,9 +213,9 @@ static sums results(const swin_context *c)
     sums s;
     memset(&s, 0, sizeof s);
     if (map.data) swin_checksum(map.data, (size_t)(map.width * map.height * map.bytes), s.classes);
-    add_tensor(swin_logits(c), s.floats);
-    add_tensor(swin_scores(c), s.floats);
-    for (int i = -1; i < 6; i++) add_tensor(swin_feature(c, i), s.floats);
+    sum_floats(swin_logits(c), s.floats);
+    sum_floats(swin_scores(c), s.floats);
+    for (int i = -1; i < 6; i++) sum_floats(swin_feature(c, i), s.floats);
     swin_feature(c, extreme());
     return s;
 }
