@@ -12158,6 +12158,9 @@ SWIN_API void swin_free(swin_model *m)
               swin-header.pc the header alone (swin.pc before).
 
             New:
+            - Weights of f16 and of eight bits (tools/convert.py --f16, --int8), with kernels of
+              their own in AVX2, AVX-512, NEON and WebAssembly, and the sets SWIN_CPU_AVX2_VNNI,
+              SWIN_CPU_AVX512_VNNI, SWIN_CPU_NEON_DOT and SWIN_CPU_NEON_I8MM.
             - Pictures may be a camera's SWIN_YUYV and SWIN_NV12; swin_image.yuv tells matrix and
               range, swin_image.chroma where the second plane is.
             - desc.votes_decay lets the votes of old frames fade.
