@@ -1440,6 +1440,8 @@ SWIN__INLINE void swin__vtranspose(__m512 *a, __m512 *b, __m512 *c, __m512 *d)
 #pragma GCC push_options
 #pragma GCC diagnostic push
 #pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,avx512vnni,avx2,fma,f16c")
+#pragma GCC diagnostic ignored "-Wuninitialized" /* as above */
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 
 #define SWIN__CPU SWIN_CPU_AVX512_VNNI
@@ -8734,7 +8736,7 @@ typedef struct swin__winograd {
     int onward;                 /* the products of a strip go on from those of the one before */
     int eight;                  /* weights of s8: quads, and tiles of quantised rows */
     float *weights, *tiles, *products;
-    float *columns;             /* with eight: the weights' scales, [plane][out.ld] */
+    float *scales;              /* with eight: the weights' scales, [plane][out.ld] */
 } swin__winograd;
 
 /* What one step works on: its strip (start, depth), block (first, tiles) and group (column,
@@ -8773,7 +8775,7 @@ static swin__panels swin__plane_weights(const swin__winograd_layer *l, int plane
     panels.inputs = l->depth;
     panels.lead = 0;
     panels.scale = NULL;
-    if (l->all->eight) panels.scale = l->all->columns + swin__offset(plane, l->all->conv->out.ld);
+    if (l->all->eight) panels.scale = l->all->scales + swin__offset(plane, l->all->conv->out.ld);
     return panels;
 }
 
@@ -8834,7 +8836,7 @@ static void swin__winograd_weights_8(const swin_context *c, const swin__step *s,
         if (!slice.count) continue;
         for (int n = 0; n < 16; n++) scale[n] = output + n < w->conv->out.c ? taps.scale[n] : 0;
         c->kernels->wino8_weights(w->weights + swin__offset(unit, 4 * l->depth), plane,
-                                  w->columns + output, (size_t)w->conv->out.ld,
+                                  w->scales + output, (size_t)w->conv->out.ld,
                                   (const float *)taps.data, 4 * (size_t)w->conv->inputs, scale,
                                   l->depth);
     }
@@ -9073,14 +9075,14 @@ static void swin__plan_winograd(swin__plan *p, const swin__part *part, int taps_
     block = (uint64_t)w.block;
     w.weights = swin__alloc(p, (uint64_t)w.tiling.planes *
                                    swin__weight_plane(w.strip, conv->out.ld, w.eight));
-    if (w.eight) w.columns = swin__alloc(p, swin__floats(w.tiling.planes, conv->out.ld));
+    if (w.eight) w.scales = swin__alloc(p, swin__floats(w.tiling.planes, conv->out.ld));
     w.products = swin__alloc(p, block * swin__tile_floats(w.tiling.planes, w.group));
     w.tiles = swin__alloc(p, block * swin__tile_floats(w.tiling.planes, w.strip));
     all = (const swin__winograd *)swin__keep_copy(p, &w, sizeof w);
     for (int start = 0; start < w.depth && p->status == SWIN_OK; start += w.strip)
         swin__add_strip(p, part, all, start);
     swin__release(p, w.weights);
-    if (w.eight) swin__release(p, w.columns);
+    if (w.eight) swin__release(p, w.scales);
     swin__release(p, w.products);
     swin__release(p, w.tiles);
 }

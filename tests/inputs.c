@@ -78,7 +78,7 @@ static int sound_everywhere(const swin_model *m, const swin_image *in)
 
 /* --- numbers out of the ordinary -------------------------------------------------------------- */
 
-enum { DENORMAL, TINY, NOT_A_NUMBER, INFINITE, LARGEST, MIXED, KINDS };
+enum { DENORMAL, TINY, NOT_A_NUMBER, INFINITE, LARGEST, SEVERAL, KINDS };
 
 static const char *const kinds[] = {"denormal", "some denormal", "not a number", "infinite",
                                     "the largest", "any of these"};
@@ -91,7 +91,7 @@ static float odd_number(int kind, float ordinary)
     case NOT_A_NUMBER: return NAN;
     case INFINITE:     return ordinary < 0 ? -INFINITY : INFINITY;
     case LARGEST:      return ordinary < 0 ? -FLT_MAX : FLT_MAX;
-    default:           return dice(20) ? ordinary : odd_number((int)dice(MIXED), ordinary);
+    default:           return dice(20) ? ordinary : odd_number((int)dice(SEVERAL), ordinary);
     }
 }
 

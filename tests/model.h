@@ -83,7 +83,7 @@ static void *grown(void *old, size_t used, size_t more, size_t *room, size_t siz
 static double half_step(float x)
 {
     int exponent;
-    frexp(x, &exponent);
+    frexpf(x, &exponent);
     return ldexp(1, x == 0 || exponent < -13 ? -24 : exponent - 11);
 }
 
@@ -97,7 +97,7 @@ static float rounded_to_half(float x)
 /* The bits of a half whose value is x. */
 static uint16_t bits_of_half(float x)
 {
-    const double step = half_step(x), whole = fabs(x) / step;
+    const double step = half_step(x), whole = fabs((double)x) / step;
     const int place = ilogb(step) + 24; /* its exponent, less one; denormals share that of 1 */
     return (uint16_t)((x < 0 ? 0x8000 : 0) + place * 1024 + (int)whole);
 }
