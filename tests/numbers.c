@@ -204,6 +204,27 @@ static void test_damage(void)
     report("another layout", ok);
 }
 
+/* A layer may have as many inputs as it likes, but in eight bits no more than sums of 32 bits hold:
+   here a convolution's 15 x 15 taps of 588 channels. */
+static void test_inputs(void)
+{
+    swin_config g = model_config(FCN_HEAD);
+    int ok = 1;
+    g.stage[0].width = 294, g.stage[1].width = 588;
+    g.head.convs = 1, g.head.conv_kernel = 15, g.head.conv_concat = 0;
+    for (int numbers = FLOATS; numbers <= EIGHT; numbers += EIGHT - FLOATS) {
+        const blob b = make_blob_of(&g, numbers);
+        swin_model m;
+        swin_error e;
+        const swin_status status = swin_open(&m, b.bytes, b.size, SWIN_VERIFY, &e);
+        ok &= numbers == FLOATS ? status == SWIN_OK
+                                : status == SWIN_DAMAGED && strstr(e.text, "head.conv0.weight") &&
+                                      strstr(e.text, "131072");
+        free(b.bytes);
+    }
+    report("more inputs than eight bits may have", ok);
+}
+
 /* Scales must be numbers, and not below zero. */
 static void test_scales(void)
 {
@@ -229,6 +250,7 @@ static void test_scales(void)
 int main(void)
 {
     test_damage();
+    test_inputs();
     test_scales();
     for (int which = 0; which < MODELS; which++) test_losses(which);
     for (int which = 0; which < MODELS; which++) test_models(which);
