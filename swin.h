@@ -259,6 +259,12 @@ SWIN_API const char *swin_status_text(swin_status status);      /* the sentence 
     X(SWIN_FILTER_BICUBIC)                                                                  \
     X(SWIN_FILTER_BICUBIC_ANTIALIASED)
 
+/* How a map of logits is resized to the picture. */
+#define SWIN_CORNERS_LIST(X)                                                                \
+    X(SWIN_CORNERS_AS_HEAD)         /* as the head's own resizes: by align_corners */       \
+    X(SWIN_CORNERS_ALIGNED)         /* corners stay where they are */                       \
+    X(SWIN_CORNERS_HALF_PIXEL)      /* edges stay where they are */
+
 /* Which part of the resized picture the network sees at a time. */
 #define SWIN_MODE_LIST(X)                                                                   \
     X(SWIN_MODE_WHOLE)              /* all of it */                                         \
@@ -281,6 +287,9 @@ typedef enum swin_resize_rule {
     SWIN_RESIZE_RULE_LIST(SWIN__ENUM) SWIN_RESIZE_RULE_COUNT
 } swin_resize_rule;
 typedef enum swin_filter { SWIN_FILTER_LIST(SWIN__ENUM) SWIN_FILTER_COUNT } swin_filter;
+typedef enum swin_corner_rule {
+    SWIN_CORNERS_LIST(SWIN__ENUM) SWIN_CORNERS_COUNT
+} swin_corner_rule;
 typedef enum swin_mode { SWIN_MODE_LIST(SWIN__ENUM) SWIN_MODE_COUNT } swin_mode;
 #undef SWIN__ENUM
 
@@ -325,6 +334,12 @@ typedef struct swin_picture_config {
     int crop_h, crop_w, stride_h, stride_w;     /* of SWIN_MODE_SLIDE and SWIN_MODE_CENTRE */
 } swin_picture_config;
 
+/* Rules that few sources differ in; 0 is the usual one. */
+typedef struct swin_rules_config {
+    float feature_eps;          /* of the features' norms; 0: 1e-5 */
+    int corners;                /* SWIN_CORNERS_... */
+} swin_rules_config;
+
 /* The self-test a blob may carry: segmenting the generated picture `seed` of width x height gives a
    class map and logits with these checksums, on every machine. */
 typedef struct swin_reference {
@@ -360,6 +375,7 @@ typedef struct swin_config {
     swin_head_config head;
     int classes;                /* 0: features only */
     swin_picture_config picture;
+    swin_rules_config rules;
     swin_reference reference;
 } swin_config;
 
@@ -4521,7 +4537,7 @@ SWIN_API int swin_cpu_exact(swin_cpu cpu)
       96  32 bytes zero
 
    config     records, one after another: model, one `stage` a stage, head, classes, picture,
-              reference
+              rules if one of its fields is not 0, reference
        0  12 bytes name, zero-padded ASCII
       12  u32      bytes that follow
       16           fields of four bytes each, in the order of the tables in >>config
@@ -4799,6 +4815,7 @@ static const char *const swin__shift_names[] = { SWIN_SHIFT_RULE_LIST(SWIN__NAME
 static const char *const swin__position_names[] = { SWIN_POSITION_RULE_LIST(SWIN__NAME_OF) };
 static const char *const swin__resize_names[] = { SWIN_RESIZE_RULE_LIST(SWIN__NAME_OF) };
 static const char *const swin__filter_names[] = { SWIN_FILTER_LIST(SWIN__NAME_OF) };
+static const char *const swin__corner_names[] = { SWIN_CORNERS_LIST(SWIN__NAME_OF) };
 static const char *const swin__mode_names[] = { SWIN_MODE_LIST(SWIN__NAME_OF) };
 #undef SWIN__NAME_OF
 
@@ -4880,6 +4897,11 @@ static const swin__field swin__picture_fields[] = {
     SWIN__COUNTS("stride_w", picture.stride_w, 0, SWIN_MAX_SIDE),
 };
 
+static const swin__field swin__rules_fields[] = {
+    { "feature_eps", SWIN__NUMBER, SWIN__PLACE(rules.feature_eps), 0, 1, NULL },
+    SWIN__KINDS("corner_rule", rules.corners, swin__corner_names),
+};
+
 /* Whoever opens a blob may run its self-test: the picture of it is bounded like any other field. */
 enum { SWIN__REFERENCE_SIDE = 1024 };
 
@@ -4892,21 +4914,30 @@ static const swin__field swin__reference_fields[] = {
     { "logits", SWIN__BITS, SWIN__PLACE(reference.logits), 0, 0, NULL },
 };
 
-/* A kind of record: its fields, and how many records of it there may be, side by side. */
+/* How many records of a kind a config has, side by side. */
+enum {
+    SWIN__ONE,
+    SWIN__STAGES,               /* one a stage, and so many stages there are */
+    SWIN__OPTIONAL              /* one, or none: then all fields are zero, which is the default */
+};
+
+/* A kind of record. A new one is optional, so that older blobs stay whole; it stands before
+   `reference`, which swin_set_reference looks for at the end. */
 typedef struct swin__record {
     const char *name;
     const swin__field *fields;
-    int field_count, most;
+    int field_count, times;     /* SWIN__ONE, ... */
 } swin__record;
 
-#define SWIN__RECORD(name, fields, most) { name, fields, sizeof fields / sizeof *fields, most }
+#define SWIN__RECORD(name, fields, times) { name, fields, sizeof fields / sizeof *fields, times }
 static const swin__record swin__records[] = {       /* in the order of the blob */
-    SWIN__RECORD("model", swin__model_fields, 1),
-    SWIN__RECORD("stage", swin__stage_fields, SWIN_MAX_STAGES),
-    SWIN__RECORD("head", swin__head_fields, 1),
-    SWIN__RECORD("classes", swin__class_fields, 1),
-    SWIN__RECORD("picture", swin__picture_fields, 1),
-    SWIN__RECORD("reference", swin__reference_fields, 1),
+    SWIN__RECORD("model", swin__model_fields, SWIN__ONE),
+    SWIN__RECORD("stage", swin__stage_fields, SWIN__STAGES),
+    SWIN__RECORD("head", swin__head_fields, SWIN__ONE),
+    SWIN__RECORD("classes", swin__class_fields, SWIN__ONE),
+    SWIN__RECORD("picture", swin__picture_fields, SWIN__ONE),
+    SWIN__RECORD("rules", swin__rules_fields, SWIN__OPTIONAL),
+    SWIN__RECORD("reference", swin__reference_fields, SWIN__ONE),
 };
 #undef SWIN__RECORD
 #undef SWIN__KINDS
@@ -4964,7 +4995,8 @@ static swin_status swin__read_fields(swin__reader *r, const swin__record *record
 {
     char where[24];
     swin_status status = SWIN_OK;
-    swin__format(where, sizeof where, record->most > 1 ? "%s %d" : "%s", record->name, index);
+    swin__format(where, sizeof where, record->times == SWIN__STAGES ? "%s %d" : "%s",
+                 record->name, index);
     for (int i = 0; i < record->field_count && status == SWIN_OK; i++) {
         const swin__field *f = &record->fields[i];
         unsigned char *to = (unsigned char *)g + f->at + (size_t)index * sizeof *g->stage;
@@ -5007,12 +5039,13 @@ static swin_status swin__read_records(swin__reader *r, const swin__record *recor
 {
     swin__record_header header;
     size_t size = swin__record_size(record);
+    int stages = record->times == SWIN__STAGES, most = stages ? SWIN_MAX_STAGES : 1;
     for (*count = 0; swin__record_is(r, record->name); ++*count) {
         swin_status status;
         memcpy(&header, r->at, sizeof header);
-        if (*count == record->most)
-            return swin__fail(r->err, record->most > 1 ? SWIN_UNSUPPORTED : SWIN_DAMAGED,
-                              "config: more than %d records `%s`", record->most, record->name);
+        if (*count == most)
+            return swin__fail(r->err, stages ? SWIN_UNSUPPORTED : SWIN_DAMAGED,
+                              "config: more than %d records `%s`", most, record->name);
         if (header.size != size || r->left - sizeof header < size)
             return swin__fail(r->err, header.size > size ? SWIN_UNSUPPORTED : SWIN_DAMAGED,
                               "config: a record `%s` of %z bytes, in swin.h " SWIN__VERSION
@@ -5021,7 +5054,8 @@ static swin_status swin__read_records(swin__reader *r, const swin__record *recor
         r->left -= sizeof header;
         if ((status = swin__read_fields(r, record, *count, g)) != SWIN_OK) return status;
     }
-    return *count ? SWIN_OK : swin__refuse_record(r, record->name);
+    return *count || record->times == SWIN__OPTIONAL ? SWIN_OK
+                                                     : swin__refuse_record(r, record->name);
 }
 
 /* Reads the config part. Each field is in its range then; swin__check_config asks whether they go
@@ -5034,7 +5068,7 @@ static swin_status swin__read_config(swin_config *g, const unsigned char *bytes,
         int count;
         swin_status status = swin__read_records(&r, &swin__records[i], g, &count);
         if (status != SWIN_OK) return status;
-        if (swin__records[i].most > 1) g->stages = count;
+        if (swin__records[i].times == SWIN__STAGES) g->stages = count;
     }
     return r.left ? swin__refuse_record(&r, NULL) : SWIN_OK;
 }
@@ -5053,7 +5087,7 @@ static swin_status swin__read_config(swin_config *g, const unsigned char *bytes,
        feature_norms, head_inputs: name stages that there are
        resize_a, resize_b, input_h, input_w, crop, stride: sides of pictures; a centre crop lies
            inside its picture, a stride is no longer than its crop; none divides by zero
-       eps, mask, mean, scale: finite numbers; eps is above zero
+       eps, feature_eps, mask, mean, scale: finite numbers; eps is above zero
    What depends on the input's size, too, is asked when the plan is made: swin__product_fits. */
 
 #define SWIN__DEMAND(holds, status, ...) \
@@ -5118,6 +5152,8 @@ static swin_status swin__check_config(const swin_config *g, swin_error *err)
                  (g->input.rule == SWIN_INPUT_EXACT || !g->input.h) &&
                  g->input.h % g->patch == 0 && g->input.w % g->patch == 0, SWIN_DAMAGED,
                  "config: the one size of the input");
+    SWIN__DEMAND(!(g->rules.feature_eps > 0) || g->rules.feature_eps >= FLT_MIN, SWIN_DAMAGED,
+                 "config: feature_eps is too small");
     SWIN__DEMAND(!g->position.h == !g->position.w, SWIN_DAMAGED,
                  "config: the grid of absolute positions has one side");
     for (int i = 0; i < g->stages; i++)
@@ -9544,6 +9580,13 @@ static swin__fmap swin__plan_conv(swin__plan *p, const char *name, int level, sw
 /* The rows of a band: so few that a picture of 256 rows makes SWIN__MANY units. */
 enum { SWIN__BAND = 4 };
 
+/* Do the resizes from logits to the picture keep corners where they are? */
+static int swin__output_aligned(const swin_config *g)
+{
+    return g->rules.corners == SWIN_CORNERS_AS_HEAD ? g->head.align_corners
+                                                    : g->rules.corners == SWIN_CORNERS_ALIGNED;
+}
+
 /* The pixels whose softmax is taken at once: their logits, [16][ld], stay in the first cache. */
 enum { SWIN__SOFT = 16 };
 
@@ -9730,7 +9773,7 @@ static swin__ring swin__plan_sums(swin__plan *p, int classes)
 static void swin__plan_slide(swin__plan *p, swin__fmap logits, swin__ring sums)
 {
     const swin__crops *crops = &p->crops;
-    int aligned = p->config->head.align_corners;
+    int aligned = swin__output_aligned(p->config);
     swin__job add = { "slide", -1, swin__slide, swin__band_count(crops->h),
                       swin__floats(logits.w, logits.ld),
                       4.0 * crops->h * crops->w * logits.c };
@@ -9896,7 +9939,7 @@ static void swin__plan_labels(swin__plan *p, swin__ring logits, int slides)
     const swin_desc *d = &p->desc;
     const swin__fmap *map = &logits.map;
     int w = d->picture_width, h = d->picture_height, soft = swin__wants_softmax(d);
-    int aligned = p->config->head.align_corners;
+    int aligned = swin__output_aligned(p->config);
     swin__job job = { "labels", -1, swin__labels, swin__band_count(h),
                       swin__floats(map->w + (soft ? SWIN__SOFT : 0), map->ld), 0 };
     swin__labels_layer layer;
@@ -9982,7 +10025,7 @@ static void swin__plan_keep(swin__plan *p, swin__fmap logits)
     k->h = logits.h;
     k->w = logits.w;
     k->ld = logits.ld;
-    k->aligned = p->config->head.align_corners;
+    k->aligned = swin__output_aligned(p->config);
     k->flip = (p->desc.flags & SWIN_RUN_FLIP) != 0;
     k->crops = p->crops;
 }
@@ -10894,6 +10937,7 @@ static void swin__plan_backbone(swin__plan *p, swin__fmap feature[SWIN_MAX_STAGE
     const swin_config *g = p->config;
     int stages = g->stages, all = p->desc.outputs & SWIN_OUT_FEATURES;
     int last = g->final_norm && (all || swin__head_of(g)->reads == SWIN__READS_LAST);
+    float eps = g->rules.feature_eps > 0 ? g->rules.feature_eps : SWIN__EPS;
     uint32_t given = g->feature_norms ? g->feature_norms | g->head.inputs : (1u << stages) - 1;
     uint32_t wanted = all ? given : g->head.inputs;
     uint32_t reached = p->desc.outputs & SWIN_OUT_ATTENTION ? wanted | 1u << p->desc.attend_stage
@@ -10905,7 +10949,7 @@ static void swin__plan_backbone(swin__plan *p, swin__fmap feature[SWIN_MAX_STAGE
         swin__plan_stage(p, i, &p->weights->stage[i], x);
         if (wanted >> i & 1) {
             as_is = !(g->feature_norms >> i & 1);
-            feature[i] = as_is ? x : swin__plan_norm(p, i, x, p->weights->stage[i].norm, SWIN__EPS);
+            feature[i] = as_is ? x : swin__plan_norm(p, i, x, p->weights->stage[i].norm, eps);
             swin__show_feature(p, i, feature[i]);
         }
         if (reached >> (i + 1)) merged = swin__plan_merge(p, i, x);

@@ -205,6 +205,34 @@ static void test_records(void)
     free(b.bytes);
 }
 
+/* The record `rules` may be there or not; its values count where it is. */
+static void test_optional_record(void)
+{
+    swin_config g = model_config(GLAM_UPER);
+    const blob without = make_blob(&g);
+    swin_model m;
+    g.rules.corners = SWIN_CORNERS_ALIGNED;
+    g.rules.feature_eps = 1e-6f;
+    const blob with = make_blob(&g);
+    report("glam", "an optional record", with.size >= without.size &&
+           swin_open(&m, with.bytes, with.size, SWIN_VERIFY, NULL) == SWIN_OK &&
+           m.config.rules.corners == SWIN_CORNERS_ALIGNED && m.config.rules.feature_eps == 1e-6f &&
+           runs(&m));
+    put32(record_of(with, "rules") + 16, 1);
+    report("glam", "a denormal number", refused_for(with, SWIN_DAMAGED, "feature_eps"));
+    memset(record_of(with, "rules") + 16, 0, 8);
+    report("glam", "an optional record of zeros",
+           swin_open(&m, with.bytes, with.size, 0, NULL) == SWIN_OK && runs(&m));
+    put32(record_of(with, "rules") + 20, SWIN_CORNERS_COUNT);
+    report("glam", "its unknown kind", refused_for(with, SWIN_UNSUPPORTED, "corner_rule"));
+    memcpy(record_of(with, "picture"), "rules\0\0\0\0\0\0\0", 12);
+    report("glam", "an optional record out of place", refused_for(with, SWIN_DAMAGED, "rules"));
+    report("glam", "without one", swin_open(&m, without.bytes, without.size, 0, NULL) == SWIN_OK &&
+           m.config.rules.corners == SWIN_CORNERS_AS_HEAD && m.config.rules.feature_eps == 0);
+    free(with.bytes);
+    free(without.bytes);
+}
+
 /* Stages of any width, as many as eight. */
 static void test_stages(void)
 {
@@ -510,6 +538,7 @@ int main(void)
 {
     test_config_promises();
     test_records();
+    test_optional_record();
     test_stages();
     test_many_notes();
     test_many_classes();

@@ -133,6 +133,19 @@ def test_records_come_back_whatever_they_hold(stages, seed):
     assert blob.config_from_bytes(data) == d
 
 
+def test_an_optional_record_is_written_where_a_field_is_not_zero():
+    d = {**records.new_description(), **{key: [1] for key in records.new_stages(1)}}
+    assert b"rules" not in blob.config_bytes(d) and blob.config_from_bytes(blob.config_bytes(d)) == d
+    for key, value in (("corner_rule", records.Corners.ALIGNED), ("feature_eps", 1e-6)):
+        data = blob.config_bytes({**d, key: value})
+        assert data.count(b"rules") == 1
+        assert blob.config_from_bytes(data)[key] == np.float32(value)
+    rules = data[data.index(b"rules"):][:16 + records.RULES.size]
+    for bad in (data + rules, data.replace(rules, 2 * rules), rules + data):
+        with pytest.raises(blob.BlobError, match="the record rules stands where"):
+            blob.config_from_bytes(bad)
+
+
 def test_fields_have_names_of_their_own_and_defaults_in_their_ranges():
     fields = [field for record in records.RECORDS for field in record.fields]
     d = records.new_description()
@@ -220,6 +233,8 @@ def place_of(data, key, stage=0):
     """Where a blob has a field: the offset of its first value."""
     at = 128
     for record in records.RECORDS:
+        if record.is_left_out(blob.parse(data).description):
+            continue
         for i in range(len(blob.parse(data).description["width"])
                        if record is records.STAGE else 1):
             at += 16

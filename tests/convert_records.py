@@ -21,7 +21,7 @@ def header(tmp_path_factory):
 def described():
     """The same lines of the converter's tables."""
     for record in records.RECORDS:
-        yield f"record {record.name} {record.most}"
+        yield f"record {record.name} {record.times}"
         for field in record.fields:
             yield f"field {field.name} {field.type} {field.count} {field.low:.9g} {field.high:.9g}"
             for number, member in enumerate(field.kind or ()):

@@ -1,6 +1,6 @@
 /* tests/records.c - prints the tables of >>config: records, their fields, and the kinds' names
 
-   One line a thing: `record NAME MOST`, `field NAME TYPE COUNT LOW HIGH`, `kind FIELD NUMBER NAME`.
+   One line a thing: `record NAME TIMES`, `field NAME TYPE COUNT LOW HIGH`, `kind FIELD NUMBER NAME`.
    The converter's description of a model is compared with it. */
 
 #define SWIN_NO_SIMD
@@ -18,9 +18,10 @@ static void print_field(const swin__field *f)
 
 int main(void)
 {
+    static const char *const times[] = {"one", "stages", "optional"};
     for (size_t i = 0; i < sizeof swin__records / sizeof *swin__records; i++) {
         const swin__record *record = &swin__records[i];
-        printf("record %s %d\n", record->name, record->most);
+        printf("record %s %s\n", record->name, times[record->times]);
         for (int k = 0; k < record->field_count; k++) print_field(&record->fields[k]);
     }
     return 0;

@@ -14,7 +14,7 @@ import numpy as np
 from . import canonical, number_types
 from .forms import F32, LANES, PANELS, PLAIN, QUADS, ROWS, S8, round_up
 from .number_types import DTYPES
-from .records import HEAD, RECORDS, STAGE, Refused, new_description
+from .records import HEAD, MAX_STAGES, OPTIONAL, RECORDS, STAGE, Refused, new_description
 
 MAGIC = b"\x89SWIN\r\n\x1a"
 VERSION = 2
@@ -102,6 +102,8 @@ def config_bytes(description):
     """The records of a description."""
     data = b""
     for record in RECORDS:
+        if record.is_left_out(description):
+            continue
         columns = [description[field.key] for field in record.fields]
         for values in zip(*columns) if record is STAGE else [columns]:
             data += RECORD.pack(record.name.encode("ascii"), record.size)
@@ -115,6 +117,8 @@ def config_from_bytes(data):
     description, wanted, at = new_description(), list(RECORDS), 0
     while wanted or at < len(data):
         record = record_at(data, at)
+        while wanted and record is not wanted[0] and wanted[0].times == OPTIONAL:
+            wanted.pop(0)
         if wanted[:1] == [record]:
             wanted.pop(0)
         elif record is not STAGE or wanted[:1] != [HEAD]:       # stages follow each other
@@ -152,8 +156,8 @@ def take_record(description, record, data):
         else:
             description[field.key] = value
         at += 4 * field.count
-    if len(description["width"]) > STAGE.most:
-        raise BlobError(f"config: more than {STAGE.most} stages")
+    if len(description["width"]) > MAX_STAGES:
+        raise BlobError(f"config: more than {MAX_STAGES} stages")
 
 
 NAME_BYTES = 1023       # of a class's name at most

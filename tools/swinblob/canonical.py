@@ -52,6 +52,7 @@ def check_model(d):
     need(d["version"] == 1 or not d["tokens"], "tokens: Swin V2 has no global tokens")
     for name in ("feature_norms", "head_inputs"):
         need(d[name] >> stage_count(d) == 0, f"{name} names a feature that no stage makes")
+    need(not 0 < d["feature_eps"] < records.SMALLEST, "feature_eps is too small")
     for name in ("input", "position"):
         need(not d[name + "_h"] == (not d[name + "_w"]),
              f"{name}_h or {name}_w is 0, the other is not")

@@ -45,6 +45,7 @@ Position = Kind("Position", "RESIZED FIXED", start=0)
 Resize = Kind("Resize", "NONE WITHIN LONGEST SHORTEST EXACT", start=0)
 Filter = Kind("Filter", "BILINEAR BILINEAR_ANTIALIASED BICUBIC BICUBIC_ANTIALIASED", start=0)
 Mode = Kind("Mode", "WHOLE SLIDE CENTRE", start=0)
+Corners = Kind("Corners", "AS_HEAD ALIGNED HALF_PIXEL", start=0)
 
 
 # Fields -------------------------------------------------------------------------------------------
@@ -111,15 +112,23 @@ def kind(name, members):
     return Field("kind", name, 0, len(members) - 1, kind=members)
 
 
-class Record:
-    """Named fields, one after the other. most: how many such records a blob may have, side by side;
-    prefix: of the fields' keys, where names would meet."""
+ONE, STAGES, OPTIONAL = "one", "stages", "optional"
 
-    def __init__(self, name, *fields, most=1, prefix=""):
-        self.name, self.fields, self.most = name, fields, most
+
+class Record:
+    """Named fields, one after the other. times: how many such records a blob has: ONE, one a stage,
+    or an OPTIONAL one, which is left out where all of its fields are 0; prefix: of the fields'
+    keys, where names would meet."""
+
+    def __init__(self, name, *fields, times=ONE, prefix=""):
+        self.name, self.fields, self.times = name, fields, times
         for field in fields:
             field.key = prefix + field.name
         self.size = 4 * sum(field.count for field in fields)
+
+    def is_left_out(self, description):
+        return self.times == OPTIONAL and not any(np.any(description[field.key])
+                                                  for field in self.fields)
 
 
 # The records --------------------------------------------------------------------------------------
@@ -159,7 +168,7 @@ STAGE = Record(
     count("shift_w", 0, 63),
     count("token_rows", 0, 1 << 24),
     count("token_middle", 0, 1 << 24),
-    most=MAX_STAGES)
+    times=STAGES)
 
 HEAD = Record(
     "head",
@@ -193,6 +202,11 @@ PICTURE = Record(
     count("stride_h", 0, MAX_SIDE),
     count("stride_w", 0, MAX_SIDE))
 
+RULES = Record(
+    "rules",
+    number("feature_eps", 0, 1),
+    kind("corner_rule", Corners))
+
 REFERENCE = Record(
     "reference",
     flag("present"),
@@ -203,7 +217,7 @@ REFERENCE = Record(
     bits("logits", 2),
     prefix="reference_")
 
-RECORDS = (MODEL, STAGE, HEAD, CLASSES, PICTURE, REFERENCE)     # in the order of a blob
+RECORDS = (MODEL, STAGE, HEAD, CLASSES, PICTURE, RULES, REFERENCE)      # in the order of a blob
 
 
 # Descriptions -------------------------------------------------------------------------------------
