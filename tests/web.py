@@ -157,7 +157,7 @@ def test_class_map_and_legend_are_the_native_ones(browser, served, picture, nati
 
 
 @pytest.mark.parametrize("query, threads", [
-    ("?threads=1", "1 thread;"), ("?threads=3", "1 thread;"), ("?threads=2&exact", "1 thread;")])
+    ("?threads=1", "1 thread;"), ("?threads=3", "3 threads;"), ("?threads=2&exact", "2 threads;")])
 def test_threads(browser, served, picture, native, query, threads):
     open_page(browser, served.url + query)
     segment(browser, picture)
@@ -342,6 +342,31 @@ def test_package_gives_the_native_classes(project, picture, native, threads):
     assert {c["name"] for c in r["classes"]} == set(shares)
     assert all(abs(c["share"] - shares[c["name"]]) <= 1e-3 for c in r["classes"])
     assert r["classes"] == sorted(r["classes"], key=lambda c: -c["share"])
+
+
+def test_helpers_change_nothing(project, picture):
+    """In the first load, whose functions are not optimised yet, and in those after it; the second
+    picture lets the memory grow while helpers wait."""
+    small = Image.open(picture).convert("RGBA").resize((240, 180))
+    (project / "small").write_bytes(small.tobytes())
+    (project / "large").write_bytes(Image.open(picture).convert("RGBA").tobytes())
+    script = """
+        import fs from 'node:fs';
+        import { load } from 'swinh';
+        const model = fs.readFileSync(process.argv[2]), maps = [];
+        const pictures = [{ width: 240, height: 180, data: fs.readFileSync('small') },
+                          { width: 480, height: 360, data: fs.readFileSync('large') }];
+        for (const threads of [3, 3, 2, 1]) {
+            const m = await load(model, { threads });
+            for (const picture of pictures) {
+                const runs = [1, 2, 3].map(() => Buffer.from(m.segment(picture).ids).toString('hex'));
+                maps.push(...runs);
+            }
+            m.close();
+        }
+        console.log(JSON.stringify({ maps: maps.length, different: new Set(maps).size }));
+        process.exit(0);"""
+    assert node(project, script, MODEL) == {"maps": 24, "different": 2}
 
 
 def test_package_is_exact_on_request(project, picture, tmp_path):

@@ -81,8 +81,6 @@ class Model {
             name: this.#text(exports.class_name(id)),
             color: '#' + exports.class_color(id).toString(16).padStart(6, '0'),
         }));
-        /* With helpers class maps were wrong now and then: until that is understood, there are none. */
-        threads = 1;
         this.#helpers = await Promise.all(Array.from({ length: threads - 1 }, (_, i) =>
             startHelper({ module, memory, stack: exports.helper_stack(i) })));
         exports.set_helpers(this.#helpers.length);
