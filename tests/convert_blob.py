@@ -297,6 +297,8 @@ def test_every_damaged_byte_of_the_fixed_parts_is_noticed(tmp_path):
     data = (tmp_path / "m.swin").read_bytes()
     free = set()                    # bytes that may hold other values
     for record in records.RECORDS:
+        if record.times == records.OPTIONAL:        # none is in this blob
+            continue
         for field in record.fields:
             if field.key not in BOUND:
                 for i in range(2 if record is records.STAGE else 1):

@@ -298,9 +298,11 @@ def types_of(path):
 
 
 def fake(folder, script="", name="program"):
-    """A program in the place of segment."""
-    path = folder / name
-    path.write_text(f"#!{sys.executable}\nimport json, pathlib, sys\n{script}\n")
+    """A program in the place of segment. A shell starts it: the path of Python may have spaces, which
+    a first line with #! does not take."""
+    path, source = folder / name, folder / (name + ".py")
+    source.write_text(f"import json, pathlib, sys\n{script}\n")
+    path.write_text(f"#!/bin/sh\nexec '{sys.executable}' '{source}' \"$@\"\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     return path
 

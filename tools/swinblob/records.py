@@ -205,7 +205,8 @@ PICTURE = Record(
 RULES = Record(
     "rules",
     number("feature_eps", 0, 1),
-    kind("corner_rule", Corners))
+    kind("corner_rule", Corners),
+    times=OPTIONAL)
 
 REFERENCE = Record(
     "reference",
