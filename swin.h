@@ -338,6 +338,9 @@ typedef struct swin_picture_config {
 typedef struct swin_rules_config {
     float feature_eps;          /* of the features' norms; 0: 1e-5 */
     int corners;                /* SWIN_CORNERS_... */
+    int one_class;              /* 1: the source has one logit, that of class 1: it is class 1 where
+                                   its sigmoid exceeds a threshold. Class 0 is what is left, its
+                                   logit is constant, and swin_logits does not show it */
 } swin_rules_config;
 
 /* The self-test a blob may carry: segmenting the generated picture `seed` of width x height gives a
@@ -611,9 +614,12 @@ typedef struct swin_tensor {
 } swin_tensor;
 
 SWIN_API swin_map swin_classes(const swin_context *c);
-/* Per pixel the softmax of the class that won: bytes 1, or 4 where floats were asked for. */
+/* Per pixel the softmax of the class that won: bytes 1, or 4 where floats were asked for. Of two
+   classes it tells that of the second, too, a matte of what it stands for: what is here where the
+   second has won, and 1 less that where the first has. */
 SWIN_API swin_map swin_confidence(const swin_context *c);
-/* [classes][h][w] as the head gives them; of a sliding window the averages, at the input's size. */
+/* [classes][h][w] as the head gives them; of a sliding window the averages, at the input's size. Of
+   a model with config.rules.one_class [1][h][w], the logit of class 1. */
 SWIN_API swin_tensor swin_logits(const swin_context *c);
 /* Stage i's output as a head reads it; one stage further the final norm's, where there is one. */
 SWIN_API swin_tensor swin_feature(const swin_context *c, int stage);
@@ -4900,6 +4906,7 @@ static const swin__field swin__picture_fields[] = {
 static const swin__field swin__rules_fields[] = {
     { "feature_eps", SWIN__NUMBER, SWIN__PLACE(rules.feature_eps), 0, 1, NULL },
     SWIN__KINDS("corner_rule", rules.corners, swin__corner_names),
+    SWIN__COUNTS("one_class", rules.one_class, 0, 1),
 };
 
 /* Whoever opens a blob may run its self-test: the picture of it is bounded like any other field. */
@@ -8377,6 +8384,7 @@ typedef struct swin__conv {
     const float *bias;
     int kernel, inputs;
     int act;                    /* SWIN__LINEAR or SWIN__RELU */
+    int nearest;                /* resized pixels are the nearest ones, not bilinear */
     int sources;
     swin__source source[SWIN__SOURCES];
 } swin__conv;
@@ -8499,8 +8507,8 @@ static void swin__tap(const swin_context *c, const swin__step *s, int unit, floa
     swin__multiply(c, &p);
 }
 
-/* *mix = the sum over three taps of what a bilinear axis makes of each tap's rows [tap][row], at
-   most six: output at - 1 of the first tap's, output at of the second's, output at + 1 of the
+/* *mix = the sum over three taps of what an axis of one or two taps makes of each tap's rows
+   [tap][row], at most six: output at - 1 of the first tap's, output at of the second's, output at + 1 of the
    third's. Past the ends there is nothing or, with beyond, the last output once more. */
 static void swin__three_taps(const swin__axis *axis, int at, int beyond,
                              const swin__tap_rows *rows, swin__mix *mix)
@@ -8509,7 +8517,7 @@ static void swin__three_taps(const swin__axis *axis, int at, int beyond,
     for (int tap = 0; tap < 3; tap++) {
         int pixel = at + tap - 1, inside = swin__max(0, swin__min(pixel, axis->count - 1));
         if (pixel != inside && !beyond) continue;
-        for (int t = 2 * inside; t < 2 * inside + 2; t++) {
+        for (int t = inside * axis->taps; t < (inside + 1) * axis->taps; t++) {
             mix->from[count] = swin__tap_row(rows, tap, axis->at[t]);
             mix->coef[count++] = axis->coef[t];
         }
@@ -9488,10 +9496,11 @@ static int swin__is_strip(const swin__conv *conv, int channels)
     return channels && floats <= SWIN__WEIGHTS_A_STRIP;
 }
 
-/* Is a map doubled along each axis, by half-pixel centres, and are there channels enough? */
+/* Is a map doubled along each axis, bilinear by half-pixel centres, and are there channels
+   enough? */
 static int swin__is_doubled(const swin__conv *conv, const swin__fmap *map, int aligned)
 {
-    return !aligned && 2 * map->h == conv->out.h && 2 * map->w == conv->out.w &&
+    return !aligned && !conv->nearest && 2 * map->h == conv->out.h && 2 * map->w == conv->out.w &&
            map->c >= SWIN__DOUBLED_CHANNELS && conv->out.c >= SWIN__DOUBLED_CHANNELS;
 }
 
@@ -9521,8 +9530,13 @@ static void swin__resize_sources(swin__plan *p, swin__conv *conv, int aligned)
         swin__source *s = &conv->source[i];
         s->resized = s->map.h != out->h || s->map.w != out->w;
         if (!s->resized) continue;
-        s->rows = swin__axis_bilinear(p, s->map.h, out->h, 0, out->h, aligned);
-        s->cols = swin__axis_bilinear(p, s->map.w, out->w, 0, out->w, aligned);
+        if (conv->nearest) {
+            s->rows = swin__axis_nearest(p, s->map.h, out->h);
+            s->cols = swin__axis_nearest(p, s->map.w, out->w);
+        } else {
+            s->rows = swin__axis_bilinear(p, s->map.h, out->h, 0, out->h, aligned);
+            s->cols = swin__axis_bilinear(p, s->map.w, out->w, 0, out->w, aligned);
+        }
     }
 }
 
@@ -10830,6 +10844,8 @@ static swin_status swin__check_head(const swin_config *g, swin_error *err)
                  "config: head_inputs of %s", kind->name);
     SWIN__DEMAND(kind->reads != SWIN__READS_ONE || !(inputs & (inputs - 1)), SWIN_DAMAGED,
                  "config: %s reads one feature", kind->name);
+    SWIN__DEMAND(!g->rules.one_class || (g->classes == 2 && kind->gives == SWIN__GIVES_PIXELS),
+                 SWIN_DAMAGED, "config: one_class with %d classes of %s", g->classes, kind->name);
     SWIN__DEMAND(g->picture.mode != SWIN_MODE_SLIDE || kind->gives == SWIN__GIVES_PIXELS,
                  SWIN_DAMAGED, "config: a sliding window with %s", kind->name);
     SWIN__DEMAND(g->picture.mode != SWIN_MODE_CENTRE || kind->gives == SWIN__GIVES_SCORES,
@@ -11101,12 +11117,22 @@ static swin_status swin__bind(const swin_model *m, swin__weights *w, swin__block
     return b.status;
 }
 
+/* Logits as the source has them: where it has one alone, that of class 1. */
+static swin_tensor swin__view_logits(const swin_config *g, swin__fmap logits)
+{
+    swin_tensor t = swin__view(logits);
+    if (!g->rules.one_class) return t;
+    t.data += t.channel;
+    t.channels = 1;
+    return t;
+}
+
 /* From logits to the class map and what else the desc asks for. sums: a sliding window's, or
    NULL. */
 static void swin__plan_results(swin__plan *p, swin__fmap logits, const swin__ring *sums, int labels)
 {
     if (sums) swin__plan_slide(p, logits, *sums);
-    p->results.logits = swin__view(sums ? sums->map : logits);
+    p->results.logits = swin__view_logits(p->config, sums ? sums->map : logits);
     if (!sums && labels) swin__plan_maps(p, p->config->classes);
     if (labels) swin__plan_labels(p, sums ? *sums : swin__whole(logits), sums != NULL);
 }

@@ -1221,15 +1221,15 @@ static inline int picture_read(picture *p, const char *path, char why[256])
     return ok;
 }
 
-/* Writes a PNG of 1 (grey) or 3 (RGB) channels of 8 bits, or 2: one grey channel of 16 bits, the
-   high byte first. stb has no 16 bits, but its grey and alpha are the same bytes under another
-   header. 0 or an errno: EINVAL without a pixel, EFBIG where stb's ints do not hold the file. */
+/* Writes a PNG of 1 (grey), 3 (RGB) or 4 (RGBA) channels of 8 bits, or 2: one grey channel of 16
+   bits, the high byte first. stb has no 16 bits, but its grey and alpha are the same bytes under
+   another header. 0 or an errno: EINVAL without a pixel, EFBIG where stb's ints do not hold the file. */
 static inline int picture_write(const char *path, const unsigned char *pixels, int w, int h,
                                 int channels)
 {
     enum { IHDR = 12, DEPTH = 24, COLOUR = 25, CRC = 29 };
     int size;
-    if (w < 1 || h < 1 || channels < 1 || channels > 3) return EINVAL;
+    if (w < 1 || h < 1 || channels < 1 || channels > 4) return EINVAL;
     if ((long long)h * ((long long)w * channels + 1) > INT_MAX / 4 - 1) return EFBIG;
     unsigned char *file = stbi_write_png_to_mem(pixels, w * channels, w, h, channels, &size);
     if (!file) return ENOMEM;

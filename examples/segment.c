@@ -26,6 +26,10 @@ static const char usage[] =
     "      --ids           the class of each pixel as its grey value, in 8 bits, or\n"
     "                      in 16 bits for a model of more than 256 classes\n"
     "      --confidence    how sure each pixel's class is, from black to white\n"
+    "      --alpha         of a model that tells an object from its background: how\n"
+    "                      likely each pixel is the object's, from black to white (a\n"
+    "                      matte)\n"
+    "      --cutout        the picture with that as its transparency\n"
     "      --attend X,Y    where in the picture a GLAM model's global tokens let\n"
     "                      pixel X,Y look, light on dark\n"
     "      --against OTHER no picture, but text: how many pixels this model and the\n"
@@ -38,6 +42,7 @@ static const char usage[] =
     "                      Alone it writes a PNG only where -o names one\n"
     "how:\n"
     "      --opacity F     of the colours in the overlay, 0 to 1 (0.5)\n"
+    "      --bits N        of a pixel of --alpha, 8 or 16 (8)\n"
     "      --size N        longest side at which the network sees a picture (the\n"
     "                      model's own rule)\n"
     "      --threshold F   pixels of less confidence, 0 to 1, are of no class: 255\n"
@@ -71,16 +76,16 @@ static const char usage[] =
 
 enum { DONE, IMAGE_FAILED, USAGE, MODEL };
 
-enum { OVERLAY, MASK, IDS, CONFIDENCE, ATTENTION, KINDS };
+enum { OVERLAY, MASK, IDS, CONFIDENCE, ALPHA, CUTOUT, ATTENTION, KINDS };
 static const char *const kind_names[KINDS] = {
-    "overlay", "mask", "ids", "confidence", "attention"
+    "overlay", "mask", "ids", "confidence", "alpha", "cutout", "attention"
 };
 enum { SCALES_MAX = 16, TOP = 5 };              /* TOP: classes told */
 
 typedef struct options {
     const char *model, *against, *out, *json_path;
     int kinds[KINDS], json, info, self_test, record, quiet;
-    int size, threads, flip;
+    int size, threads, flip, bits;
     int top;                    /* 0: not given */
     int attend_x, attend_y, attend_stage;       /* stage -1: chosen by the model */
     double opacity, threshold, scales[SCALES_MAX];
@@ -109,18 +114,19 @@ static int flush_output(FILE *f, const char *path)
 /* -------------------------------------------------------------------------- */
 /* the command line                                                           */
 
-enum { O_MODEL, O_OUTPUT, O_OVERLAY, O_MASK, O_IDS, O_CONFIDENCE, O_ATTEND,
-       O_AGAINST, O_TOP, O_JSON,
-       O_OPACITY, O_SIZE, O_THRESHOLD, O_SLIDE, O_STRIDE, O_WHOLE, O_SCALES, O_FLIP, O_ATTEND_STAGE,
-       O_THREADS, O_CPU, O_QUIET, O_INFO, O_SELF_TEST, O_RECORD, O_HELP, O_VERSION, O_COUNT };
+enum { O_MODEL, O_OUTPUT, O_OVERLAY, O_MASK, O_IDS, O_CONFIDENCE, O_ALPHA,
+       O_CUTOUT, O_ATTEND, O_AGAINST, O_TOP, O_JSON,
+       O_OPACITY, O_BITS, O_SIZE, O_THRESHOLD, O_SLIDE, O_STRIDE, O_WHOLE, O_SCALES, O_FLIP,
+       O_ATTEND_STAGE, O_THREADS, O_CPU, O_QUIET, O_INFO, O_SELF_TEST, O_RECORD, O_HELP, O_VERSION, O_COUNT };
 
 /* Each option's name, its letter or 0, and whether a value follows. */
 static const struct option { const char *name; char letter; int takes; } option_list[O_COUNT] = {
     [O_MODEL] = { "model", 'm', 1 },    [O_OUTPUT] = { "output", 'o', 1 },
     [O_OVERLAY] = { "overlay", 0, 0 },  [O_MASK] = { "mask", 0, 0 },
     [O_IDS] = { "ids", 0, 0 },          [O_CONFIDENCE] = { "confidence", 0, 0 },
+    [O_ALPHA] = { "alpha", 0, 0 },      [O_CUTOUT] = { "cutout", 0, 0 },
     [O_ATTEND] = { "attend", 0, 1 },    [O_AGAINST] = { "against", 0, 1 },
-    [O_TOP] = { "top", 0, 1 },
+    [O_TOP] = { "top", 0, 1 },          [O_BITS] = { "bits", 0, 1 },
     [O_JSON] = { "json", 0, 0 },        [O_OPACITY] = { "opacity", 0, 1 },
     [O_SIZE] = { "size", 0, 1 },        [O_THRESHOLD] = { "threshold", 0, 1 },
     [O_SLIDE] = { "slide", 0, 1 },      [O_STRIDE] = { "stride", 0, 1 },
@@ -186,6 +192,8 @@ static const char *set_option(options *o, int option, const char *value)
     case O_SELF_TEST: o->self_test = 1; break;
     case O_RECORD:    o->record = 1; break;
     case O_CONFIDENCE: o->kinds[CONFIDENCE] = 1; break;
+    case O_ALPHA:     o->kinds[ALPHA] = 1; break;
+    case O_CUTOUT:    o->kinds[CUTOUT] = 1; break;
     case O_WHOLE:     o->desc.flags |= SWIN_RUN_WHOLE; break;
     case O_FLIP:      o->flip = 1; break;
     case O_OPACITY:   return take_fraction(value, &o->opacity);
@@ -193,6 +201,10 @@ static const char *set_option(options *o, int option, const char *value)
     case O_SIZE:      return take_longest_side(value, &o->size);
     case O_THREADS:   return take_threads(value, &o->threads);
     case O_CPU:       return take_cpu(value, &o->desc.cpu);
+    case O_BITS:
+        o->bits = number(value, 8, 16);
+        if (o->bits != 8 && o->bits != 16) return "expected 8 or 16";
+        break;
     case O_TOP:
         o->top = number(value, 1, 65535);
         if (!o->top) return "expected a number of classes from 1 to 65535";
@@ -255,6 +267,9 @@ static int kinds_of(const options *o)
     return count;
 }
 
+/* Is a kind of PNG asked for that shows how likely a pixel is the object's? */
+static int wants_matte(const options *o) { return o->kinds[ALPHA] || o->kinds[CUTOUT]; }
+
 /* Why the other options do not fit --against, or NULL. */
 static const char *settle_comparison(const options *o)
 {
@@ -292,6 +307,9 @@ static const char *settle_options(options *o)
     }
     if (o->kinds[ATTENTION] && (o->flip || o->scale_count || o->desc.crop_height))
         return "--attend takes one look at the whole picture: no --flip, --scales or --slide";
+    if (wants_matte(o) && o->threshold > 0)
+        return "--alpha and --cutout tell how likely each pixel is: no --threshold";
+    if (o->bits && !o->kinds[ALPHA]) return "--bits needs --alpha";
     if (o->desc.stride_height && !o->desc.crop_height) return "--stride needs --slide";
 
     int standard_inputs = 0;
@@ -877,6 +895,44 @@ static int write_confidence(const char *path, swin_map m)
     return why;
 }
 
+/* How likely pixel `at` is of the second of two classes; the confidence is the winner's. */
+static float matte_at(const runner *r, size_t at)
+{
+    float sure = ((const float *)r->confidence.data)[at];
+    return class_at(r->classes, at) ? sure : 1 - sure;
+}
+
+static int write_alpha(const char *path, const runner *r, int bits)
+{
+    swin_map m = r->confidence;
+    size_t pixels = (size_t)m.width * (size_t)m.height, bytes = bits == 16 ? 2 : 1;
+    unsigned char *grey = (unsigned char *)malloc(bytes * pixels);
+    if (!grey) return ENOMEM;
+    for (size_t i = 0; i < pixels; i++) {
+        float most = bits == 16 ? 65535 : 255;
+        unsigned value = (unsigned)(matte_at(r, i) * most + 0.5f);
+        if (bits == 16) grey[2 * i] = (unsigned char)(value >> 8);
+        grey[bytes * i + bytes - 1] = (unsigned char)(value & 255);
+    }
+    int why = picture_write(path, grey, m.width, m.height, (int)bytes);
+    free(grey);
+    return why;
+}
+
+static int write_cutout(const char *path, const picture *p, const runner *r)
+{
+    size_t pixels = (size_t)p->width * (size_t)p->height;
+    unsigned char *rgba = (unsigned char *)malloc(4 * pixels);
+    if (!rgba) return ENOMEM;
+    for (size_t i = 0; i < pixels; i++) {
+        memcpy(rgba + 4 * i, p->rgb + 3 * i, 3);
+        rgba[4 * i + 3] = (unsigned char)(matte_at(r, i) * 255 + 0.5f);
+    }
+    int why = picture_write(path, rgba, p->width, p->height, 4);
+    free(rgba);
+    return why;
+}
+
 /* A coarser map at a pixel of the picture, bilinear. */
 static double map_at(swin_tensor t, const picture *p, int x, int y)
 {
@@ -940,6 +996,8 @@ static int write_kind(job *j, int kind, const char *path, const runner *r)
     const options *o = j->options;
     if (kind == IDS) return write_ids(path, r->classes);
     if (kind == CONFIDENCE) return write_confidence(path, r->confidence);
+    if (kind == ALPHA) return write_alpha(path, r, o->bits);
+    if (kind == CUTOUT) return write_cutout(path, p, r);
     if (kind == ATTENTION)
         return write_attention(path, p, swin_attention(r->context), o->attend_x, o->attend_y);
     paint(p, r, kind == MASK ? 1 : o->opacity);
@@ -951,7 +1009,9 @@ static int write_kind(job *j, int kind, const char *path, const runner *r)
    it, the mask last. */
 static int write_pictures(job *j, const runner *r)
 {
-    static const int order[KINDS] = { IDS, CONFIDENCE, ATTENTION, OVERLAY, MASK };
+    static const int order[KINDS] = {
+        IDS, CONFIDENCE, ALPHA, CUTOUT, ATTENTION, OVERLAY, MASK
+    };
     double start = seconds();
     for (int i = 0; i < KINDS; i++) {
         int kind = order[i];
@@ -1404,7 +1464,7 @@ static int ask(options *o, runner *r, const char *model_path)
     swin_desc *d = &r->desc;
     if (g->head.kind == SWIN_HEAD_CLASSIFIER) {
         if (o->self_test || o->record || o->kinds[MASK] || o->kinds[IDS] || o->kinds[CONFIDENCE] ||
-            o->kinds[ATTENTION] || o->flip || o->scale_count || o->out || o->against)
+            o->kinds[ATTENTION] || wants_matte(o) || o->flip || o->scale_count || o->out || o->against)
             return fail(MODEL, model_path, "is a classifier: it takes pictures, and tells their "
                         "classes as text or --json");
         o->kinds[OVERLAY] = 0;
@@ -1412,9 +1472,12 @@ static int ask(options *o, runner *r, const char *model_path)
         return DONE;
     }
     if (o->top) return fail(MODEL, model_path, "is no classifier, which --top is for");
+    if (wants_matte(o) && g->classes != 2)
+        return fail(MODEL, model_path, "has not two classes, an object and its background, "
+                    "which --alpha and --cutout are for");
     d->outputs = SWIN_OUT_CLASSES;
     d->threshold = (float)o->threshold;
-    if (o->kinds[CONFIDENCE]) d->outputs |= SWIN_OUT_CONFIDENCE_F32;
+    if (o->kinds[CONFIDENCE] || wants_matte(o)) d->outputs |= SWIN_OUT_CONFIDENCE_F32;
     if (o->kinds[ATTENTION]) {
         int stage = o->attend_stage;
         for (int i = 0; o->attend_stage < 0 && i < g->stages; i++)

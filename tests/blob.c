@@ -233,6 +233,31 @@ static void test_optional_record(void)
     free(without.bytes);
 }
 
+/* One logit of the source: class 0's stays inside, where the class map needs it. */
+static void test_one_class(void)
+{
+    swin_config g = model_config(FCN_HEAD);
+    swin_model m;
+    g.classes = 2;
+    g.rules.one_class = 1;
+    blob b = make_blob(&g);
+    report("fcn", "one class", swin_open(&m, b.bytes, b.size, SWIN_VERIFY, NULL) == SWIN_OK &&
+           runs(&m));
+    put32(record_of(b, "rules") + 24, 2);
+    report("fcn", "one class, no flag", refused_for(b, SWIN_DAMAGED, "one_class"));
+    free(b.bytes);
+    g.classes = 3;
+    b = make_blob(&g);
+    report("fcn", "one class of three", refused_for(b, SWIN_DAMAGED, "one_class with 3 classes"));
+    free(b.bytes);
+    g = model_config(SWIN_V2);
+    g.classes = 2;
+    g.rules.one_class = 1;
+    b = make_blob(&g);
+    report("v2", "one class of a classifier", refused_for(b, SWIN_DAMAGED, "of a classifier"));
+    free(b.bytes);
+}
+
 /* Stages of any width, as many as eight. */
 static void test_stages(void)
 {
@@ -539,6 +564,7 @@ int main(void)
     test_config_promises();
     test_records();
     test_optional_record();
+    test_one_class();
     test_stages();
     test_many_notes();
     test_many_classes();

@@ -1017,6 +1017,85 @@ def test_confidence_and_threshold(segment, model, picture, tmp_path):
     assert (got == numpy.where(doubt, 255, ids))[clear].all()
 
 
+# One class, which is told from its background -----------------------------------------------------
+
+@pytest.fixture(scope="module")
+def one_class(tmp_path_factory, convert):
+    """The golden case with one output alone, that of its second class."""
+    state = torch.load(GOLDEN / CASE / "checkpoint.pth", weights_only=True)["state_dict"]
+    for key in ("decode_head.conv_seg.weight", "decode_head.conv_seg.bias"):
+        state[key] = state[key][1:2]
+    path = tmp_path_factory.mktemp("checkpoint") / "one.pth"
+    torch.save({"state_dict": state}, path)
+    return lambda threshold: convert(path, "--threshold", threshold, *NORMALISATION)
+
+
+@pytest.mark.parametrize("threshold", ["0.5", "0.3"])
+def test_one_class_becomes_two(one_class, model, picture, tmp_path, threshold):
+    """The logit is the source's; a pixel is of the class where its sigmoid exceeds the threshold."""
+    scale = (1 / STD.astype(float)).astype(numpy.float32)
+    planes = ((load(picture).astype(numpy.float32) - MEAN) * scale).transpose(2, 0, 1)
+    numpy.save(tmp_path / "in.npy", numpy.ascontiguousarray(planes))
+    for m, prefix in ((model, "all"), (one_class(threshold), "one")):
+        assert run(TENSOR, m, tmp_path / "in.npy", tmp_path / prefix).returncode == 0
+    logits = numpy.load(tmp_path / "one.logits.npy")
+    assert (logits[0] == numpy.load(tmp_path / "all.logits.npy")[1]).all() and len(logits) == 1
+    logit = torch.nn.functional.interpolate(
+        torch.from_numpy(logits)[None].double(), (44, 60), mode="bilinear")[0, 0].numpy()
+    least = numpy.log(float(threshold) / (1 - float(threshold)))
+    classes, clear = numpy.load(tmp_path / "one.classes.npy"), abs(logit - least) > 1e-4
+    assert (classes == (logit > least))[clear].all()
+    assert 0 < classes.mean() < 1
+
+    r = run(SEGMENT, "-m", one_class(threshold), "--alpha", "--bits=16", "--cutout", "--ids",
+            "--confidence", "-o", tmp_path / "o/", "--size", "60", picture)
+    assert r.returncode == 0, r.stderr
+    matte = 1 / (1 + numpy.exp(least - logit))
+    alpha = load(tmp_path / "o/street.alpha.png")
+    assert alpha.dtype.itemsize > 1 and abs(alpha - 65535 * matte).max() <= 0.8
+    cutout = load(tmp_path / "o/street.cutout.png")
+    assert (cutout[..., :3] == load(picture)).all()
+    assert abs(cutout[..., 3] - 255 * matte).max() <= 0.503
+    assert (load(tmp_path / "o/street.ids.png") == classes).all()
+    sure = numpy.maximum(matte, 1 - matte)
+    assert abs(load(tmp_path / "o/street.confidence.png") - 255 * sure).max() <= 0.503
+
+
+def test_a_matte_has_8_bits_unless_16_are_asked_for(one_class, picture, tmp_path):
+    mattes = {}
+    for bits in ("8", "16", None):
+        out = tmp_path / f"{bits}.png"
+        r = run(SEGMENT, "-m", one_class("0.5"), "--alpha", *(["--bits", bits] if bits else []),
+                "-o", out, picture)
+        assert r.returncode == 0, r.stderr
+        mattes[bits] = load(out).astype(float)
+        assert out.read_bytes()[24:26] == (b"\x10\x00" if bits == "16" else b"\x08\x00")
+    assert (mattes["8"] == mattes[None]).all()
+    assert abs(mattes["16"] / 257 - mattes["8"]).max() <= 0.503
+
+
+def test_a_matte_averages_scales_and_flips(one_class, picture, tmp_path):
+    """The mean of the runs' probabilities, as their confidences are averaged."""
+    mattes = {}
+    for name, options in {"as it is": (), "twice": ("--scales", "1,1"), "turned": ("--flip",)}.items():
+        r = run(SEGMENT, "-m", one_class("0.5"), "--alpha", *options, "-o", tmp_path / "o.png",
+                picture)
+        assert r.returncode == 0, r.stderr
+        mattes[name] = load(tmp_path / "o.png").astype(int)
+    assert (mattes["as it is"] == mattes["twice"]).all()
+    assert (mattes["as it is"] != mattes["turned"]).any()
+
+
+def test_mattes_are_of_two_classes(segment, one_class, convert, picture):
+    for option in ("--alpha", "--cutout"):
+        refused(segment(option, picture), 3, "two classes", option)
+        refused(run(SEGMENT, "-m", convert("fam-tv-swin-cls"), option, picture), 3, "classifier")
+        refused(run(SEGMENT, "-m", one_class("0.5"), option, "--threshold=0.7", picture), 2,
+                "--threshold")
+    refused(segment("--bits", "16", picture), 2, "--bits needs --alpha")
+    refused(segment("--alpha", "--bits", "12", picture), 2, "8 or 16")
+
+
 def test_flip_and_scales_average_softmaxes(segment, model, picture, tmp_path):
     image = load(picture)
     r = segment("--confidence", "--ids", "--flip", "-o", tmp_path / "o/", picture)

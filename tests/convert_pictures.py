@@ -365,6 +365,8 @@ def test_one_output_is_refused_or_thresholded(name):
         convert_state(state)
     model = convert_state(state, "--threshold", "0.5")
     assert model.description["classes"] == 2 and len(model.class_names) == 2
+    dense = name not in ("official", "timm", "torchvision", "hf")
+    assert model.description["one_class"] == dense
     weight = model.weights["head.classify.weight"].load()
     own = next(a for key, a in state.items() if a.shape == (1, *weight.shape[1:]) and key.endswith(
         ("conv_seg.weight", "linear_pred.weight", "classifier.weight", "head.weight",

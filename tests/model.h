@@ -474,7 +474,7 @@ static size_t put_config(const swin_config *g, unsigned char *to)
     at = put_record(to, at, "head", &g->head, sizeof g->head);
     at = put_record(to, at, "classes", &g->classes, sizeof g->classes);
     at = put_record(to, at, "picture", &g->picture, sizeof g->picture);
-    if (g->rules.feature_eps > 0 || g->rules.corners)
+    if (g->rules.feature_eps > 0 || g->rules.corners || g->rules.one_class)
         at = put_record(to, at, "rules", &g->rules, sizeof g->rules);
     return put_record(to, at, "reference", &g->reference, sizeof g->reference);
 }

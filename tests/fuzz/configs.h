@@ -194,6 +194,10 @@ static void draw_head(swin_config *g, enum extent extent)
     draw_convolutions(g, extent);
     if (rarely(4)) g->rules.corners = any(SWIN_CORNERS_COUNT);
     if (rarely(4)) g->rules.feature_eps = 1e-6f;
+    if (extent != LARGE && rarely(6)) {
+        g->rules.one_class = 1;
+        g->classes = 2;
+    }
 }
 
 /* Of at most `sides` patches: whole ones where the model takes no other, one or more where it drops
@@ -290,7 +294,7 @@ static inline int draw_numbers(void)
     X(picture.scale, 1) X(picture.bgr, 0) X(picture.resize_rule, 0) X(picture.resize_a, 0)        \
     X(picture.resize_b, 0) X(picture.resize_filter, 0) X(picture.resize_round, 0)                 \
     X(picture.mode, 0) X(picture.crop_h, 0) X(picture.crop_w, 0) X(picture.stride_h, 0)           \
-    X(picture.stride_w, 0) X(rules.feature_eps, 1) X(rules.corners, 0)
+    X(picture.stride_w, 0) X(rules.feature_eps, 1) X(rules.corners, 0) X(rules.one_class, 0)
 
 static void print_member(const char *name, const void *words, size_t length, int floats)
 {

@@ -99,6 +99,8 @@ def check_head(d):
         wanted = 1 << stage_count(d) - 1 if kind.reads == LAST else 0
         need(inputs == wanted, f"head_inputs is {inputs}, not {wanted}, for {kind.name}")
         need(not d["head_channels"], f"head_channels is {d['head_channels']} for {kind.name}")
+    need(not d["one_class"] or d["classes"] == 2 and kind.gives == PIXELS,
+         f"one_class with {d['classes']} classes of {kind.name}")
     need(d["mode"] != Mode.SLIDE or kind.gives == PIXELS,
          "only a map of classes is made by sliding")
     need(d["mode"] != Mode.CENTRE or kind.gives == SCORES,

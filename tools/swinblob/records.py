@@ -206,6 +206,7 @@ RULES = Record(
     "rules",
     number("feature_eps", 0, 1),
     kind("corner_rule", Corners),
+    flag("one_class"),
     times=OPTIONAL)
 
 REFERENCE = Record(

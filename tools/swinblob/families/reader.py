@@ -138,6 +138,7 @@ class Reader:
 
     def add_background(self):
         """Makes two classes of one output: the first has the threshold for its logit, always."""
+        self.d["one_class"] = int(self.d["head"] != Head.CLASSIFIER)
         logit = log(self.threshold / (1 - self.threshold))
         bias = self.model.weights.get("head.classify.bias")
         if logit and not bias:
