@@ -2209,6 +2209,9 @@ typedef struct swin__wino_output {
     X(gelu, (float *x, size_t ld, int rows, int n16)) \
     X(norm, (float *dst, size_t ldd, const float *src, size_t lds, int rows, int n, \
              const float *weight, const float *bias, float eps)) \
+    X(moments, (float *sum, float *spread, const float *src, size_t ld, int rows, int n16)) \
+    X(normalise, (float *x, size_t ld, int rows, int n16, const float *mean, const float *factor, \
+                  const float *bias, int act)) \
     X(softmax, (float *s, size_t ld, int rows, int n16, const float *region, float mask, \
                 float *inverse)) \
     X(unit_vectors, (float *x, size_t ld, int rows, int w16, float scale)) \
@@ -2934,6 +2937,37 @@ static void SWIN__FN(norm)(float *dst, size_t ldd, const float *src, size_t lds,
                 swin__vstore(dst + c,
                              swin__vfma(x, swin__vload(weight + c), swin__vload(bias + c)));
             }
+        }
+    }
+}
+
+/* Of each column of so many rows: the sum, and the sum of (x - mean)^2 with the rows' own mean. */
+static void SWIN__FN(moments)(float *sum, float *spread, const float *src, size_t ld, int rows,
+                              int n16)
+{
+    const swin__v16 part = swin__vset1(1.0f / (float)rows);
+    for (int c = 0; c < n16; c += 16) {
+        swin__v16 all = swin__vset1(0.0f), squares = all;
+        for (int i = 0; i < rows; i++) all = swin__vadd(all, swin__vload(src + (size_t)i * ld + c));
+        const swin__v16 mean = swin__vmul(all, part);
+        for (int i = 0; i < rows; i++) {
+            const swin__v16 d = swin__vsub(swin__vload(src + (size_t)i * ld + c), mean);
+            squares = swin__vfma(d, d, squares);
+        }
+        swin__vstore(sum + c, all);
+        swin__vstore(spread + c, squares);
+    }
+}
+
+/* Rows x = act((x - mean) * factor + bias), each column with its own; act: none or ReLU. */
+static void SWIN__FN(normalise)(float *x, size_t ld, int rows, int n16, const float *mean,
+                                const float *factor, const float *bias, int act)
+{
+    for (int i = 0; i < rows; i++, x += ld) {
+        for (int c = 0; c < n16; c += 16) {
+            const swin__v16 d = swin__vsub(swin__vload(x + c), swin__vload(mean + c));
+            const swin__v16 y = swin__vfma(d, swin__vload(factor + c), swin__vload(bias + c));
+            swin__vstore(x + c, act == SWIN__RELU ? swin__vmax(y, swin__vset1(0.0f)) : y);
         }
     }
 }
@@ -8308,6 +8342,105 @@ static swin__fmap swin__plan_linear(swin__plan *p, const char *name, int level, 
     swin__linear_layer l = swin__make_linear(p, in, channels, linear, act);
     swin__add_linear(p, name, level, &l);
     return l.out;
+}
+
+/* --- GroupNorm over a map -------------------------------------------------------------------------
+
+   x = act((x - mean) / sqrt(variance + eps) * weight + bias), mean and biased variance being those
+   of a group of channels over all pixels. Three steps: the moments of each SWIN__MOMENT_PIXELS
+   pixels, a number that is part of what is computed; from them a group's statistics, in double; and
+   the map, in place. */
+
+enum { SWIN__MOMENT_PIXELS = 64 };
+
+typedef struct swin__group_norm_layer {
+    swin__fmap x;
+    swin__affine norm;
+    int groups, act;
+    float *moments;             /* [chunk][sum, spread][ld] */
+    float *mean, *factor;       /* [ld], of each channel */
+} swin__group_norm_layer;
+
+/* The moments of one chunk of pixels. */
+static void swin__group_moments(const swin_context *c, const swin__step *s, int unit,
+                                float *scratch)
+{
+    const swin__group_norm_layer *l = (const swin__group_norm_layer *)s->layer;
+    float *sum = l->moments + swin__offset(2 * unit, l->x.ld);
+    int from = unit * SWIN__MOMENT_PIXELS;
+    int count = swin__min(SWIN__MOMENT_PIXELS, swin__pixels(&l->x) - from);
+    (void)scratch;
+    c->kernels->moments(sum, sum + l->x.ld, swin__pixel(&l->x, from), (size_t)l->x.ld, count,
+                        l->x.ld);
+}
+
+/* The mean of channels [first, end) over all chunks and, given that mean, their variance. */
+static double swin__group_statistic(const swin__group_norm_layer *l, int first, int end,
+                                    const double *mean)
+{
+    int pixels = swin__pixels(&l->x), chunks = swin__divide_up(pixels, SWIN__MOMENT_PIXELS);
+    double total = 0;
+    for (int i = 0; i < chunks; i++) {
+        const float *sum = l->moments + swin__offset(2 * i, l->x.ld), *spread = sum + l->x.ld;
+        double n = swin__min(SWIN__MOMENT_PIXELS, pixels - i * SWIN__MOMENT_PIXELS);
+        for (int k = first; k < end; k++) {
+            double away = mean ? sum[k] / n - *mean : 0;
+            total += mean ? spread[k] + swin__times(n, swin__times(away, away)) : sum[k];
+        }
+    }
+    return total / ((double)pixels * (end - first));
+}
+
+/* The mean and the factor of one group's channels; the last group sets those of the padding. */
+static void swin__group_statistics(const swin_context *c, const swin__step *s, int unit,
+                                   float *scratch)
+{
+    const swin__group_norm_layer *l = (const swin__group_norm_layer *)s->layer;
+    int size = l->x.c / l->groups, first = unit * size, end = first + size;
+    double mean = swin__group_statistic(l, first, end, NULL);
+    double variance = swin__group_statistic(l, first, end, &mean);
+    float factor = 1 / sqrtf((float)variance + SWIN__EPS);
+    (void)c;
+    (void)scratch;
+    for (int k = first; k < end; k++) {
+        l->mean[k] = (float)mean;
+        l->factor[k] = factor * l->norm.weight[k];
+    }
+    for (int k = l->x.c; unit + 1 == l->groups && k < l->x.ld; k++) l->mean[k] = l->factor[k] = 0;
+}
+
+/* Norms a share of the pixels. */
+static void swin__group_normalise(const swin_context *c, const swin__step *s, int unit,
+                                  float *scratch)
+{
+    const swin__group_norm_layer *l = (const swin__group_norm_layer *)s->layer;
+    swin__rows x = swin__unit_rows(&l->x, s, unit);
+    (void)scratch;
+    c->kernels->normalise(x.data, x.ld, x.n, l->x.ld, l->mean, l->factor, l->norm.bias, l->act);
+}
+
+/* Plans the norm of a map in place, and ReLU, if act says so; groups divide the channels. */
+static void swin__plan_group_norm(swin__plan *p, const char *name, int level, swin__fmap x,
+                                  swin__affine norm, int groups, int act)
+{
+    int chunks = swin__divide_up(swin__pixels(&x), SWIN__MOMENT_PIXELS);
+    swin__job moments = { name, level, swin__group_moments, chunks, 0, 0 };
+    swin__job statistics = { name, level, swin__group_statistics, groups, 0, 0 };
+    swin__job apply = { name, level, swin__group_normalise, 0, 0, 0 };
+    swin__group_norm_layer l;
+    l.x = x;
+    l.norm = norm;
+    l.groups = groups;
+    l.act = act;
+    l.moments = swin__alloc(p, swin__floats(2 * chunks, x.ld));
+    l.mean = swin__alloc(p, swin__floats(2, x.ld));
+    l.factor = l.mean + x.ld;
+    apply.units = swin__divide_up(swin__pixels(&x), SWIN__NORM_ROWS);
+    swin__add_step(p, &moments, &l, sizeof l);
+    swin__add_step(p, &statistics, &l, sizeof l);
+    swin__release(p, l.moments);
+    swin__add_step(p, &apply, &l, sizeof l);
+    swin__release(p, l.mean);
 }
 
 /* --- adaptive average pooling ----------------------------------------------------------------- */

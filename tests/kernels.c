@@ -696,6 +696,40 @@ static int unit_case(int rows, int w16)
     return ok;
 }
 
+/* The moments of columns, and rows brought to a mean and a spread, against double arithmetic. */
+static int moments_case(int rows, int n16)
+{
+    const size_t N = (size_t)n16, ld = N + 16, size = (size_t)(rows - 1) * ld + N;
+    float *x = room(size), *sum = room(2 * N), *spread = room(2 * N), *f = room(3 * N), *y, *z;
+    int ok = 1;
+    for (size_t i = 0; i < size; i++) x[i] = x[i] * 2 + 5;
+    begin("moments of %d rows, %d columns", rows, n16);
+    pass->moments(sum, spread, x, ld, rows, n16);
+    spec->moments(sum + N, spread + N, x, ld, rows, n16);
+    ok &= same("sum", sum, sum + N, N) && same("spread", spread, spread + N, N);
+    for (size_t c = 0; c < N; c++) {
+        double mean = 0, squares = 0;
+        for (size_t i = 0; i < (size_t)rows; i++) mean += (double)x[i * ld + c] / rows;
+        for (size_t i = 0; i < (size_t)rows; i++) squares += pow(x[i * ld + c] - mean, 2);
+        ok &= near("sum", c, sum[c], mean * rows, 1e-6 * mean * rows);
+        ok &= near("spread", c, spread[c], squares, 1e-6 * squares + 1e-9);
+    }
+    for (int act = SWIN__LINEAR; act <= SWIN__RELU; act++) {
+        y = copy(x, size), z = copy(x, size);
+        pass->normalise(y, ld, rows, n16, f, f + N, f + 2 * N, act);
+        spec->normalise(z, ld, rows, n16, f, f + N, f + 2 * N, act);
+        ok &= same("x", y, z, size);
+        for (size_t i = 0; i < size; i++) {
+            const size_t c = i % ld;
+            const float wanted = c < N ? fmaf(x[i] - f[c], f[N + c], f[2 * N + c]) : x[i];
+            ok &= equal("x", i, y[i], c < N && act == SWIN__RELU && wanted < 0 ? 0 : wanted);
+        }
+        free(y), free(z);
+    }
+    free(x), free(sum), free(spread), free(f);
+    return ok;
+}
+
 /* exp(score - top) of blocks of scores [block][row][key] in row i, added to `sum`. */
 static double exps_of_row(const float *scores, size_t blocks, size_t rows, size_t n, size_t i,
                           double top, double sum)
@@ -762,6 +796,9 @@ static void test_rows(void)
     ok = 1;
     for (int w16 = 16; w16 <= 96; w16 += 16) ok &= unit_case(w16 / 16, w16);
     report("unit vectors", ok);
+    ok = 1;
+    for (int rows = 1; rows <= 70; rows++) ok &= moments_case(rows, 16 + 16 * (rows % 3));
+    report("moments", ok);
     ok = 1;
     for (int rows = 1; rows < 12; rows++)
         ok &= online_case(rows, 16 + 16 * (rows % 5), 16 * (1 + rows % 3));
