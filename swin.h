@@ -224,7 +224,10 @@ SWIN_API const char *swin_status_text(swin_status status);      /* the sentence 
     X(SWIN_HEAD_SEGFORMER)          /* SegformerHead */                                     \
     X(SWIN_HEAD_GLAM_SEGFORMER)     /* GLAM's SegFormerHead */                              \
     X(SWIN_HEAD_CLASSIFIER)         /* one class for the picture */                         \
-    X(SWIN_HEAD_UNET)               /* a Unet's end: each patch becomes pixels again */
+    X(SWIN_HEAD_UNET)               /* a Unet's end: each patch becomes pixels again */     \
+    X(SWIN_HEAD_SMP_UNET)           /* SMP's Unet decoder, as segmentation_models_pytorch   \
+                                       is called here */                                    \
+    X(SWIN_HEAD_SMP_FPN)            /* SMP's FPN decoder, with GroupNorm */
 
 /* What becomes of an input that is no whole number of patches. */
 #define SWIN_INPUT_RULE_LIST(X)                                                             \
@@ -321,6 +324,15 @@ typedef struct swin_head_config {
     int neck_convs[SWIN_MAX_STAGES];    /* and how many convolutions the head has on each level */
 } swin_head_config;
 
+/* SMP's decoders, beside what swin_head_config has of them. */
+typedef struct swin_decoder_config {
+    int width[SWIN_MAX_STAGES]; /* channels of each block of the Unet, coarsest first */
+    int bilinear;               /* 1: maps grow bilinearly, by half-pixel centres; 0: by nearest
+                                   pixels */
+    int scse;                   /* 1: the Unet's blocks have scSE attention */
+    int concat;                 /* 1: the FPN's levels lie side by side; 0: they are summed */
+} swin_decoder_config;
+
 /* How a picture becomes the network's input. */
 typedef struct swin_picture_config {
     float mean[3], scale[3];    /* R, G, B: (pixel - mean) * scale, pixels 0..255; scale is 1 / std
@@ -341,6 +353,8 @@ typedef struct swin_rules_config {
     int one_class;              /* 1: the source has one logit, that of class 1: it is class 1 where
                                    its sigmoid exceeds a threshold. Class 0 is what is left, its
                                    logit is constant, and swin_logits does not show it */
+    int input_multiple;         /* of which the sides of an exact input are multiples; 0: of a
+                                   patch */
 } swin_rules_config;
 
 /* The self-test a blob may carry: segmenting the generated picture `seed` of width x height gives a
@@ -379,6 +393,7 @@ typedef struct swin_config {
     int classes;                /* 0: features only */
     swin_picture_config picture;
     swin_rules_config rules;
+    swin_decoder_config decoder;
     swin_reference reference;
 } swin_config;
 
@@ -2207,6 +2222,7 @@ typedef struct swin__wino_output {
     X(gemm, (const swin__product *p)) \
     X(relu, (float *x, size_t ld, int rows, int n16)) \
     X(gelu, (float *x, size_t ld, int rows, int n16)) \
+    X(sigmoid, (float *x, size_t ld, int rows, int n16)) \
     X(norm, (float *dst, size_t ldd, const float *src, size_t lds, int rows, int n, \
              const float *weight, const float *bias, float eps)) \
     X(moments, (float *sum, float *spread, const float *src, size_t ld, int rows, int n16)) \
@@ -2218,6 +2234,8 @@ typedef struct swin__wino_output {
     X(softmax_block, (float *s, size_t ld, int rows, int n16, float *top, float *sum, float *out, \
                       size_t ldo, int w16)) \
     X(scale, (float *x, size_t ld, int rows, int n16, const float *factor)) \
+    X(excite, (float *x, size_t ld, int rows, int n16, const float *column, const float *row, \
+               size_t ldr)) \
     X(add, (float *x, size_t ldx, const float *y, size_t ldy, int rows, int n16)) \
     X(copy, (float *dst, size_t ldd, const float *src, size_t lds, int rows, int n16)) \
     X(widen, (float *dst, const uint16_t *src, size_t n16)) \
@@ -2779,6 +2797,20 @@ static void SWIN__FN(gelu)(float *x, size_t ld, int rows, int n16)
             swin__vstore(x + c, SWIN__FN(gelu16)(swin__vload(x + c)));
 }
 
+/* x = 1 / (1 + exp(-x)), row by row: by exp(-|x|), which is 1 at most */
+static void SWIN__FN(sigmoid)(float *x, size_t ld, int rows, int n16)
+{
+    for (int i = 0; i < rows; i++, x += ld) {
+        for (int c = 0; c < n16; c += 16) {
+            float e[16];
+            const swin__v16 size = swin__vabs(swin__vload(x + c));
+            swin__vstore(e, SWIN__FN(exp)(swin__vsub(swin__vset1(0.0f), size)));
+            for (int l = 0; l < 16; l++)
+                x[c + l] = (x[c + l] < 0.0f ? e[l] : 1.0f) / (1.0f + e[l]);
+        }
+    }
+}
+
 /* x += y, row by row */
 static void SWIN__FN(add)(float *x, size_t ldx, const float *y, size_t ldy, int rows, int n16)
 {
@@ -3042,6 +3074,18 @@ static void SWIN__FN(scale)(float *x, size_t ld, int rows, int n16, const float 
         const swin__v16 f = swin__vset1(factor[i]);
         for (int c = 0; c < n16; c += 16)
             swin__vstore(x + c, swin__vmul(swin__vload(x + c), f));
+    }
+}
+
+/* x[i][c] *= column[c] + row[i ldr], the factors of scSE attention */
+static void SWIN__FN(excite)(float *x, size_t ld, int rows, int n16, const float *column,
+                             const float *row, size_t ldr)
+{
+    for (int i = 0; i < rows; i++, x += ld, row += ldr) {
+        const swin__v16 own = swin__vset1(*row);
+        for (int c = 0; c < n16; c += 16)
+            swin__vstore(x + c, swin__vmul(swin__vload(x + c),
+                                           swin__vadd(swin__vload(column + c), own)));
     }
 }
 
@@ -4577,7 +4621,7 @@ SWIN_API int swin_cpu_exact(swin_cpu cpu)
       96  32 bytes zero
 
    config     records, one after another: model, one `stage` a stage, head, classes, picture,
-              rules if one of its fields is not 0, reference
+              rules and decoder, each if one of its fields is not 0, reference
        0  12 bytes name, zero-padded ASCII
       12  u32      bytes that follow
       16           fields of four bytes each, in the order of the tables in >>config
@@ -4654,7 +4698,16 @@ SWIN_API int swin_cpu_exact(swin_cpu cpu)
        FPN: neck.lateral{l} {neck, c_l}, then neck.fpn{l} {neck, 9*neck}, then head.scale{l}.conv{n}
          {ch, 9*(n ? ch : neck)} for n < neck_convs[l], head.classify {classes, ch}
        head. of both Segformer kinds: lateral{l} {ch, c_l}, fuse {ch, L*ch}, classify {classes, ch}
-       head. of a classifier: classify {classes, c_last} */
+       head. of a classifier: classify {classes, c_last}
+       head. of SMP's Unet, for block i = 0 ... stages, all with the prefix block{i}., c of its
+         inputs (C of the last stage, else d_{i-1}) + C of stage stages-2-i, if there is one, d_i of
+         its own channels: attend1. if scSE and i < stages; conv1 {d_i, 9*c}; conv2 {d_i, 9*d_i};
+         attend2. if scSE; attend1 of c channels and attend2 of d_i have
+           reduce {c/16, c}, restore {c, c/16}, pixel {1, c}, of f32
+         then classify {classes, 9*d of the last block}
+       SMP's FPN: neck.lateral{l} {neck, c_l}; then, for n < neck_convs[l], head.scale{l}.conv{n} {ch,
+         9*(n ? ch : neck)} and head.scale{l}.norm{n}; head.classify {classes, ch, or 4*ch, coarsest
+         level first, if concat} */
 
 /* Header and directory as they lie in the blob. */
 typedef struct swin__header {
@@ -4941,6 +4994,14 @@ static const swin__field swin__rules_fields[] = {
     { "feature_eps", SWIN__NUMBER, SWIN__PLACE(rules.feature_eps), 0, 1, NULL },
     SWIN__KINDS("corner_rule", rules.corners, swin__corner_names),
     SWIN__COUNTS("one_class", rules.one_class, 0, 1),
+    SWIN__COUNTS("input_multiple", rules.input_multiple, 0, SWIN_MAX_SIDE),
+};
+
+static const swin__field swin__decoder_fields[] = {
+    SWIN__COUNTS("width", decoder.width, 0, 16384),
+    SWIN__COUNTS("bilinear", decoder.bilinear, 0, 1),
+    SWIN__COUNTS("scse", decoder.scse, 0, 1),
+    SWIN__COUNTS("concat", decoder.concat, 0, 1),
 };
 
 /* Whoever opens a blob may run its self-test: the picture of it is bounded like any other field. */
@@ -4978,6 +5039,7 @@ static const swin__record swin__records[] = {       /* in the order of the blob 
     SWIN__RECORD("classes", swin__class_fields, SWIN__ONE),
     SWIN__RECORD("picture", swin__picture_fields, SWIN__ONE),
     SWIN__RECORD("rules", swin__rules_fields, SWIN__OPTIONAL),
+    SWIN__RECORD("decoder", swin__decoder_fields, SWIN__OPTIONAL),
     SWIN__RECORD("reference", swin__reference_fields, SWIN__ONE),
 };
 #undef SWIN__RECORD
@@ -5122,6 +5184,7 @@ static swin_status swin__read_config(swin_config *g, const unsigned char *bytes,
        window: a window's tokens, 64 * 64 + 256 at most, squared are an int; square for
            cross-attention upsampling and for Hugging Face's shift rule, which know one side
        shift: less than the window, so that what wraps does so once
+       input_multiple: of patches, for inputs that are not padded
        stages, depth, pool_count, convs, neck_convs: bound the plan's and the weights' arrays
        token_rows, token_middle: the rows that N tokens take are looked up in 24 bits; whether they
            are there is asked when N is known
@@ -5195,6 +5258,9 @@ static swin_status swin__check_config(const swin_config *g, swin_error *err)
                  "config: the one size of the input");
     SWIN__DEMAND(!(g->rules.feature_eps > 0) || g->rules.feature_eps >= FLT_MIN, SWIN_DAMAGED,
                  "config: feature_eps is too small");
+    SWIN__DEMAND(!g->rules.input_multiple || (g->input.rule == SWIN_INPUT_EXACT &&
+                                              g->rules.input_multiple % g->patch == 0),
+                 SWIN_DAMAGED, "config: input_multiple");
     SWIN__DEMAND(!g->position.h == !g->position.w, SWIN_DAMAGED,
                  "config: the grid of absolute positions has one side");
     for (int i = 0; i < g->stages; i++)
@@ -5290,6 +5356,12 @@ typedef struct swin__up {
     swin__stage stage;
 } swin__up;
 
+/* scSE attention: from the mean over all pixels a factor a channel, and from each pixel one. */
+typedef struct swin__scse { swin__linear reduce, restore, pixel; } swin__scse;
+
+/* A block of SMP's Unet. */
+typedef struct swin__smp_block { swin__scse attend[2]; swin__linear conv[2]; } swin__smp_block;
+
 /* All weights of a model but those of the blocks; what a model lacks is not set. */
 typedef struct swin__weights {
     swin__linear embed;
@@ -5304,6 +5376,8 @@ typedef struct swin__weights {
     swin__linear pool[SWIN_MAX_POOLS], bottleneck, fuse, cat, classify, conv[SWIN_MAX_CONVS];
     swin__linear lateral[SWIN_MAX_STAGES], fpn[SWIN_MAX_STAGES];
     swin__linear scale[SWIN_MAX_STAGES][SWIN_MAX_CONVS];
+    swin__affine scale_norm[SWIN_MAX_STAGES][SWIN_MAX_CONVS];
+    swin__smp_block decoder[SWIN_MAX_STAGES];
 } swin__weights;
 
 /* What the blocks of a stage, or of a Unet's level up, are made of. */
@@ -8640,9 +8714,10 @@ static void swin__tap(const swin_context *c, const swin__step *s, int unit, floa
     swin__multiply(c, &p);
 }
 
-/* *mix = the sum over three taps of what an axis of one or two taps makes of each tap's rows
-   [tap][row], at most six: output at - 1 of the first tap's, output at of the second's, output at + 1 of the
-   third's. Past the ends there is nothing or, with beyond, the last output once more. */
+/* *mix = the sum over three taps of what an axis of one or two inputs makes of each tap's rows
+   [tap][row], at most six: output at - 1 of the first tap's, output at of the second's, output
+   at + 1 of the third's. Past the ends there is nothing or, with beyond, the last output once
+   more. */
 static void swin__three_taps(const swin__axis *axis, int at, int beyond,
                              const swin__tap_rows *rows, swin__mix *mix)
 {
@@ -10738,54 +10813,59 @@ static swin__fmap swin__plan_fcn(swin__plan *p, const swin__fmap *feature)
     return swin__plan_classify(p, x);
 }
 
-/* --- FPNHead: semantic FPN -------------------------------------------------------------------- */
+/* --- FPNHead: semantic FPN; SMP's FPN --------------------------------------------------------- */
+
+enum { SWIN__GROUPS = 32 };     /* of every GroupNorm */
 
 /* The finest level has one convolution, as it is not enlarged; every other has one or more. */
 static swin_status swin__check_fpn(const swin_config *g, swin_error *err)
 {
     int unused[SWIN_MAX_STAGES], levels = swin__head_inputs(g, unused);
     SWIN__DEMAND(g->head.neck_channels, SWIN_DAMAGED, "config: neck_channels is 0");
+    SWIN__DEMAND(g->head.kind == SWIN_HEAD_FPN || g->head.channels % SWIN__GROUPS == 0,
+                 SWIN_DAMAGED, "config: head_channels are no groups of %d", SWIN__GROUPS);
     for (int l = 0; l < levels; l++)
         SWIN__DEMAND(l ? g->head.neck_convs[l] : g->head.neck_convs[l] == 1, SWIN_DAMAGED,
                      "config: the head's convolutions on level %d of the neck", l);
     return SWIN_OK;
 }
 
-/* Binds the neck of the FPN and the head's convolutions on its levels. */
+/* Binds the neck of an FPN and the head's convolutions on its levels; SMP's have norms, and its neck
+   is laterals alone. */
 static void swin__bind_fpn(swin__binder *b, swin__weights *w)
 {
     const swin_config *g = &b->model->config;
     int ch = g->head.channels, neck = g->head.neck_channels;
     int widths[SWIN_MAX_STAGES], levels = swin__head_widths(g, widths);
+    int smp = g->head.kind == SWIN_HEAD_SMP_FPN;
     char name[24];
     swin__format(b->prefix, sizeof b->prefix, "neck.");
     swin__bind_row(b, w->lateral, "lateral", levels, neck, 0, widths);
-    swin__bind_row(b, w->fpn, "fpn", levels, neck, 9 * neck, NULL);
+    if (!smp) swin__bind_row(b, w->fpn, "fpn", levels, neck, 9 * neck, NULL);
     swin__format(b->prefix, sizeof b->prefix, "head.");
     for (int l = 0; l < levels; l++) {
         for (int n = 0; n < g->head.neck_convs[l]; n++) {
             swin__format(name, sizeof name, "scale%d.conv%d", l, n);
             w->scale[l][n] = swin__take_linear(b, name, ch, 9 * (n ? ch : neck), 1);
+            swin__format(name, sizeof name, "scale%d.norm%d", l, n);
+            if (smp) w->scale_norm[l][n] = swin__take_affine(b, name, ch);
         }
     }
-    swin__bind_classes(b, w, ch);
+    swin__bind_classes(b, w, smp && g->decoder.concat ? levels * ch : ch);
 }
 
-/* Plans laterals from coarse to fine and a convolution of each (the neck); then every level is
-   convolved and enlarged in turn, and classified; the classes of all levels are summed at the
-   finest size, as classifying commutes with resizing. */
-static swin__fmap swin__plan_fpn(swin__plan *p, const swin__fmap *feature)
+/* Plans the laterals of an FPN, from coarse to fine: each one and the coarser one, enlarged. */
+static void swin__plan_laterals(swin__plan *p, const swin__fmap *feature, const int *inputs,
+                                int levels, swin__fmap *lateral)
 {
-    const swin_config *g = p->config;
-    int inputs[SWIN_MAX_STAGES], levels = swin__head_inputs(g, inputs);
-    int aligned = g->head.align_corners, ch = g->head.channels, neck = g->head.neck_channels;
-    swin__fmap lateral[SWIN_MAX_STAGES], classes[SWIN_MAX_STAGES];
-    swin__linear classify = p->weights->classify;
     for (int l = levels - 1; l >= 0; l--) {
-        swin__linear_layer layer = swin__make_linear(p, feature[inputs[l]], neck,
+        swin__linear_layer layer = swin__make_linear(p, feature[inputs[l]],
+                                                     p->config->head.neck_channels,
                                                      p->weights->lateral[l], SWIN__LINEAR);
         lateral[l] = layer.out;
-        if (l + 1 < levels) {
+        if (l + 1 < levels && p->config->decoder.bilinear) {
+            swin__add_bilinear(p, &layer, lateral[l + 1], 0);
+        } else if (l + 1 < levels) {
             const swin__fmap *coarse = &lateral[l + 1];
             swin__axis rows = swin__axis_nearest(p, coarse->h, lateral[l].h);
             swin__add_resized(&layer, *coarse, rows,
@@ -10794,25 +10874,64 @@ static swin__fmap swin__plan_fpn(swin__plan *p, const swin__fmap *feature)
         swin__add_linear(p, "lateral", l, &layer);
         swin__drop_feature(p, feature[inputs[l]]);
     }
+}
+
+/* Plans the neck's convolution of a level; SMP's has none. Gives the lateral back. */
+static swin__fmap swin__plan_neck_conv(swin__plan *p, int l, swin__fmap lateral)
+{
+    swin__conv conv = swin__make_conv(p->weights->fpn[l], 3, lateral.c, lateral, lateral.c);
+    swin__fmap x;
+    if (p->config->head.kind == SWIN_HEAD_SMP_FPN) return lateral;
+    conv.act = SWIN__LINEAR;
+    swin__add_source(&conv, lateral, 0);
+    x = swin__plan_conv(p, "fpn", l, conv);
+    swin__release(p, lateral.data);
+    return x;
+}
+
+/* Plans the head's convolutions on a level: x is doubled before each but the first, and SMP's have a
+   GroupNorm each. Gives x back. */
+static swin__fmap swin__plan_scale(swin__plan *p, int l, swin__fmap x)
+{
+    const swin_config *g = p->config;
+    int smp = g->head.kind == SWIN_HEAD_SMP_FPN;
+    for (int n = 0; n < g->head.neck_convs[l]; n++) {
+        swin__fmap like = x;
+        swin__conv conv;
+        if (n) like.h *= 2;
+        if (n) like.w *= 2;
+        conv = swin__make_conv(p->weights->scale[l][n], 3, x.c, like, g->head.channels);
+        if (smp) conv.act = SWIN__LINEAR;
+        swin__add_source(&conv, x, 0);
+        like = swin__plan_conv(p, "scale", l, conv);
+        swin__release(p, x.data);
+        x = like;
+        if (smp)
+            swin__plan_group_norm(p, "group norm", l, x, p->weights->scale_norm[l][n],
+                                  SWIN__GROUPS, SWIN__RELU);
+    }
+    return x;
+}
+
+/* Plans laterals and a convolution of each (the neck); then every level is convolved and enlarged in
+   turn, and classified; the classes of all levels are summed at the finest size, as classifying
+   commutes with resizing. Levels side by side have a share of the classifying weights each, the
+   coarsest the first. */
+static swin__fmap swin__plan_fpn(swin__plan *p, const swin__fmap *feature)
+{
+    const swin_config *g = p->config;
+    int inputs[SWIN_MAX_STAGES], levels = swin__head_inputs(g, inputs);
+    int aligned = g->head.align_corners;
+    swin__fmap lateral[SWIN_MAX_STAGES], classes[SWIN_MAX_STAGES];
+    swin__plan_laterals(p, feature, inputs, levels, lateral);
     for (int l = levels - 1; l >= 0; l--) {
-        swin__conv conv = swin__make_conv(p->weights->fpn[l], 3, neck, lateral[l], neck);
+        swin__linear classify = p->weights->classify;
         swin__linear_layer layer;
-        swin__fmap x;
-        conv.act = SWIN__LINEAR;
-        swin__add_source(&conv, lateral[l], 0);
-        x = swin__plan_conv(p, "fpn", l, conv);
-        swin__release(p, lateral[l].data);
-        for (int n = 0; n < g->head.neck_convs[l]; n++) {
-            swin__fmap like = x;
-            if (n) like.h *= 2;
-            if (n) like.w *= 2;
-            conv = swin__make_conv(p->weights->scale[l][n], 3, x.c, like, ch);
-            swin__add_source(&conv, x, 0);
-            like = swin__plan_conv(p, "scale", l, conv);
-            swin__release(p, x.data);
-            x = like;
-        }
-        classify.bias = l ? NULL : p->weights->classify.bias;
+        swin__fmap x = swin__plan_scale(p, l, swin__plan_neck_conv(p, l, lateral[l]));
+        if (g->decoder.concat)
+            classify.weight = swin__panels_from(classify.weight, 0,
+                                                (levels - 1 - l) * g->head.channels);
+        if (l) classify.bias = NULL;
         layer = swin__make_linear(p, x, g->classes, classify, SWIN__LINEAR);
         classes[l] = layer.out;
         for (int k = 1; l == 0 && k < levels; k++) {
@@ -10914,6 +11033,233 @@ static swin__fmap swin__plan_unet_head(swin__plan *p, const swin__fmap *feature)
     return logits;
 }
 
+/* --- SMP's Unet ------------------------------------------------------------------------------- */
+
+enum { SWIN__SCSE_SHARE = 16 }; /* of the channels that remain between the layers of scSE */
+
+/* A block more than stages, which all are read: the next finer feature, then a map of half the
+   input's size, then one of the input's own, decide on the blocks' sizes. */
+static swin_status swin__check_smp_unet(const swin_config *g, swin_error *err)
+{
+    SWIN__DEMAND(g->head.inputs == (1u << g->stages) - 1 && g->stages < SWIN_MAX_STAGES,
+                 SWIN_DAMAGED, "config: head_inputs of SMP's Unet");
+    for (int i = 0; i <= g->stages; i++)
+        SWIN__DEMAND(g->decoder.width[i] >= (g->decoder.scse ? SWIN__SCSE_SHARE : 1), SWIN_DAMAGED,
+                     "config: the channels of block %d of SMP's Unet", i);
+    SWIN__DEMAND(g->head.channels == g->decoder.width[g->stages], SWIN_DAMAGED,
+                 "config: head_channels are not those of the last block of SMP's Unet");
+    SWIN__DEMAND(!g->decoder.scse || g->stage[g->stages - 1].width >= SWIN__SCSE_SHARE,
+                 SWIN_DAMAGED, "config: scSE of fewer than %d channels", SWIN__SCSE_SHARE);
+    return SWIN_OK;
+}
+
+/* The channels that block i reads: the block's before it, and the skip's. */
+static int swin__smp_inputs(const swin_config *g, int i)
+{
+    int skip = g->stages - 2 - i;
+    return (i ? g->decoder.width[i - 1] : g->stage[g->stages - 1].width) +
+           (skip >= 0 ? g->stage[skip].width : 0);
+}
+
+/* Binds scSE attention over n channels. */
+static void swin__bind_scse(swin__binder *b, swin__scse *scse, const char *name, int n)
+{
+    char full[24];
+    swin__format(full, sizeof full, "%s.reduce", name);
+    scse->reduce = swin__take_linear(b, full, n / SWIN__SCSE_SHARE, n, 1);
+    swin__format(full, sizeof full, "%s.restore", name);
+    scse->restore = swin__take_linear(b, full, n, n / SWIN__SCSE_SHARE, 1);
+    swin__format(full, sizeof full, "%s.pixel", name);
+    scse->pixel = swin__take_linear_as(b, full, 1, n, 1, SWIN__AS_F32);
+}
+
+static void swin__bind_smp_unet(swin__binder *b, swin__weights *w)
+{
+    const swin_config *g = &b->model->config;
+    int scse = g->decoder.scse;
+    for (int i = 0; i <= g->stages; i++) {
+        swin__smp_block *block = &w->decoder[i];
+        int inputs = swin__smp_inputs(g, i), ch = g->decoder.width[i];
+        swin__format(b->prefix, sizeof b->prefix, "head.block%d.", i);
+        if (scse && i < g->stages) swin__bind_scse(b, &block->attend[0], "attend1", inputs);
+        block->conv[0] = swin__take_linear(b, "conv1", ch, 9 * inputs, 1);
+        block->conv[1] = swin__take_linear(b, "conv2", ch, 9 * ch, 1);
+        if (scse) swin__bind_scse(b, &block->attend[1], "attend2", ch);
+    }
+    swin__format(b->prefix, sizeof b->prefix, "head.");
+    swin__bind_classes(b, w, 9 * g->head.channels);
+}
+
+/* Sources side by side, resized to one size. */
+typedef struct swin__concat_layer { swin__conv sources; } swin__concat_layer;
+
+/* One row of the map. Scratch: a source's pixel. */
+static void swin__concat(const swin_context *c, const swin__step *s, int y, float *scratch)
+{
+    const swin__conv *conv = &((const swin__concat_layer *)s->layer)->sources;
+    for (int x = 0; x < conv->out.w; x++) {
+        float *to = swin__at(&conv->out, y, x);
+        swin__clear(to, conv->out.ld);
+        for (int i = 0; i < conv->sources; i++) {
+            const swin__source *source = &conv->source[i];
+            const swin__slice all = { source, 0, source->map.ld };
+            swin__fetch(c, conv, &all, y, x, scratch);
+            swin__copy(to + source->first, scratch, source->map.c);
+        }
+    }
+}
+
+/* Plans the map that a convolution reads as one; its sources are the caller's. */
+static swin__fmap swin__plan_concat(swin__plan *p, int level, const swin__conv *conv)
+{
+    swin__job job = { "concat", level, swin__concat, 0, 0, 0 };
+    swin__concat_layer l;
+    int widest = 0;
+    l.sources = *conv;
+    l.sources.out = swin__alloc_fmap(p, conv->out.h, conv->out.w, conv->inputs);
+    if (p->status == SWIN_OK) swin__resize_sources(p, &l.sources, 0);
+    for (int i = 0; i < conv->sources; i++)
+        widest = swin__max(widest, conv->source[i].map.ld);
+    job.units = l.sources.out.h;
+    job.scratch = (uint64_t)widest;
+    swin__add_step(p, &job, &l, sizeof l);
+    return l.sources.out;
+}
+
+/* The mean of each channel, to a map of one pixel. */
+static void swin__channel_means(const swin_context *c, const swin__step *s, int unit,
+                                float *scratch)
+{
+    const swin__group_norm_layer *l = (const swin__group_norm_layer *)s->layer;
+    (void)c;
+    (void)unit;
+    (void)scratch;
+    swin__clear(l->mean, l->x.ld);
+    for (int k = 0; k < l->x.c; k++)
+        l->mean[k] = (float)swin__group_statistic(l, k, k + 1, NULL);
+}
+
+/* Plans the mean over all pixels of a map. */
+static swin__fmap swin__plan_channel_means(swin__plan *p, int level, swin__fmap x)
+{
+    int chunks = swin__divide_up(swin__pixels(&x), SWIN__MOMENT_PIXELS);
+    swin__job moments = { "scse mean", level, swin__group_moments, chunks, 0, 0 };
+    swin__job means = { "scse mean", level, swin__channel_means, 1, 0, 0 };
+    swin__fmap mean = swin__alloc_fmap(p, 1, 1, x.c);
+    swin__group_norm_layer l;
+    memset(&l, 0, sizeof l);
+    l.x = x;
+    l.mean = mean.data;
+    l.moments = swin__alloc(p, swin__floats(2 * chunks, x.ld));
+    swin__add_step(p, &moments, &l, sizeof l);
+    swin__add_step(p, &means, &l, sizeof l);
+    swin__release(p, l.moments);
+    return mean;
+}
+
+/* x *= sigmoid(gate) + sigmoid(w x + b): a factor a channel, and a factor a pixel. */
+typedef struct swin__scse_layer {
+    swin__fmap x, gate;         /* gate: of one pixel */
+    swin__linear pixel;
+} swin__scse_layer;
+
+/* A share of the pixels. Scratch: the gate's factors, then the pixels', [n][16]. */
+static void swin__excite(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__scse_layer *l = (const swin__scse_layer *)s->layer;
+    swin__rows x = swin__unit_rows(&l->x, s, unit);
+    swin__rows pixels = swin__make_rows(scratch + l->x.ld, 16, x.n, 1);
+    swin__copy(scratch, l->gate.data, l->x.ld);
+    c->kernels->sigmoid(scratch, 0, 1, l->x.ld);
+    swin__apply(c, &l->pixel, x, pixels, SWIN__LINEAR);
+    c->kernels->sigmoid(pixels.data, pixels.ld, pixels.n, 16);
+    c->kernels->excite(x.data, x.ld, x.n, l->x.ld, scratch, pixels.data, pixels.ld);
+}
+
+/* Plans scSE attention in place. */
+static void swin__plan_scse(swin__plan *p, int level, const swin__scse *scse, swin__fmap x)
+{
+    int pixels = swin__pixels(&x);
+    swin__job job = { "scse", level, swin__excite, swin__units(pixels, 2.0 * x.c, SWIN__MANY), 0,
+                      2.0 * pixels * x.c };
+    swin__fmap mean = swin__plan_channel_means(p, level, x);
+    swin__fmap hidden = swin__plan_linear(p, "scse", level, mean, x.c / SWIN__SCSE_SHARE,
+                                          scse->reduce, SWIN__RELU);
+    swin__scse_layer l;
+    swin__release(p, mean.data);
+    l.gate = swin__plan_linear(p, "scse", level, hidden, x.c, scse->restore, SWIN__LINEAR);
+    swin__release(p, hidden.data);
+    l.x = x;
+    l.pixel = scse->pixel;
+    job.scratch = (uint64_t)x.ld + swin__floats(swin__divide_up(pixels, job.units), 16);
+    swin__add_step(p, &job, &l, sizeof l);
+    swin__release(p, l.gate.data);
+}
+
+/* Plans a convolution of the last block, whose own are its output. Gives x back. */
+static swin__fmap swin__plan_smp_conv(swin__plan *p, const char *name, int level, swin__fmap x,
+                                      swin__linear weights, int channels, int act)
+{
+    swin__conv conv = swin__make_conv(weights, 3, x.c, x, channels);
+    swin__fmap out;
+    conv.act = act;
+    swin__add_source(&conv, x, 0);
+    out = swin__plan_conv(p, name, level, conv);
+    swin__release(p, x.data);
+    return out;
+}
+
+/* The shape of what block i makes; a skip, if there is one, has that size. */
+static swin__fmap swin__smp_shape(const swin__plan *p, int i, const swin__fmap *feature)
+{
+    int stages = p->config->stages, half = i < stages ? 2 : 1;
+    swin__fmap shape = feature[swin__max(0, stages - 2 - i)];
+    if (i + 1 < stages) return shape;
+    shape.h = swin__max(1, p->crops.h / half);
+    shape.w = swin__max(1, p->crops.w / half);
+    return shape;
+}
+
+/* Plans block i on what the one before made, or on the last feature. */
+static swin__fmap swin__plan_smp_block(swin__plan *p, int i, swin__fmap x,
+                                       const swin__fmap *feature)
+{
+    const swin_config *g = p->config;
+    const swin__smp_block *w = &p->weights->decoder[i];
+    int stages = g->stages, ch = g->decoder.width[i], skip = stages - 2 - i;
+    swin__conv conv = swin__make_conv(w->conv[0], 3, swin__smp_inputs(g, i),
+                                      swin__smp_shape(p, i, feature), ch);
+    swin__fmap out, joined = { NULL, 0, 0, 0, 0 };
+    conv.nearest = !g->decoder.bilinear;
+    swin__add_source(&conv, x, 0);
+    if (skip >= 0) swin__add_source(&conv, feature[skip], x.c);
+    if (g->decoder.scse && i < stages) {
+        joined = swin__plan_concat(p, i, &conv);
+        swin__plan_scse(p, i, &w->attend[0], joined);
+        conv.sources = 0;
+        swin__add_source(&conv, joined, 0);
+    }
+    out = swin__plan_conv(p, "conv", i, conv);
+    if (joined.ld) swin__release(p, joined.data);
+    if (i) swin__release(p, x.data);
+    else swin__drop_feature(p, x);
+    if (skip >= 0) swin__drop_feature(p, feature[skip]);
+    out = swin__plan_smp_conv(p, "conv", i, out, w->conv[1], ch, SWIN__RELU);
+    if (g->decoder.scse) swin__plan_scse(p, i, &w->attend[1], out);
+    return out;
+}
+
+/* Plans the blocks from coarse to fine, and a convolution that classifies, at the input's size. */
+static swin__fmap swin__plan_smp_unet(swin__plan *p, const swin__fmap *feature)
+{
+    const swin_config *g = p->config;
+    swin__fmap x = feature[g->stages - 1];
+    for (int i = 0; i <= g->stages && p->status == SWIN_OK; i++)
+        x = swin__plan_smp_block(p, i, x, feature);
+    return swin__plan_smp_conv(p, "classify", -1, x, p->weights->classify, g->classes,
+                               SWIN__LINEAR);
+}
+
 /* --- the kinds of heads ----------------------------------------------------------------------- */
 
 /* Which features a head reads, and so what head_inputs and head_channels may be. */
@@ -10954,6 +11300,10 @@ static const swin__head_kind swin__heads[] = {          /* in the order of SWIN_
       NULL, swin__bind_classifier, swin__plan_classifier },
     { "a Unet's head", SWIN__READS_NOTHING, SWIN__GIVES_PIXELS,
       swin__check_unet_head, swin__bind_unet_head, swin__plan_unet_head },
+    { "SMP's Unet", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
+      swin__check_smp_unet, swin__bind_smp_unet, swin__plan_smp_unet },
+    { "SMP's FPN", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
+      swin__check_fpn, swin__bind_fpn, swin__plan_fpn },
 };
 typedef char swin__heads_are_all_there[sizeof swin__heads / sizeof *swin__heads == SWIN_HEAD_COUNT
                                            ? 1 : -1];
@@ -11427,11 +11777,17 @@ static swin_status swin__check_size(const char *what, int w, int h, swin_error *
     return SWIN_OK;
 }
 
+/* Of what the sides of an exact input are multiples. */
+static int swin__input_multiple(const swin_config *g)
+{
+    return g->rules.input_multiple ? g->rules.input_multiple : g->patch;
+}
+
 /* What swin_input_size computes; whole: without a centre crop. */
 static swin_status swin__input_size(const swin_config *g, int w, int h, const swin_resizing *how,
                                     int whole, swin__resized *to, swin_error *err)
 {
-    int patch = g->patch, asked = how && how->longest > 0;
+    int asked = how && how->longest > 0;
     if (swin__check_size("a picture", w, h, err)) return SWIN_SIZE;
     *to = swin__resize_picture(&g->picture, w, h, how);
     if (g->picture.mode == SWIN_MODE_CENTRE && !asked && !whole) {
@@ -11439,8 +11795,9 @@ static swin_status swin__input_size(const swin_config *g, int w, int h, const sw
         to->h = g->picture.crop_h;
     }
     if (g->input.rule == SWIN_INPUT_EXACT) {
-        to->w = g->input.w ? g->input.w : swin__max(1, to->w / patch) * patch;
-        to->h = g->input.h ? g->input.h : swin__max(1, to->h / patch) * patch;
+        int sides = swin__input_multiple(g);
+        to->w = g->input.w ? g->input.w : swin__max(1, to->w / sides) * sides;
+        to->h = g->input.h ? g->input.h : swin__max(1, to->h / sides) * sides;
     }
     return swin__check_size("a network input", to->w, to->h, err);
 }
@@ -11504,9 +11861,10 @@ static swin_status swin__check_input(const swin_config *g, int w, int h, swin_er
     if (g->input.h && (h != g->input.h || w != g->input.w))
         return swin__fail(err, SWIN_SIZE, "this model takes inputs of %d x %d pixels only, not "
                           "%d x %d", g->input.w, g->input.h, w, h);
-    if (g->input.rule == SWIN_INPUT_EXACT && (h % patch || w % patch))
+    int sides = swin__input_multiple(g);
+    if (g->input.rule == SWIN_INPUT_EXACT && (h % sides || w % sides))
         return swin__fail(err, SWIN_SIZE, "this model takes inputs whose sides are multiples of "
-                          "%d, not %d x %d", patch, w, h);
+                          "%d, not %d x %d", sides, w, h);
     if (g->input.rule == SWIN_INPUT_FLOOR && (h < patch || w < patch))
         return swin__fail(err, SWIN_SIZE, "an input of %d x %d pixels is less than a patch", w, h);
     if (g->position.h && g->position.rule == SWIN_POSITION_FIXED &&

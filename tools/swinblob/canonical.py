@@ -53,6 +53,9 @@ def check_model(d):
     for name in ("feature_norms", "head_inputs"):
         need(d[name] >> stage_count(d) == 0, f"{name} names a feature that no stage makes")
     need(not 0 < d["feature_eps"] < records.SMALLEST, "feature_eps is too small")
+    need(not d["input_multiple"] or d["input_rule"] == Input.EXACT
+         and d["input_multiple"] % d["patch"] == 0,
+         f"input_multiple is {d['input_multiple']}: no whole patches, or inputs that are padded")
     for name in ("input", "position"):
         need(not d[name + "_h"] == (not d[name + "_w"]),
              f"{name}_h or {name}_w is 0, the other is not")

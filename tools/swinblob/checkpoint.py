@@ -50,6 +50,7 @@ class Checkpoint:
         self.container = container
         self.config = {}                # config.json of the folder it lies in
         self.preprocessor = {}          # and preprocessor_config.json
+        self.outside = {}               # tensors beside the model, once it is found
         self.files = []                 # paths of all files that were read
         chosen = entries.Entry(root, entry)
         self.tensors, self.meta, self.wrappers = chosen.tensors, chosen.meta, chosen.wrappers

@@ -116,6 +116,15 @@ class PatchEmbedding(Convolution):
     types = (F32,)
 
 
+class Gate(Convolution):
+    """A convolution of one output, which scales what it reads: float32 in every blob."""
+
+    types = (F32,)
+
+    def __init__(self, inputs):
+        super().__init__(1, inputs, 1)
+
+
 class Spec:
     """One tensor of a blob: its name, form and number type, one of the form's."""
 
@@ -154,6 +163,11 @@ def linear(name, outputs, inputs, bias=True):
 def convolution(name, outputs, inputs, k):
     yield Spec(name + ".weight", Convolution(outputs, inputs, k))
     yield Spec(name + ".bias", Vector(outputs))
+
+
+def gate(name, inputs):
+    yield Spec(name + ".weight", Gate(inputs))
+    yield Spec(name + ".bias", Vector(1))
 
 
 def norm(name, n):

@@ -5,10 +5,11 @@ function that yields its tensors, in the order of the blob, and one that checks 
 then reads its checkpoints (families/decode_heads.py has those of mmseg).
 """
 
-from .forms import Convolution, Spec, convolution, linear, norm
-from .records import Body, Head, need
+from .forms import Convolution, Spec, convolution, gate, linear, norm
+from .records import MAX_STAGES, Body, Head, need
 
 NOTHING, ONE, SOME, LAST = range(4)     # which features a head reads
+SCSE_SHARE, GROUPS = 16, 32             # the share of channels inside scSE; groups of GroupNorm
 PIXELS, SCORES = 1, 2                   # whose classes a head gives, or NOTHING
 
 
@@ -92,6 +93,43 @@ def unet(d):
     yield Spec("head.classify.weight", Convolution(d["classes"], E, 1))
 
 
+def smp_inputs(d, i):
+    """Channels that block i of SMP's Unet reads."""
+    skip = len(d["width"]) - 2 - i
+    return ((d["decoder_width"][i - 1] if i else d["width"][-1])
+            + (d["width"][skip] if skip >= 0 else 0))
+
+
+def scse(name, C):
+    yield from convolution(name + ".reduce", C // SCSE_SHARE, C, 1)
+    yield from convolution(name + ".restore", C, C // SCSE_SHARE, 1)
+    yield from gate(name + ".pixel", C)
+
+
+def smp_unet(d):
+    stages = len(d["width"])
+    for i in range(stages + 1):
+        block, ch, inputs = f"head.block{i}", d["decoder_width"][i], smp_inputs(d, i)
+        if d["decoder_scse"] and i < stages:
+            yield from scse(block + ".attend1", inputs)
+        yield from convolution(block + ".conv1", ch, inputs, 3)
+        yield from convolution(block + ".conv2", ch, ch, 3)
+        if d["decoder_scse"]:
+            yield from scse(block + ".attend2", ch)
+    yield from convolution("head.classify", d["classes"], d["head_channels"], 3)
+
+
+def smp_fpn(d):
+    ch, neck, widths = d["head_channels"], d["neck_channels"], head_widths(d)
+    for l, C in enumerate(widths):
+        yield from convolution(f"neck.lateral{l}", neck, C, 1)
+    for l in range(len(widths)):
+        for n in range(d["neck_convs"][l]):
+            yield from convolution(f"head.scale{l}.conv{n}", ch, ch if n else neck, 3)
+            yield from norm(f"head.scale{l}.norm{n}", ch)
+    yield from classify(d, len(widths) * ch if d["decoder_concat"] else ch)
+
+
 # Checks -------------------------------------------------------------------------------------------
 
 def check_pools(d):
@@ -114,6 +152,24 @@ def check_unet(d):
     need(d["body"] != Body.BACKBONE, "a Unet's head without a Unet")
 
 
+def check_smp_unet(d):
+    stages, least = len(d["width"]), SCSE_SHARE if d["decoder_scse"] else 1
+    need(d["head_inputs"] == (1 << stages) - 1, "SMP's Unet reads the features of all stages")
+    need(stages < MAX_STAGES, f"{stages} stages are too many for SMP's Unet")
+    need(min(d["decoder_width"][:stages + 1]) >= least,
+         f"a block of SMP's Unet has fewer than {least} channels")
+    need(not d["decoder_scse"] or d["width"][-1] >= SCSE_SHARE,
+         f"scSE of fewer than {SCSE_SHARE} channels")
+    need(d["head_channels"] == d["decoder_width"][stages],
+         "head_channels are not those of the last block of SMP's Unet")
+
+
+def check_smp_fpn(d):
+    check_fpn(d)
+    need(d["head_channels"] % GROUPS == 0,
+         f"{d['head_channels']} channels do not make {GROUPS} groups")
+
+
 # The kinds ----------------------------------------------------------------------------------------
 
 class HeadKind:
@@ -133,4 +189,6 @@ HEADS = {
     Head.SEGFORMER: HeadKind("SegformerHead", SOME, PIXELS, segformer),
     Head.GLAM_SEGFORMER: HeadKind("GLAM's SegFormerHead", SOME, PIXELS, segformer),
     Head.CLASSIFIER: HeadKind("a classifier", LAST, SCORES, classifier),
-    Head.UNET: HeadKind("the Unet's own head", NOTHING, PIXELS, unet, check_unet)}
+    Head.UNET: HeadKind("the Unet's own head", NOTHING, PIXELS, unet, check_unet),
+    Head.SMP_UNET: HeadKind("SMP's Unet", SOME, PIXELS, smp_unet, check_smp_unet),
+    Head.SMP_FPN: HeadKind("SMP's FPN", SOME, PIXELS, smp_fpn, check_smp_fpn)}

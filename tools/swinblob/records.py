@@ -38,7 +38,8 @@ class Kind(IntEnum):
 
 
 Body = Kind("Body", "BACKBONE UNET CROSS_UNET", start=0)
-Head = Kind("Head", "NONE UPER FCN PSP FPN SEGFORMER GLAM_SEGFORMER CLASSIFIER UNET", start=0)
+Head = Kind("Head", "NONE UPER FCN PSP FPN SEGFORMER GLAM_SEGFORMER CLASSIFIER UNET SMP_UNET "
+            "SMP_FPN", start=0)
 Input = Kind("Input", "PAD FLOOR EXACT", start=0)
 Shift = Kind("Shift", "STORED SQUARE PER_AXIS", start=0)
 Position = Kind("Position", "RESIZED FIXED", start=0)
@@ -207,7 +208,16 @@ RULES = Record(
     number("feature_eps", 0, 1),
     kind("corner_rule", Corners),
     flag("one_class"),
+    count("input_multiple", 0, MAX_SIDE),
     times=OPTIONAL)
+
+DECODER = Record(
+    "decoder",
+    count("width", 0, 16384, MAX_STAGES),
+    flag("bilinear"),
+    flag("scse"),
+    flag("concat"),
+    times=OPTIONAL, prefix="decoder_")
 
 REFERENCE = Record(
     "reference",
@@ -219,7 +229,7 @@ REFERENCE = Record(
     bits("logits", 2),
     prefix="reference_")
 
-RECORDS = (MODEL, STAGE, HEAD, CLASSES, PICTURE, RULES, REFERENCE)      # in the order of a blob
+RECORDS = (MODEL, STAGE, HEAD, CLASSES, PICTURE, RULES, DECODER, REFERENCE)      # in the order of a blob
 
 
 # Descriptions -------------------------------------------------------------------------------------

@@ -5,11 +5,11 @@
     recognised(names)           what it is, for the user (else FAMILY says it)
 """
 
-from . import (foreign, glam, hugging_face, modified, official, root, swin_seg, timm, torchvision,
-               unet, upstream)
+from . import (foreign, glam, hugging_face, modified, official, root, smp, swin_seg, timm,
+               torchvision, unet, upstream)
 from ..records import Refused
 
-FAMILIES = (torchvision, hugging_face, upstream, unet, glam, swin_seg, timm, official)
+FAMILIES = (smp, torchvision, hugging_face, upstream, unet, glam, swin_seg, timm, official)
 
 
 def read(checkpoint, options):

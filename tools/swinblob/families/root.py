@@ -14,8 +14,8 @@ from ..values import enumerate_names
 # The embedding, or a module beside it, and what families themselves put before it, longest first.
 # encoder_k. and decode_head. stand beside another.
 EMBEDDINGS = {
-    "patch_embed.proj": ("backbone.swin_unet.", "backbone.", "swin_unet.", "encoder.", "encoder_k.",
-                         "decode_head.", ""),
+    "patch_embed.proj": ("backbone.swin_unet.", "encoder.model.", "backbone.", "swin_unet.",
+                         "encoder.", "encoder_k.", "decode_head.", ""),
     "patch_embed.projection": ("backbone.", ""),
     "embeddings.patch_embeddings.projection": ("backbone.swin.", "backbone.", "swin.", "swinv2.",
                                                ""),
@@ -29,7 +29,8 @@ TRAINING = re.compile(r"(.*_)?((loss(es)?|criteri(on|ons|a)|metrics?)(_.*|\d*)"
 def find(names):
     """The prefixes of the models in these names; one that is empty holds all others."""
     names, found = set(names), set()
-    heads = {name.partition("decode_head.")[0] for name in names if "decode_head." in name}
+    heads = {name.partition(head)[0] for head in ("decode_head.", "segmentation_head.")
+             for name in names if head in name}
     for embedding, owns in EMBEDDINGS.items():
         for prefix in prefixes(names, embedding):
             found.add(next(prefix[:len(prefix) - len(own)] for own in owns
@@ -40,10 +41,10 @@ def find(names):
 def is_own(own, prefix, names, heads):
     """Does a prefix end in what the family itself puts before the embedding?
 
-    heads: what stands before the names of decode heads."""
+    heads: what stands before the names of heads."""
     if not ("." + prefix).endswith("." + own):
         return False
-    if own.count(".") > 1:              # only segmentors and GLAM have a network in a backbone
+    if own.count(".") > 1:              # only segmentors and GLAM have a network in another
         return (prefix[:len(prefix) - len(own)] in heads
                 or prefix + "layers.0.global_token" in names)
     if own == "encoder.":               # a segmentor's backbone has norms, a pretrained one none
@@ -73,6 +74,8 @@ def enter(checkpoint):
     dropped = (beside(tensors, root) + losses(tensors, root) + counters(tensors, root)
                + averages(tensors, root))
     gone = {name for _, _, names in dropped for name in names}
+    checkpoint.outside = {name: tensor for name, tensor in tensors.items()
+                          if not name.startswith(root)}
     checkpoint.tensors = {name[len(root):]: tensor for name, tensor in tensors.items()
                           if name not in gone}
     checkpoint.wrappers += [root] if root else []

@@ -48,19 +48,24 @@ def read(checkpoint, options):
         d["final_norm"] = 1
     reader.describe_classifier()
     config.check(d, d["classes"] if reader.threshold is None else 1)
-    size = reader.option("image_size") or config.image_size
-    if d["version"] == 2:
-        grid = describe_v2(reader, config)
-    elif size:
-        grid = grid_of(d, size)
-        describe_v1(reader, grid)
-    else:
-        grid = deduce_v1(reader)
+    grid = describe_windows(reader, config)
     config.apply(reader.model, [side * d["patch"] for side in grid])
     return reader.finish()
 
 
 # Windows ------------------------------------------------------------------------------------------
+
+def describe_windows(reader, config):
+    """Windows and shifts; the grid of stage 0."""
+    if reader.d["version"] == 2:
+        return describe_v2(reader, config)
+    size = reader.option("image_size") or config.image_size
+    if not size:
+        return deduce_v1(reader)
+    grid = grid_of(reader.d, size)
+    describe_v1(reader, grid)
+    return grid
+
 
 def grid_of(d, size):
     if size[0] % d["patch"] or size[1] % d["patch"]:
