@@ -32,9 +32,10 @@ A COMPLETE PROGRAM
 
 WHAT IT COMPUTES
    Swin Transformer V1 and V2 backbones of any width, depth, window and number of heads, V1 plain
-   or with GLAM's global tokens; UPerHead, PSPHead, FCNHead, semantic FPN, both Segformer heads,
-   Swin-Unet and GLAM-Swin-Unet with plain or cross-attention upsampling, the image classifier, or
-   no head (features only). Whole pictures, sliding windows, averages over sizes and flips. Exactly
+   or with GLAM's global tokens; UPerHead, PSPHead, FCNHead, semantic FPN, both Segformer heads, the
+   decoders UPerNet, FPN, Segformer and Unet of segmentation_models_pytorch, Swin-Unet and
+   GLAM-Swin-Unet with plain or cross-attention upsampling, the image classifier, or no head
+   (features only). Whole pictures, sliding windows, averages over sizes and flips. Exactly
    what the authors' code computes, to float32 rounding, whichever library the weights are from;
    what a file asks for and this version does not know is refused by name. It does not train, use
    GPUs, run batches (take several contexts side by side over one model) or other networks.
@@ -12721,6 +12722,10 @@ SWIN_API void swin_free(swin_model *m)
               swin-header.pc the header alone (swin.pc before).
 
             New:
+            - The decoders of segmentation_models_pytorch over timm's Swin: UPerNet, FPN, Segformer
+              and Unet (SWIN_HEAD_SMP_UNET, SWIN_HEAD_SMP_FPN, config.decoder).
+            - A model of one class: config.rules.one_class. Its class map has two, background and
+              object, and swin_logits shows the one logit. segment --alpha and --cutout.
             - Weights of f16 and of eight bits (tools/convert.py --f16, --int8), with kernels of
               their own in AVX2, AVX-512, NEON and WebAssembly, and the sets SWIN_CPU_AVX2_VNNI,
               SWIN_CPU_AVX512_VNNI, SWIN_CPU_NEON_DOT and SWIN_CPU_NEON_I8MM.

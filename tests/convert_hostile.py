@@ -34,13 +34,14 @@ from checkpoints import (GLAM, SMALL, File, backbone_state, fcn_state, fpn_state
                          uper_state, upstream_names)
 from checkpoints.convert import blob, tool, write_small
 from checkpoints.families import (glam_unet_state, hucao_state, hugging_face_state, moby_state,
-                                  official_state, simmim_state, split_unet_state, timm_state,
-                                  torchvision_state, uper_names, without_buffers)
+                                  official_state, simmim_state, smp_state, split_unet_state,
+                                  timm_state, torchvision_state, uper_names, without_buffers)
 
 SECONDS = 40                    # in the tests
 CPU_SECONDS = 5                 # of one input
 MEMORY = 2 << 30                # beyond what the interpreter has at the start
 V1, V2 = official_state(), official_state(version=2)
+DEEP = official_state(depths=(1, 1, 1, 1), heads=(1, 2, 4, 4), grid=16)
 HF_CONFIG = {"model_type": "swinv2", "image_size": 48, "window_size": 3, "depths": [2, 2, 1],
              "embed_dim": 4, "num_heads": [1, 2, 4], "patch_size": 4, "layer_norm_eps": 1e-5,
              "pretrained_window_sizes": [0, 0, 0], "id2label": {"0": "a", "1": "b"},
@@ -67,7 +68,9 @@ STATES = [SMALL, GLAM, upstream_names(SMALL), {**backbone_state(), **fcn_state()
           hugging_face_state(V1), hugging_face_state(V2), hugging_face_state(V1, "backbone"),
           {**{"backbone." + n: a for n, a in hugging_face_state(V1, "backbone").items()},
            **uper_names(uper_state(features=(0, 1, 2)))}, hucao_state(), glam_unet_state(tokens=1),
-          glam_unet_state(tokens=2, cross=True), split_unet_state()]
+          glam_unet_state(tokens=2, cross=True), split_unet_state(), smp_state("UPerNet", V1),
+          smp_state("Segformer", V1, K=1), smp_state("FPN", DEEP), smp_state("Unet", V1),
+          smp_state("Unet", V2, scse=True)]
 OPTIONS = ["--image-size 48x48", "--image-size 4x16384", "--window 3", "--window 1,64",
            "--pretrained-windows 0,0,0", "--pretrained-windows 64,1,2", "--pool-scales 1,2,3,6",
            "--pool-scales 99999999999", "--heads 1,2", "--max-size 16384x16384", "--mode slide",

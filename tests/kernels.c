@@ -521,6 +521,26 @@ static void test_gemm8(void)
 
 /* --- functions of one number ------------------------------------------------------------------ */
 
+static void test_sigmoid(void)
+{
+    enum { N = 4096 };
+    float *x = room(N), *y;
+    int ok = 1;
+    for (int i = 0; i < N; i++) x[i] *= i < N / 2 ? 20 : 1;
+    x[0] = 0.0f, x[1] = 200.0f, x[2] = -200.0f, x[3] = -80.0f;
+    y = copy(x, N);
+    begin("sigmoid of -20 .. 20 and -1 .. 1");
+    pass->sigmoid(y, 1024, 4, 1024);
+    for (size_t i = 0; i < N; i++) {
+        const double exact = 1 / (1 + exp(-(double)x[i]));
+        ok &= near("y", i, y[i], exact, 4e-7 * exact + 1e-37);
+    }
+    report("sigmoid", ok);
+    spec->sigmoid(x, 1024, 4, 1024);
+    report("sigmoid, the scalar bits", same("y", y, x, N));
+    free(x), free(y);
+}
+
 static void test_gelu(void)
 {
     enum { N = 4096 };
@@ -805,6 +825,23 @@ static void test_rows(void)
     report("online", ok);
 }
 
+/* The factors of scSE attention against their formula. */
+static int excite_case(int rows, int n16)
+{
+    const size_t N = (size_t)n16, ld = N + 16, size = (size_t)(rows - 1) * ld + N;
+    float *x = room(size), *z = copy(x, size), *column = room(N), *row = room(16 * (size_t)rows);
+    begin("excite of %d rows, %d columns", rows, n16);
+    pass->excite(x, ld, rows, n16, column, row, 16);
+    for (size_t i = 0; i < (size_t)rows; i++)
+        for (size_t j = 0; j < N; j++) {
+            const volatile float factor = column[j] + row[16 * i];
+            z[i * ld + j] *= factor;
+        }
+    const int ok = same("x", x, z, size);
+    free(x), free(z), free(column), free(row);
+    return ok;
+}
+
 static int simple_case(int rows, int n16)
 {
     const size_t N = (size_t)n16, ld = N + 16, size = (size_t)(rows - 1) * ld + N;
@@ -916,6 +953,7 @@ static void test_moves(void)
 {
     int ok = 1;
     for (int rows = 1; rows < 9; rows++) ok &= simple_case(rows, 16 * (1 + rows % 4));
+    for (int rows = 1; rows < 9; rows++) ok &= excite_case(rows, 16 * (1 + rows % 4));
     report("scale, add", ok);
     ok = 1;
     for (int count = 1; count <= 40; count++)
@@ -1273,6 +1311,7 @@ int main(void)
         test_gemm8();
         test_gemm();
         test_gelu();
+        test_sigmoid();
         test_exp();
         test_odd_scores();
         test_rows();

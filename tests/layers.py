@@ -27,7 +27,8 @@ COSINES = 5e-5                              # of Swin V2's attention: up to 100 
 WINOGRAD = 2e-5                             # its transforms magnify rounding
 ORIGINAL = sorted(path.parent.name for path in GOLDEN.glob("*/case.json")
                   if path.parent.name.startswith(("seg-", "fam-ms-"))
-                  and "upstream" not in json.loads(path.read_text()).get("key_names", ""))
+                  and "upstream" not in json.loads(path.read_text()).get("key_names", "")
+                  and "smp" not in json.loads(path.read_text())["family"])
 
 ATTENTION = (r"\.attn\.proj\.",)            # silent: no block adds its attention
 MLP = (r"\.mlp\.fc2\.",)

@@ -365,16 +365,53 @@ static void row(maker *k, const char *name, int count, int outputs, const int *i
     }
 }
 
+/* scSE attention over n channels. */
+static void scse(maker *k, const char *name, int n)
+{
+    char full[64];
+    snprintf(full, sizeof full, "%s.reduce", name);
+    linear(k, full, n / 16, n, 1);
+    snprintf(full, sizeof full, "%s.restore", name);
+    linear(k, full, n, n / 16, 1);
+    snprintf(full, sizeof full, "%s.pixel", name);
+    add_linear(k, full, 0, 1, n, 1);
+}
+
+/* The blocks of SMP's Unet, a block more than stages, and its classes. */
+static void smp_unet(maker *k)
+{
+    const swin_config *g = k->g;
+    const int *width = g->decoder.width;
+    int below = g->stage[g->stages - 1].width;
+    for (int i = 0; i <= g->stages; i++) {
+        const int skip = g->stages - 2 - i;
+        const int inputs = below + (skip >= 0 ? g->stage[skip].width : 0);
+        snprintf(k->prefix, sizeof k->prefix, "head.block%d.", i);
+        if (g->decoder.scse && i < g->stages) scse(k, "attend1", inputs);
+        linear(k, "conv1", width[i], 9 * inputs, 1);
+        linear(k, "conv2", width[i], 9 * width[i], 1);
+        if (g->decoder.scse) scse(k, "attend2", width[i]);
+        below = width[i];
+    }
+    snprintf(k->prefix, sizeof k->prefix, "head.");
+    linear(k, "classify", g->classes, 9 * below, 1);
+}
+
 static void head(maker *k)
 {
     const swin_config *g = k->g;
     const int ch = g->head.channels, area = g->head.conv_kernel * g->head.conv_kernel;
-    const int head = g->head.kind, pools = g->head.pool_count, neck = g->head.neck_channels;
+    const int head = g->head.kind, smp = head == SWIN_HEAD_SMP_FPN, pools = g->head.pool_count, neck = g->head.neck_channels;
     int all[8], necks[8], width[8] = {0}, same[8], levels = 0, last = g->stage[0].width;
     for (int i = 0; i < g->stages; i++)
         if (g->head.inputs >> i & 1) last = width[levels++] = g->stage[i].width;
+    if (head == SWIN_HEAD_SMP_UNET) {
+        smp_unet(k);
+        return;
+    }
     for (int i = 0; i < 8; i++) all[i] = ch, necks[i] = neck, same[i] = last;
-    snprintf(k->prefix, sizeof k->prefix, head == SWIN_HEAD_FPN ? "neck." : "head.");
+    snprintf(k->prefix, sizeof k->prefix, head == SWIN_HEAD_FPN || smp ? "neck."
+                                                                               : "head.");
     if (head == SWIN_HEAD_UPER || head == SWIN_HEAD_PSP) {
         row(k, "pool", pools, ch, same, 1);
         linear(k, "bottleneck", ch, 9 * (last + pools * ch), 1);
@@ -389,15 +426,21 @@ static void head(maker *k)
         row(k, "conv", g->head.convs, ch, same, area);
         if (g->head.conv_concat) linear(k, "cat", ch, area * (last + ch), 1);
     }
-    if (head == SWIN_HEAD_FPN) {
+    if (head == SWIN_HEAD_FPN || smp) {
         row(k, "lateral", levels, neck, width, 1);
-        row(k, "fpn", levels, neck, necks, 9);
+        if (!smp) row(k, "fpn", levels, neck, necks, 9);
         snprintf(k->prefix, sizeof k->prefix, "head.");
         for (int l = 0; l < levels; l++) {
             const int depths[8] = {neck, ch, ch, ch, ch, ch, ch, ch};
             char name[32];
             snprintf(name, sizeof name, "scale%d.conv", l);
-            row(k, name, g->head.neck_convs[l], ch, depths, 9);
+            if (!smp) row(k, name, g->head.neck_convs[l], ch, depths, 9);
+            for (int n = 0; smp && n < g->head.neck_convs[l]; n++) {
+                snprintf(name, sizeof name, "scale%d.conv%d", l, n);
+                linear(k, name, ch, 9 * depths[n], 1);
+                snprintf(name, sizeof name, "scale%d.norm%d", l, n);
+                affine(k, name, ch);
+            }
         }
     }
     if (head == SWIN_HEAD_SEGFORMER || head == SWIN_HEAD_GLAM_SEGFORMER) {
@@ -405,6 +448,7 @@ static void head(maker *k)
         linear(k, "fuse", ch, levels * ch, 1);
     }
     if (g->head.channels && (head != SWIN_HEAD_FCN || g->head.convs)) last = ch;
+    if (smp && g->decoder.concat) last = levels * ch;
     linear(k, "classify", g->classes, last, head != SWIN_HEAD_UNET);
 }
 
@@ -464,6 +508,14 @@ static size_t put_record(unsigned char *to, size_t at, const char *name, const v
     return at + 16 + size;
 }
 
+/* The same of a record that is left out where its fields are all zero. */
+static size_t put_optional(unsigned char *to, size_t at, const char *name, const void *fields,
+                           size_t size)
+{
+    static const unsigned char zeros[256];
+    return memcmp(fields, zeros, size) ? put_record(to, at, name, fields, size) : at;
+}
+
 /* Writes the config part, or measures it (to: NULL); returns its size. The members of swin_config
    lie in the order of the records' fields. */
 static size_t put_config(const swin_config *g, unsigned char *to)
@@ -474,8 +526,8 @@ static size_t put_config(const swin_config *g, unsigned char *to)
     at = put_record(to, at, "head", &g->head, sizeof g->head);
     at = put_record(to, at, "classes", &g->classes, sizeof g->classes);
     at = put_record(to, at, "picture", &g->picture, sizeof g->picture);
-    if (g->rules.feature_eps > 0 || g->rules.corners || g->rules.one_class)
-        at = put_record(to, at, "rules", &g->rules, sizeof g->rules);
+    at = put_optional(to, at, "rules", &g->rules, sizeof g->rules);
+    at = put_optional(to, at, "decoder", &g->decoder, sizeof g->decoder);
     return put_record(to, at, "reference", &g->reference, sizeof g->reference);
 }
 
@@ -597,14 +649,16 @@ static inline blob make_blob(const swin_config *g) { return make_blob_of(g, FLOA
    bias; SWIN_V2: a classifier with cosine attention, shifted before padding; UNET: tokens on the
    way up; CROSS_UNET: cross-attention upsampling, no bias; SEMANTIC_FPN: raw features, windows that
    lose their shift along an axis; MLP_HEAD: Segformer's; PSP_HEAD: a sliding window; WIDE_UPER:
-   channels and maps large enough for Winograd, for taps and for doubling. */
+   channels and maps large enough for Winograd, for taps and for doubling; SMP_UNET: scSE attention,
+   one class; SMP_FPN: GroupNorm, levels side by side. */
 enum {
     PLAIN, GLAM_UPER, FCN_HEAD, SWIN_V2, UNET, CROSS_UNET, SEMANTIC_FPN, MLP_HEAD, PSP_HEAD,
-    WIDE_UPER, MODELS
+    WIDE_UPER, SMP_UNET, SMP_FPN, MODELS
 };
 
 static const char *const model_names[MODELS] = {
-    "plain", "glam", "fcn", "v2", "unet", "cross unet", "semantic fpn", "mlp", "psp", "wide"};
+    "plain", "glam", "fcn", "v2", "unet", "cross unet", "semantic fpn", "mlp", "psp", "wide",
+    "smp unet", "smp fpn"};
 
 static const struct { int width, stages, depth[4], heads[4], window[4]; } shapes[MODELS] = {
     {6, 1, {2}, {1}, {2}},                          /* PLAIN */
@@ -617,6 +671,8 @@ static const struct { int width, stages, depth[4], heads[4], window[4]; } shapes
     {4, 3, {1, 2, 1}, {2, 2, 1}, {4, 3, 3}},        /* MLP_HEAD */
     {4, 2, {2, 1}, {1, 2}, {3, 3}},                 /* PSP_HEAD */
     {32, 3, {2, 1, 1}, {1, 2, 4}, {7, 7, 7}},       /* WIDE_UPER */
+    {6, 3, {1, 2, 1}, {1, 2, 3}, {3, 2, 2}},        /* SMP_UNET */
+    {4, 3, {1, 1, 2}, {1, 2, 2}, {3, 3, 2}},        /* SMP_FPN */
 };
 
 /* The head of each model: its kind, classes, channels and the features it reads. */
@@ -625,6 +681,7 @@ static const struct { int head, classes, channels; unsigned inputs; } heads[MODE
     {SWIN_HEAD_CLASSIFIER, 9, 0, 4}, {SWIN_HEAD_UNET, 5, 0, 0}, {SWIN_HEAD_UNET, 3, 0, 0},
     {SWIN_HEAD_FPN, 6, 10, 7}, {SWIN_HEAD_SEGFORMER, 7, 8, 7},
     {SWIN_HEAD_PSP, 4, 12, 2}, {SWIN_HEAD_UPER, 300, 64, 7},
+    {SWIN_HEAD_SMP_UNET, 2, 16, 7}, {SWIN_HEAD_SMP_FPN, 5, 32, 7},
 };
 
 static inline swin_config model_config(int which)
@@ -655,7 +712,8 @@ static inline swin_config model_config(int which)
     g.eps = 1e-5f;
     g.patch_norm = g.qkv_bias = g.merge_norm = which != FCN_HEAD;
     g.final_norm = which == SWIN_V2 || unet;
-    if (which != SWIN_V2 && which != SEMANTIC_FPN && !unet)
+    if (which != SWIN_V2 && which != SEMANTIC_FPN && which != SMP_FPN &&
+        which != SMP_UNET && !unet)
         g.feature_norms = (1u << g.stages) - 1;
     for (int i = 0; i < 3; i++) {
         g.picture.mean[i] = 100 + 10.0f * (float)i;
@@ -684,11 +742,17 @@ static inline swin_config model_config(int which)
         g.picture.resize_filter = SWIN_FILTER_BICUBIC_ANTIALIASED;
         g.picture.resize_round = 1;
     }
-    if (which == SEMANTIC_FPN) {
+    if (which == SEMANTIC_FPN || which == SMP_FPN) {
         static const int convs[4] = {1, 1, 2};
-        g.shift_rule = SWIN_SHIFT_PER_AXIS;
+        g.shift_rule = which == SEMANTIC_FPN ? SWIN_SHIFT_PER_AXIS : SWIN_SHIFT_STORED;
         g.head.neck_channels = 7;
         memcpy(g.head.neck_convs, convs, sizeof convs);
+    }
+    if (which == SMP_FPN) g.head.align_corners = g.decoder.concat = g.decoder.bilinear = 1;
+    if (which == SMP_UNET) {
+        static const int widths[4] = {40, 20, 17, 16};
+        memcpy(g.decoder.width, widths, sizeof widths);
+        g.decoder.scse = g.rules.one_class = g.roll_before_pad = 1;
     }
     if (which == PSP_HEAD) {
         g.picture.mode = SWIN_MODE_SLIDE;

@@ -1,4 +1,5 @@
-"""Models of timm, torchvision and transformers, converted, against those libraries themselves.
+"""Models of timm, torchvision, transformers and segmentation_models_pytorch, converted, against those
+libraries themselves.
 
 Each model has random weights, spread out so that mistakes show, and is saved by its library. What
 build/tensor makes of the converted file is compared with what the library makes of the same input
@@ -25,6 +26,7 @@ for name in ("nms", "qnms", "roi_align", "_roi_align_backward", "ps_roi_align",
     operators.define(name + "(Tensor x) -> Tensor")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import segmentation_models_pytorch as smp  # noqa: E402
 import timm  # noqa: E402
 import transformers  # noqa: E402
 from timm.models import save_for_hf  # noqa: E402
@@ -183,11 +185,42 @@ class TransformersUperNet(Transformers):
         return {"resized": copy.deepcopy(self.model).double()(x).logits[0]}
 
 
+class Smp:
+    """Saved by save_pretrained; all but Unet enlarge their logits with corners aligned."""
+
+    def __init__(self, decoder, encoder="swin_tiny_patch4_window7_224", options=(), **arguments):
+        arguments = {"encoder_weights": None, "classes": 5, "dynamic_img_size": True, **arguments}
+        self.model, self.options = decoder(f"tu-{encoder}", **arguments), options
+
+    def save(self, folder):
+        self.model.save_pretrained(folder)
+        return folder
+
+    def run(self, x):
+        model = copy.deepcopy(self.model).double()
+        maps = model.encoder(x)[2:]
+        if hasattr(model.decoder, "feature_norms"):
+            maps = [norm(x) for norm, x in zip(model.decoder.feature_norms, maps, strict=True)]
+        enlarged = "logits" if isinstance(model, smp.Unet) else "aligned"
+        return {**{f"feature{i}": x[0] for i, x in enumerate(maps)}, enlarged: model(x)[0]}
+
+
+class SmpState(Smp):
+    """Saved as a state dict, or with a prefix as Lightning has it."""
+
+    def save(self, folder):
+        torch.save({"state_dict": self.model.state_dict(prefix="model."), "epoch": 3},
+                   folder / "last.ckpt")
+        return folder / "last.ckpt"
+
+
 SMALL = dict(embed_dim=16, depths=[2, 2, 2], num_heads=[1, 2, 4])
 TIMM = dict(SMALL, img_size=64, num_classes=9)
 HF = dict(SMALL, image_size=64, window_size=4, num_labels=9)
 NARROW = [4, 4, 8]                          # heads so narrow that masked pixels of V2 can win
 STAGES = [f"stage{i}" for i in (1, 2, 3)]
+ENCODER = dict(embed_dim=16, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 4], img_size=64,
+               window_size=4)           # of SMP's models
 
 
 def torchvision_v2():
@@ -305,6 +338,41 @@ MODELS = {
     "transformers Swinv2Backbone": (
         lambda: TransformersBackbone(transformers.Swinv2Backbone, swinv2(out_features=STAGES)),
         [(64, 64), (75, 90)]),
+    "smp UPerNet": (lambda: Smp(smp.UPerNet, decoder_channels=24, **ENCODER),
+                    [(64, 64), (96, 32), (128, 160)]),
+    "smp UPerNet of Swin-T, one class": (lambda: Smp(smp.UPerNet, classes=1, dynamic_img_size=False),
+                                         [(224, 224)]),
+    "smp UPerNet over swin_s3, built for no square": (
+        lambda: Smp(smp.UPerNet, "swin_s3_tiny_224", decoder_channels=32,
+                    **{**ENCODER, "window_size": [4, 4, 5, 2], "img_size": [96, 64]}),
+        [(96, 64), (64, 128)]),
+    "smp Segformer": (lambda: Smp(smp.Segformer, decoder_segmentation_channels=24, **ENCODER),
+                      [(64, 64), (96, 160)]),
+    "smp Segformer over Swin V2, without norms": (
+        lambda: Smp(smp.Segformer, "swinv2_tiny_window8_256", encoder_depth=4,
+                    decoder_segmentation_channels=32,
+                    pretrained_window_sizes=[6, 3, 3],
+                    **{**ENCODER, "depths": [2, 2, 2], "num_heads": NARROW, "img_size": [48, 64],
+                       "window_size": [4, 6]}),
+        [(48, 64), (64, 32)]),
+    "smp FPN": (lambda: Smp(smp.FPN, decoder_pyramid_channels=24, decoder_segmentation_channels=64,
+                            **ENCODER), [(64, 64), (96, 160)]),
+    "smp FPN, levels side by side, bilinear": (
+        lambda: Smp(smp.FPN, decoder_merge_policy="cat", decoder_interpolation="bilinear",
+                    decoder_pyramid_channels=16, decoder_segmentation_channels=32, **ENCODER),
+        [(64, 64), (32, 96)]),
+    "smp Unet": (lambda: Smp(smp.Unet, decoder_channels=(40, 32, 32, 16, 8), **ENCODER),
+                 [(64, 64), (36, 52), (100, 76)]),
+    "smp Unet of standard width": (lambda: Smp(smp.Unet, dynamic_img_size=False), [(224, 224)]),
+    "smp Unet with scSE, bilinear, three stages": (
+        lambda: Smp(smp.Unet, encoder_depth=4, decoder_channels=(40, 33, 17, 16),
+                    decoder_attention_type="scse", decoder_interpolation="bilinear",
+                    **{**ENCODER, "depths": [2, 2, 2], "num_heads": [1, 2, 4]}),
+        [(64, 64), (44, 60)]),
+    "smp Unet as a Lightning file, one class": (
+        lambda: SmpState(smp.Unet, options=["--image-size", "64x64"], classes=1,
+                         dynamic_img_size=False, decoder_channels=(32, 16, 16, 8, 8), **ENCODER),
+        [(64, 64)]),
     "transformers UperNet": (
         lambda: TransformersUperNet(transformers.UperNetForSemanticSegmentation, upernet()),
         [(64, 64), (75, 90), (50, 131)]),
@@ -324,6 +392,8 @@ def error(got, expected):
 
 
 def check_classes(got, logits):
+    if len(logits) == 1:                # one class, where its logit is above 0
+        logits = numpy.concatenate([numpy.zeros_like(logits), logits])
     best = numpy.sort(logits, axis=0)
     clear = best[-1] - best[-2] > NEAR_TIE * (logits.max() - logits.min())
     assert got.shape == clear.shape and clear.mean() > 0.9
@@ -351,9 +421,10 @@ def test_model(name, convert, tmp_path):
         for output, expected in outputs.items():
             def load(output):
                 return numpy.load(tmp_path / f"out.{output}.npy")
-            if output == "resized":
+            if output in ("resized", "aligned"):
                 got = F.interpolate(torch.from_numpy(load("logits"))[None].double(),
-                                    (height, width), mode="bilinear")[0].numpy()
+                                    (height, width), mode="bilinear",
+                                    align_corners=output == "aligned")[0].numpy()
                 check_classes(load("classes"), expected)
             else:
                 got = load(output)
@@ -365,6 +436,10 @@ def test_model(name, convert, tmp_path):
 REFUSED = {
     "timm takes whole patches": (
         lambda: Timm("swin_tiny_patch4_window7_224", window_size=4, **TIMM), (64, 66)),
+    "SMP's UPerNet takes multiples of 32": (lambda: Smp(smp.UPerNet, **ENCODER), (64, 72)),
+    "SMP's Unet takes whole patches": (lambda: Smp(smp.Unet, **ENCODER), (64, 66)),
+    "SMP's models take the size that they were built for": (
+        lambda: Smp(smp.FPN, dynamic_img_size=False, **ENCODER), (64, 96)),
     "SwinModel has no map smaller than the window": (
         lambda: TransformersModel(transformers.SwinModel, swin()), (64, 40)),
 }

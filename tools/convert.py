@@ -29,8 +29,8 @@ from swinblob import (blob, canonical, checkpoint, classes, families,           
                       number_types, records)
 from swinblob.forms import F16, F32, S8                                         # noqa: E402
 from swinblob.heads import HEADS, PIXELS, head_features                         # noqa: E402
-from swinblob.records import (Body, Filter, Head, Input, Mode, Refused, Resize,  # noqa: E402
-                              Shift)
+from swinblob.records import (Body, Corners, Filter, Head, Input, Mode, Refused,  # noqa: E402
+                              Resize, Shift)
 
 
 MODES = [mode.name.lower() for mode in Mode]
@@ -432,11 +432,15 @@ def describe_model(d):
               Shift.PER_AXIS: "no shift along an axis of one window"}.get(d["shift_rule"]),
              "the shift comes before the padding" if d["roll_before_pad"] else None,
              f"mask {d['mask']:g}" if d["mask"] != -100 else None,
-             f"eps {d['eps']:g}" if abs(d["eps"] / 1e-5 - 1) > 1e-6 else None]
+             f"eps {d['eps']:g}" if abs(d["eps"] / 1e-5 - 1) > 1e-6 else None,
+             f"eps {d['feature_eps']:g} of the features' norms" if d["feature_eps"] else None,
+             {Corners.ALIGNED: "logits resized with corners aligned",
+              Corners.HALF_PIXEL: "logits resized by half-pixel centres"}.get(d["corner_rule"])]
     if any(rules):
         row("rules", ", ".join(filter(None, rules)))
     row("head", "none: features only" if d["head"] == Head.NONE
-        else f"{describe_head(d)}, {d['classes']} classes")
+        else f"{describe_head(d)}, {d['classes']} classes"
+             + " (the source's one, and its background)" * d["one_class"])
 
 
 def describe_head(d):
@@ -444,10 +448,10 @@ def describe_head(d):
     parts = [HEADS[d["head"]].name]
     if d["head_inputs"]:
         parts.append("features " + " ".join(map(str, head_features(d))))
-    for field in records.HEAD.fields:
+    for field in (*records.HEAD.fields, *records.DECODER.fields):
         text = re.sub("( 0)+$", "", field.text(d[field.key]))
         if field.type == "count" and text != "0":
-            parts.append(f"{field.name.replace('_', ' ')} {text}")
+            parts.append(f"{field.key.replace('_', ' ')} {text}")
     return ", ".join(parts)
 
 
@@ -466,6 +470,7 @@ def describe_input(d):
     row("input", f"{order}, {numbers}; {resize}")
     sizes = {Input.PAD: None, Input.FLOOR: "what fills no patch is left out",
              Input.EXACT: f"{d['input_h']}x{d['input_w']} only" if d["input_h"]
+             else f"multiples of {d['input_multiple']} only" if d["input_multiple"]
              else f"whole patches of {d['patch']} only"}[d["input_rule"]]
     mode = {Mode.WHOLE: None,
             Mode.SLIDE: f"sliding window of {d['crop_h']}x{d['crop_w']}, stride "

@@ -271,3 +271,81 @@ def split_unet_state(**options):
         up = name.startswith(("layers_up", "concat_back_dim", "norm_up", "up.", "output"))
         state[("decode_head." if up else "backbone.") + name] = a
     return {**state, "decode_head.patch_embed.norm.bias": np.ones(4, "f4"), **DEAD_HEAD}
+
+
+# segmentation_models_pytorch ----------------------------------------------------------------------
+
+def smp_state(decoder, state, K=3, seed=11, **more):
+    """A model of SMP over an encoder of these official weights. decoder: UPerNet, Segformer, FPN or
+    Unet; more: what its function below takes."""
+    encoder = {"encoder.model." + name: a for name, a in timm_state(state, features=True).items()}
+    widths = [a.shape[0] for name, a in encoder.items() if name.endswith("blocks.0.norm1.bias")]
+    maker = SmpMaker(np.random.default_rng(seed))
+    channels, kernel = getattr(maker, decoder.lower())(widths, **more)
+    maker.pair("segmentation_head.0", K, channels, kernel, kernel)
+    return {**encoder, **maker.state}
+
+
+class SmpMaker:
+    """Each decoder returns the channels and the kernel of the head's convolution."""
+
+    def __init__(self, rng):
+        self.rng, self.state = rng, {}
+
+    def add(self, name, *shape):
+        self.state[name] = self.rng.normal(0.3, 0.5, shape).astype("f4")
+
+    def pair(self, name, *shape):
+        self.add(name + ".weight", *shape)
+        self.add(name + ".bias", shape[0])
+
+    def cbr(self, name, outputs, inputs, kernel):
+        self.add(name + ".0.weight", outputs, inputs, kernel, kernel)
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            self.state[f"{name}.1.{part}"] = self.rng.uniform(0.5, 2, outputs).astype("f4")
+        self.state[name + ".1.num_batches_tracked"] = np.array(7, "i8")
+
+    def upernet(self, widths, D=6):
+        name = "decoder."
+        for i, C in enumerate(widths):
+            self.pair(f"{name}feature_norms.{i}", C)
+        for p in range(4):
+            self.cbr(f"{name}psp.blocks.{p}.1", D, widths[-1], 1)
+        self.cbr(name + "psp.out_conv", D, widths[-1] + 4 * D, 3)
+        for j, C in enumerate(widths[-2::-1]):
+            self.cbr(f"{name}fpn_lateral_blocks.{j}.conv_norm_relu", D, C, 1)
+            self.cbr(f"{name}fpn_conv_blocks.{j}", D, D, 3)
+        self.cbr(name + "fusion_block", D, len(widths) * D, 3)
+        return D, 1
+
+    def segformer(self, widths, D=6):
+        for j, C in enumerate(widths[::-1]):
+            self.pair(f"decoder.mlp_stage.{j}.linear", D, C)
+        self.cbr("decoder.fuse_stage", D, len(widths) * D, 1)
+        return D, 1
+
+    def fpn(self, widths, P=5, S=32, concat=False):
+        self.pair("decoder.p5", P, widths[3], 1, 1)
+        for l in range(3):
+            self.pair(f"decoder.p{l + 2}.skip_conv", P, widths[l], 1, 1)
+        for s, convs in enumerate((3, 2, 1, 1)):
+            for n in range(convs):
+                block = f"decoder.seg_blocks.{s}.block.{n}.block"
+                self.add(block + ".0.weight", S, S if n else P, 3, 3)
+                self.pair(block + ".1", S)
+        return 4 * S if concat else S, 1
+
+    def unet(self, widths, channels=(20, 18, 17, 16), scse=False):
+        inputs = widths[-1]
+        for i, ch in enumerate(channels):
+            skip = widths[-2 - i] if i + 2 <= len(widths) else 0
+            block = f"decoder.blocks.{i}."
+            self.cbr(block + "conv1", ch, inputs + skip, 3)
+            self.cbr(block + "conv2", ch, ch, 3)
+            for n, C in ((1, inputs + skip), (2, ch)) if scse else ():
+                attention = f"{block}attention{n}.attention."
+                self.pair(attention + "cSE.1", C // 16, C, 1, 1)
+                self.pair(attention + "cSE.3", C, C // 16, 1, 1)
+                self.pair(attention + "sSE.0", 1, C, 1, 1)
+            inputs = ch
+        return inputs, 3

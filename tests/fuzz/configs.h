@@ -49,7 +49,17 @@ static double head_floats(const swin_config *g)
     if (g->head.kind == SWIN_HEAD_UPER) sum += 4 * matrix(ch, last) + 7 * matrix(ch, 9 * ch);
     if (g->head.kind == SWIN_HEAD_FCN)
         sum += (g->head.convs + 2) * matrix(ch, area * (ch > last ? ch : last));
-    if (g->head.kind == SWIN_HEAD_FPN) {
+    if (g->head.kind == SWIN_HEAD_SMP_UNET) {
+        double below = last;
+        for (int i = 0; i <= g->stages; i++) {
+            const double own = g->decoder.width[i], inputs = below + last;
+            sum += matrix(own, 9 * inputs) + matrix(own, 9 * own) + inputs * inputs + own * own;
+            below = own;
+        }
+        sum += matrix(g->classes, 9 * ch);
+    }
+    if (g->head.kind == SWIN_HEAD_SMP_FPN) sum += matrix(g->classes, g->stages * ch);
+    if (g->head.kind == SWIN_HEAD_FPN || g->head.kind == SWIN_HEAD_SMP_FPN) {
         sum += 4 * (matrix(neck, last) + matrix(neck, 9 * neck));
         for (int l = 0; l < g->stages; l++)
             sum += g->head.neck_convs[l] * matrix(ch, 9 * (ch > neck ? ch : neck));
@@ -149,6 +159,20 @@ static void draw_body(swin_config *g, enum extent extent)
     g->position.rule = (int)rarely(4);
 }
 
+/* Reads all stages, of which there is one less than the most. */
+static void draw_smp_unet(swin_config *g, enum extent extent)
+{
+    if (g->stages == SWIN_MAX_STAGES) g->stages--;
+    g->feature_norms &= (1u << g->stages) - 1;
+    g->decoder.scse = g->stage[g->stages - 1].width >= 16 && any(2);
+    g->decoder.bilinear = any(2);
+    for (int i = 0; i <= g->stages; i++)
+        g->decoder.width[i] = extent == LARGE ? (rarely(2) ? 16384 : within(16, 16384))
+                              : g->decoder.scse ? within(16, 34) : within(1, 34);
+    g->head.channels = g->decoder.width[g->stages];
+    g->head.inputs = (1u << g->stages) - 1;
+}
+
 static void draw_convolutions(swin_config *g, enum extent extent)
 {
     const int sides = extent == LARGE ? 64 : rarely(16) ? 12 : 6;
@@ -162,7 +186,13 @@ static void draw_convolutions(swin_config *g, enum extent extent)
         g->head.conv_concat = g->head.convs && rarely(2);
         g->head.conv_kernel = rarely(8) ? 2 * any(8) + 1 : rarely(3) ? 1 : 3;
     }
-    if (g->head.kind == SWIN_HEAD_FPN) {
+    if (g->head.kind == SWIN_HEAD_SMP_FPN) {
+        g->head.channels = 32 * within(1, extent == LARGE ? 512 : 2);
+        g->decoder.concat = any(2);
+        g->decoder.bilinear = any(2);
+    }
+    if (g->head.kind == SWIN_HEAD_SMP_UNET) draw_smp_unet(g, extent);
+    if (g->head.kind == SWIN_HEAD_FPN || g->head.kind == SWIN_HEAD_SMP_FPN) {
         g->head.neck_channels = extent == LARGE ? 16384 : within(1, 24);
         for (int l = 0; l < SWIN_MAX_STAGES; l++)
             g->head.neck_convs[l] = l ? within(1, l + (int)rarely(8)) : 1;
@@ -294,7 +324,9 @@ static inline int draw_numbers(void)
     X(picture.scale, 1) X(picture.bgr, 0) X(picture.resize_rule, 0) X(picture.resize_a, 0)        \
     X(picture.resize_b, 0) X(picture.resize_filter, 0) X(picture.resize_round, 0)                 \
     X(picture.mode, 0) X(picture.crop_h, 0) X(picture.crop_w, 0) X(picture.stride_h, 0)           \
-    X(picture.stride_w, 0) X(rules.feature_eps, 1) X(rules.corners, 0) X(rules.one_class, 0)
+    X(picture.stride_w, 0) X(rules.feature_eps, 1) X(rules.corners, 0) X(rules.one_class, 0)      \
+    X(rules.input_multiple, 0) X(decoder.width, 0) X(decoder.bilinear, 0) X(decoder.scse, 0)      \
+    X(decoder.concat, 0)
 
 static void print_member(const char *name, const void *words, size_t length, int floats)
 {
