@@ -177,10 +177,10 @@ static void test_records(void)
     snprintf(version, sizeof version, "%d.%d.%d", SWIN_VERSION_MAJOR, SWIN_VERSION_MINOR,
              SWIN_VERSION_PATCH);
     blob c = copy_of(b);
-    memcpy(record_of(c, "classes"), "decoder\0\0\0\0\0", 12);
-    report("glam", "an unknown record is named", refused_for(c, SWIN_UNSUPPORTED, "decoder"));
+    memcpy(record_of(c, "classes"), "novelty\0\0\0\0\0", 12);
+    report("glam", "an unknown record is named", refused_for(c, SWIN_UNSUPPORTED, "novelty"));
     report("glam", "and so is the version", refused_for(c, SWIN_UNSUPPORTED, version));
-    memcpy(record_of(c, "decoder"), "stage\0\0\0\0\0\0\0", 12);
+    memcpy(record_of(c, "novelty"), "stage\0\0\0\0\0\0\0", 12);
     report("glam", "a record out of place", refused_for(c, SWIN_DAMAGED, "stage"));
     memcpy(c.bytes, b.bytes, b.size);
     memcpy(record_of(c, "classes"), "head\0\0\0\0\0\0\0\0", 12);

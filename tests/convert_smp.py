@@ -169,13 +169,16 @@ def test_upsampling():
 
 
 def test_norms_of_a_config():
-    state = STATES["segformer"]
+    """An eps holds for all of UPerNet's norms but that of psp.out_conv."""
+    state = STATES["upernet"]
     model = convert_state(state, config=config(decoder_use_norm={"type": "batchnorm", "eps": 0.5}))
-    factor = state["decoder.fuse_stage.1.weight"] / np.sqrt(
-        state["decoder.fuse_stage.1.running_var"] + 0.5)
-    got = model.weights["head.fuse.weight"].load()[:, 18:]
-    assert np.allclose(got[:, :, 0, 0],
-                       state["decoder.fuse_stage.0.weight"][:, :6, 0, 0] * factor[:, None])
+    for ours, theirs, eps in (("head.fuse", "decoder.fusion_block", 0.5),
+                              ("head.pool1", "decoder.psp.blocks.1.1", 0.5),
+                              ("head.bottleneck", "decoder.psp.out_conv", 1e-5)):
+        factor = state[theirs + ".1.weight"] / np.sqrt(state[theirs + ".1.running_var"] + eps)
+        assert np.allclose(model.weights[ours + ".weight"].load(),
+                           state[theirs + ".0.weight"] * factor.reshape(-1, 1, 1, 1)), ours
+    state = STATES["segformer"]
     bare = {n: a for n, a in state.items() if not n.startswith("decoder.fuse_stage.1.")}
     bare["decoder.fuse_stage.0.bias"] = np.ones(6, "f4")
     assert (convert_state(bare).weights["head.fuse.bias"].load() == 1).all()

@@ -338,7 +338,8 @@ MODELS = {
     "transformers Swinv2Backbone": (
         lambda: TransformersBackbone(transformers.Swinv2Backbone, swinv2(out_features=STAGES)),
         [(64, 64), (75, 90)]),
-    "smp UPerNet": (lambda: Smp(smp.UPerNet, decoder_channels=24, **ENCODER),
+    "smp UPerNet": (lambda: Smp(smp.UPerNet, decoder_channels=24,
+                                decoder_use_norm={"type": "batchnorm", "eps": 0.1}, **ENCODER),
                     [(64, 64), (96, 32), (128, 160)]),
     "smp UPerNet of Swin-T, one class": (lambda: Smp(smp.UPerNet, classes=1, dynamic_img_size=False),
                                          [(224, 224)]),

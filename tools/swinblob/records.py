@@ -229,7 +229,8 @@ REFERENCE = Record(
     bits("logits", 2),
     prefix="reference_")
 
-RECORDS = (MODEL, STAGE, HEAD, CLASSES, PICTURE, RULES, DECODER, REFERENCE)      # in the order of a blob
+# in the order of a blob
+RECORDS = (MODEL, STAGE, HEAD, CLASSES, PICTURE, RULES, DECODER, REFERENCE)
 
 
 # Descriptions -------------------------------------------------------------------------------------

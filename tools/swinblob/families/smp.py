@@ -177,7 +177,8 @@ class Decoder:
     """Describes a decoder by its shapes and takes its weights.
 
     modules(): by canonical name, what a layer is called, and how it is stored: "cbr" (a convolution
-    and BatchNorm), "layer" (weight and bias) or "bare" (a weight alone)."""
+    and the norm of decoder_use_norm), "batchnorm" (and BatchNorm, whatever the config says),
+    "layer" (weight and bias) or "bare" (a weight alone)."""
 
     def __init__(self, reader, config):
         self.reader, self.config, self.source, self.d = reader, config, reader.source, reader.d
@@ -224,8 +225,9 @@ class Decoder:
     # Taking
 
     def take(self, module, form):
-        if form == "cbr":
-            return self.convolution(module)
+        if form in ("cbr", "batchnorm"):
+            return self.convolution(module, self.config.batch_norm_eps if form == "cbr"
+                                    else BATCH_NORM_EPS)
         weight = self.source.take(module + ".weight")
         if form == "bare":
             return weight, zeros(weight)
@@ -233,9 +235,8 @@ class Decoder:
             weight = weight.map((*weight.shape, 1, 1), lambda x: x[:, :, None, None])
         return weight, self.source.take(module + ".bias")
 
-    def convolution(self, module):
+    def convolution(self, module, eps):
         """Weight and bias of a convolution, with the BatchNorm after it where there is one."""
-        eps = self.config.batch_norm_eps
         weight = self.source.take(module + ".0.weight")
         norm = module + ".1."
         if norm + "weight" not in self.source:
@@ -266,7 +267,7 @@ class UPerNet(Decoder):
 
     def modules(self):
         last = self.levels - 2                  # SMP counts from the coarsest lateral
-        modules = {"head.bottleneck": ("decoder.psp.out_conv", "cbr"),
+        modules = {"head.bottleneck": ("decoder.psp.out_conv", "batchnorm"),
                    "head.fuse": ("decoder.fusion_block", "cbr"),
                    "head.classify": (CLASSIFY, "layer")}
         for p in range(len(POOL_SCALES)):
@@ -286,7 +287,7 @@ class Segformer(Decoder):
     def modules(self):
         modules = {f"head.lateral{l}": (f"decoder.mlp_stage.{self.levels - 1 - l}.linear", "layer")
                    for l in range(self.levels)}
-        return {**modules, "head.fuse": ("decoder.fuse_stage", "cbr"),
+        return {**modules, "head.fuse": ("decoder.fuse_stage", "batchnorm"),
                 "head.classify": (CLASSIFY, "layer")}
 
     def take(self, module, form):

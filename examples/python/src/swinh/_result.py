@@ -25,7 +25,8 @@ class Result:
     classes: [height][width] of the picture, uint8, or uint16 where there are more than 256
         classes: the number of each pixel's class.
     confidence: float32 [height][width], 0 to 1: the softmax of the class that won.
-    logits: float32 [classes][h][w] as the head gives them, at its own resolution.
+    logits: float32 [classes][h][w] as the head gives them, at its own resolution; of a model of one
+        class [1][h][w].
     features: a tuple of float32 [channels][h][w], one for each stage, and the final norm's where
         there is one.
     scores: float32 [classes], a classifier's logits.
