@@ -184,7 +184,7 @@ def test_norms_of_a_config():
     assert (convert_state(bare).weights["head.fuse.bias"].load() == 1).all()
     for told in ("inplace", {"type": "instancenorm", "affine": True}):
         with pytest.raises(Refused, match="batchnorm and identity"):
-            convert_state(state, config=config(decoder_use_norm=told))
+            convert_state(STATES["unet"], config=config(decoder_use_norm=told))
     instance = {n: a for n, a in state.items() if "running" not in n}
     with pytest.raises(Refused, match="running statistics"):
         convert_state(instance)
