@@ -35,7 +35,8 @@ WHAT IT COMPUTES
    or with GLAM's global tokens; UPerHead, PSPHead, FCNHead, semantic FPN, both Segformer heads, the
    decoders UPerNet, FPN, Segformer and Unet of segmentation_models_pytorch, Swin-Unet and
    GLAM-Swin-Unet with plain or cross-attention upsampling, the image classifier, or no head
-   (features only). Whole pictures, sliding windows, averages over sizes and flips. Exactly
+   (features only). SegFormer, whose backbone is MiT, as its authors, mmsegmentation and Hugging
+   Face have it. Whole pictures, sliding windows, averages over sizes and flips. Exactly
    what the authors' code computes, to float32 rounding, whichever library the weights are from;
    what a file asks for and this version does not know is refused by name. It does not train, use
    GPUs, run batches (take several contexts side by side over one model) or other networks.
@@ -149,6 +150,7 @@ MAP OF THIS FILE - search for the anchors
    >>rows       embedding, norms, products, MLP    >>easy     files and malloc
    >>attention  windows and global tokens
    >>merge      patch merging and expanding
+   >>mit        SegFormer's backbone
 */
 #ifndef SWIN_H
 #define SWIN_H
@@ -214,7 +216,9 @@ SWIN_API const char *swin_status_text(swin_status status);      /* the sentence 
     X(SWIN_BODY_BACKBONE)           /* stages, each half the size of the one before */      \
     X(SWIN_BODY_UNET)               /* Swin-Unet: the stages, then a level up for each but  \
                                        the last */                                          \
-    X(SWIN_BODY_CROSS_UNET)         /* the same with cross-attention upsampling */
+    X(SWIN_BODY_CROSS_UNET)         /* the same with cross-attention upsampling */          \
+    X(SWIN_BODY_MIT)                /* SegFormer's backbone, MiT: every query attends to    \
+                                       the pixels of a reduced map */
 
 #define SWIN_HEAD_LIST(X)                                                                   \
     X(SWIN_HEAD_NONE)               /* features only */                                     \
@@ -228,7 +232,9 @@ SWIN_API const char *swin_status_text(swin_status status);      /* the sentence 
     X(SWIN_HEAD_UNET)               /* a Unet's end: each patch becomes pixels again */     \
     X(SWIN_HEAD_SMP_UNET)           /* SMP's Unet decoder, as segmentation_models_pytorch   \
                                        is called here */                                    \
-    X(SWIN_HEAD_SMP_FPN)            /* SMP's FPN decoder, with GroupNorm */
+    X(SWIN_HEAD_SMP_FPN)            /* SMP's FPN decoder, with GroupNorm */                 \
+    X(SWIN_HEAD_MERGED_SEGFORMER)   /* the SegFormer authors' head, whose first two layers  \
+                                       are one */
 
 /* What becomes of an input that is no whole number of patches. */
 #define SWIN_INPUT_RULE_LIST(X)                                                             \
@@ -313,6 +319,14 @@ typedef struct swin_stage_config {
                                    token_middle - floor(N / 2) on */
 } swin_stage_config;
 
+/* What SWIN_BODY_MIT has beside, a stage each; zeros in other bodies. */
+typedef struct swin_mit_config {
+    int kernel[SWIN_MAX_STAGES];        /* side of the patches that are embedded before a stage, */
+    int stride[SWIN_MAX_STAGES];        /* and pixels from one to the next; stage 0's is `patch` */
+    int reduction[SWIN_MAX_STAGES];     /* side of the patches that are keys; 1: pixels are */
+    float eps;                  /* of the norms after patch embedding and reduction; 0: 1e-5 */
+} swin_mit_config;
+
 typedef struct swin_head_config {
     int kind;                   /* SWIN_HEAD_... */
     int channels;               /* of its layers; 0 where it has none */
@@ -356,6 +370,8 @@ typedef struct swin_rules_config {
                                    logit is constant, and swin_logits does not show it */
     int input_multiple;         /* of which the sides of an exact input are multiples; 0: of a
                                    patch */
+    int straight;               /* 1: logits of a whole input are resized to the picture at once,
+                                   not to the input's size first */
 } swin_rules_config;
 
 /* The self-test a blob may carry: segmenting the generated picture `seed` of width x height gives a
@@ -395,6 +411,7 @@ typedef struct swin_config {
     swin_picture_config picture;
     swin_rules_config rules;
     swin_decoder_config decoder;
+    swin_mit_config mit;
     swin_reference reference;
 } swin_config;
 
@@ -2245,6 +2262,8 @@ typedef struct swin__wino_output {
     X(combine, (float *dst, int n16, const float *const *src, const float *coef, int count, \
                 int accumulate)) \
     X(pixels, (float *dst, const unsigned char *src, int n, float weight, int accumulate)) \
+    X(depthwise, (float *dst, size_t ldd, const float *src, size_t ld, size_t row, int count, \
+                  int n16, const float *weight, size_t ldw, const float *bias)) \
     X(wino_weights, (float *dst, size_t stride, const void *src, int type, size_t tap, int k, \
                      int taps_h, int taps_w)) \
     X(wino_input, (float *dst, size_t stride, const float *const *rows, int n16, int pairs_h, \
@@ -3192,6 +3211,51 @@ static void SWIN__FN(pixels)(float *dst, const unsigned char *src, int n, float 
     }
     for (; i < n; i++)
         dst[i] = (accumulate ? dst[i] : 0.0f) + swin__timesf(weight, (float)src[i]);
+}
+
+/* --- depthwise convolution -------------------------------------------------------------------- */
+
+/* Four pixels side by side of what depthwise makes, below, or one: each load of weights serves them
+   all. */
+SWIN__INLINE void SWIN__FN(depthwise_pixels)(float *dst, size_t ldd, const float *src, size_t ld,
+                                             size_t row, int four, int n16, const float *weight,
+                                             size_t ldw, const float *bias)
+{
+    for (int c = 0; c < n16; c += 16) {
+        swin__v16 x0 = swin__vload(bias + c), x1 = x0, x2 = x0, x3 = x0;
+        for (int y = 0; y < 3; y++) {
+            const float *at = src + (size_t)y * row + c, *w = weight + (size_t)(3 * y) * ldw + c;
+            for (int tap = 0; tap < 3; tap++, at += ld, w += ldw) {
+                const swin__v16 f = swin__vload(w);
+                x0 = swin__vfma(f, swin__vload(at), x0);
+                if (four) {
+                    x1 = swin__vfma(f, swin__vload(at + ld), x1);
+                    x2 = swin__vfma(f, swin__vload(at + 2 * ld), x2);
+                    x3 = swin__vfma(f, swin__vload(at + 3 * ld), x3);
+                }
+            }
+        }
+        swin__vstore(dst + c, SWIN__FN(gelu16)(x0));
+        if (four) {
+            swin__vstore(dst + ldd + c, SWIN__FN(gelu16)(x1));
+            swin__vstore(dst + 2 * ldd + c, SWIN__FN(gelu16)(x2));
+            swin__vstore(dst + 3 * ldd + c, SWIN__FN(gelu16)(x3));
+        }
+    }
+}
+
+/* A depthwise 3 x 3 convolution and GELU along a row of pixels: dst[i][c] = GELU(bias[c] + the sum
+   over y, x < 3, in this order, of weight[3 y + x][c] src[y][i + x][c]), i < count, c < n16. src
+   has pixels ld apart in rows `row` floats apart; weights lie ldw apart, pixels of dst ldd. */
+static void SWIN__FN(depthwise)(float *dst, size_t ldd, const float *src, size_t ld, size_t row,
+                                int count, int n16, const float *weight, size_t ldw,
+                                const float *bias)
+{
+    int i = 0;
+    for (; i + 4 <= count; i += 4, dst += 4 * ldd, src += 4 * ld)
+        SWIN__FN(depthwise_pixels)(dst, ldd, src, ld, row, 1, n16, weight, ldw, bias);
+    for (; i < count; i++, dst += ldd, src += ld)
+        SWIN__FN(depthwise_pixels)(dst, ldd, src, ld, row, 0, n16, weight, ldw, bias);
 }
 
 /* --- transpose -------------------------------------------------------------------------------- */
@@ -4622,7 +4686,7 @@ SWIN_API int swin_cpu_exact(swin_cpu cpu)
       96  32 bytes zero
 
    config     records, one after another: model, one `stage` a stage, head, classes, picture,
-              rules and decoder, each if one of its fields is not 0, reference
+              rules, decoder and mit, each if one of its fields is not 0, reference
        0  12 bytes name, zero-padded ASCII
       12  u32      bytes that follow
       16           fields of four bytes each, in the order of the tables in >>config
@@ -4678,6 +4742,18 @@ SWIN_API int swin_cpu_exact(swin_cpu cpu)
          stage{i}.merge.norm, of 4*C, V2's of 2*C               if i < stages-1 and merge norm
          stage{i}.merge {2*C, 4*C}, no bias, k = (2*column + row)*C + c       if i < stages-1
        norm, of the last stage's C                              if final norm
+       MiT, after embed {E, kernel*kernel*planes} and embed.norm, for stage i:
+         stage{i}.embed {C, kernel*kernel*C of stage i-1}, stage{i}.embed.norm      if i > 0
+         for block j, all with the prefix stage{i}.block{j}., q, kv and proj as attn.qkv and
+             attn.proj above:
+           norm1
+           attn.reduce {C, r*r*C}, attn.reduce.norm             if r, the stage's reduction, > 1
+           attn.q {packed, C}, attn.kv {2*packed, C}, attn.proj {C, packed}
+           norm2
+           mlp.fc1 {hidden, C}
+           mlp.depthwise.weight rows {9, hidden}, row 3*ky + kx; mlp.depthwise.bias {1, hidden}
+           mlp.fc2 {C, hidden}
+         stage{i}.norm
        Unets, for level l = stages-2 ... 0, all with the prefix up{l}., C that of stage l:
          expand.norm, of C; expand {4*C, 2*C}, no bias, row (2*y + x)*C + c makes pixel (y,x) of 4
          with cross-attention, d of 2*C channels and stage l's heads, q's factor as above:
@@ -4699,6 +4775,7 @@ SWIN_API int swin_cpu_exact(swin_cpu cpu)
        FPN: neck.lateral{l} {neck, c_l}, then neck.fpn{l} {neck, 9*neck}, then head.scale{l}.conv{n}
          {ch, 9*(n ? ch : neck)} for n < neck_convs[l], head.classify {classes, ch}
        head. of both Segformer kinds: lateral{l} {ch, c_l}, fuse {ch, L*ch}, classify {classes, ch}
+       head. of the SegFormer authors: lateral{l} {ch, c_l}, bias if l is 0; classify {classes, ch}
        head. of a classifier: classify {classes, c_last}
        head. of SMP's Unet, for block i = 0 ... stages, all with the prefix block{i}., c of its
          inputs (C of the last stage, else d_{i-1}) + C of stage stages-2-i, if there is one, d_i of
@@ -4991,11 +5068,19 @@ static const swin__field swin__picture_fields[] = {
     SWIN__COUNTS("stride_w", picture.stride_w, 0, SWIN_MAX_SIDE),
 };
 
+static const swin__field swin__mit_fields[] = {
+    SWIN__COUNTS("patch_kernel", mit.kernel, 0, 15),
+    SWIN__COUNTS("patch_stride", mit.stride, 0, 32),
+    SWIN__COUNTS("reduction", mit.reduction, 0, 64),
+    { "patch_eps", SWIN__NUMBER, SWIN__PLACE(mit.eps), 0, 1, NULL },
+};
+
 static const swin__field swin__rules_fields[] = {
     { "feature_eps", SWIN__NUMBER, SWIN__PLACE(rules.feature_eps), 0, 1, NULL },
     SWIN__KINDS("corner_rule", rules.corners, swin__corner_names),
     SWIN__COUNTS("one_class", rules.one_class, 0, 1),
     SWIN__COUNTS("input_multiple", rules.input_multiple, 0, SWIN_MAX_SIDE),
+    SWIN__COUNTS("straight", rules.straight, 0, 1),
 };
 
 static const swin__field swin__decoder_fields[] = {
@@ -5041,6 +5126,7 @@ static const swin__record swin__records[] = {       /* in the order of the blob 
     SWIN__RECORD("picture", swin__picture_fields, SWIN__ONE),
     SWIN__RECORD("rules", swin__rules_fields, SWIN__OPTIONAL),
     SWIN__RECORD("decoder", swin__decoder_fields, SWIN__OPTIONAL),
+    SWIN__RECORD("mit", swin__mit_fields, SWIN__OPTIONAL),
     SWIN__RECORD("reference", swin__reference_fields, SWIN__ONE),
 };
 #undef SWIN__RECORD
@@ -5192,7 +5278,7 @@ static swin_status swin__read_config(swin_config *g, const unsigned char *bytes,
        feature_norms, head_inputs: name stages that there are
        resize_a, resize_b, input_h, input_w, crop, stride: sides of pictures; a centre crop lies
            inside its picture, a stride is no longer than its crop; none divides by zero
-       eps, feature_eps, mask, mean, scale: finite numbers; eps is above zero
+       eps, feature_eps, patch_eps, mask, mean, scale: finite numbers; eps is above zero
    What depends on the input's size, too, is asked when the plan is made: swin__product_fits. */
 
 #define SWIN__DEMAND(holds, status, ...) \
@@ -5262,6 +5348,12 @@ static swin_status swin__check_config(const swin_config *g, swin_error *err)
     SWIN__DEMAND(!g->rules.input_multiple || (g->input.rule == SWIN_INPUT_EXACT &&
                                               g->rules.input_multiple % g->patch == 0),
                  SWIN_DAMAGED, "config: input_multiple");
+    SWIN__DEMAND(!(g->mit.eps > 0) || g->mit.eps >= FLT_MIN, SWIN_DAMAGED,
+                 "config: patch_eps is too small");
+    for (int i = 0; i < SWIN_MAX_STAGES; i++)
+        SWIN__DEMAND((g->body == SWIN_BODY_MIT && i < g->stages) ||
+                     !(g->mit.kernel[i] || g->mit.stride[i] || g->mit.reduction[i]), SWIN_DAMAGED,
+                     "config: patches before stage %d, which has none", i);
     SWIN__DEMAND(!g->position.h == !g->position.w, SWIN_DAMAGED,
                  "config: the grid of absolute positions has one side");
     for (int i = 0; i < g->stages; i++)
@@ -5328,6 +5420,9 @@ static swin__stored swin__stored_from(swin__stored s, size_t first)
 typedef struct swin__affine { const float *weight, *bias; } swin__affine;       /* of a LayerNorm */
 #define SWIN__EPS 1e-5f         /* of all norms but the blocks' and the final one */
 
+/* A field of eps, 0 being that. */
+static float swin__eps(float told) { return told > 0 ? told : SWIN__EPS; }
+
 /* y = weight x + bias; bias NULL where there is none. */
 typedef struct swin__linear { swin__panels weight; const float *bias; } swin__linear;
 
@@ -5335,6 +5430,9 @@ typedef struct swin__linear { swin__panels weight; const float *bias; } swin__li
 typedef struct swin__block {
     swin__affine norm1, norm2;
     swin__linear qkv, proj, fc1, fc2;
+    swin__linear q, kv, reduce;         /* MiT's, in place of qkv; reduce where keys are patches */
+    swin__affine reduce_norm;
+    const float *depthwise, *depthwise_bias;    /* [9][hidden], [hidden], of MiT's MLP */
     const float *table;                 /* [heads][2wh-1][2ww-1], key minus query */
     const float *scale;                 /* [heads], of Swin V2's cosines */
     swin__linear global_qkv, global_proj;
@@ -5346,6 +5444,8 @@ typedef struct swin__stage {
     swin__stored token_position;        /* [token_rows][C] */
     swin__affine norm, merge_norm;
     swin__linear merge;
+    swin__linear embed;                 /* MiT: the patch embedding before a stage but the first */
+    swin__affine embed_norm;
 } swin__stage;
 
 /* One level of a Unet's way up. */
@@ -5425,10 +5525,15 @@ static swin__shape swin__cross_shape(const swin_config *g, int level)
     return shape;
 }
 
+static int swin__is_unet(const swin_config *g)
+{
+    return g->body == SWIN_BODY_UNET || g->body == SWIN_BODY_CROSS_UNET;
+}
+
 /* The levels of a Unet's way up; 0 without one. */
 static int swin__levels_up(const swin_config *g)
 {
-    return g->body == SWIN_BODY_BACKBONE ? 0 : g->stages - 1;
+    return swin__is_unet(g) ? g->stages - 1 : 0;
 }
 
 /* The blocks of all stages and, in a Unet, of the levels up. */
@@ -5609,6 +5714,27 @@ static const float *swin__take_table(swin__binder *b, const char *name, const sw
                       2 * s->window_w - 1);
 }
 
+/* The tensors of a block of MiT, in stage i. */
+static void swin__bind_mit_block(swin__binder *b, swin__block *block, int i)
+{
+    const swin_config *g = &b->model->config;
+    const swin__shape s = swin__shape_of(g, i);
+    int c = s.channels, packed = s.packed, side = g->mit.reduction[i];
+    block->norm1 = swin__take_affine(b, "norm1", c);
+    if (side > 1) {
+        block->reduce = swin__take_linear(b, "attn.reduce", c, side * side * c, 1);
+        block->reduce_norm = swin__take_affine(b, "attn.reduce.norm", c);
+    }
+    block->q = swin__take_linear(b, "attn.q", packed, c, 1);
+    block->kv = swin__take_linear(b, "attn.kv", 2 * packed, c, 1);
+    block->proj = swin__take_linear(b, "attn.proj", c, packed, 1);
+    block->norm2 = swin__take_affine(b, "norm2", c);
+    block->fc1 = swin__take_linear(b, "mlp.fc1", s.hidden, c, 1);
+    block->depthwise = swin__take(b, "mlp.depthwise.weight", SWIN__LAYOUT_ROWS, 9, s.hidden, 1);
+    block->depthwise_bias = swin__vector(b, "mlp.depthwise.bias", s.hidden);
+    block->fc2 = swin__take_linear(b, "mlp.fc2", c, s.hidden, 1);
+}
+
 /* Block j of a stage, or of a Unet's level up: `where` is "stage" or "up". */
 static void swin__bind_block(swin__binder *b, swin__block *block, const char *where, int i, int j)
 {
@@ -5617,6 +5743,10 @@ static void swin__bind_block(swin__binder *b, swin__block *block, const char *wh
     int c = s.channels, packed = s.packed;
     swin__format(b->prefix, sizeof b->prefix, "%s%d.block%d.", where, i, j);
     memset(block, 0, sizeof *block);
+    if (g->body == SWIN_BODY_MIT) {
+        swin__bind_mit_block(b, block, i);
+        return;
+    }
     block->norm1 = swin__take_affine(b, "norm1", c);
     block->qkv = swin__take_linear(b, "attn.qkv", 3 * packed, c, g->qkv_bias);
     block->table = swin__take_table(b, "attn.bias", &s);
@@ -6427,12 +6557,15 @@ static int swin__units(int count, double madds_a_row, int wanted)
 
 /* --- the picture's rows ----------------------------------------------------------------------- */
 
-/* Patch embedding: x = norm(W patch + b). The axes resize the picture; they have no outputs where
-   it has the input's size. */
+/* Patch embedding: x = norm(W patch + b), of patches of `kernel` pixels a side, `stride` apart, the
+   first of which starts `padding` pixels before the picture. The axes resize the picture; they have
+   no outputs where it has the input's size. */
 typedef struct swin__embed_layer {
     swin__fmap x;
+    int kernel, stride, padding;
     swin__linear linear;
     swin__affine norm;
+    float eps;
     swin__axis rows, cols;
 } swin__embed_layer;
 
@@ -6575,25 +6708,36 @@ static void swin__input_row(const swin_context *c, const swin__embed_layer *l, i
 
 /* --- patch embedding -------------------------------------------------------------------------- */
 
+/* Copies what the patches have of a row of the input, w pixels: row py of each. */
+static void swin__gather_patches(const swin__embed_layer *l, const float *row, int w, int py,
+                                 swin__rows patches)
+{
+    for (int px = 0; px < patches.n; px++) {
+        int left = px * l->stride - l->padding, from = swin__max(0, -left);
+        int to = swin__min(l->kernel, w - left);
+        if (from < to)
+            swin__copy(swin__row(patches, px) + 3 * (py * l->kernel + from),
+                       row + 3 * (left + from), 3 * (to - from));
+    }
+}
+
 /* Embeds one row of patches: gathers their pixels, [patch][k], and multiplies. */
 static void swin__embed(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__embed_layer *l = (const swin__embed_layer *)s->layer;
     const swin__crops *crops = &c->crops;
-    int patch = c->model->config.patch, w = crops->w, k = 3 * patch * patch;
     int top = swin__crop_top(crops, c->crop), left = swin__crop_left(crops, c->crop);
+    int first = unit * l->stride - l->padding, k = 3 * l->kernel * l->kernel;
     swin__rows x = swin__map_rows(&l->x, unit * l->x.w, l->x.w);
     swin__rows patches = swin__make_rows(scratch, swin__padded(k), x.n, k);
     float *row = swin__row(patches, x.n), *sum = row + 3 * c->desc.width;
     swin__clear_rows(patches);  /* what lies beyond the picture is zero */
-    for (int py = 0; py < patch && unit * patch + py < crops->h; py++) {
-        swin__input_row(c, l, top + unit * patch + py, row, sum);
-        for (int px = 0; px < x.n; px++)
-            swin__copy(swin__row(patches, px) + 3 * py * patch, row + 3 * (left + px * patch),
-                       3 * swin__min(patch, w - px * patch));
+    for (int py = swin__max(0, -first); py < l->kernel && first + py < crops->h; py++) {
+        swin__input_row(c, l, top + first + py, row, sum);
+        swin__gather_patches(l, row + 3 * left, crops->w, py, patches);
     }
     swin__apply(c, &l->linear, patches, x, SWIN__LINEAR);
-    if (l->norm.weight) swin__norm_rows(c, &l->norm, SWIN__EPS, x, x);
+    if (l->norm.weight) swin__norm_rows(c, &l->norm, l->eps, x, x);
 }
 
 /* x += the absolute positions' table [table_w columns][x.ld], resized to the map. */
@@ -6644,7 +6788,8 @@ static swin__fmap swin__plan_embed(swin__plan *p)
 {
     const swin_config *g = p->config;
     const swin_desc *d = &p->desc;
-    int patch = g->patch, k = 3 * patch * patch, floor = g->input.rule == SWIN_INPUT_FLOOR;
+    int patch = g->patch, floor = g->input.rule == SWIN_INPUT_FLOOR, mit = g->body == SWIN_BODY_MIT;
+    int kernel = mit ? g->mit.kernel[0] : patch, k = 3 * kernel * kernel;
     int h = floor ? p->crops.h / patch : swin__divide_up(p->crops.h, patch);
     int w = floor ? p->crops.w / patch : swin__divide_up(p->crops.w, patch);
     swin__resized to = swin__resize(g, d);
@@ -6652,8 +6797,12 @@ static swin__fmap swin__plan_embed(swin__plan *p)
     swin__embed_layer l;
     memset(&l, 0, sizeof l);
     l.x = swin__alloc_fmap(p, h, w, g->stage[0].width);
+    l.kernel = kernel;
+    l.stride = patch;
+    l.padding = mit ? kernel / 2 : 0;
     l.linear = p->weights->embed;
     l.norm = p->weights->embed_norm;
+    l.eps = swin__eps(g->mit.eps);
     if (to.w != d->picture_width || to.h != d->picture_height || to.left || to.top) {
         l.rows = swin__axis_picture(p, d->picture_height, to.h, to.top, d->height);
         l.cols = swin__axis_picture(p, d->picture_width, to.w, to.left, d->width);
@@ -7622,10 +7771,27 @@ typedef struct swin__stream {
     swin__rows q, out;          /* one head's share of the queries, and its outputs so far */
     const float *keys, *v;      /* the head's panels, and its values, ldv apart */
     size_t ldv;
-    float *scores;              /* [queries][SWIN__KEYS] */
-    float *beyond;              /* [SWIN__KEYS]: what scores start from */
+    int block;                  /* keys that are taken at a time */
+    float *scores;              /* [queries][block] */
+    float *beyond;              /* [block]: what scores start from */
     float *top, *sum;           /* of each query: the highest score, and the sum, so far */
 } swin__stream;
+
+/* Places all that a stream of SWIN__GLOBAL_QUERIES queries at most keeps in scratch of
+   swin__stream_scratch(block) floats. */
+static void swin__stream_room(swin__stream *t, float *scratch)
+{
+    t->scores = scratch;
+    t->beyond = t->scores + t->q.n * t->block;
+    t->top = t->beyond + t->block;
+    t->sum = t->top + swin__padded(t->q.n);
+}
+
+static uint64_t swin__stream_scratch(int block)
+{
+    return swin__floats(SWIN__GLOBAL_QUERIES + 1, block) +
+           swin__floats(2, swin__padded(SWIN__GLOBAL_QUERIES));
+}
 
 /* Takes the block of `count` keys from `key` on. */
 static void swin__stream_block(const swin_context *c, const swin__stream *t, int key, int count)
@@ -7639,19 +7805,33 @@ static void swin__stream_block(const swin_context *c, const swin__stream *t, int
     scores.a = t->q.data;  scores.lda = t->q.ld;
     swin__use_keys(&scores, t->keys + swin__offset(key, dp), dp);
     scores.init = t->beyond;
-    scores.c = t->scores;  scores.ldc = SWIN__KEYS;
+    scores.c = t->scores;  scores.ldc = (size_t)t->block;
     c->kernels->gemm(&scores);
-    c->kernels->softmax_block(t->scores, SWIN__KEYS, t->q.n, lanes, t->top, t->sum, t->out.data,
+    c->kernels->softmax_block(t->scores, scores.ldc, t->q.n, lanes, t->top, t->sum, t->out.data,
                        t->out.ld, dp);
     mix.m = t->q.n;  mix.n = dp;  mix.k = count;
-    mix.a = t->scores;  mix.lda = SWIN__KEYS;
+    mix.a = t->scores;  mix.lda = scores.ldc;
     mix.b = t->v + (size_t)key * t->ldv;  mix.ldb = t->ldv;  mix.panel = 16;
     mix.init = mix.c = t->out.data;
     mix.ldi = mix.ldc = t->out.ld;
     c->kernels->gemm(&mix);
 }
 
-/* A share of the queries of one head against all keys, block by block. */
+/* Takes all n keys: out = softmax(q k^T) v. */
+static void swin__stream_keys(const swin_context *c, const swin__stream *t, int n)
+{
+    for (int i = 0; i < t->q.n; i++) {
+        t->top[i] = SWIN__NO_SCORE;
+        t->sum[i] = 0;
+        swin__clear(swin__row(t->out, i), t->out.c);
+    }
+    for (int key = 0; key < n; key += t->block)
+        swin__stream_block(c, t, key, swin__min(t->block, n - key));
+    for (int i = 0; i < t->q.n; i++) t->sum[i] = 1 / t->sum[i];
+    c->kernels->scale(t->out.data, t->out.ld, t->out.n, t->out.c, t->sum);
+}
+
+/* A share of the queries of one head against all keys. */
 static void swin__global_attend(const swin_context *c, const swin__step *s, int unit,
                                 float *scratch)
 {
@@ -7668,19 +7848,9 @@ static void swin__global_attend(const swin_context *c, const swin__step *s, int 
     t.keys = swin__global_keys(l, h);
     t.v = l->qkv.data + 2 * f->packed + at;
     t.ldv = l->qkv.ld;
-    t.scores = scratch;
-    t.beyond = t.scores + t.q.n * SWIN__KEYS;
-    t.top = t.beyond + SWIN__KEYS;
-    t.sum = t.top + swin__padded(t.q.n);
-    for (int i = 0; i < t.q.n; i++) {
-        t.top[i] = SWIN__NO_SCORE;
-        t.sum[i] = 0;
-        swin__clear(swin__row(t.out, i), f->dp);
-    }
-    for (int key = 0; key < l->n; key += SWIN__KEYS)
-        swin__stream_block(c, &t, key, swin__min(SWIN__KEYS, l->n - key));
-    for (int i = 0; i < t.q.n; i++) t.sum[i] = 1 / t.sum[i];
-    c->kernels->scale(t.out.data, t.out.ld, t.out.n, f->dp, t.sum);
+    t.block = SWIN__KEYS;
+    swin__stream_room(&t, scratch);
+    swin__stream_keys(c, &t, l->n);
 }
 
 /* The projection of a share of the tokens, which replaces them. */
@@ -7722,11 +7892,9 @@ static void swin__plan_global_qkv(swin__plan *p, int stage, const swin__global_l
 /* Adds the step of the heads. */
 static void swin__plan_global_attend(swin__plan *p, int stage, const swin__global_layer *l)
 {
-    int queries = SWIN__GLOBAL_QUERIES;
     swin__job job = { "global attention", stage, swin__global_attend,
-                      l->shape.heads * swin__divide_up(l->n, queries), 0,
-                      2.0 * l->n * l->n * l->tokens.c };
-    job.scratch = swin__floats(queries + 1, SWIN__KEYS) + swin__floats(2, swin__padded(queries));
+                      l->shape.heads * swin__divide_up(l->n, SWIN__GLOBAL_QUERIES),
+                      swin__stream_scratch(SWIN__KEYS), 2.0 * l->n * l->n * l->tokens.c };
     swin__add_step(p, &job, l, sizeof *l);
 }
 
@@ -8274,6 +8442,495 @@ static swin__fmap swin__plan_final(swin__plan *p, swin__fmap in)
 }
 
 /* -------------------------------------------------------------------------- */
+/* >>mit: SegFormer's backbone - overlapping patches, reduced keys, Mix-FFN
+
+   Xie et al., "SegFormer: Simple and Efficient Design for Semantic
+   Segmentation with Transformers", 2021. */
+
+/* --- patches of a map: the embedding between stages, and the keys of attention ---------------- */
+
+/* out = after(W patch + b), of patches of kernel x kernel pixels, `stride` apart, the first of which
+   starts `padding` pixels before the map; beyond it lie zeros. In one step, or the patches alone
+   where the product is a step of its own. */
+typedef struct swin__patches_layer {
+    swin__fmap in, out;
+    swin__fmap cells;           /* [pixels of out][kernel * kernel * in.c], of the latter way */
+    int kernel, stride, padding;
+    const swin__affine *before; /* a norm that pixels go through first, or NULL */
+    swin__linear linear;
+    swin__affine after;
+    float eps;                  /* of `after` */
+} swin__patches_layer;
+
+/* Copies patch number `index` to a row. room: for pixels that go through a norm, [kernel][in.ld]. */
+static void swin__gather_patch(const swin_context *c, const swin__patches_layer *l, int index,
+                               float *to, float *room)
+{
+    const swin__fmap *in = &l->in;
+    int top = index / l->out.w * l->stride - l->padding;
+    int left = index % l->out.w * l->stride - l->padding, from = swin__max(0, -left);
+    int n = swin__min(l->kernel, in->w - left) - from;
+    swin__clear(to, swin__padded(l->kernel * l->kernel * in->c));
+    for (int y = swin__max(0, -top); y < l->kernel && top + y < in->h; y++) {
+        swin__rows pixels = swin__map_rows(in, (top + y) * in->w + left + from, n);
+        float *at = to + (y * l->kernel + from) * in->c;
+        if (l->before) {
+            pixels.data = room;
+            swin__norm_rows(c, l->before, c->model->config.eps,
+                            swin__map_rows(in, (top + y) * in->w + left + from, n), pixels);
+        }
+        for (int i = 0; i < n; i++) swin__copy(at + i * in->c, swin__row(pixels, i), in->c);
+    }
+}
+
+/* The patches from `first` on, to rows. */
+static void swin__gather_rows_of_patches(const swin_context *c, const swin__patches_layer *l,
+                                         int first, swin__rows to, float *room)
+{
+    for (int i = 0; i < to.n; i++) swin__gather_patch(c, l, first + i, swin__row(to, i), room);
+}
+
+/* Gathers a share of the patches, where the product is a step of its own. */
+static void swin__patch_cells(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__patches_layer *l = (const swin__patches_layer *)s->layer;
+    int from, to;
+    swin__rows cells;
+    swin__share(swin__pixels(&l->cells), s->units, unit, &from, &to);
+    cells = swin__map_rows(&l->cells, from, to - from);
+    swin__gather_rows_of_patches(c, l, from, cells, scratch);
+    swin__factor(c, &l->linear.weight, cells, NULL);
+}
+
+/* A share of the patches: gathers, multiplies, norms. */
+static void swin__patches(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__patches_layer *l = (const swin__patches_layer *)s->layer;
+    int k = l->linear.weight.inputs, from, to;
+    swin__rows cells, out;
+    swin__share(swin__pixels(&l->out), s->units, unit, &from, &to);
+    cells = swin__make_rows(scratch, swin__padded(k), to - from, k);
+    out = swin__map_rows(&l->out, from, to - from);
+    swin__gather_rows_of_patches(c, l, from, cells, swin__row(cells, cells.n));
+    swin__apply_to_own(c, &l->linear, cells, out, SWIN__LINEAR);
+    swin__norm_rows(c, &l->after, l->eps, out, out);
+}
+
+/* Plans patches in steps of gathering, products and norms. */
+static void swin__plan_patch_steps(swin__plan *p, const char *name, int stage,
+                                   swin__patches_layer l)
+{
+    swin__norm_layer norm = { l.out, l.out, l.after, l.eps, 0, 0 };
+    swin__job job = { name, stage, swin__patch_cells, 0, swin__floats(l.kernel, l.in.ld), 0 };
+    swin__dense_layer dense;
+    l.cells = swin__alloc_factor(p, l.out.h, l.out.w, l.linear.weight.inputs);
+    job.units = swin__divide_up(swin__pixels(&l.out), SWIN__CELLS);
+    swin__add_step(p, &job, &l, sizeof l);
+    dense = swin__make_dense(l.cells.data, l.cells.ld, l.linear, l.out);
+    dense.ready = 1;
+    swin__plan_dense(p, name, stage, dense);
+    swin__add_norm(p, stage, &norm);
+    swin__release(p, l.cells.data);
+}
+
+/* Plans patches in one step or, where that would offer few units and columns offer more, in
+   several. */
+static void swin__plan_patches(swin__plan *p, const char *name, int stage, swin__patches_layer l)
+{
+    int pixels = swin__pixels(&l.out), k = l.linear.weight.inputs;
+    int groups = swin__divide_up(pixels, SWIN__DENSE_ROWS), pairs = swin__divide_up(l.out.c, 32);
+    double madds = (double)k * l.out.c;
+    int units = swin__units(pixels, madds, SWIN__MANY);
+    swin__job job = { name, stage, swin__patches, units, 0, madds * pixels };
+    if (units < SWIN__MANY / 4 && units < groups * pairs) {
+        swin__plan_patch_steps(p, name, stage, l);
+        return;
+    }
+    job.scratch = swin__floats(swin__divide_up(pixels, units) + 1, swin__padded(k)) +
+                  swin__floats(l.kernel, l.in.ld);
+    swin__add_step(p, &job, &l, sizeof l);
+}
+
+/* Plans the patch embedding between stage - 1, whose feature this is, and a stage. */
+static swin__fmap swin__plan_embed_stage(swin__plan *p, int stage, swin__fmap in)
+{
+    const swin_mit_config *g = &p->config->mit;
+    swin__patches_layer l;
+    memset(&l, 0, sizeof l);
+    l.in = in;
+    l.kernel = g->kernel[stage];
+    l.stride = g->stride[stage];
+    l.padding = l.kernel / 2;
+    l.out = swin__alloc_fmap(p, swin__divide_up(in.h, l.stride), swin__divide_up(in.w, l.stride),
+                             p->config->stage[stage].width);
+    l.linear = p->weights->stage[stage].embed;
+    l.after = p->weights->stage[stage].embed_norm;
+    l.eps = swin__eps(g->eps);
+    swin__plan_patches(p, "embed", stage, l);
+    return l.out;
+}
+
+/* --- attention to reduced keys: x = x + proj(softmax(q k) v) -------------------------------------
+
+   q comes from norm(x), k and v from the same or, where keys are patches, from these. */
+
+/* The keys of a block of the streaming softmax: all those of an input of 512 x 512. */
+enum { SWIN__REDUCED_KEYS = 256 };
+
+typedef struct swin__reduced_layer {
+    swin__shape shape;
+    const swin__block *block;
+    swin__fmap x;
+    swin__fmap kv;              /* of 2 * packed */
+    float *keys;                /* [heads][lanes/16][dp][16], lanes: pixels of kv, padded to 16 */
+    swin__fmap q, mixed;        /* of packed, in steps of products */
+} swin__reduced_layer;
+
+/* The keys of one head. */
+static float *swin__reduced_keys(const swin__reduced_layer *l, int head)
+{
+    return l->keys + swin__offset(head, swin__padded(swin__pixels(&l->kv))) * (size_t)l->shape.dp;
+}
+
+/* Transposes 16 keys of all heads. */
+static void swin__transpose_keys(const swin_context *c, const swin__step *s, int unit,
+                                 float *scratch)
+{
+    const swin__reduced_layer *l = (const swin__reduced_layer *)s->layer;
+    int first = 16 * unit, n = swin__min(16, swin__pixels(&l->kv) - first), dp = l->shape.dp;
+    (void)scratch;
+    for (int h = 0; h < l->shape.heads; h++)
+        c->kernels->transpose(swin__reduced_keys(l, h) + swin__offset(first, dp),
+                              swin__pixel(&l->kv, first) + h * dp, (size_t)l->kv.ld, n, dp);
+}
+
+/* Some queries of head h, rows of all heads, against all keys. */
+static void swin__attend_reduced(const swin_context *c, const swin__reduced_layer *l, int h,
+                                 swin__rows q, swin__rows out, float *scratch)
+{
+    int at = h * l->shape.dp;
+    swin__stream t;
+    t.keys = swin__reduced_keys(l, h);
+    t.v = l->kv.data + l->shape.packed + at;
+    t.ldv = (size_t)l->kv.ld;
+    t.block = SWIN__REDUCED_KEYS;
+    for (int i = 0; i < q.n; i += SWIN__GLOBAL_QUERIES) {
+        int n = swin__min(SWIN__GLOBAL_QUERIES, q.n - i);
+        t.q = swin__rows_from(q, i, n);
+        t.q.data += at;
+        t.out = swin__rows_from(out, i, n);
+        t.out.data += at;
+        t.out.c = l->shape.dp;
+        swin__stream_room(&t, scratch);
+        swin__stream_keys(c, &t, swin__pixels(&l->kv));
+    }
+}
+
+/* The attention of a share of the pixels, all heads: norm, q, the streams, projection, sum. */
+static void swin__reduced_attention(const swin_context *c, const swin__step *s, int unit,
+                                    float *scratch)
+{
+    const swin__reduced_layer *l = (const swin__reduced_layer *)s->layer;
+    const swin__block *block = l->block;
+    int packed = l->shape.packed, ld = swin__max(l->x.ld, packed);
+    float eps = c->model->config.eps;
+    swin__rows x = swin__unit_rows(&l->x, s, unit);
+    swin__rows in = swin__make_rows(scratch, ld, x.n, x.c), mixed = in;
+    swin__rows q = swin__make_rows(swin__row(in, x.n), ld, x.n, packed), projected = q;
+    swin__product proj;
+    if (block->q.weight.type == SWIN__S8) swin__norm_quantised(c, &block->norm1, eps, x, in);
+    else swin__norm_rows(c, &block->norm1, eps, x, in);
+    swin__apply(c, &block->q, in, q, SWIN__LINEAR);
+    mixed.c = packed;
+    for (int h = 0; h < l->shape.heads; h++)
+        swin__attend_reduced(c, l, h, q, mixed, swin__row(q, x.n));
+    mixed = swin__factor(c, &block->proj.weight, mixed, NULL);
+    projected.c = x.c;
+    proj = swin__rows_product(&block->proj, mixed, projected, SWIN__LINEAR);
+    proj.onto = x.data;
+    proj.ldo = x.ld;
+    swin__multiply(c, &proj);
+}
+
+/* One head of a share of the queries, between the products. */
+static void swin__reduced_head(const swin_context *c, const swin__step *s, int unit,
+                               float *scratch)
+{
+    const swin__reduced_layer *l = (const swin__reduced_layer *)s->layer;
+    int heads = l->shape.heads, from, to;
+    swin__share(swin__pixels(&l->q), s->units / heads, unit / heads, &from, &to);
+    swin__attend_reduced(c, l, unit % heads, swin__map_rows(&l->q, from, to - from),
+                         swin__map_rows(&l->mixed, from, to - from), scratch);
+}
+
+/* Plans what keys and values come from: norm1 of x, or patches of it. */
+static swin__fmap swin__plan_reduce(swin__plan *p, int stage, const swin__block *block,
+                                    swin__fmap x)
+{
+    const swin_mit_config *g = &p->config->mit;
+    int side = g->reduction[stage];
+    swin__patches_layer l;
+    if (side == 1) return swin__plan_norm(p, stage, x, block->norm1, p->config->eps);
+    memset(&l, 0, sizeof l);
+    l.in = x;
+    l.out = swin__alloc_fmap(p, x.h / side, x.w / side, x.c);
+    l.kernel = l.stride = side;
+    l.before = &block->norm1;
+    l.linear = block->reduce;
+    l.after = block->reduce_norm;
+    l.eps = swin__eps(g->eps);
+    swin__plan_patches(p, "reduce", stage, l);
+    return l.out;
+}
+
+/* Plans keys and values, which the caller releases. */
+static void swin__plan_reduced_keys(swin__plan *p, int stage, swin__reduced_layer *l)
+{
+    swin__fmap from = swin__plan_reduce(p, stage, l->block, l->x);
+    int pixels = swin__pixels(&from);
+    swin__job job = { "keys", stage, swin__transpose_keys, swin__divide_up(pixels, 16), 0, 0 };
+    l->kv = swin__alloc_fmap(p, from.h, from.w, 2 * l->shape.packed);
+    swin__plan_dense(p, "kv", stage, swin__make_dense(from.data, from.ld, l->block->kv, l->kv));
+    swin__release(p, from.data);
+    l->keys = swin__alloc(p, swin__floats(swin__padded(pixels), l->shape.packed));
+    swin__add_step(p, &job, l, sizeof *l);
+}
+
+/* Plans attention to keys that are there, in steps of products and heads. */
+static void swin__plan_reduced_steps(swin__plan *p, int stage, swin__reduced_layer l, double madds)
+{
+    int groups = swin__divide_up(swin__pixels(&l.x), SWIN__GLOBAL_QUERIES);
+    swin__branch branch = swin__make_branch(p, stage, l.x, l.block->norm1);
+    swin__job job = { "attention", stage, swin__reduced_head, l.shape.heads * groups,
+                      swin__stream_scratch(SWIN__REDUCED_KEYS), madds };
+    l.q = swin__plan_branch(p, &branch, "q", l.block->q, SWIN__LINEAR, l.shape.packed);
+    l.mixed = swin__alloc_fmap(p, l.x.h, l.x.w, l.shape.packed);
+    swin__add_step(p, &job, &l, sizeof l);
+    swin__release(p, l.q.data);
+    swin__plan_return(p, &branch, "proj", l.mixed, l.block->proj, l.shape.packed);
+    swin__release(p, l.mixed.data);
+}
+
+/* Plans attention, in place on x: in one step or, where that would offer few units, in several. */
+static void swin__plan_reduced(swin__plan *p, int stage, const swin__block *block, swin__fmap x)
+{
+    int side = p->config->mit.reduction[stage], pixels = swin__pixels(&x), units, rows;
+    swin__job job = { "attention", stage, swin__reduced_attention, 0, 0, 0 };
+    swin__reduced_layer l;
+    double products, streams;
+    if (x.h < side || x.w < side) {
+        p->status = swin__fail(p->err, SWIN_SIZE, "the map of stage %d is %d x %d, smaller than "
+                               "the patches of %d x %d that its keys are: take a larger input",
+                               stage, x.w, x.h, side, side);
+        return;
+    }
+    memset(&l, 0, sizeof l);
+    l.shape = swin__shape_of(p->config, stage);
+    l.block = block;
+    l.x = x;
+    swin__plan_reduced_keys(p, stage, &l);
+    products = 2.0 * x.c * x.c;
+    streams = 2.0 * x.c * swin__pixels(&l.kv);
+    units = swin__units(pixels, products + streams, SWIN__MANY);
+    if (units < SWIN__MANY) swin__plan_reduced_steps(p, stage, l, streams * pixels);
+    else {
+        rows = swin__divide_up(pixels, units);
+        job.units = units;
+        job.scratch = swin__floats(2 * rows + 2, swin__max(x.ld, l.shape.packed)) +
+                      swin__stream_scratch(SWIN__REDUCED_KEYS);
+        job.madds = (products + streams) * pixels;
+        swin__add_step(p, &job, &l, sizeof l);
+    }
+    swin__release(p, l.kv.data);
+    swin__release(p, l.keys);
+}
+
+/* --- Mix-FFN: x + fc2(GELU(depthwise 3x3(fc1(norm(x))))) -----------------------------------------
+
+   A unit takes a tile of the map, whose ring of one pixel is computed anew, and some hidden columns
+   at a time: the hidden map never exists whole. */
+
+enum { SWIN__MIX_SIDE = 16 };       /* of a tile at most: the ring adds a quarter to fc1 */
+/* Hidden columns at a time: a tile's stay in the second cache. For fc2 so many have a scale of
+   their own where they are quantised, which makes the number part of what is computed. */
+enum { SWIN__MIX_COLUMNS = 128 };
+
+typedef struct swin__mix_layer {
+    swin__fmap x, out;
+    swin__fmap hidden;          /* what fc1 makes, where it is a step of its own; out: [hidden] */
+    const swin__block *block;
+    int columns_hidden, col_count;      /* hidden columns, and how many at a time */
+    int down, across;           /* tiles along the map's sides */
+} swin__mix_layer;
+
+/* A tile of a map: h x w pixels from (y, x) on. Its ring has a pixel more on each side. */
+typedef struct swin__tile { int y, x, h, w; } swin__tile;
+
+static swin__tile swin__tile_of(const swin__fmap *map, int down, int across, int index)
+{
+    swin__tile t;
+    int bottom, right;
+    swin__share(map->h, down, index / across, &t.y, &bottom);
+    swin__share(map->w, across, index % across, &t.x, &right);
+    t.h = bottom - t.y;
+    t.w = right - t.x;
+    return t;
+}
+
+/* The pixels of row r of the ring that lie in the map: how many, the first one's number in the map,
+   and its place in the row. */
+static int swin__ring_pixels(const swin__fmap *map, const swin__tile *t, int r, int *pixel,
+                             int *place)
+{
+    int y = t->y + r - 1, left = swin__max(0, t->x - 1), right = swin__min(map->w, t->x + t->w + 1);
+    *place = left - (t->x - 1);
+    *pixel = y * map->w + left;
+    return y < 0 || y >= map->h ? 0 : right - left;
+}
+
+/* Zeros where the ring, rows of pixels, lies beyond the map. */
+static void swin__clear_beyond(const swin__fmap *map, const swin__tile *t, swin__rows ring)
+{
+    for (int r = 0; r < t->h + 2; r++) {
+        int pixel, place, n = swin__ring_pixels(map, t, r, &pixel, &place), end = place + n;
+        int first = r * (t->w + 2);
+        swin__clear_rows(swin__rows_from(ring, first, place));
+        swin__clear_rows(swin__rows_from(ring, first + end, t->w + 2 - end));
+    }
+}
+
+/* The normed pixels of a tile and its ring. */
+static void swin__gather_ring(const swin_context *c, const swin__mix_layer *l, const swin__tile *t,
+                              swin__rows to)
+{
+    const swin__affine *norm = &l->block->norm2;
+    float eps = c->model->config.eps;
+    for (int r = 0; r < t->h + 2; r++) {
+        int pixel, place, n = swin__ring_pixels(&l->x, t, r, &pixel, &place);
+        swin__rows rows = swin__rows_from(to, r * (t->w + 2) + place, n);
+        if (!n) continue;
+        if (l->block->fc1.weight.type == SWIN__S8)
+            swin__norm_quantised(c, norm, eps, swin__map_rows(&l->x, pixel, n), rows);
+        else swin__norm_rows(c, norm, eps, swin__map_rows(&l->x, pixel, n), rows);
+    }
+    swin__clear_beyond(&l->x, t, to);
+}
+
+/* to [h][w] = GELU(depthwise(ring)), to.c hidden columns from `first` on. */
+static void swin__depthwise_tile(const swin_context *c, const swin__mix_layer *l,
+                                 const swin__tile *t, int first, swin__rows ring, swin__rows to)
+{
+    for (int y = 0; y < t->h; y++)
+        c->kernels->depthwise(swin__row(to, y * t->w), to.ld, swin__row(ring, y * (t->w + 2)),
+                              ring.ld, (size_t)(t->w + 2) * ring.ld, t->w, swin__padded(to.c),
+                              l->block->depthwise + first, (size_t)swin__padded(l->columns_hidden),
+                              l->block->depthwise_bias + first);
+}
+
+/* The Mix-FFN of a tile. */
+static void swin__mix_tile(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__mix_layer *l = (const swin__mix_layer *)s->layer;
+    const swin__tile t = swin__tile_of(&l->x, l->down, l->across, unit);
+    int ring = (t.h + 2) * (t.w + 2), area = t.h * t.w;
+    swin__rows in = swin__make_rows(scratch, l->x.ld, ring, l->x.c);
+    swin__rows middle = swin__make_rows(swin__row(in, ring), l->col_count, ring, l->col_count);
+    swin__rows spread = swin__make_rows(swin__row(middle, ring), l->col_count, area, l->col_count);
+    swin__rows out = swin__make_rows(swin__row(spread, area), l->x.ld, area, l->x.c);
+    (void)s;
+    swin__gather_ring(c, l, &t, in);
+    for (int h = 0; h < l->columns_hidden; h += l->col_count) {
+        swin__linear fc1 = l->block->fc1, fc2 = l->block->fc2;
+        swin__product down;
+        fc1.weight = swin__panels_from(fc1.weight, h, 0);
+        fc1.bias += h;
+        fc2.weight = swin__panels_from(fc2.weight, 0, h);
+        middle.c = spread.c = swin__min(l->col_count, l->columns_hidden - h);
+        swin__apply(c, &fc1, in, middle, SWIN__LINEAR);
+        swin__clear_beyond(&l->x, &t, middle);
+        swin__depthwise_tile(c, l, &t, h, middle, spread);
+        down = swin__rows_product(&fc2, swin__factor(c, &fc2.weight, spread, NULL), out,
+                                  SWIN__LINEAR);
+        if (h) down.init = out.data, down.ldi = out.ld;
+        swin__multiply(c, &down);
+    }
+    for (int y = 0; y < t.h; y++) {
+        int pixel = (t.y + y) * l->x.w + t.x;
+        swin__rows to = swin__map_rows(&l->out, pixel, t.w);
+        swin__copy_rows(c, to, swin__map_rows(&l->x, pixel, t.w));
+        swin__add_rows(c, to, swin__rows_from(out, y * t.w, t.w));
+    }
+}
+
+/* Between the products: some columns of a tile of the hidden map. */
+static void swin__mix_hidden(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__mix_layer *l = (const swin__mix_layer *)s->layer;
+    int tiles = l->down * l->across, first = unit / tiles * l->col_count;
+    const swin__tile t = swin__tile_of(&l->hidden, l->down, l->across, unit % tiles);
+    int col_count = swin__min(l->col_count, l->columns_hidden - first);
+    swin__rows ring = swin__make_rows(scratch, l->col_count, (t.h + 2) * (t.w + 2), col_count);
+    swin__clear_beyond(&l->hidden, &t, ring);
+    for (int r = 0; r < t.h + 2; r++) {
+        int pixel, place, n = swin__ring_pixels(&l->hidden, &t, r, &pixel, &place);
+        swin__rows from;
+        if (!n) continue;
+        from = swin__make_rows(swin__pixel(&l->hidden, pixel) + first, l->hidden.ld, n, col_count);
+        swin__copy_rows(c, swin__rows_from(ring, r * (t.w + 2) + place, n), from);
+    }
+    for (int y = 0; y < t.h; y++) {
+        swin__tile line = { 0, 0, 1, t.w };
+        swin__rows to = swin__make_rows(swin__pixel(&l->out, (t.y + y) * l->out.w + t.x) + first,
+                                        l->out.ld, t.w, col_count);
+        line.w = t.w;
+        swin__depthwise_tile(c, l, &line, first, swin__rows_from(ring, y * (t.w + 2), 3 * (t.w + 2)),
+                             to);
+    }
+}
+
+/* Plans a Mix-FFN in steps of products and of hidden columns, in place on x. */
+static void swin__plan_mix_steps(swin__plan *p, int stage, swin__mix_layer l)
+{
+    swin__branch branch = swin__make_branch(p, stage, l.x, l.block->norm2);
+    int chunks = swin__divide_up(l.columns_hidden, l.col_count);
+    swin__job job = { "depthwise", stage, swin__mix_hidden, l.down * l.across * chunks, 0,
+                      9.0 * swin__pixels(&l.x) * l.columns_hidden };
+    job.scratch = swin__floats((SWIN__MIX_SIDE + 2) * (SWIN__MIX_SIDE + 2), l.col_count);
+    l.hidden = swin__plan_branch(p, &branch, "fc1", l.block->fc1, SWIN__LINEAR, l.columns_hidden);
+    l.out = swin__alloc_factor(p, l.x.h, l.x.w, l.columns_hidden);
+    swin__add_step(p, &job, &l, sizeof l);
+    swin__release(p, l.hidden.data);
+    swin__plan_return(p, &branch, "fc2", l.out, l.block->fc2, SWIN__MIX_COLUMNS);
+    swin__release(p, l.out.data);
+}
+
+/* Plans a Mix-FFN by tiles or, where these are few, in steps; returns the map that replaces x. */
+static swin__fmap swin__plan_mix(swin__plan *p, int stage, const swin__block *block, swin__fmap x)
+{
+    int hidden = p->config->stage[stage].hidden, ring = SWIN__MIX_SIDE + 2;
+    swin__job job = { "mlp", stage, swin__mix_tile, 0, 0, 0 };
+    swin__mix_layer l;
+    memset(&l, 0, sizeof l);
+    l.x = x;
+    l.block = block;
+    l.columns_hidden = hidden;
+    l.col_count = swin__min(swin__padded(hidden), SWIN__MIX_COLUMNS);
+    l.down = swin__divide_up(x.h, SWIN__MIX_SIDE);
+    l.across = swin__divide_up(x.w, SWIN__MIX_SIDE);
+    job.units = l.down * l.across;
+    if (job.units < SWIN__MANY / 4) {
+        swin__plan_mix_steps(p, stage, l);
+        return x;
+    }
+    l.out = swin__alloc_fmap(p, x.h, x.w, x.c);
+    job.scratch = swin__floats(2 * ring * ring, x.ld + l.col_count);
+    job.madds = (2.0 * x.c + 9) * hidden * swin__pixels(&x);
+    swin__add_step(p, &job, &l, sizeof l);
+    swin__release(p, x.data);
+    return l.out;
+}
+
+/* -------------------------------------------------------------------------- */
 /* >>conv: convolutions and pooling                                           */
 
 /* --- pixels, and sums of them ----------------------------------------------------------------- */
@@ -8346,24 +9003,30 @@ typedef struct swin__linear_layer {
     swin__source add[SWIN_MAX_STAGES];
 } swin__linear_layer;
 
-/* A share of the pixels: their product, then what the other maps add to each. */
-static void swin__linear_map(const swin_context *c, const swin__step *s, int unit, float *scratch)
+/* The pixels from `first` on, to rows `out`: their product, then what the other maps add to each.
+   room: for the factor of the product, if it is quantised. */
+static void swin__linear_rows(const swin_context *c, const swin__linear_layer *l, int first,
+                              swin__rows out, float *room)
 {
-    const swin__linear_layer *l = (const swin__linear_layer *)s->layer;
-    int from, to, w = l->out.w;
-    swin__rows in, out;
-    swin__share(swin__pixels(&l->out), s->units, unit, &from, &to);
-    out = swin__map_rows(&l->out, from, to - from);
-    in = swin__factor(c, &l->linear.weight, swin__map_rows(&l->in, from, to - from), scratch);
+    swin__rows in = swin__factor(c, &l->linear.weight, swin__map_rows(&l->in, first, out.n), room);
     swin__apply(c, &l->linear, in, out, l->act_last ? SWIN__LINEAR : l->act);
     for (int n = 0; n < l->added; n++) {
-        for (int i = from; i < to; i++) {
+        for (int i = 0; i < out.n; i++) {
             swin__mix mix;
-            swin__resized_pixel(&l->add[n], i / w, i % w, 0, &mix);
-            swin__combine(c, &mix, l->out.ld, swin__pixel(&l->out, i), 1);
+            swin__resized_pixel(&l->add[n], (first + i) / l->in.w, (first + i) % l->in.w, 0, &mix);
+            swin__combine(c, &mix, (int)out.ld, swin__row(out, i), 1);
         }
     }
     if (l->act_last) swin__rectify(c, l->act, out);
+}
+
+/* A share of the pixels. */
+static void swin__linear_map(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__linear_layer *l = (const swin__linear_layer *)s->layer;
+    int from, to;
+    swin__share(swin__pixels(&l->out), s->units, unit, &from, &to);
+    swin__linear_rows(c, l, from, swin__map_rows(&l->out, from, to - from), scratch);
 }
 
 /* The layer, and memory for its output; maps may be added before swin__add_linear adds its step. */
@@ -10149,11 +10812,13 @@ static void swin__labels(const swin_context *c, const swin__step *s, int unit, f
 }
 
 /* One axis from n logits to the picture's m pixels. Logits of a whole input are resized to the
-   input's side first; a sliding window's averages have that size. */
+   input's side first, unless the model's rule is another; a sliding window's averages have that
+   size. */
 static swin__axis swin__label_axis(swin__plan *p, int slides, int n, int input, int m, int aligned)
 {
-    return slides ? swin__axis_bilinear(p, input, m, 0, m, 0)
-                  : swin__axis_twice(p, n, input, m, aligned, 0);
+    if (slides) return swin__axis_bilinear(p, input, m, 0, m, 0);
+    if (p->config->rules.straight) return swin__axis_bilinear(p, n, m, 0, m, aligned);
+    return swin__axis_twice(p, n, input, m, aligned, 0);
 }
 
 /* Plans the class map of logits, or of a sliding window's averages. */
@@ -10988,6 +11653,76 @@ static swin__fmap swin__plan_segformer(swin__plan *p, const swin__fmap *feature)
     return swin__plan_classify(p, part[0]);
 }
 
+/* --- the SegFormer authors' head ------------------------------------------------------------------
+
+   A layer of each level, resized and fused: as nothing is between these two, they are one product
+   for each level, at its own resolution. The fused map never exists whole. */
+
+static void swin__bind_merged(swin__binder *b, swin__weights *w)
+{
+    int widths[SWIN_MAX_STAGES], levels = swin__head_widths(&b->model->config, widths);
+    int ch = b->model->config.head.channels;
+    char name[24];
+    for (int l = 0; l < levels; l++) {
+        swin__format(name, sizeof name, "lateral%d", l);
+        w->lateral[l] = swin__take_linear(b, name, ch, widths[l], l == 0);
+    }
+    swin__bind_classes(b, w, ch);
+}
+
+/* The finest level's product, the others' added to it, ReLU, and the classes. */
+typedef struct swin__merged_layer {
+    swin__linear_layer fuse;    /* its `out` is never there */
+    swin__linear classify;
+    swin__fmap logits;
+} swin__merged_layer;
+
+/* The logits of a share of the pixels. */
+static void swin__merged(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__merged_layer *l = (const swin__merged_layer *)s->layer;
+    swin__rows logits = swin__unit_rows(&l->logits, s, unit), fused;
+    int from, to;
+    swin__share(swin__pixels(&l->logits), s->units, unit, &from, &to);
+    fused = swin__make_rows(scratch, l->fuse.out.ld, to - from, l->fuse.out.c);
+    swin__linear_rows(c, &l->fuse, from, fused, swin__row(fused, fused.n));
+    swin__apply_to_own(c, &l->classify, fused, logits, SWIN__LINEAR);
+}
+
+static swin__fmap swin__plan_merged(swin__plan *p, const swin__fmap *feature)
+{
+    const swin_config *g = p->config;
+    int inputs[SWIN_MAX_STAGES], levels = swin__head_inputs(g, inputs), ch = g->head.channels, rows;
+    swin__fmap part[SWIN_MAX_STAGES], fine = feature[inputs[0]];
+    swin__job job = { "head", -1, swin__merged, 0, 0, 0 };
+    swin__merged_layer l;
+    double madds = (double)ch * (fine.c + g->classes);
+    memset(&l, 0, sizeof l);
+    l.fuse.in = l.fuse.out = fine;
+    l.fuse.out.c = ch;
+    l.fuse.out.ld = swin__padded(ch);
+    l.fuse.linear = p->weights->lateral[0];
+    l.fuse.act = SWIN__RELU;
+    l.fuse.act_last = 1;
+    for (int i = levels - 1; i > 0; i--) {
+        part[i] = swin__plan_linear(p, "lateral", i, feature[inputs[i]], ch, p->weights->lateral[i],
+                                    SWIN__LINEAR);
+        swin__drop_feature(p, feature[inputs[i]]);
+        swin__add_bilinear(p, &l.fuse, part[i], 0);
+    }
+    l.classify = p->weights->classify;
+    l.logits = swin__alloc_fmap(p, fine.h, fine.w, g->classes);
+    job.units = swin__units(swin__pixels(&fine), madds, SWIN__MANY);
+    rows = swin__divide_up(swin__pixels(&fine), job.units);
+    job.scratch = swin__floats(rows, l.fuse.out.ld) +
+                  swin__factor_room(&l.fuse.linear.weight, rows, fine.c);
+    job.madds = madds * swin__pixels(&fine);
+    swin__add_step(p, &job, &l, sizeof l);
+    for (int i = 1; i < levels; i++) swin__release(p, part[i].data);
+    swin__drop_feature(p, fine);
+    return l.logits;
+}
+
 /* --- the image classifier --------------------------------------------------------------------- */
 
 static void swin__bind_classifier(swin__binder *b, swin__weights *w)
@@ -11010,8 +11745,7 @@ static swin__fmap swin__plan_classifier(swin__plan *p, const swin__fmap *feature
 
 static swin_status swin__check_unet_head(const swin_config *g, swin_error *err)
 {
-    SWIN__DEMAND(g->body != SWIN_BODY_BACKBONE, SWIN_DAMAGED,
-                 "config: a Unet's head without a Unet");
+    SWIN__DEMAND(swin__is_unet(g), SWIN_DAMAGED, "config: a Unet's head without a Unet");
     return SWIN_OK;
 }
 
@@ -11305,6 +12039,8 @@ static const swin__head_kind swin__heads[] = {          /* in the order of SWIN_
       swin__check_smp_unet, swin__bind_smp_unet, swin__plan_smp_unet },
     { "SMP's FPN", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
       swin__check_fpn, swin__bind_fpn, swin__plan_fpn },
+    { "the SegFormer authors' head", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
+      NULL, swin__bind_merged, swin__plan_merged },
 };
 typedef char swin__heads_are_all_there[sizeof swin__heads / sizeof *swin__heads == SWIN_HEAD_COUNT
                                            ? 1 : -1];
@@ -11414,8 +12150,8 @@ static void swin__bind_embed(swin__binder *b, swin__weights *w)
 {
     const swin_config *g = &b->model->config;
     int width = g->stage[0].width;
-    w->embed = swin__take_linear_as(b, "embed", width, g->patch * g->patch * g->planes, 1,
-                                    SWIN__AS_F32);
+    int side = g->body == SWIN_BODY_MIT ? g->mit.kernel[0] : g->patch;
+    w->embed = swin__take_linear_as(b, "embed", width, side * side * g->planes, 1, SWIN__AS_F32);
     if (g->patch_norm) w->embed_norm = swin__take_affine(b, "embed.norm", width);
     if (g->position.h)
         w->position = swin__take_rows(b, "embed.position", g->position.h * g->position.w, width);
@@ -11437,7 +12173,7 @@ static void swin__plan_backbone(swin__plan *p, swin__fmap feature[SWIN_MAX_STAGE
     const swin_config *g = p->config;
     int stages = g->stages, all = p->desc.outputs & SWIN_OUT_FEATURES;
     int last = g->final_norm && (all || swin__head_of(g)->reads == SWIN__READS_LAST);
-    float eps = g->rules.feature_eps > 0 ? g->rules.feature_eps : SWIN__EPS;
+    float eps = swin__eps(g->rules.feature_eps);
     uint32_t given = g->feature_norms ? g->feature_norms | g->head.inputs : (1u << stages) - 1;
     uint32_t wanted = all ? given : g->head.inputs;
     uint32_t reached = p->desc.outputs & SWIN_OUT_ATTENTION ? wanted | 1u << p->desc.attend_stage
@@ -11553,6 +12289,77 @@ static void swin__plan_unet(swin__plan *p, swin__fmap feature[SWIN_MAX_STAGES + 
     feature[0] = x;
 }
 
+/* --- MiT -------------------------------------------------------------------------------------- */
+
+/* MiT has norms of patches and features, biases, and nothing of Swin's windows. */
+static swin_status swin__check_mit(const swin_config *g, swin_error *err)
+{
+    const swin_mit_config *m = &g->mit;
+    SWIN__DEMAND(g->version == 1 && !g->tokens && !g->position.h && g->patch_norm && g->qkv_bias &&
+                 !g->merge_norm && !g->final_norm && g->feature_norms == (1u << g->stages) - 1 &&
+                 g->input.rule == SWIN_INPUT_PAD, SWIN_UNSUPPORTED,
+                 "config: not MiT's version, norms, biases or input");
+    for (int i = 0; i < g->stages; i++) {
+        SWIN__DEMAND(m->kernel[i] % 2, SWIN_DAMAGED, "config: the patches before stage %d have no "
+                     "middle", i);
+        SWIN__DEMAND(i ? m->stride[i] >= 2 : m->stride[i] == g->patch, SWIN_DAMAGED,
+                     "config: the stride of the patches before stage %d", i);
+        SWIN__DEMAND(m->reduction[i], SWIN_DAMAGED, "config: reduction of stage %d is 0", i);
+    }
+    return SWIN_OK;
+}
+
+static void swin__bind_mit(swin__binder *b, swin__weights *w)
+{
+    const swin_config *g = &b->model->config;
+    swin__bind_embed(b, w);
+    for (int i = 0; i < g->stages; i++) {
+        int c = g->stage[i].width, side = g->mit.kernel[i];
+        swin__format(b->prefix, sizeof b->prefix, "stage%d.", i);
+        if (i) {
+            w->stage[i].embed = swin__take_linear(b, "embed", c,
+                                                  side * side * g->stage[i - 1].width, 1);
+            w->stage[i].embed_norm = swin__take_affine(b, "embed.norm", c);
+        }
+        swin__bind_blocks(b, &w->stage[i], "stage", i);
+        w->stage[i].norm = swin__take_affine(b, "norm", c);
+    }
+}
+
+/* Plans the blocks of a stage and its norm; returns the map that replaces x. */
+static swin__fmap swin__plan_mit_stage(swin__plan *p, int stage, swin__fmap x)
+{
+    swin__norm_layer norm;
+    for (int j = 0; j < p->config->stage[stage].depth && p->status == SWIN_OK; j++) {
+        const swin__block *block = swin__next_block(p, "stage", stage, j);
+        swin__plan_reduced(p, stage, block, x);
+        x = swin__plan_mix(p, stage, block, x);
+    }
+    memset(&norm, 0, sizeof norm);
+    norm.in = norm.out = x;
+    norm.norm = p->weights->stage[stage].norm;
+    norm.eps = swin__eps(p->config->rules.feature_eps);
+    swin__add_norm(p, stage, &norm);
+    return x;
+}
+
+/* Plans the stages as far as somebody reads them, and fills the features that are wanted. */
+static void swin__plan_mit(swin__plan *p, swin__fmap feature[SWIN_MAX_STAGES + 1])
+{
+    const swin_config *g = p->config;
+    int all = p->desc.outputs & SWIN_OUT_FEATURES;
+    uint32_t wanted = all ? (1u << g->stages) - 1 : g->head.inputs;
+    swin__fmap x = swin__plan_embed(p);
+    for (int i = 0; i < g->stages && wanted >> i && p->status == SWIN_OK; i++) {
+        swin__fmap normed = swin__plan_mit_stage(p, i, x);
+        if (wanted >> (i + 1)) x = swin__plan_embed_stage(p, i + 1, normed);
+        if (wanted >> i & 1) {
+            feature[i] = normed;
+            swin__show_feature(p, i, normed);
+        } else swin__release(p, normed.data);
+    }
+}
+
 /* --- the kinds of bodies ---------------------------------------------------------------------- */
 
 /* A kind of body: a row of swin__bodies. */
@@ -11567,6 +12374,7 @@ static const swin__body_kind swin__bodies[] = {         /* in the order of SWIN_
     { NULL, swin__bind_backbone, swin__plan_backbone },
     { swin__check_unet, swin__bind_unet, swin__plan_unet },
     { swin__check_unet, swin__bind_unet, swin__plan_unet },
+    { swin__check_mit, swin__bind_mit, swin__plan_mit },
 };
 typedef char swin__bodies_are_all_there[sizeof swin__bodies / sizeof *swin__bodies ==
                                             SWIN_BODY_COUNT ? 1 : -1];
@@ -12726,6 +13534,8 @@ SWIN_API void swin_free(swin_model *m)
               and Unet (SWIN_HEAD_SMP_UNET, SWIN_HEAD_SMP_FPN, config.decoder).
             - A model of one class: config.rules.one_class. Its class map has two, background and
               object, and swin_logits shows the one logit. segment --alpha and --cutout.
+            - SegFormer: the body SWIN_BODY_MIT, its fields swin_config.mit, and its authors' head,
+              SWIN_HEAD_MERGED_SEGFORMER; rules.straight resizes logits to the picture at once.
             - Weights of f16 and of eight bits (tools/convert.py --f16, --int8), with kernels of
               their own in AVX2, AVX-512, NEON and WebAssembly, and the sets SWIN_CPU_AVX2_VNNI,
               SWIN_CPU_AVX512_VNNI, SWIN_CPU_NEON_DOT and SWIN_CPU_NEON_I8MM.

@@ -943,7 +943,7 @@ static void test_average_of_one(void)
         {PSP_HEAD, 90, 97, 90, 97, 0}, {PSP_HEAD, 97, 50, 203, 31, 0},
         {PSP_HEAD, 120, 60, 33, 140, SWIN_RUN_FLIP}, {PSP_HEAD, 64, 64, 130, 5, SWIN_RUN_WHOLE},
         {GLAM_UPER, 37, 29, 150, 90, 0}, {WIDE_UPER, 60, 44, 70, 21, SWIN_RUN_FLIP},
-        {UNET, 64, 64, 10, 200, 0}, {MLP_HEAD, 64, 32, 1, 1, 0}
+        {UNET, 64, 64, 10, 200, 0}, {MLP_HEAD, 64, 32, 1, 1, 0}, {SEGFORMER, 61, 45, 150, 90, 0}
     };
     int ok = 1;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -249,7 +249,7 @@ def place_of(data, key, stage=0):
 @pytest.mark.parametrize("key,stage,value,message", [
     ("patch", 0, 33, "patch is 33, not 1..32"), ("width", 1, 0, r"width\[1\] is 0, not 1..32768"),
     ("shift_w", 1, 64, r"shift_w\[1\] is 64, not 0..63"), ("neck_convs", 0, 9, r"neck_convs\[0\]"),
-    ("head", 0, 9, "head is 9, not one of HEAD_NONE, HEAD_UPER, "), ("planes", 0, 4, "planes is 4"),
+    ("head", 0, 99, "head is 99, not one of HEAD_NONE, HEAD_UPER, "), ("planes", 0, 4, "planes is 4"),
     ("resize_filter", 0, 4, "resize_filter is 4, not one of FILTER_BILINEAR, "),
     ("version", 0, 3, "version is 3"),
     ("eps", 0, 0, "eps is 0"), ("mean", 0, 0x7FC00000, r"mean\[0\] is nan, not .*--mean"),

@@ -36,6 +36,7 @@ from checkpoints.convert import blob, tool, write_small
 from checkpoints.families import (glam_unet_state, hucao_state, hugging_face_state, moby_state,
                                   official_state, simmim_state, smp_state, split_unet_state,
                                   timm_state, torchvision_state, uper_names, without_buffers)
+from checkpoints.segformer import authors_state, hub_state, openmmlab_state
 
 SECONDS = 40                    # in the tests
 CPU_SECONDS = 5                 # of one input
@@ -70,7 +71,8 @@ STATES = [SMALL, GLAM, upstream_names(SMALL), {**backbone_state(), **fcn_state()
            **uper_names(uper_state(features=(0, 1, 2)))}, hucao_state(), glam_unet_state(tokens=1),
           glam_unet_state(tokens=2, cross=True), split_unet_state(), smp_state("UPerNet", V1),
           smp_state("Segformer", V1, K=1), smp_state("FPN", DEEP), smp_state("Unet", V1),
-          smp_state("Unet", V2, scse=True)]
+          smp_state("Unet", V2, scse=True), authors_state(), openmmlab_state(), hub_state(),
+          hub_state("classifier", modules=True)]
 OPTIONS = ["--image-size 48x48", "--image-size 4x16384", "--window 3", "--window 1,64",
            "--pretrained-windows 0,0,0", "--pretrained-windows 64,1,2", "--pool-scales 1,2,3,6",
            "--pool-scales 99999999999", "--heads 1,2", "--max-size 16384x16384", "--mode slide",

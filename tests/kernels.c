@@ -1297,6 +1297,37 @@ static void test_choice(void)
 #endif
 }
 
+/* --- depthwise convolution ---------------------------------------------------------------------- */
+
+static int depthwise_case(int count, int n16)
+{
+    const size_t N = (size_t)n16, ld = N + 3, row = ((size_t)count + 2) * ld + 5, ldw = N + 16;
+    const size_t ldd = N + 1, size = (size_t)count * ldd;
+    float *src = room(3 * row), *weight = room(9 * ldw), *bias = room(N), *x = room(size);
+    float *y = copy(x, size);
+    begin("depthwise of %d pixels, %d channels", count, n16);
+    pass->depthwise(x, ldd, src, ld, row, count, n16, weight, ldw, bias);
+    for (size_t i = 0; i < (size_t)count; i++)
+        for (size_t c = 0; c < N; c++) {
+            float sum = bias[c];
+            for (size_t tap = 0; tap < 9; tap++)
+                sum = fmaf(weight[tap * ldw + c], src[tap / 3 * row + (i + tap % 3) * ld + c],
+                           sum);
+            y[i * ldd + c] = sum;
+        }
+    spec->gelu(y, ldd, count, n16);
+    const int ok = same("x", x, y, size);
+    free(src), free(weight), free(bias), free(x), free(y);
+    return ok;
+}
+
+static void test_depthwise(void)
+{
+    int ok = 1;
+    for (int count = 1; count <= 20; count++) ok &= depthwise_case(count, 16 * (1 + count % 3));
+    report("depthwise, 1 to 20 pixels", ok);
+}
+
 int main(void)
 {
     spec = pass = swin__choose(SWIN_CPU_SCALAR);
@@ -1321,6 +1352,7 @@ int main(void)
         test_winograd_8();
         test_denormals();
         test_labels();
+        test_depthwise();
     }
     printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;

@@ -27,7 +27,8 @@ COSINES = 5e-5                              # of Swin V2's attention: up to 100 
 WINOGRAD = 2e-5                             # its transforms magnify rounding
 ORIGINAL = sorted(path.parent.name for path in GOLDEN.glob("*/case.json")
                   if path.parent.name.startswith(("seg-", "fam-ms-"))
-                  and "upstream" not in json.loads(path.read_text()).get("key_names", "")
+                  and not re.search("upstream|transformers|mmseg",
+                                    json.loads(path.read_text()).get("key_names", ""))
                   and "smp" not in json.loads(path.read_text())["family"])
 
 ATTENTION = (r"\.attn\.proj\.",)            # silent: no block adds its attention
@@ -42,6 +43,9 @@ FCN = dict(type="FCNHead", channels=8, classes=5, in_index=[0])
 PSP = dict(type="PSPHead", channels=8, classes=6, in_index=[0])
 LEVELS = dict(SMALL, depths=[1, 1, 1], num_heads=[1, 2, 2])
 ALL = dict(channels=8, classes=6, in_index=[0, 1, 2])
+MIT = dict(embed_dim=[12, 24, 36], depths=[1, 1, 1], num_heads=[1, 2, 3], reductions=[4, 2, 1],
+           kernels=[7, 3, 5], strides=[4, 2, 2], hidden=[24, 30, 56], out_indices=[0, 1, 2])
+WIDE_MIT = dict(MIT, embed_dim=[64, 128, 192], hidden=[256, 300, 520])
 UNET = dict(SMALL, embed_dim=16, depths=[2, 1, 2], num_heads=[1, 2, 2])
 GLAM_UNET = dict(UNET, tokens=3, pe_rows=[600, 400, 400])
 OFFICIAL = dict(embed_dim=16, depths=[2, 2], num_heads=[2, 2], window=4, mlp_ratio=2)
@@ -137,6 +141,19 @@ CASES = {
     "all together": (dict(GLAM, embed_dim=32, depths=[2, 2, 3, 2], num_heads=[1, 2, 4, 8],
                           pe_rows=[900, 300, 150, 60]),
                      dict(UPER, channels=48, in_index=[0, 1, 2, 3]), (), [(96, 96), (75, 118)]),
+    # SegFormer's backbone and head
+    "overlapping patches": (MIT, None, BLOCKS, [(32, 32), (17, 41), (13, 13)]),
+    "overlapping patches, wide": (dict(WIDE_MIT, kernels=[11, 7, 3]), None,
+                                  BLOCKS, [(64, 72), (29, 50), (13, 500)]),
+    "reduced keys": (MIT, None, MLP, [(32, 32), (47, 53), (13, 90)]),
+    "reduced keys, wide": (WIDE_MIT, None, MLP, [(64, 64), (300, 340)]),
+    "keys of pixels": (dict(MIT, reductions=[1, 1, 1]), None, MLP, [(16, 16), (1, 1), (33, 50)]),
+    "depthwise": (MIT, None, ATTENTION, [(32, 32), (13, 14), (45, 70)]),
+    "depthwise by tiles": (WIDE_MIT, None, ATTENTION, [(260, 230), (500, 150)]),
+    "levels merged": (MIT, dict(ALL, type="SegFormerHead", embedding=40), (),
+                      [(64, 64), (45, 70)]),
+    "SegFormer": (dict(WIDE_MIT, depths=[2, 1, 2]), dict(ALL, type="SegFormerHead", embedding=96),
+                  (), [(64, 64), (45, 70), (260, 270)]),
     # stages as no released model has them
     "widths of their own": (dict(GLAM, embed_dim=[12, 20, 42], depths=[2, 1, 2],
                                  num_heads=[2, 1, 3], pe_rows=[900, 300, 150]),

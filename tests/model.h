@@ -298,6 +298,29 @@ static void attention(maker *k, const char *name, int stage)
     linear(k, full, c, heads * up16(d), 1);
 }
 
+/* A block of MiT, in stage i. */
+static void mit_block(maker *k, int i)
+{
+    const swin_config *g = k->g;
+    const int c = g->stage[i].width, heads = g->stage[i].heads, d = c / heads;
+    const int hidden = g->stage[i].hidden, side = g->mit.reduction[i];
+    affine(k, "norm1", c);
+    if (side > 1) {
+        linear(k, "attn.reduce", c, side * side * c, 1);
+        affine(k, "attn.reduce.norm", c);
+    }
+    k->live = d, k->stride = up16(d);
+    linear(k, "attn.q", heads * up16(d), c, 1);
+    linear(k, "attn.kv", 2 * heads * up16(d), c, 1);
+    k->stride = 0;
+    linear(k, "attn.proj", c, heads * up16(d), 1);
+    affine(k, "norm2", c);
+    linear(k, "mlp.fc1", hidden, c, 1);
+    tensor(k, "mlp.depthwise.weight", ROWS_LAYOUT, 9, hidden, 1, 0, 1);
+    vector(k, "mlp.depthwise", ".bias", hidden, 0, 0.5f);
+    linear(k, "mlp.fc2", c, hidden, 1);
+}
+
 /* Tokens and blocks of a stage, or of a Unet's level up: where is "stage" or "up". */
 static void blocks(maker *k, const char *where, int i)
 {
@@ -308,6 +331,10 @@ static void blocks(maker *k, const char *where, int i)
         add_tensor(k, "token_position", 1, ROWS_LAYOUT, g->stage[i].token_rows, c, 1, 0, 1);
     for (int j = 0; j < depth; j++) {
         snprintf(k->prefix, sizeof k->prefix, "%s%d.block%d.", where, i, j);
+        if (g->body == SWIN_BODY_MIT) {
+            mit_block(k, i);
+            continue;
+        }
         affine(k, "norm1", c);
         attention(k, "attn", i);
         if (tokens && j < depth - 1) attention(k, "global", i);
@@ -321,11 +348,16 @@ static void stage(maker *k, int i)
 {
     const swin_config *g = k->g;
     const int c = g->stage[i].width;
+    const int mit = g->body == SWIN_BODY_MIT, side = g->mit.kernel[i];
     snprintf(k->prefix, sizeof k->prefix, "stage%d.", i);
+    if (mit && i) {
+        linear(k, "embed", c, side * side * g->stage[i - 1].width, 1);
+        affine(k, "embed.norm", c);
+    }
     blocks(k, "stage", i);
     snprintf(k->prefix, sizeof k->prefix, "stage%d.", i);
     if (g->feature_norms >> i & 1) affine(k, "norm", c);
-    if (i == g->stages - 1) return;
+    if (i == g->stages - 1 || mit) return;
     const int next = g->stage[i + 1].width;
     if (g->merge_norm) affine(k, "merge.norm", g->version == 2 ? next : 4 * c);
     linear(k, "merge", next, 4 * c, 0);
@@ -447,9 +479,20 @@ static void head(maker *k)
         row(k, "lateral", levels, ch, width, 1);
         linear(k, "fuse", ch, levels * ch, 1);
     }
+    for (int l = 0; head == SWIN_HEAD_MERGED_SEGFORMER && l < levels; l++) {
+        char name[32];
+        snprintf(name, sizeof name, "lateral%d", l);
+        linear(k, name, ch, width[l], l == 0);
+    }
     if (g->head.channels && (head != SWIN_HEAD_FCN || g->head.convs)) last = ch;
     if (smp && g->decoder.concat) last = levels * ch;
     linear(k, "classify", g->classes, last, head != SWIN_HEAD_UNET);
+}
+
+/* Is it a Unet? */
+static int is_unet(const swin_config *g)
+{
+    return g->body == SWIN_BODY_UNET || g->body == SWIN_BODY_CROSS_UNET;
 }
 
 /* What lies between the stages and the head. */
@@ -459,7 +502,7 @@ static void after_stages(maker *k)
     const int e = g->stage[0].width;
     k->prefix[0] = 0;
     if (g->final_norm) affine(k, "norm", g->stage[g->stages - 1].width);
-    if (!g->body) return;
+    if (!is_unet(g)) return;
     for (int l = g->stages - 2; l >= 0; l--) level_up(k, l);
     snprintf(k->prefix, sizeof k->prefix, "final.");
     affine(k, "norm", e);
@@ -528,6 +571,7 @@ static size_t put_config(const swin_config *g, unsigned char *to)
     at = put_record(to, at, "picture", &g->picture, sizeof g->picture);
     at = put_optional(to, at, "rules", &g->rules, sizeof g->rules);
     at = put_optional(to, at, "decoder", &g->decoder, sizeof g->decoder);
+    at = put_optional(to, at, "mit", &g->mit, sizeof g->mit);
     return put_record(to, at, "reference", &g->reference, sizeof g->reference);
 }
 
@@ -553,7 +597,8 @@ static size_t make_strings(const swin_config *g, char *to)
 static void make_tensors(maker *k)
 {
     const swin_config *g = k->g;
-    const int patch = g->patch, width = g->stage[0].width;
+    const int width = g->stage[0].width;
+    const int patch = g->body == SWIN_BODY_MIT ? g->mit.kernel[0] : g->patch;
     add_linear(k, "embed", 0, width, patch * patch * 3, 1);
     if (g->patch_norm) affine(k, "embed.norm", width);
     if (g->position.h)
@@ -650,15 +695,16 @@ static inline blob make_blob(const swin_config *g) { return make_blob_of(g, FLOA
    way up; CROSS_UNET: cross-attention upsampling, no bias; SEMANTIC_FPN: raw features, windows that
    lose their shift along an axis; MLP_HEAD: Segformer's; PSP_HEAD: a sliding window; WIDE_UPER:
    channels and maps large enough for Winograd, for taps and for doubling; SMP_UNET: scSE attention,
-   one class; SMP_FPN: GroupNorm, levels side by side. */
+   one class; SMP_FPN: GroupNorm, levels side by side; SEGFORMER: MiT whose keys are pixels, for the
+   smallest pictures; logits resized straight to the picture. */
 enum {
     PLAIN, GLAM_UPER, FCN_HEAD, SWIN_V2, UNET, CROSS_UNET, SEMANTIC_FPN, MLP_HEAD, PSP_HEAD,
-    WIDE_UPER, SMP_UNET, SMP_FPN, MODELS
+    WIDE_UPER, SMP_UNET, SMP_FPN, SEGFORMER, MODELS
 };
 
 static const char *const model_names[MODELS] = {
     "plain", "glam", "fcn", "v2", "unet", "cross unet", "semantic fpn", "mlp", "psp", "wide",
-    "smp unet", "smp fpn"};
+    "smp unet", "smp fpn", "segformer"};
 
 static const struct { int width, stages, depth[4], heads[4], window[4]; } shapes[MODELS] = {
     {6, 1, {2}, {1}, {2}},                          /* PLAIN */
@@ -673,6 +719,7 @@ static const struct { int width, stages, depth[4], heads[4], window[4]; } shapes
     {32, 3, {2, 1, 1}, {1, 2, 4}, {7, 7, 7}},       /* WIDE_UPER */
     {6, 3, {1, 2, 1}, {1, 2, 3}, {3, 2, 2}},        /* SMP_UNET */
     {4, 3, {1, 1, 2}, {1, 2, 2}, {3, 3, 2}},        /* SMP_FPN */
+    {8, 3, {2, 1, 1}, {1, 2, 4}, {1, 1, 1}},        /* SEGFORMER */
 };
 
 /* The head of each model: its kind, classes, channels and the features it reads. */
@@ -682,6 +729,7 @@ static const struct { int head, classes, channels; unsigned inputs; } heads[MODE
     {SWIN_HEAD_FPN, 6, 10, 7}, {SWIN_HEAD_SEGFORMER, 7, 8, 7},
     {SWIN_HEAD_PSP, 4, 12, 2}, {SWIN_HEAD_UPER, 300, 64, 7},
     {SWIN_HEAD_SMP_UNET, 2, 16, 7}, {SWIN_HEAD_SMP_FPN, 5, 32, 7},
+    {SWIN_HEAD_MERGED_SEGFORMER, 6, 20, 7},
 };
 
 static inline swin_config model_config(int which)
@@ -693,6 +741,7 @@ static inline swin_config model_config(int which)
     g.version = which == SWIN_V2 ? 2 : 1;
     g.body = which == UNET         ? SWIN_BODY_UNET
              : which == CROSS_UNET ? SWIN_BODY_CROSS_UNET
+             : which == SEGFORMER  ? SWIN_BODY_MIT
                                    : SWIN_BODY_BACKBONE;
     g.patch = 4;
     g.planes = 3;
@@ -763,6 +812,15 @@ static inline swin_config model_config(int which)
     if (g.head.kind == SWIN_HEAD_UPER || g.head.kind == SWIN_HEAD_PSP) {
         g.head.pool_count = 4;
         memcpy(g.head.pool_scale, scales, sizeof scales);
+    }
+    if (which == SEGFORMER) {
+        static const int kernels[3] = {7, 3, 5}, strides[3] = {4, 2, 2}, sides[3] = {1, 1, 1};
+        memcpy(g.mit.kernel, kernels, sizeof kernels);
+        memcpy(g.mit.stride, strides, sizeof strides);
+        memcpy(g.mit.reduction, sides, sizeof sides);
+        g.merge_norm = 0;
+        g.eps = g.rules.feature_eps = 1e-6f;
+        g.rules.straight = 1;
     }
     if (which == FCN_HEAD) {
         g.head.convs = 2;

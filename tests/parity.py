@@ -214,6 +214,23 @@ class SmpState(Smp):
         return folder / "last.ckpt"
 
 
+class TransformersSegformer(Transformers):
+    """Hidden states are the stages' normalised outputs, logits those of the head."""
+
+    def run(self, x):
+        model = copy.deepcopy(self.model).double()
+        result = model(x, output_hidden_states=True)
+        outputs = {f"feature{i}": state[0] for i, state in enumerate(result.hidden_states)}
+        if hasattr(result, "logits"):
+            name = "logits" if result.logits.ndim == 4 else "scores"
+            outputs[name] = result.logits[0]
+        return outputs
+
+
+class TransformersSegformerState(TransformersSegformer, TransformersState):
+    """Saved as a state."""
+
+
 SMALL = dict(embed_dim=16, depths=[2, 2, 2], num_heads=[1, 2, 4])
 TIMM = dict(SMALL, img_size=64, num_classes=9)
 HF = dict(SMALL, image_size=64, window_size=4, num_labels=9)
@@ -243,6 +260,16 @@ def upernet(**change):
     return transformers.UperNetConfig(backbone_config=backbone, hidden_size=32, num_labels=7,
                                       auxiliary_in_channels=4 * backbone.embed_dim)
 
+
+def segformer(**change):
+    """Narrow, or of the widths that are told."""
+    return transformers.SegformerConfig(**{
+        **dict(hidden_sizes=[8, 16, 40, 64], decoder_hidden_size=24, depths=[1, 2, 1, 1],
+               num_labels=7, mlp_ratios=[4, 2, 4, 3]), **change})
+
+
+B0 = dict(hidden_sizes=[32, 64, 160, 256], decoder_hidden_size=256, depths=[2, 2, 2, 2],
+          mlp_ratios=[4, 4, 4, 4], num_labels=150)
 
 # name: the model, sizes (height, width)
 MODELS = {
@@ -382,6 +409,26 @@ MODELS = {
             transformers.UperNetForSemanticSegmentation,
             upernet(embed_dim=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], window_size=7)),
         [(224, 224), (150, 201)]),
+    "transformers SegformerForSemanticSegmentation": (
+        lambda: TransformersSegformer(transformers.SegformerForSemanticSegmentation, segformer()),
+        [(64, 64), (75, 90), (29, 131)]),
+    "transformers SegformerForSemanticSegmentation as a state": (
+        lambda: TransformersSegformerState(transformers.SegformerForSemanticSegmentation,
+                                           segformer()), [(64, 64), (29, 131)]),
+    "transformers SegformerForSemanticSegmentation of other patches": (
+        lambda: TransformersSegformer(transformers.SegformerForSemanticSegmentation,
+                                      segformer(strides=[4, 2, 2, 3], patch_sizes=[9, 3, 5, 3],
+                                                num_attention_heads=[2, 4, 5, 4])),
+        [(64, 64), (29, 131)]),
+    "transformers SegFormer-B0": (
+        lambda: TransformersSegformer(transformers.SegformerForSemanticSegmentation,
+                                      segformer(**B0)), [(256, 256), (150, 301)]),
+    "transformers SegformerForImageClassification": (
+        lambda: TransformersSegformer(transformers.SegformerForImageClassification, segformer()),
+        [(64, 64), (75, 90)]),
+    "transformers SegformerModel": (
+        lambda: TransformersSegformer(transformers.SegformerModel, segformer()),
+        [(64, 64), (50, 131)]),
 }
 
 

@@ -414,8 +414,10 @@ def row(label, text):
 
 
 def describe_model(d):
+    stages = len(d["width"])
+
     def listed(name):
-        return " ".join(map(str, d[name]))
+        return " ".join(map(str, d[name][:stages]))
 
     def sides(name):
         rows, columns = d[name + "_h"], d[name + "_w"]
@@ -423,11 +425,12 @@ def describe_model(d):
             f"{h}x{w}" for h, w in zip(rows, columns))
 
     tokens = f", {d['tokens']} global token{'s'[:d['tokens'] > 1]} a window" if d["tokens"] else ""
-    body = {Body.BACKBONE: "Swin", Body.UNET: "Swin-Unet",
-            Body.CROSS_UNET: "Swin-Unet with cross-attention upsampling"}[d["body"]]
-    row("backbone", f"{body} V{d['version']}: widths {listed('width')}, depths {listed('depth')}, "
-                    f"heads {listed('heads')}, windows {sides('window')}, shifts {sides('shift')}"
-                    f"{tokens}")
+    body = {Body.BACKBONE: f"Swin V{d['version']}", Body.UNET: "Swin-Unet V1",
+            Body.CROSS_UNET: "Swin-Unet with cross-attention upsampling V1", Body.MIT: "MiT"}
+    inside = (f"reductions {listed('reduction')}" if d["body"] == Body.MIT
+              else f"windows {sides('window')}, shifts {sides('shift')}{tokens}")
+    row("backbone", f"{body[d['body']]}: widths {listed('width')}, depths {listed('depth')}, "
+                    f"heads {listed('heads')}, {inside}")
     rules = [{Shift.SQUARE: "no shift where a side of the map is the window",
               Shift.PER_AXIS: "no shift along an axis of one window"}.get(d["shift_rule"]),
              "the shift comes before the padding" if d["roll_before_pad"] else None,

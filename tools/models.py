@@ -1,9 +1,9 @@
-"""Swin Transformer (V1, V2), Swin-Unet and GLAM models in plain PyTorch.
+"""Swin Transformer (V1, V2), Swin-Unet, GLAM and SegFormer models in plain PyTorch.
 
 These classes load the authors' checkpoints as they are: modules carry the names of the keys.
 
-    Segmentor   `backbone.`, `neck.`, `decode_head.`, as Swin-Transformer-Semantic-Segmentation
-                and GLAM name them
+    Segmentor   `backbone.`, `neck.`, `decode_head.`, as Swin-Transformer-Semantic-Segmentation,
+                GLAM and SegFormer name them
     SwinUnet    GLAM's, and HuCaoFighting's for one size: state_dict(prefix="backbone.swin_unet."),
                 state_dict(prefix="swin_unet.")
     Classifier  the official classification code's, V1 and V2
@@ -353,6 +353,96 @@ class Backbone(nn.Module):
         return [planes(self.get_submodule(f"norm{i}")(outputs[i])) for i in self.out_indices]
 
 
+# SegFormer's backbone ------------------------------------------------------------------------------
+
+class OverlapPatchEmbed(nn.Module):
+    """Patches of `kernel` pixels a side, `stride` apart, the first around the first pixel."""
+
+    def __init__(self, inputs, dim, kernel, stride):
+        super().__init__()
+        self.proj = nn.Conv2d(inputs, dim, kernel, stride, kernel // 2)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x):                               # [B, C, H, W] -> [B, H/stride, ..., dim]
+        return self.norm(self.proj(x).permute(0, 2, 3, 1))
+
+
+class ReducedAttention(nn.Module):
+    """Every pixel attends to patches of `reduction` pixels a side; what fills none is left out."""
+
+    def __init__(self, dim, heads, reduction):
+        super().__init__()
+        self.heads = heads
+        self.q, self.kv = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim)
+        self.proj = nn.Linear(dim, dim)
+        if reduction > 1:
+            self.sr = nn.Conv2d(dim, dim, reduction, reduction)
+            self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x):                               # [B, H, W, C]
+        keys = self.norm(self.sr(planes(x)).permute(0, 2, 3, 1)) if hasattr(self, "sr") else x
+
+        def split(y, parts):                            # [B, ., ., parts·C] -> [B, n, N, d] each
+            return y.flatten(1, 2).unflatten(-1, (parts, self.heads, -1)).permute(2, 0, 3, 1, 4)
+
+        mixed = attention(*split(self.q(x), 1), *split(self.kv(keys), 2))
+        return self.proj(mixed.transpose(1, 2).flatten(2)).view_as(x)
+
+
+class MixMlp(Mlp):
+    """A depthwise 3x3 convolution before the activation tells pixels where they are."""
+
+    def __init__(self, dim, hidden):
+        super().__init__(dim, hidden)
+        self.dwconv = nn.ModuleDict({"dwconv": nn.Conv2d(hidden, hidden, 3, padding=1,
+                                                         groups=hidden)})
+
+    def forward(self, x):                               # [B, H, W, C]
+        hidden = self.dwconv["dwconv"](planes(self.fc1(x)))
+        return self.fc2(F.gelu(hidden).permute(0, 2, 3, 1))
+
+
+class MixBlock(nn.Module):
+    def __init__(self, dim, heads, reduction, hidden, eps):
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(dim, eps), nn.LayerNorm(dim, eps)
+        self.attn = ReducedAttention(dim, heads, reduction)
+        self.mlp = MixMlp(dim, hidden)
+
+    def forward(self, x):                               # [B, H, W, C]
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class MixTransformer(nn.Module):
+    """MiT. Returns the normalised stage outputs."""
+
+    def __init__(self, embed_dim=(32, 64, 160, 256), depths=(2, 2, 2, 2), num_heads=(1, 2, 5, 8),
+                 reductions=(8, 4, 2, 1), kernels=(7, 3, 3, 3), strides=(4, 2, 2, 2),
+                 hidden=None, eps=1e-6, out_indices=(0, 1, 2, 3)):
+        super().__init__()
+        self.widths, self.out_indices = list(embed_dim), list(out_indices)
+        for i, C in enumerate(embed_dim):
+            inputs = embed_dim[i - 1] if i else 3
+            blocks = [MixBlock(C, num_heads[i], reductions[i], hidden[i] if hidden else 4 * C, eps)
+                      for _ in range(depths[i])]
+            self.add_module(f"patch_embed{i + 1}",
+                            OverlapPatchEmbed(inputs, C, kernels[i], strides[i]))
+            self.add_module(f"block{i + 1}", nn.ModuleList(blocks))
+            self.add_module(f"norm{i + 1}", nn.LayerNorm(C, eps))
+        self.apply(init_linear)
+
+    def forward(self, x):                               # [B, 3, H, W]
+        features = []
+        for i in range(1, 1 + len(self.widths)):
+            x = self.get_submodule(f"patch_embed{i}")(x)
+            for block in self.get_submodule(f"block{i}"):
+                x = block(x)
+            x = planes(self.get_submodule(f"norm{i}")(x))
+            features.append(x)
+        return features
+
+
 def planes(x):
     """[B, H, W, C] -> [B, C, H, W]."""
     return x.permute(0, 3, 1, 2)
@@ -689,7 +779,7 @@ class Segmentor(nn.Module):
         def make(type, **options):
             return HEADS[type](self.neck.widths if self.neck else widths, **options)
 
-        self.backbone = Backbone(**backbone)
+        self.backbone = (MixTransformer if "reductions" in backbone else Backbone)(**backbone)
         widths = [self.backbone.widths[i] for i in self.backbone.out_indices]
         self.neck = FPN(widths, neck) if neck else None
         self.decode_head = make(**head) if head else None
@@ -771,6 +861,22 @@ def infer_backbone(state):
         found = [re.match(pattern, name) for name in state]
         return 1 + max(int(match[1]) for match in found if match)
 
+    def mit():
+        def each(name):
+            return [state.get(name.format(i)) for i in stages]
+
+        stages = range(1, count(r"patch_embed(\d+)\."))
+        widths, _, kernels, _ = zip(*(x.shape for x in each("patch_embed{}.proj.weight")))
+        return dict(
+            embed_dim=widths, kernels=kernels, out_indices=[i - 1 for i in stages],
+            depths=[count(rf"block{i}\.(\d+)\.") for i in stages],
+            num_heads=[C // widths[0] for C in widths],
+            reductions=[1 if x is None else x.shape[2] for x in each("block{}.0.attn.sr.weight")],
+            hidden=[len(x) for x in each("block{}.0.mlp.fc1.weight")])
+
+    if "patch_embed1.proj.weight" in state:
+        return mit()
+
     def window(i):
         if version == 2:
             return (shape(f"layers.{i}.blocks.0.attn.relative_coords_table")[1] + 1) // 2
@@ -822,7 +928,8 @@ def infer_head(state, backbone):
         return sum(bool(re.fullmatch(f"decode_head\\.{pattern}", name)) for name in state)
 
     def in_index(widths):
-        known = [backbone["embed_dim"] * 2 ** i for i in backbone["out_indices"]]
+        E = backbone["embed_dim"]
+        known = [E * 2 ** i if isinstance(E, int) else E[i] for i in backbone["out_indices"]]
         return [known.index(width) for width in widths]
 
     def inputs(pattern):

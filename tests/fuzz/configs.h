@@ -23,9 +23,24 @@ static double block_floats(const swin_config *g, int i)
            + matrix(g->stage[i].hidden, c) + matrix(c, g->stage[i].hidden) + 100;
 }
 
+/* Those of MiT. */
+static double mit_floats(const swin_config *g)
+{
+    double sum = 0;
+    for (int i = 0; i < g->stages; i++) {
+        const double c = g->stage[i].width, before = i ? g->stage[i - 1].width : 3;
+        const double kernel = g->mit.kernel[i], side = g->mit.reduction[i];
+        sum += matrix(c, kernel * kernel * before);
+        sum += g->stage[i].depth * (block_floats(g, i) + matrix(c, side * side * c) +
+                                    10.0 * (g->stage[i].hidden + 16));
+    }
+    return sum;
+}
+
 static double body_floats(const swin_config *g)
 {
     double sum = matrix(g->stage[0].width, 3.0 * g->patch * g->patch);
+    if (g->body == SWIN_BODY_MIT) return mit_floats(g);
     if (g->position.h)
         sum += (double)g->position.h * g->position.w * (g->stage[0].width + 15);
     for (int i = 0; i < g->stages; i++) {
@@ -64,7 +79,8 @@ static double head_floats(const swin_config *g)
         for (int l = 0; l < g->stages; l++)
             sum += g->head.neck_convs[l] * matrix(ch, 9 * (ch > neck ? ch : neck));
     }
-    if (g->head.kind == SWIN_HEAD_SEGFORMER || g->head.kind == SWIN_HEAD_GLAM_SEGFORMER)
+    if (g->head.kind == SWIN_HEAD_SEGFORMER || g->head.kind == SWIN_HEAD_GLAM_SEGFORMER ||
+        g->head.kind == SWIN_HEAD_MERGED_SEGFORMER)
         sum += 4 * matrix(ch, last) + matrix(ch, 4 * ch);
     return sum;
 }
@@ -127,6 +143,22 @@ static void draw_widths(swin_config *g, int width)
     }
 }
 
+/* Makes a drawn backbone one of MiT, whose maps shrink by its strides. */
+static void draw_mit(swin_config *g)
+{
+    g->body = SWIN_BODY_MIT;
+    g->version = g->patch_norm = g->qkv_bias = 1;
+    g->tokens = g->merge_norm = g->final_norm = g->roll_before_pad = g->shift_rule = 0;
+    g->feature_norms = (1u << g->stages) - 1;
+    if (rarely(2)) g->mit.eps = g->eps;
+    for (int i = 0; i < g->stages; i++) {
+        g->mit.kernel[i] = rarely(4) ? 2 * any(8) + 1 : i ? 3 : 7;
+        g->mit.stride[i] = i ? 2 : g->patch;
+        g->mit.reduction[i] = rarely(2) ? within(2, 8) : 1;
+        g->stage[i].token_rows = g->stage[i].token_middle = 0;
+    }
+}
+
 static void draw_body(swin_config *g, enum extent extent)
 {
     static const int patches[] = {4, 4, 4, 4, 4, 2, 1, 3, 5, 7, 8, 16, 32};
@@ -153,7 +185,8 @@ static void draw_body(swin_config *g, enum extent extent)
     g->merge_norm = any(2);
     g->final_norm = g->body || any(2);
     if (!g->body) g->feature_norms = rarely(3) ? 0 : draw(1u << g->stages);
-    if (any(2)) return;
+    if (!g->body && rarely(4)) draw_mit(g);
+    if (g->body == SWIN_BODY_MIT || any(2)) return;
     g->position.h = extent == LARGE ? ONE_OF(most) : within(1, 9);
     g->position.w = extent == LARGE ? ONE_OF(most) : within(1, 9);
     g->position.rule = (int)rarely(4);
@@ -209,7 +242,8 @@ static void draw_head(swin_config *g, enum extent extent)
 {
     static const int many[] = {254, 255, 256, 257, 300};
     const int other = any(SWIN_HEAD_COUNT - 1);         /* than a Unet's */
-    g->head.kind = g->body ? SWIN_HEAD_UNET : other + (other >= SWIN_HEAD_UNET);
+    const int unet = g->body == SWIN_BODY_UNET || g->body == SWIN_BODY_CROSS_UNET;
+    g->head.kind = unet ? SWIN_HEAD_UNET : other + (other >= SWIN_HEAD_UNET);
     if (g->head.kind == SWIN_HEAD_NONE) return;
     g->head.align_corners = any(2);
     g->classes = rarely(12) ? ONE_OF(many) : within(1, 24);
@@ -228,24 +262,33 @@ static void draw_head(swin_config *g, enum extent extent)
         g->rules.one_class = 1;
         g->classes = 2;
     }
+    if (rarely(4)) g->rules.straight = 1;
+}
+
+/* Does the model refuse maps that are smaller than its windows, or than patches that are keys? */
+static int has_least(const swin_config *g)
+{
+    return g->shift_rule == SWIN_SHIFT_SQUARE || g->body == SWIN_BODY_MIT;
 }
 
 /* Of at most `sides` patches: whole ones where the model takes no other, one or more where it drops
-   the rest, and in rule 1 of shifts enough for the windows that fit_windows leaves. */
+   the rest, and where there is a least size, enough for the windows that fit_windows leaves. */
 static int draw_length(const swin_config *g, int sides)
 {
-    const int least = g->shift_rule == SWIN_SHIFT_SQUARE ? (sides + 1) / 2 : 1;
+    const int least = has_least(g) ? (sides + 1) / 2 : 1;
     const int whole = within(least, sides) * g->patch;
     if (g->input.rule == SWIN_INPUT_EXACT || rarely(3)) return whole;
     return g->input.rule == SWIN_INPUT_FLOOR ? whole + any(g->patch) : whole - any(g->patch);
 }
 
-/* Rule 1 of shifts refuses maps smaller than their window: no window is larger than the least map
-   of inputs of (sides + 1) / 2 patches. */
+/* Rule 1 of shifts refuses maps smaller than their window, MiT maps smaller than a key's patch:
+   neither is larger than the least map of inputs of (sides + 1) / 2 patches. */
 static inline void fit_windows(swin_config *g, int sides)
 {
-    for (int i = 0; g->shift_rule == SWIN_SHIFT_SQUARE && i < g->stages; i++) {
+    for (int i = 0; has_least(g) && i < g->stages; i++) {
         const int least = ((sides + 1) / 2) >> i, most = least ? least : 1;
+        if (g->mit.reduction[i] > most) g->mit.reduction[i] = most;
+        if (g->shift_rule != SWIN_SHIFT_SQUARE) continue;
         if (g->stage[i].window_h <= most) continue;
         g->stage[i].window_h = g->stage[i].window_w = most;
         g->stage[i].shift_h %= most;
@@ -263,7 +306,7 @@ static inline void draw_preprocessing(swin_config *g, int sides)
         g->picture.scale[i] = 0.001f * (float)within(1, 40);
     }
     g->picture.bgr = any(2);
-    g->input.rule = any(3);
+    g->input.rule = g->body == SWIN_BODY_MIT ? SWIN_INPUT_PAD : any(3);
     if (g->input.rule == SWIN_INPUT_EXACT && rarely(2)) {
         g->input.h = draw_length(g, sides);
         g->input.w = draw_length(g, sides);
@@ -325,8 +368,9 @@ static inline int draw_numbers(void)
     X(picture.resize_b, 0) X(picture.resize_filter, 0) X(picture.resize_round, 0)                 \
     X(picture.mode, 0) X(picture.crop_h, 0) X(picture.crop_w, 0) X(picture.stride_h, 0)           \
     X(picture.stride_w, 0) X(rules.feature_eps, 1) X(rules.corners, 0) X(rules.one_class, 0)      \
-    X(rules.input_multiple, 0) X(decoder.width, 0) X(decoder.bilinear, 0) X(decoder.scse, 0)      \
-    X(decoder.concat, 0)
+    X(rules.input_multiple, 0) X(rules.straight, 0) X(decoder.width, 0) X(decoder.bilinear, 0)    \
+    X(decoder.scse, 0) X(decoder.concat, 0) X(mit.kernel, 0) X(mit.stride, 0) X(mit.reduction, 0) \
+    X(mit.eps, 1)
 
 static void print_member(const char *name, const void *words, size_t length, int floats)
 {

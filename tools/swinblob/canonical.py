@@ -11,13 +11,16 @@ from math import prod
 import numpy as np
 
 from . import records
-from .forms import (F32, ROWS, S8, BiasTable, Matrix, PatchEmbedding, Spec, Vector, heads_in,
-                    heads_out, linear, norm)
+from .forms import (F32, ROWS, S8, BiasTable, Depthwise, Matrix, PatchEmbedding, Spec, Vector,
+                    convolution, heads_in, heads_out, linear, norm)
 from .heads import HEADS, LAST, NOTHING, ONE, PIXELS, SCORES, SOME
 from .records import Body, Head, Input, Mode, Refused, Resize, Shift, need
 
 
 # Descriptions -------------------------------------------------------------------------------------
+
+UNETS = (Body.UNET, Body.CROSS_UNET)
+
 
 def stage_count(d):
     return len(d["width"])
@@ -25,7 +28,7 @@ def stage_count(d):
 
 def up_levels(d):
     """Levels of a Unet's way up, in its order; none of a backbone."""
-    return range(stage_count(d) - 2, -1, -1) if d["body"] else ()
+    return range(stage_count(d) - 2, -1, -1) if d["body"] in UNETS else ()
 
 
 def window_counts(d, height, width):
@@ -52,7 +55,8 @@ def check_model(d):
     need(d["version"] == 1 or not d["tokens"], "tokens: Swin V2 has no global tokens")
     for name in ("feature_norms", "head_inputs"):
         need(d[name] >> stage_count(d) == 0, f"{name} names a feature that no stage makes")
-    need(not 0 < d["feature_eps"] < records.SMALLEST, "feature_eps is too small")
+    for name in ("feature_eps", "patch_eps"):
+        need(not 0 < d[name] < records.SMALLEST, f"{name} is too small")
     need(not d["input_multiple"] or d["input_rule"] == Input.EXACT
          and d["input_multiple"] % d["patch"] == 0,
          f"input_multiple is {d['input_multiple']}: no whole patches, or inputs that are padded")
@@ -63,8 +67,13 @@ def check_model(d):
         need(d["input_rule"] == Input.EXACT or not d[name],
              f"{name} is {d[name]}, but the input may have any size")
         need(d[name] % d["patch"] == 0, f"{name} is {d[name]}: no whole patches")
-    if d["body"] != Body.BACKBONE:
+    if d["body"] in UNETS:
         check_unet(d)
+    if d["body"] == Body.MIT:
+        check_mit(d)
+    for name in ("patch_kernel", "patch_stride", "reduction"):
+        used = stage_count(d) if d["body"] == Body.MIT else 0
+        need(not any(d[name][used:]), f"{name} of a stage that has none")
 
 
 def check_unet(d):
@@ -76,6 +85,19 @@ def check_unet(d):
              f"width[{i}] is {width}, but the widths of a Unet double from stage to stage")
         need(d["body"] != Body.CROSS_UNET or d["window_h"][i] == d["window_w"][i],
              f"stage {i}: a window that is not square with cross-attention upsampling")
+
+
+def check_mit(d):
+    need(d["version"] == 1 and not d["tokens"] and not d["position_h"] and d["patch_norm"]
+         and d["qkv_bias"] and not d["merge_norm"] and not d["final_norm"]
+         and d["feature_norms"] == (1 << stage_count(d)) - 1 and d["input_rule"] == Input.PAD,
+         "not MiT's version, norms, biases or input")
+    for i in range(stage_count(d)):
+        kernel, stride = d["patch_kernel"][i], d["patch_stride"][i]
+        need(kernel % 2, f"stage {i}: patches of {kernel}x{kernel} have no middle")
+        need(stride >= 2 if i else stride == d["patch"],
+             f"stage {i}: patches {stride} pixels apart")
+        need(d["reduction"][i], f"reduction[{i}] is 0")
 
 
 def check_stage(d, i):
@@ -162,6 +184,10 @@ def tensors(d):
             yield from linear(block + ".mlp.fc1", d["hidden"][i], C)
             yield from linear(block + ".mlp.fc2", C, d["hidden"][i])
 
+    if d["body"] == Body.MIT:
+        yield from mit_tensors(d)
+        yield from HEADS[d["head"]].tensors(d)
+        return
     E = d["width"][0]
     yield Spec("embed.weight", PatchEmbedding(E, d["planes"], d["patch"]))
     yield Spec("embed.bias", Vector(E))
@@ -199,6 +225,34 @@ def tensors(d):
         yield from linear(up + ".concat", C, 2 * C)
         yield from layers(up, l)
     yield from HEADS[d["head"]].tensors(d)
+
+
+def mit_tensors(d):
+    """Those of SegFormer's backbone."""
+    for i, C in enumerate(d["width"]):
+        stage, kernel, heads = f"stage{i}", d["patch_kernel"][i], d["heads"][i]
+        if i == 0:
+            yield Spec("embed.weight", PatchEmbedding(C, d["planes"], kernel))
+            yield Spec("embed.bias", Vector(C))
+            yield from norm("embed.norm", C)
+        else:
+            yield from convolution(stage + ".embed", C, d["width"][i - 1], kernel)
+            yield from norm(stage + ".embed.norm", C)
+        for j in range(d["depth"][i]):
+            block = f"{stage}.block{j}"
+            yield from norm(block + ".norm1", C)
+            if d["reduction"][i] > 1:
+                yield from convolution(block + ".attn.reduce", C, C, d["reduction"][i])
+                yield from norm(block + ".attn.reduce.norm", C)
+            yield from heads_in(block + ".attn.q", 1, C, C, heads, query=True)
+            yield from heads_in(block + ".attn.kv", 2, 2 * C, C, heads, query=False)
+            yield from heads_out(block + ".attn.proj", C, C, heads)
+            yield from norm(block + ".norm2", C)
+            yield from linear(block + ".mlp.fc1", d["hidden"][i], C)
+            yield Spec(block + ".mlp.depthwise.weight", Depthwise(d["hidden"][i]))
+            yield Spec(block + ".mlp.depthwise.bias", Vector(d["hidden"][i]))
+            yield from linear(block + ".mlp.fc2", C, d["hidden"][i])
+        yield from norm(stage + ".norm", C)
 
 
 def with_types(specs, type_of):

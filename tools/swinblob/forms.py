@@ -125,6 +125,21 @@ class Gate(Convolution):
         super().__init__(1, inputs, 1)
 
 
+class Depthwise:
+    """[n, 1, 3, 3], a filter a channel <-> [9, n], a row a tap."""
+
+    layout, types = ROWS, (F32,)
+
+    def __init__(self, n):
+        self.natural, self.shape = (n, 1, 3, 3), (9, n)
+
+    def pack(self, x):
+        return x.reshape(-1, 9).T
+
+    def unpack(self, m):
+        return m.T.reshape(self.natural)
+
+
 class Spec:
     """One tensor of a blob: its name, form and number type, one of the form's."""
 

@@ -5,7 +5,7 @@ function that yields its tensors, in the order of the blob, and one that checks 
 then reads its checkpoints (families/decode_heads.py has those of mmseg).
 """
 
-from .forms import Convolution, Spec, convolution, gate, linear, norm
+from .forms import Convolution, Spec, Vector, convolution, gate, linear, norm
 from .records import MAX_STAGES, Body, Head, need
 
 NOTHING, ONE, SOME, LAST = range(4)     # which features a head reads
@@ -81,6 +81,15 @@ def segformer(d):
     yield from classify(d, ch)
 
 
+def merged_segformer(d):
+    ch = d["head_channels"]
+    for l, C in enumerate(head_widths(d)):
+        yield Spec(f"head.lateral{l}.weight", Convolution(ch, C, 1))
+        if l == 0:
+            yield Spec("head.lateral0.bias", Vector(ch))
+    yield from classify(d, ch)
+
+
 def classifier(d):
     yield from linear("head.classify", d["classes"], d["width"][-1])
 
@@ -149,7 +158,7 @@ def check_fpn(d):
 
 
 def check_unet(d):
-    need(d["body"] != Body.BACKBONE, "a Unet's head without a Unet")
+    need(d["body"] in (Body.UNET, Body.CROSS_UNET), "a Unet's head without a Unet")
 
 
 def check_smp_unet(d):
@@ -191,4 +200,6 @@ HEADS = {
     Head.CLASSIFIER: HeadKind("a classifier", LAST, SCORES, classifier),
     Head.UNET: HeadKind("the Unet's own head", NOTHING, PIXELS, unet, check_unet),
     Head.SMP_UNET: HeadKind("SMP's Unet", SOME, PIXELS, smp_unet, check_smp_unet),
-    Head.SMP_FPN: HeadKind("SMP's FPN", SOME, PIXELS, smp_fpn, check_smp_fpn)}
+    Head.SMP_FPN: HeadKind("SMP's FPN", SOME, PIXELS, smp_fpn, check_smp_fpn),
+    Head.MERGED_SEGFORMER: HeadKind("the SegFormer authors' head", SOME, PIXELS,
+                                    merged_segformer)}

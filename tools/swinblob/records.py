@@ -37,9 +37,9 @@ class Kind(IntEnum):
         return f"{type(self).__name__}_{self.name}".upper()
 
 
-Body = Kind("Body", "BACKBONE UNET CROSS_UNET", start=0)
+Body = Kind("Body", "BACKBONE UNET CROSS_UNET MIT", start=0)
 Head = Kind("Head", "NONE UPER FCN PSP FPN SEGFORMER GLAM_SEGFORMER CLASSIFIER UNET SMP_UNET "
-            "SMP_FPN", start=0)
+            "SMP_FPN MERGED_SEGFORMER", start=0)
 Input = Kind("Input", "PAD FLOOR EXACT", start=0)
 Shift = Kind("Shift", "STORED SQUARE PER_AXIS", start=0)
 Position = Kind("Position", "RESIZED FIXED", start=0)
@@ -209,6 +209,7 @@ RULES = Record(
     kind("corner_rule", Corners),
     flag("one_class"),
     count("input_multiple", 0, MAX_SIDE),
+    flag("straight"),
     times=OPTIONAL)
 
 DECODER = Record(
@@ -218,6 +219,14 @@ DECODER = Record(
     flag("scse"),
     flag("concat"),
     times=OPTIONAL, prefix="decoder_")
+
+MIT = Record(
+    "mit",
+    count("patch_kernel", 0, 15, MAX_STAGES),
+    count("patch_stride", 0, 32, MAX_STAGES),
+    count("reduction", 0, 64, MAX_STAGES),
+    number("patch_eps", 0, 1),
+    times=OPTIONAL)
 
 REFERENCE = Record(
     "reference",
@@ -230,7 +239,7 @@ REFERENCE = Record(
     prefix="reference_")
 
 # in the order of a blob
-RECORDS = (MODEL, STAGE, HEAD, CLASSES, PICTURE, RULES, DECODER, REFERENCE)
+RECORDS = (MODEL, STAGE, HEAD, CLASSES, PICTURE, RULES, DECODER, MIT, REFERENCE)
 
 
 # Descriptions -------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ class DecodeHead:
         self.reader, self.source, self.d = reader, reader.source, reader.d
         self.told, self.spell = told, spell
         self.mmseg_class, self.kind, self.describe, _, self.rename = next(
-            head for head in HEADS if head[3] in self.source.groups)
+            head for head in HEADS if spell(head[3]) in self.source.groups)
 
     def name(self, canonical):
         return self.spell(self.rename(canonical))
@@ -163,8 +163,8 @@ class DecodeHead:
 
     def conv_module(self, module):
         """Weight and bias of a convolution, with the BatchNorm after it where there is one."""
-        weight, bias, norm = (module + end for end in (".conv.weight", ".conv.bias", ".bn"))
-        norm = self.spell(norm)
+        weight, bias, norm = (self.spell(module + end)
+                              for end in (".conv.weight", ".conv.bias", ".bn"))
         if norm not in self.source.groups:
             return self.source.take(weight), self.source.take(bias)
         norm = [self.source.take(f"{norm}.{part}")

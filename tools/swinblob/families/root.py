@@ -20,6 +20,10 @@ EMBEDDINGS = {
     "embeddings.patch_embeddings.projection": ("backbone.swin.", "backbone.", "swin.", "swinv2.",
                                                ""),
     "features.1.0.attn.proj": ("",),
+    "patch_embed1.proj": ("backbone.", ""),
+    "layers.0.0.projection": ("backbone.", ""),
+    "encoder.patch_embeddings.0.proj": ("segformer.", ""),
+    "stages.0.patch_embeddings.proj": ("segformer.", ""),
 }
 MAX_PART = 100                  # letters of a module's name
 TRAINING = re.compile(r"(.*_)?((loss(es)?|criteri(on|ons|a)|metrics?)(_.*|\d*)"
