@@ -7,6 +7,7 @@
 # make coverage   how much of swin.h the C tests run, and which places they do not
 # make bench      measures speed and memory, against other engines where they install
 # make ports      the same bits from all compilers and machines: builds, runs, README's table
+# make sizes      what leaving kinds of models out saves, in bytes of code: README's table
 # make web        a page that segments pictures in a browser: builds and serves it on this machine
 # make bench-web  measures that page's module beside ONNX Runtime Web
 # make lib        libswin.a and libswin.so, into build/
@@ -178,12 +179,15 @@ bench-web: page $(OUT)/segment $(OUT)/venv-bench/.ready
 ports: $(OUT)/venv/.ready
 	"$(BUILD)/venv/bin/python" tests/ports.py
 
+sizes: need
+	"$(PYTHON)" tools/sizes.py "$(BUILD)/sizes"
+
 install: all lib
 	tools/install "$(BUILD)"
 
 # What was made, by name: BUILD may be a folder that holds other things too.
 MADE = minimal segment stream tensor frame_loop gst web libswin.a libswin.so* bench demo tests \
-       coverage benchmark stb-newer swin.pc swin-header.pc swin-config-version.cmake venv \
+       sizes coverage benchmark stb-newer swin.pc swin-header.pc swin-config-version.cmake venv \
        venv-parity venv-bench
 
 clean:
@@ -191,5 +195,5 @@ clean:
 	@rmdir "$(BUILD)" 2>/dev/null || true
 
 .PHONY: all need lib game gst page web demo deps test-setup test fuzz coverage bench bench-web \
-        ports install clean
+        ports sizes install clean
 .DELETE_ON_ERROR:

@@ -120,6 +120,13 @@ COMPILE-TIME OPTIONS, all for the file with SWIN_IMPLEMENTATION unless marked *
    SWIN_NO_SIMD, SWIN_NO_AVX2, SWIN_NO_AVX512, SWIN_NO_NEON, SWIN_NO_WASM    leave passes out, and
                           those that add products of eight bits to them (avx512_vnni, neon_dot ...)
    SWIN_NO_AVX2_VNNI      leaves out AVX2 with VNNI, for which GCC needs GNU binutils 2.36 or newer
+   SWIN_NO_UPER, SWIN_NO_FCN, SWIN_NO_PSP, SWIN_NO_FPN, SWIN_NO_SEGFORMER, SWIN_NO_CLASSIFIER,
+   SWIN_NO_UNET, SWIN_NO_SMP_UNET, SWIN_NO_SMP_FPN, SWIN_NO_MIT, SWIN_NO_V2, SWIN_NO_GLAM,
+   SWIN_NO_SLIDE, SWIN_NO_AVERAGE, SWIN_NO_ATTENTION_MAP, SWIN_NO_F16, SWIN_NO_INT8
+                          leave out kinds of models, and what can be asked of them, where code has
+                          to be small; what needs them is refused by name
+   SWIN_NO_WINOGRAD       plain convolutions everywhere, as with SWIN_RUN_DIRECT: less than half of
+                          the code, slower, and other last bits, so that self-tests of logits fail
    SWIN_NO_SCALAR         leaves the scalar pass out of builds for WebAssembly's SIMD and AArch64,
                           which get smaller
    SWIN_MAX_SIDE, SWIN_MAX_PIXELS    the largest picture or input, 16384 and 2^26
@@ -905,6 +912,63 @@ SWIN_API const char *swin_status_text(swin_status status)
 #undef SWIN__TEXT
     };
     return (unsigned)status < SWIN_STATUS_COUNT ? text[status] : "no such status";
+}
+
+/* --- what a build may leave out ---------------------------------------------------------------
+
+   SWIN_NO_name leaves out what a row names. Code asks for SWIN__HAS_name, 0 or 1, as for any
+   condition, and tables name functions through SWIN__IF: compilers drop what nothing reaches then,
+   with the layers and kernels that it alone uses, and nothing has to be cut out by hand. What a
+   model needs is asked in swin__check_build. */
+#define SWIN__OPTIONS(X) \
+    X(UPER,          "UPerHead") \
+    X(FCN,           "FCNHead") \
+    X(PSP,           "PSPHead") \
+    X(FPN,           "FPNHead") \
+    X(SEGFORMER,     "Segformer heads") \
+    X(CLASSIFIER,    "classifiers") \
+    X(UNET,          "Unets") \
+    X(SMP_UNET,      "SMP's Unet") \
+    X(SMP_FPN,       "SMP's FPN") \
+    X(MIT,           "SegFormer's backbone MiT") \
+    X(V2,            "Swin V2") \
+    X(GLAM,          "GLAM's global tokens") \
+    X(ATTENTION_MAP, "maps of attention") \
+    X(SLIDE,         "sliding windows") \
+    X(AVERAGE,       "averages") \
+    X(F16,           "weights of f16") \
+    X(INT8,          "weights of eight bits") \
+    X(WINOGRAD,      "Winograd's convolution")
+
+/* A name that is no macro remains itself. */
+#define SWIN__EXPANDED(macro) SWIN__QUOTED(macro)
+#define SWIN__HAS(name, what) \
+    SWIN__HAS_##name = sizeof SWIN__EXPANDED(SWIN_NO_##name) == sizeof "SWIN_NO_" #name,
+enum {
+    SWIN__OPTIONS(SWIN__HAS)
+    /* Are there convolutions to rewrite? */
+    SWIN__REWRITES = SWIN__HAS_WINOGRAD &&
+                     (SWIN__HAS_UPER || SWIN__HAS_FCN || SWIN__HAS_PSP || SWIN__HAS_FPN ||
+                      SWIN__HAS_SMP_UNET || SWIN__HAS_SMP_FPN),
+    SWIN__LOOKS = SWIN__HAS_GLAM && SWIN__HAS_ATTENTION_MAP
+};
+#undef SWIN__HAS
+
+#define SWIN__IF(has, function) ((has) ? (function) : NULL)
+
+/* SWIN__NEEDS_name stands for a row above; SWIN__NEEDS_NOTHING is in every build. */
+#define SWIN__NEEDS(name, what) SWIN__NEEDS_##name,
+enum { SWIN__NEEDS_NOTHING, SWIN__OPTIONS(SWIN__NEEDS) SWIN__NEEDS_COUNT };
+#undef SWIN__NEEDS
+
+/* Refuses what this build leaves out. */
+static swin_status swin__check_need(int need, swin_error *err)
+{
+#define SWIN__TEXT(name, what) SWIN__HAS_##name ? NULL : what " (SWIN_NO_" #name ")",
+    static const char *const left_out[SWIN__NEEDS_COUNT] = { NULL, SWIN__OPTIONS(SWIN__TEXT) };
+#undef SWIN__TEXT
+    if (!left_out[need]) return SWIN_OK;
+    return swin__fail(err, SWIN_UNSUPPORTED, "this build leaves out %s", left_out[need]);
 }
 #endif /* the rooms before the kernels */
 
@@ -2173,6 +2237,8 @@ enum { SWIN__LINEAR, SWIN__RELU, SWIN__GELU };
 
 /* What weights are stored as; blobs hold these numbers. */
 enum { SWIN__F32 = 0, SWIN__F16 = 1, SWIN__S8 = 3 };
+static int swin__is_f16(int type) { return SWIN__HAS_F16 && type == SWIN__F16; }
+static int swin__is_s8(int type) { return SWIN__HAS_INT8 && type == SWIN__S8; }
 
 /* A quantised row: its scale, a float, at the start; from float SWIN__NUMBERS on its numbers, -127
    ... 127, which times the scale are about what the row was. How they are stored is the pass's
@@ -2248,46 +2314,57 @@ typedef struct swin__wino_output {
                   const float *bias, int act)) \
     X(softmax, (float *s, size_t ld, int rows, int n16, const float *region, float mask, \
                 float *inverse)) \
-    X(unit_vectors, (float *x, size_t ld, int rows, int w16, float scale)) \
-    X(softmax_block, (float *s, size_t ld, int rows, int n16, float *top, float *sum, float *out, \
-                      size_t ldo, int w16)) \
     X(scale, (float *x, size_t ld, int rows, int n16, const float *factor)) \
     X(excite, (float *x, size_t ld, int rows, int n16, const float *column, const float *row, \
                size_t ldr)) \
     X(add, (float *x, size_t ldx, const float *y, size_t ldy, int rows, int n16)) \
     X(copy, (float *dst, size_t ldd, const float *src, size_t lds, int rows, int n16)) \
-    X(widen, (float *dst, const uint16_t *src, size_t n16)) \
     X(window_bias, (float *rows, int lanes, const float *bands, int tokens, int h, int w)) \
     X(transpose, (float *dst, const float *src, size_t ld, int rows, int w16)) \
     X(combine, (float *dst, int n16, const float *const *src, const float *coef, int count, \
                 int accumulate)) \
     X(pixels, (float *dst, const unsigned char *src, int n, float weight, int accumulate)) \
-    X(depthwise, (float *dst, size_t ldd, const float *src, size_t ld, size_t row, int count, \
-                  int n16, const float *weight, size_t ldw, const float *bias)) \
-    X(wino_weights, (float *dst, size_t stride, const void *src, int type, size_t tap, int k, \
-                     int taps_h, int taps_w)) \
-    X(wino_input, (float *dst, size_t stride, const float *const *rows, int n16, int pairs_h, \
-                   int pairs_w)) \
-    X(wino8_input, (float *dst, size_t stride, const float *const *rows, int n16)) \
-    X(wino8_weights, (float *dst, size_t stride, float *column, size_t ldc, const float *src, \
-                      size_t tap, const float *scale, int k)) \
-    X(wino_output, (const swin__wino_output *w)) \
     X(labels, (void *dst, int bytes, int count, const float *row, size_t ld, const int *at, \
                const float *coef, int taps, int classes))
 
+/* Those that not every build needs: X(is it needed, name, parameters). */
+#define SWIN__KERNELS_IF(X) \
+    X(SWIN__HAS_V2, unit_vectors, (float *x, size_t ld, int rows, int w16, float scale)) \
+    X(SWIN__HAS_GLAM || SWIN__HAS_MIT, softmax_block, \
+      (float *s, size_t ld, int rows, int n16, float *top, float *sum, float *out, size_t ldo, \
+       int w16)) \
+    X(SWIN__HAS_MIT, depthwise, \
+      (float *dst, size_t ldd, const float *src, size_t ld, size_t row, int count, int n16, \
+       const float *weight, size_t ldw, const float *bias)) \
+    X(SWIN__HAS_F16, widen, (float *dst, const uint16_t *src, size_t n16)) \
+    X(SWIN__REWRITES, wino_weights, \
+      (float *dst, size_t stride, const void *src, int type, size_t tap, int k, int taps_h, \
+       int taps_w)) \
+    X(SWIN__REWRITES, wino_input, \
+      (float *dst, size_t stride, const float *const *rows, int n16, int pairs_h, int pairs_w)) \
+    X(SWIN__REWRITES, wino_output, (const swin__wino_output *w)) \
+    X(SWIN__REWRITES && SWIN__HAS_INT8, wino8_input, \
+      (float *dst, size_t stride, const float *const *rows, int n16)) \
+    X(SWIN__REWRITES && SWIN__HAS_INT8, wino8_weights, \
+      (float *dst, size_t stride, float *column, size_t ldc, const float *src, size_t tap, \
+       const float *scale, int k))
+
 /* Those of eight bits, which some instruction sets have alone that share the others. */
 #define SWIN__KERNELS_8(X) \
-    X(gemm8, (const swin__product *p)) \
-    X(quantise, (float *dst, size_t ldd, const float *src, size_t lds, int rows, int n, \
-                 int together))
+    X(SWIN__HAS_INT8, gemm8, (const swin__product *p)) \
+    X(SWIN__HAS_INT8, quantise, \
+      (float *dst, size_t ldd, const float *src, size_t lds, int rows, int n, int together))
 
 #define SWIN__MEMBER(name, parameters) void (*name) parameters;
+#define SWIN__MEMBER_IF(needed, name, parameters) void (*name) parameters;
 typedef struct swin__kernels {
     swin_cpu cpu;
     SWIN__KERNELS(SWIN__MEMBER)
-    SWIN__KERNELS_8(SWIN__MEMBER)
+    SWIN__KERNELS_IF(SWIN__MEMBER_IF)
+    SWIN__KERNELS_8(SWIN__MEMBER_IF)
 } swin__kernels;
 #undef SWIN__MEMBER
+#undef SWIN__MEMBER_IF
 
 /* Four numbers of a quantised row, wherever they lie. */
 typedef struct swin__quad { uint8_t x[4]; } swin__quad;
@@ -2938,7 +3015,7 @@ static void SWIN__FN(gemm_halves)(const swin__product *p)
 /* The product that swin__product describes. */
 static void SWIN__FN(gemm)(const swin__product *p)
 {
-    if (p->type == SWIN__F16) SWIN__FN(gemm_halves)(p);
+    if (swin__is_f16(p->type)) SWIN__FN(gemm_halves)(p);
     else SWIN__FN(gemm_floats)(p);
 }
 
@@ -3448,8 +3525,8 @@ SWIN__INLINE void SWIN__FN(wino_a)(float *d, int stride, const float *x, int pai
 /* Sixteen weights of a type, the first being number `at`. */
 SWIN__INLINE swin__v16 SWIN__FN(weights)(const void *src, int type, size_t at)
 {
-    return type == SWIN__F16 ? swin__vhalves((const uint16_t *)src + at)
-                             : swin__vload((const float *)src + at);
+    return swin__is_f16(type) ? swin__vhalves((const uint16_t *)src + at)
+                              : swin__vload((const float *)src + at);
 }
 
 /* The body of wino_weights, below: inlined once for each number of taps that is worth it. */
@@ -3640,7 +3717,7 @@ SWIN__INLINE void SWIN__FN(wino_out)(const swin__wino_output *w, int pairs_h, in
 static void SWIN__FN(wino_output)(const swin__wino_output *w)
 {
     const int whole = w->pairs_h == 3 && w->pairs_w == 3;
-    if (w->eight) SWIN__FN(wino_out)(w, 2, 2, 3, 1);
+    if (SWIN__HAS_INT8 && w->eight) SWIN__FN(wino_out)(w, 2, 2, 3, 1);
     else if (whole && w->taps == 3) SWIN__FN(wino_out)(w, 3, 3, 3, 0);
     else if (whole) SWIN__FN(wino_out)(w, 3, 3, 2, 0);
     else SWIN__FN(wino_out)(w, w->pairs_h, w->pairs_w, w->taps, 0);
@@ -4414,11 +4491,14 @@ static void SWIN__FN_8(quantise)(float *dst, size_t ldd, const float *src, size_
 }
 
 #define SWIN__ENTRY(name, parameters) SWIN__FN(name),
-#define SWIN__ENTRY_8(name, parameters) SWIN__FN_8(name),
+#define SWIN__ENTRY_IF(needed, name, parameters) SWIN__IF(needed, SWIN__FN(name)),
+#define SWIN__ENTRY_8(needed, name, parameters) SWIN__IF(needed, SWIN__FN_8(name)),
 static const swin__kernels SWIN__FN_8(kernels) = {
-    SWIN__CPU, SWIN__KERNELS(SWIN__ENTRY) SWIN__KERNELS_8(SWIN__ENTRY_8)
+    SWIN__CPU, SWIN__KERNELS(SWIN__ENTRY) SWIN__KERNELS_IF(SWIN__ENTRY_IF)
+    SWIN__KERNELS_8(SWIN__ENTRY_8)
 };
 #undef SWIN__ENTRY
+#undef SWIN__ENTRY_IF
 #undef SWIN__ENTRY_8
 #undef SWIN__NUMBER
 #undef SWIN__NO_NUMBER
@@ -5377,15 +5457,15 @@ typedef struct swin__panels {
 /* The rows of a panel, quads counting as rows, and the floats that a row takes. */
 static size_t swin__panel_rows(const swin__panels *w)
 {
-    return (size_t)(w->type == SWIN__S8 ? swin__divide_up(w->inputs, 4) : w->inputs);
+    return (size_t)(swin__is_s8(w->type) ? swin__divide_up(w->inputs, 4) : w->inputs);
 }
-static size_t swin__panel_row(const swin__panels *w) { return w->type == SWIN__F16 ? 8 : 16; }
+static size_t swin__panel_row(const swin__panels *w) { return swin__is_f16(w->type) ? 8 : 16; }
 
 /* A matrix without its outputs before `output`, a multiple of 16, and its inputs before `input`. */
 static swin__panels swin__panels_from(swin__panels w, int output, int input)
 {
     size_t rows = (size_t)(output / 16) * swin__panel_rows(&w);
-    if (w.type == SWIN__S8) {
+    if (swin__is_s8(w.type)) {
         input += w.lead;
         w.lead = input % 4;
         input /= 4;
@@ -5507,9 +5587,9 @@ static swin__shape swin__shape_of(const swin_config *g, int stage)
     shape.window_w = s->window_w;
     shape.area = s->window_h * s->window_w;
     shape.table = (2 * s->window_h - 1) * (2 * s->window_w - 1);
-    shape.tokens = g->tokens;
+    shape.tokens = SWIN__HAS_GLAM ? g->tokens : 0;
     shape.rows = shape.tokens + shape.area;
-    shape.post_norm = shape.cosine = g->version == 2;
+    shape.post_norm = shape.cosine = SWIN__HAS_V2 && g->version == 2;
     return shape;
 }
 
@@ -5548,7 +5628,7 @@ static int swin__blocks(const swin_config *g)
 /* Does G-MSA follow a block? Not a stage's last one: nobody reads the tokens after it. */
 static int swin__has_global(const swin_config *g, int stage, int block)
 {
-    return g->tokens && block + 1 < g->stage[stage].depth;
+    return SWIN__HAS_GLAM && g->tokens && block + 1 < g->stage[stage].depth;
 }
 
 /* Walks the directory in the order of >>blob: each call of swin__take and its kin expects the next
@@ -5587,6 +5667,13 @@ typedef struct swin__expected {
     unsigned types;
 } swin__expected;
 
+/* Refuses weights of a type that this build leaves out. */
+static swin_status swin__check_type(int type, swin_error *err)
+{
+    return swin__check_need(type == SWIN__F16  ? SWIN__NEEDS_F16
+                            : type == SWIN__S8 ? SWIN__NEEDS_INT8 : SWIN__NEEDS_NOTHING, err);
+}
+
 /* The bytes of such a tensor, of this type. */
 static uint64_t swin__implied_bytes(const swin__expected *x, uint32_t type)
 {
@@ -5618,6 +5705,8 @@ static swin__stored swin__take_as(swin__binder *b, const char *name, const swin_
     if (e.type > 31 || !(x->types >> e.type & 1))
         return swin__mismatch(b, name, x->types == SWIN__AS_F32 ? "its number type is not f32"
                                                 : "its number type is none that it may have");
+    b->status = swin__check_type((int)e.type, b->err);
+    if (b->status != SWIN_OK) return swin__mismatch(b, name, "");
     if (e.layout != (e.type == SWIN__S8 ? (uint32_t)SWIN__LAYOUT_QUADS : x->layout) ||
         !swin__zero(e.zero, sizeof e.zero))
         return swin__mismatch(b, name, "unknown layout");
@@ -5827,7 +5916,10 @@ typedef struct swin__crops {
 } swin__crops;
 
 /* Does any window slide over the input? */
-static int swin__slides(const swin__crops *g) { return g->h < g->input_h || g->w < g->input_w; }
+static int swin__slides(const swin__crops *g)
+{
+    return SWIN__HAS_SLIDE && (g->h < g->input_h || g->w < g->input_w);
+}
 
 static int swin__crop_top(const swin__crops *g, int crop)
 {
@@ -6437,7 +6529,7 @@ static swin__rows swin__factor(const swin_context *c, const swin__panels *w, swi
                                float *room)
 {
     swin__rows to = from;
-    if (w->type != SWIN__S8) return from;
+    if (!swin__is_s8(w->type)) return from;
     if (room) to.data = room, to.ld = (size_t)swin__quantised(from.c);
     c->kernels->quantise(to.data, to.ld, from.data, from.ld, from.n, from.c, 0);
     return to;
@@ -6446,13 +6538,13 @@ static swin__rows swin__factor(const swin_context *c, const swin__panels *w, swi
 /* The floats of so many rows in `room`, above. */
 static uint64_t swin__factor_room(const swin__panels *w, int rows, int n)
 {
-    return w->type == SWIN__S8 ? swin__floats(rows, swin__quantised(n)) : 0;
+    return swin__is_s8(w->type) ? swin__floats(rows, swin__quantised(n)) : 0;
 }
 
 /* Computes a product, whose rows are as its weights want them. */
 static void swin__multiply(const swin_context *c, const swin__product *p)
 {
-    if (p->type == SWIN__S8) c->kernels->gemm8(p);
+    if (swin__is_s8(p->type)) c->kernels->gemm8(p);
     else c->kernels->gemm(p);
 }
 
@@ -7004,8 +7096,8 @@ static float *swin__plan_factor(swin__plan *p, const char *name, int stage, swin
     int inputs = l->linear.weight.inputs, pixels = swin__pixels(&l->out);
     swin__quantise_layer q = { l->in, NULL, l->ld, l->ld, pixels, inputs, inputs };
     float *room = NULL;
-    if (l->linear.weight.type != SWIN__S8) l->chunk = 0;
-    if (l->linear.weight.type != SWIN__S8 || l->ready) return NULL;
+    if (!swin__is_s8(l->linear.weight.type)) l->chunk = 0;
+    if (!swin__is_s8(l->linear.weight.type) || l->ready) return NULL;
     if (l->chunk) {
         q.out = l->own;
         q.chunk = l->chunk;
@@ -7066,7 +7158,7 @@ static swin__fmap swin__plan_branch(swin__plan *p, const swin__branch *b, const 
     swin__dense_layer dense;
     if (!b->post_norm) {
         norm.out = swin__alloc_factor(p, b->x.h, b->x.w, b->x.c);
-        norm.quantises = linear.weight.type == SWIN__S8;
+        norm.quantises = swin__is_s8(linear.weight.type);
         swin__add_norm(p, b->stage, &norm);
     }
     dense = swin__make_dense(norm.out.data, norm.out.ld, linear,
@@ -7139,7 +7231,7 @@ static void swin__mlp(const swin_context *c, const swin__step *s, int unit, floa
 {
     const swin__mlp_layer *l = (const swin__mlp_layer *)s->layer;
     float eps = c->model->config.eps;
-    int quantises = l->fc1.weight.type == SWIN__S8;
+    int quantises = swin__is_s8(l->fc1.weight.type);
     swin__rows x = swin__unit_rows(&l->x, s, unit);
     swin__rows in = swin__make_rows(scratch, l->x.ld, x.n, x.c);
     swin__rows middle = swin__make_rows(swin__row(in, x.n), l->col_count, x.n, l->col_count);
@@ -7494,7 +7586,7 @@ static void swin__attend_windows(const swin_context *c, const swin__attention_la
     float *region = u->scratch + u->at.region, *bands = u->scratch + u->at.bands;
     swin__attendance a = swin__window_attendance(f, &u->at, u->scratch, 3 * f->packed, u->at.ld);
     float *q = u->qkv.data + h * f->dp;
-    if (f->cosine)
+    if (SWIN__HAS_V2 && f->cosine)
         swin__cosines(c, l->block->scale[h], q, q + f->packed, u->qkv.ld, u->qkv.n, f->dp);
     swin__bands(c, f, l->block->table + h * f->table, a.scores, bands);
     for (int i = u->from; i < u->to; i++) {
@@ -7613,7 +7705,7 @@ static void swin__windows(const swin_context *c, const swin__step *s, int unit, 
     for (int i = from; i < to; i++) {
         const swin__window w = swin__window_of(&attention->grid, i);
         swin__gather_head(c, l, i, h, qkv);
-        if (f->cosine)
+        if (SWIN__HAS_V2 && f->cosine)
             swin__cosines(c, attention->block->scale[h], qkv.data, qkv.data + dp, qkv.ld, qkv.n,
                           dp);
         a.region = swin__regions(&w, f->tokens, region) ? region : NULL;
@@ -9463,10 +9555,10 @@ static swin__tap_rows swin__plan_tap(swin__plan *p, const swin__part *part, int 
     swin__job job = swin__part_job(part, swin__tap, 9 * shares, 0, 9 * madds * pixels);
     swin__rows rows = swin__map_rows(&conv->source[i].map, 0, pixels);
     swin__tap_layer l = { conv, &conv->source[i], rows, { NULL, 0, 0 } };
-    if (conv->weight.type == SWIN__S8) l.in = swin__plan_quantised(p, part, rows);
+    if (swin__is_s8(conv->weight.type)) l.in = swin__plan_quantised(p, part, rows);
     l.products = swin__alloc_taps(p, 9, pixels, conv->out.ld);
     swin__add_step(p, &job, &l, sizeof l);
-    if (conv->weight.type == SWIN__S8) swin__release(p, l.in.data);
+    if (swin__is_s8(conv->weight.type)) swin__release(p, l.in.data);
     return l.products;
 }
 
@@ -9984,7 +10076,7 @@ static void swin__plan_winograd(swin__plan *p, const swin__part *part, int taps_
     w.taps_h = taps_h;
     w.taps_w = taps_w;
     w.doubled = taps_h < 3;
-    w.eight = conv->weight.type == SWIN__S8;
+    w.eight = swin__is_s8(conv->weight.type);
     w.tiling = swin__tiling_of(&conv->out, taps_h, taps_w, w.eight);
     w.depth = swin__channels_before(conv, w.chosen, conv->sources);
     swin__cut(p, &w);
@@ -10309,7 +10401,7 @@ static void swin__direct_blocks(const swin_context *c, const swin__step *s, int 
 static void swin__plan_direct(swin__plan *p, const swin__part *part)
 {
     const swin__conv *conv = part->conv;
-    int eight = conv->weight.type == SWIN__S8;
+    int eight = swin__is_s8(conv->weight.type);
     const swin__direct_layer l = { conv, part->chosen, part->act };
     int pixels = swin__pixels(&conv->out), widest = 0, units, rows;
     int depth = swin__channels_before(conv, part->chosen, conv->sources);
@@ -10350,7 +10442,7 @@ typedef struct swin__ways { int tiled, doubled; unsigned taps, rest; } swin__way
 static int swin__is_tiled(const swin__conv *conv)
 {
     int pixels = SWIN__TILED_PIXELS, least = SWIN__TILED_CHANNELS;
-    if (conv->weight.type == SWIN__S8) {
+    if (swin__is_s8(conv->weight.type)) {
         pixels = SWIN__TILED_PIXELS_8;
         least = SWIN__TILED_CHANNELS_8;
     }
@@ -10379,7 +10471,7 @@ static int swin__is_doubled(const swin__conv *conv, const swin__fmap *map, int a
 /* Chooses the ways; plain: all sources go directly. */
 static swin__ways swin__ways_of(const swin__conv *conv, int aligned, int plain)
 {
-    const int eight = conv->weight.type == SWIN__S8;
+    const int eight = swin__is_s8(conv->weight.type);
     swin__ways w = { !plain && swin__is_tiled(conv), -1, 0, 0 };
     for (int i = 0; i < conv->sources; i++) {
         const swin__source *s = &conv->source[i];
@@ -10426,7 +10518,8 @@ static void swin__alloc_output(swin__plan *p, swin__fmap *out, int doubled)
    output. Its parts follow each other in this order: doubled, Winograd or direct, taps. */
 static swin__fmap swin__plan_conv(swin__plan *p, const char *name, int level, swin__conv conv)
 {
-    int plain = (p->desc.flags & SWIN_RUN_DIRECT) != 0, aligned = p->config->head.align_corners;
+    int plain = !SWIN__REWRITES || (p->desc.flags & SWIN_RUN_DIRECT) != 0;
+    int aligned = p->config->head.align_corners;
     swin__part part = { name, level, NULL, 0, 1, SWIN__LINEAR };
     swin__ways ways;
     swin__product_fits(p, "pixels of a map", conv.out.h, conv.out.w);
@@ -10435,7 +10528,7 @@ static swin__fmap swin__plan_conv(swin__plan *p, const char *name, int level, sw
     ways = swin__ways_of(&conv, aligned, plain);
     swin__alloc_output(p, &conv.out, ways.doubled >= 0);
     part.conv = (const swin__conv *)swin__keep_copy(p, &conv, sizeof conv);
-    if (ways.doubled >= 0) {
+    if (SWIN__REWRITES && ways.doubled >= 0) {
         part.chosen = 1u << ways.doubled;
         part.act = ways.rest || ways.taps ? SWIN__LINEAR : conv.act;
         swin__plan_doubled(p, &part, &part.conv->source[ways.doubled]);
@@ -10444,11 +10537,11 @@ static swin__fmap swin__plan_conv(swin__plan *p, const char *name, int level, sw
     if (ways.rest) {
         part.chosen = ways.rest;
         part.act = ways.taps ? SWIN__LINEAR : conv.act;
-        if (ways.tiled) swin__plan_winograd(p, &part, 3, 3);
+        if (SWIN__REWRITES && ways.tiled) swin__plan_winograd(p, &part, 3, 3);
         else swin__plan_direct(p, &part);
         part.fresh = 0;
     }
-    if (ways.taps) {
+    if (SWIN__REWRITES && ways.taps) {
         part.chosen = ways.taps;
         part.act = conv.act;
         swin__plan_taps(p, &part);
@@ -11208,14 +11301,15 @@ static void swin__plan_average(swin__plan *p)
 
    Add a head: its enumerator at the end of SWIN_HEAD_LIST (blobs hold its number), the row at the
    same place of swin__heads below, and beside the others a function that checks its fields of
-   swin_head_config (NULL where what the row reads and gives says all: swin__check_head), one that
+   swin_head_config (swin__check_nothing where what the row reads and gives says all), one that
    binds its tensors (swin__take_linear and its kin; their names and order go into >>blob) and one
    that plans its layers. feature[] has an entry a stage, and swin__head_inputs says which ones are
    read; each is dropped (swin__drop_feature) after its last use, every other map that was made is
    released, and the logits are the caller's. Where swin__weights has no place for its layers, they
-   get one there. In the converter: its name (tools/swinblob/records.py), a row with its tensors and
-   checks (heads.py beside it), and a row that reads its checkpoints (families/decode_heads.py).
-   .github/CONTRIBUTING.md names the tests. */
+   get one there. A row of SWIN__OPTIONS lets builds leave it out, and SWIN__REWRITES counts it where
+   it has 3x3 convolutions. In the converter: its name (tools/swinblob/records.py), a row with its
+   tensors and checks (heads.py beside it), and a row that reads its checkpoints
+   (families/decode_heads.py). .github/CONTRIBUTING.md names the tests. */
 
 /* A map as the caller sees it. */
 static swin_tensor swin__view(swin__fmap map)
@@ -11503,7 +11597,7 @@ static void swin__bind_fpn(swin__binder *b, swin__weights *w)
     const swin_config *g = &b->model->config;
     int ch = g->head.channels, neck = g->head.neck_channels;
     int widths[SWIN_MAX_STAGES], levels = swin__head_widths(g, widths);
-    int smp = g->head.kind == SWIN_HEAD_SMP_FPN;
+    int smp = SWIN__HAS_SMP_FPN && g->head.kind == SWIN_HEAD_SMP_FPN;
     char name[24];
     swin__format(b->prefix, sizeof b->prefix, "neck.");
     swin__bind_row(b, w->lateral, "lateral", levels, neck, 0, widths);
@@ -11560,7 +11654,7 @@ static swin__fmap swin__plan_neck_conv(swin__plan *p, int l, swin__fmap lateral)
 static swin__fmap swin__plan_scale(swin__plan *p, int l, swin__fmap x)
 {
     const swin_config *g = p->config;
-    int smp = g->head.kind == SWIN_HEAD_SMP_FPN;
+    int smp = SWIN__HAS_SMP_FPN && g->head.kind == SWIN_HEAD_SMP_FPN;
     for (int n = 0; n < g->head.neck_convs[l]; n++) {
         swin__fmap like = x;
         swin__conv conv;
@@ -12009,39 +12103,52 @@ enum { SWIN__GIVES_NOTHING, SWIN__GIVES_PIXELS, SWIN__GIVES_SCORES };
 
 /* A kind of head: a row of swin__heads. */
 typedef struct swin__head_kind {
+    int need;                   /* SWIN__NEEDS_...: where a build leaves that out, functions are
+                                   NULL */
     const char *name;
     int reads, gives;
-    /* NULL where nothing is left to check */
     swin_status (*checks)(const swin_config *g, swin_error *err);
     void (*bind)(swin__binder *b, swin__weights *w);            /* names start with "head." */
     swin__fmap (*plan)(swin__plan *p, const swin__fmap *feature);       /* returns the logits */
 } swin__head_kind;
 
+/* Of a head or body about which nothing is left to check. */
+static swin_status swin__check_nothing(const swin_config *g, swin_error *err)
+{
+    (void)g, (void)err;
+    return SWIN_OK;
+}
+
+#define SWIN__HEAD(option, name, reads, gives, checks, bind, plan) \
+    { SWIN__NEEDS_##option, name, reads, gives, SWIN__IF(SWIN__HAS_##option, checks), \
+      SWIN__IF(SWIN__HAS_##option, bind), SWIN__IF(SWIN__HAS_##option, plan) }
 static const swin__head_kind swin__heads[] = {          /* in the order of SWIN_HEAD_LIST */
-    { "no head", SWIN__READS_NOTHING, SWIN__GIVES_NOTHING, NULL, NULL, NULL },
-    { "UPerHead", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
-      swin__check_pools, swin__bind_uper, swin__plan_uper },
-    { "FCNHead", SWIN__READS_ONE, SWIN__GIVES_PIXELS,
-      swin__check_fcn, swin__bind_fcn, swin__plan_fcn },
-    { "PSPHead", SWIN__READS_ONE, SWIN__GIVES_PIXELS,
-      swin__check_pools, swin__bind_psp, swin__plan_psp },
-    { "FPNHead", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
-      swin__check_fpn, swin__bind_fpn, swin__plan_fpn },
-    { "SegformerHead", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
-      NULL, swin__bind_segformer, swin__plan_segformer },
-    { "GLAM's SegFormerHead", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
-      NULL, swin__bind_segformer, swin__plan_segformer },
-    { "a classifier", SWIN__READS_LAST, SWIN__GIVES_SCORES,
-      NULL, swin__bind_classifier, swin__plan_classifier },
-    { "a Unet's head", SWIN__READS_NOTHING, SWIN__GIVES_PIXELS,
-      swin__check_unet_head, swin__bind_unet_head, swin__plan_unet_head },
-    { "SMP's Unet", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
-      swin__check_smp_unet, swin__bind_smp_unet, swin__plan_smp_unet },
-    { "SMP's FPN", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
-      swin__check_fpn, swin__bind_fpn, swin__plan_fpn },
-    { "the SegFormer authors' head", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
-      NULL, swin__bind_merged, swin__plan_merged },
+    { SWIN__NEEDS_NOTHING, "no head", SWIN__READS_NOTHING, SWIN__GIVES_NOTHING,
+      swin__check_nothing, NULL, NULL },
+    SWIN__HEAD(UPER, "UPerHead", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
+               swin__check_pools, swin__bind_uper, swin__plan_uper),
+    SWIN__HEAD(FCN, "FCNHead", SWIN__READS_ONE, SWIN__GIVES_PIXELS,
+               swin__check_fcn, swin__bind_fcn, swin__plan_fcn),
+    SWIN__HEAD(PSP, "PSPHead", SWIN__READS_ONE, SWIN__GIVES_PIXELS,
+               swin__check_pools, swin__bind_psp, swin__plan_psp),
+    SWIN__HEAD(FPN, "FPNHead", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
+               swin__check_fpn, swin__bind_fpn, swin__plan_fpn),
+    SWIN__HEAD(SEGFORMER, "SegformerHead", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
+               swin__check_nothing, swin__bind_segformer, swin__plan_segformer),
+    SWIN__HEAD(SEGFORMER, "GLAM's SegFormerHead", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
+               swin__check_nothing, swin__bind_segformer, swin__plan_segformer),
+    SWIN__HEAD(CLASSIFIER, "a classifier", SWIN__READS_LAST, SWIN__GIVES_SCORES,
+               swin__check_nothing, swin__bind_classifier, swin__plan_classifier),
+    SWIN__HEAD(UNET, "a Unet's head", SWIN__READS_NOTHING, SWIN__GIVES_PIXELS,
+               swin__check_unet_head, swin__bind_unet_head, swin__plan_unet_head),
+    SWIN__HEAD(SMP_UNET, "SMP's Unet", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
+               swin__check_smp_unet, swin__bind_smp_unet, swin__plan_smp_unet),
+    SWIN__HEAD(SMP_FPN, "SMP's FPN", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
+               swin__check_fpn, swin__bind_fpn, swin__plan_fpn),
+    SWIN__HEAD(SEGFORMER, "the SegFormer authors' head", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
+               swin__check_nothing, swin__bind_merged, swin__plan_merged),
 };
+#undef SWIN__HEAD
 typedef char swin__heads_are_all_there[sizeof swin__heads / sizeof *swin__heads == SWIN_HEAD_COUNT
                                            ? 1 : -1];
 
@@ -12070,7 +12177,7 @@ static swin_status swin__check_head(const swin_config *g, swin_error *err)
                  SWIN_DAMAGED, "config: a sliding window with %s", kind->name);
     SWIN__DEMAND(g->picture.mode != SWIN_MODE_CENTRE || kind->gives == SWIN__GIVES_SCORES,
                  SWIN_DAMAGED, "config: a centre crop with %s", kind->name);
-    return kind->checks ? kind->checks(g, err) : SWIN_OK;
+    return kind->checks(g, err);
 }
 
 /* -------------------------------------------------------------------------- */
@@ -12087,11 +12194,11 @@ static void swin__plan_block(swin__plan *p, const swin__attention_layer *a, int 
                              int looks, swin__stored position)
 {
     int windows = swin__windows_of(a);
-    if (looks && j + 2 == depth) swin__add_look(p, a, swin__look_tokens, windows);
-    if (looks && j + 1 == depth) swin__add_look(p, a, swin__look_pixel, 1);
+    if (SWIN__LOOKS && looks && j + 2 == depth) swin__add_look(p, a, swin__look_tokens, windows);
+    if (SWIN__LOOKS && looks && j + 1 == depth) swin__add_look(p, a, swin__look_pixel, 1);
     swin__plan_attention(p, *a);
     swin__plan_mlp(p, a->stage, a->block, a->x);
-    if (a->tokens_out) swin__plan_global(p, a, position, looks && j + 2 == depth);
+    if (SWIN__HAS_GLAM && a->tokens_out) swin__plan_global(p, a, position, looks && j + 2 == depth);
 }
 
 /* The weights of the next block, number j of a stage or of a Unet's level up: `where`. While sizing
@@ -12128,7 +12235,7 @@ static void swin__plan_stage(swin__plan *p, int stage, const swin__stage *weight
     int looks = p->desc.outputs & SWIN_OUT_ATTENTION && p->desc.attend_stage == stage && is_stage;
     swin__attention_layer a;
     if (p->status != SWIN_OK) return;
-    if (looks) swin__plan_look(p, stage, x);
+    if (SWIN__LOOKS && looks) swin__plan_look(p, stage, x);
     for (int j = 0; j < depth; j++) {
         const swin__block *block = swin__next_block(p, is_stage ? "stage" : "up", stage, j);
         a = swin__make_attention(p, stage, j, block, x);
@@ -12136,7 +12243,7 @@ static void swin__plan_stage(swin__plan *p, int stage, const swin__stage *weight
         a.tokens_out = swin__has_global(g, stage, j) ? tokens : NULL;
         swin__plan_block(p, &a, j, depth, looks, weights->token_position);
     }
-    if (looks) {
+    if (SWIN__LOOKS && looks) {
         a = swin__make_attention(p, stage, depth - 2, NULL, x);
         swin__add_look(p, &a, swin__look_map, swin__windows_of(&a));
         p->results.attention = swin__view(p->look.map);
@@ -12364,30 +12471,49 @@ static void swin__plan_mit(swin__plan *p, swin__fmap feature[SWIN_MAX_STAGES + 1
 
 /* A kind of body: a row of swin__bodies. */
 typedef struct swin__body_kind {
-    /* NULL where nothing is left to check */
+    int need;                   /* as a head's */
     swin_status (*checks)(const swin_config *g, swin_error *err);
     void (*bind)(swin__binder *b, swin__weights *w);
     void (*plan)(swin__plan *p, swin__fmap feature[SWIN_MAX_STAGES + 1]);
 } swin__body_kind;
 
+#define SWIN__BODY(option, checks, bind, plan) \
+    { SWIN__NEEDS_##option, SWIN__IF(SWIN__HAS_##option, checks), \
+      SWIN__IF(SWIN__HAS_##option, bind), SWIN__IF(SWIN__HAS_##option, plan) }
 static const swin__body_kind swin__bodies[] = {         /* in the order of SWIN_BODY_LIST */
-    { NULL, swin__bind_backbone, swin__plan_backbone },
-    { swin__check_unet, swin__bind_unet, swin__plan_unet },
-    { swin__check_unet, swin__bind_unet, swin__plan_unet },
-    { swin__check_mit, swin__bind_mit, swin__plan_mit },
+    { SWIN__NEEDS_NOTHING, swin__check_nothing, swin__bind_backbone, swin__plan_backbone },
+    SWIN__BODY(UNET, swin__check_unet, swin__bind_unet, swin__plan_unet),
+    SWIN__BODY(UNET, swin__check_unet, swin__bind_unet, swin__plan_unet),
+    SWIN__BODY(MIT, swin__check_mit, swin__bind_mit, swin__plan_mit),
 };
+#undef SWIN__BODY
 typedef char swin__bodies_are_all_there[sizeof swin__bodies / sizeof *swin__bodies ==
                                             SWIN_BODY_COUNT ? 1 : -1];
 
 /* -------------------------------------------------------------------------- */
 /* >>network: a body, a head and what comes after them                        */
 
-/* Do the fields of a config, each in its range, go together? */
+/* Has this build all that a model needs? The types of its weights are asked as they are bound. */
+static swin_status swin__check_build(const swin_config *g, swin_error *err)
+{
+    const int needs[] = {
+        swin__bodies[g->body].need, swin__head_of(g)->need,
+        g->version == 2 ? SWIN__NEEDS_V2 : SWIN__NEEDS_NOTHING,
+        g->tokens ? SWIN__NEEDS_GLAM : SWIN__NEEDS_NOTHING,
+        g->picture.mode == SWIN_MODE_SLIDE ? SWIN__NEEDS_SLIDE : SWIN__NEEDS_NOTHING
+    };
+    swin_status status = SWIN_OK;
+    for (size_t i = 0; i < sizeof needs / sizeof *needs && status == SWIN_OK; i++)
+        status = swin__check_need(needs[i], err);
+    return status;
+}
+
+/* Do the fields of a config, each in its range, go together, and has this build what they need? */
 static swin_status swin__check_model(const swin_config *g, swin_error *err)
 {
-    const swin__body_kind *body = &swin__bodies[g->body];
-    swin_status status = swin__check_config(g, err);
-    if (status == SWIN_OK && body->checks) status = body->checks(g, err);
+    swin_status status = swin__check_build(g, err);
+    if (status == SWIN_OK) status = swin__check_config(g, err);
+    if (status == SWIN_OK) status = swin__bodies[g->body].checks(g, err);
     return status == SWIN_OK ? swin__check_head(g, err) : status;
 }
 
@@ -12452,7 +12578,7 @@ static swin_status swin__plan_network(swin__plan *p)
     if (p->status != SWIN_OK || !(pixels ? logits || d->kept : d->outputs & SWIN_OUT_SCORES))
         return p->status;
     out = head->plan(p, feature);
-    if (d->kept) swin__plan_keep(p, out);
+    if (SWIN__HAS_AVERAGE && d->kept) swin__plan_keep(p, out);
     p->repeated = p->step_count;
     if (pixels) swin__plan_results(p, out, slides ? &sums : NULL, labels);
     else p->results.scores = swin__view(out);
@@ -12701,6 +12827,8 @@ static swin_status swin__check_outputs(const swin_config *g, const swin_desc *d,
                           "gives none (a classifier, or features only)");
     if (gives != SWIN__GIVES_SCORES && d->outputs & SWIN_OUT_SCORES)
         return swin__fail(err, SWIN_ARGUMENT, "desc: scores of a model that is no classifier");
+    if (d->outputs & SWIN_OUT_ATTENTION && swin__check_need(SWIN__NEEDS_ATTENTION_MAP, err))
+        return SWIN_UNSUPPORTED;
     if (d->outputs & SWIN_OUT_ATTENTION &&
         (!g->tokens || d->attend_stage < 0 || d->attend_stage >= g->stages ||
          g->stage[d->attend_stage].depth < 2))
@@ -12810,6 +12938,8 @@ static swin_status swin__resolve_crops(swin__setup *s, swin_error *err)
         return swin__fail(err, SWIN_ARGUMENT, "desc: a crop or stride that is not 0..%d",
                           SWIN_MAX_SIDE);
     s->crops = swin__make_crops(g, d);
+    if (crops->rows * crops->cols > 1 && swin__check_need(SWIN__NEEDS_SLIDE, err) != SWIN_OK)
+        return SWIN_UNSUPPORTED;
     if (crops->rows * crops->cols > 1 &&
         (d->outputs & (SWIN_OUT_FEATURES | SWIN_OUT_ATTENTION) || scores))
         return swin__fail(err, SWIN_ARGUMENT,
@@ -12856,7 +12986,10 @@ static swin_status swin__resolve(const swin_model *m, const swin_desc *asked, sw
     if (d->average ? d->average_count < 1 : d->average_count != 0)
         return swin__fail(err, SWIN_ARGUMENT, "desc: an average of no runs");
     if (d->votes_decay == 0) d->votes_decay = 1;
-    status = d->average ? swin__resolve_average(s, err) : swin__resolve_network(s, err);
+    if ((d->average || d->kept) && swin__check_need(SWIN__NEEDS_AVERAGE, err) != SWIN_OK)
+        return SWIN_UNSUPPORTED;
+    status = SWIN__HAS_AVERAGE && d->average ? swin__resolve_average(s, err)
+                                             : swin__resolve_network(s, err);
     swin__resolve_tasks(d);
     return status;
 }
@@ -12881,7 +13014,7 @@ static swin_status swin__walk(swin__plan *p, const swin__setup *s, swin__weights
     p->err = err;
     p->status = swin__bind(s->model, w, p->blocks, err);
     if (p->status != SWIN_OK) return p->status;
-    if (!s->desc.average) return swin__plan_network(p);
+    if (!SWIN__HAS_AVERAGE || !s->desc.average) return swin__plan_network(p);
     swin__plan_average(p);
     return p->status;
 }
@@ -13539,6 +13672,8 @@ SWIN_API void swin_free(swin_model *m)
             - Weights of f16 and of eight bits (tools/convert.py --f16, --int8), with kernels of
               their own in AVX2, AVX-512, NEON and WebAssembly, and the sets SWIN_CPU_AVX2_VNNI,
               SWIN_CPU_AVX512_VNNI, SWIN_CPU_NEON_DOT and SWIN_CPU_NEON_I8MM.
+            - SWIN_NO_UNET, SWIN_NO_INT8 and their like leave kinds of models out of a build, for
+              small code; swin_open refuses such models by name.
             - Pictures may be a camera's SWIN_YUYV and SWIN_NV12; swin_image.yuv tells matrix and
               range, swin_image.chroma where the second plane is.
             - desc.votes_decay lets the votes of old frames fade.

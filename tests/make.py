@@ -169,7 +169,7 @@ GOALS = {
     ("lib",): "library", ("lib", "install"): "programs",
     ("demo",): "--install programs", ("deps",): "--install programs bench game gst web",
     ("deps", "game"): "--install programs game", ("deps", "all"): "--install programs",
-    ("ports",): "--install programs tests ports", ("fuzz",): "--install programs tests",
+    ("sizes",): "programs", ("ports",): "--install programs tests ports", ("fuzz",): "--install programs tests",
     ("coverage",): "--install programs tests coverage",
     ("test",): "--install programs tests", ("test-setup",): "--install programs tests",
 }
