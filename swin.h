@@ -11306,7 +11306,7 @@ static void swin__plan_average(swin__plan *p)
    that plans its layers. feature[] has an entry a stage, and swin__head_inputs says which ones are
    read; each is dropped (swin__drop_feature) after its last use, every other map that was made is
    released, and the logits are the caller's. Where swin__weights has no place for its layers, they
-   get one there. A row of SWIN__OPTIONS lets builds leave it out, and SWIN__REWRITES counts it where
+   get one there. A row of SWIN__OPTIONS lets builds leave it out, and SWIN__REWRITES counts it if
    it has 3x3 convolutions. In the converter: its name (tools/swinblob/records.py), a row with its
    tensors and checks (heads.py beside it), and a row that reads its checkpoints
    (families/decode_heads.py). .github/CONTRIBUTING.md names the tests. */

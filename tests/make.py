@@ -169,7 +169,8 @@ GOALS = {
     ("lib",): "library", ("lib", "install"): "programs",
     ("demo",): "--install programs", ("deps",): "--install programs bench game gst web",
     ("deps", "game"): "--install programs game", ("deps", "all"): "--install programs",
-    ("sizes",): "programs", ("ports",): "--install programs tests ports", ("fuzz",): "--install programs tests",
+    ("sizes",): "programs", ("ports",): "--install programs tests ports",
+    ("fuzz",): "--install programs tests",
     ("coverage",): "--install programs tests coverage",
     ("test",): "--install programs tests", ("test-setup",): "--install programs tests",
 }

@@ -26,7 +26,7 @@ static void run(const swin_model *m, swin_desc d, const swin_image *in, swin_err
     free(memory);
 }
 
-/* One run of a model: of all its outputs where the desc asks for none. kept: its average instead. */
+/* A run of a model, of all its outputs where the desc asks for none. kept: its average instead. */
 static void line(const char *name, int which, int numbers, swin_desc d, int kept)
 {
     const blob b = model_blob_of(which, numbers);
