@@ -119,7 +119,8 @@ COMPILE-TIME OPTIONS, all for the file with SWIN_IMPLEMENTATION unless marked *
    SWIN_MALLOC, SWIN_FREE what the easy tier allocates with
    SWIN_NO_SIMD, SWIN_NO_AVX2, SWIN_NO_AVX512, SWIN_NO_NEON, SWIN_NO_WASM    leave passes out, and
                           those that add products of eight bits to them (avx512_vnni, neon_dot ...)
-   SWIN_NO_AVX2_VNNI      leaves out AVX2 with VNNI, for which GCC needs GNU binutils 2.36 or newer
+   SWIN_NO_AVX2_VNNI, SWIN_NO_AMX    leave out AVX2 with VNNI, for which GCC needs GNU binutils 2.36
+                          or newer, and AVX-512 with AMX, which is built for Linux alone
    SWIN_NO_UPER, SWIN_NO_FCN, SWIN_NO_PSP, SWIN_NO_FPN, SWIN_NO_SEGFORMER, SWIN_NO_CLASSIFIER,
    SWIN_NO_UNET, SWIN_NO_SMP_UNET, SWIN_NO_SMP_FPN, SWIN_NO_MIT, SWIN_NO_V2, SWIN_NO_GLAM,
    SWIN_NO_SLIDE, SWIN_NO_AVERAGE, SWIN_NO_ATTENTION_MAP, SWIN_NO_F16, SWIN_NO_INT8
@@ -480,7 +481,9 @@ typedef struct swin_context swin_context;
 
 /* Instruction sets, a better one after a worse one: X(enumerator, name, 1 if it gives the scalar
    set's bits everywhere, 0 if only where swin_cpu_exact says so). SWIN_CPU_BEST is the last that
-   this machine and build have. */
+   this machine and build have, but never one with AMX, which a desc has to ask for: Linux lets a
+   process use its registers, 8 KiB a thread, once that has asked (allow_amx of examples/common.h
+   does), and until then the set is not available. */
 #define SWIN_CPU_LIST(X)                                                             \
     X(SWIN_CPU_SCALAR,      scalar,      1)                                          \
     X(SWIN_CPU_WASM,        wasm,        0)                                          \
@@ -490,7 +493,8 @@ typedef struct swin_context swin_context;
     X(SWIN_CPU_AVX2,        avx2,        1)                                          \
     X(SWIN_CPU_AVX2_VNNI,   avx2_vnni,   1) /* likewise */                           \
     X(SWIN_CPU_AVX512,      avx512,      1)                                          \
-    X(SWIN_CPU_AVX512_VNNI, avx512_vnni, 1) /* likewise */
+    X(SWIN_CPU_AVX512_VNNI, avx512_vnni, 1) /* likewise */                           \
+    X(SWIN_CPU_AVX512_AMX,  avx512_amx,  1) /* likewise */
 
 typedef enum swin_cpu {
     SWIN_CPU_BEST,
@@ -1055,6 +1059,19 @@ static swin_status swin__check_need(int need, swin_error *err)
 #else
 #define SWIN__BUILDS_avx512_vnni 0
 #endif
+#if defined(__clang__)
+#define SWIN__TARGETS_AMX (__clang_major__ >= 13)
+#elif defined(__GNUC__)
+#define SWIN__TARGETS_AMX (__GNUC__ >= 11)
+#else
+#define SWIN__TARGETS_AMX 0
+#endif
+#if SWIN__BUILDS_avx512 && SWIN__TARGETS_AMX && defined(__linux__) && !defined(__ILP32__) && \
+    !defined(SWIN_NO_AMX)
+#define SWIN__BUILDS_avx512_amx 1
+#else
+#define SWIN__BUILDS_avx512_amx 0
+#endif
 
 /* An instruction set that a build cannot do without can stand in for the scalar one. */
 #if defined(SWIN_NO_SCALAR) && (SWIN__BUILDS_wasm || SWIN__BUILDS_neon)
@@ -1566,6 +1583,28 @@ SWIN__INLINE void swin__vtranspose(__m512 *a, __m512 *b, __m512 *c, __m512 *d)
 #define SWIN__CPU SWIN_CPU_AVX512_VNNI
 #define SWIN__FN(name) swin__##name##_avx512
 #define SWIN__FN_8(name) swin__##name##_avx512_vnni
+
+/* --- AVX-512 with AMX: the same but for eight bits -------------------------------------------- */
+
+#elif defined(SWIN__PASS_avx512_amx)
+
+#define SWIN__TARGET
+#define SWIN__ONLY_8
+#if defined(__clang__)
+#pragma clang attribute push( \
+    __attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,f16c,amx-tile,amx-int8"))), \
+    apply_to = function)
+#elif defined(__GNUC__)
+#pragma GCC push_options
+#pragma GCC diagnostic push
+#pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,f16c,amx-tile,amx-int8")
+#pragma GCC diagnostic ignored "-Wuninitialized" /* as above */
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+#define SWIN__CPU SWIN_CPU_AVX512_AMX
+#define SWIN__FN(name) swin__##name##_avx512
+#define SWIN__FN_8(name) swin__##name##_avx512_amx
 
 /* --- AVX2 with FMA: two registers ------------------------------------------------------------- */
 
@@ -2472,6 +2511,8 @@ SWIN__INLINE swin__lines swin__sum_lines(const swin__microtile *t, int rows, int
 #define SWIN__UP_TO_12(X) SWIN__UP_TO_11(X) X(12)
 #define SWIN__UP_TO_13(X) SWIN__UP_TO_12(X) X(13)
 #define SWIN__UP_TO_14(X) SWIN__UP_TO_13(X) X(14)
+#define SWIN__UP_TO_15(X) SWIN__UP_TO_14(X) X(15)
+#define SWIN__UP_TO_16(X) SWIN__UP_TO_15(X) X(16)
 #define SWIN__UP_TO(n, X) SWIN__UP_TO_THE(n, X)
 #define SWIN__UP_TO_THE(n, X) SWIN__UP_TO_##n(X)
 
@@ -3840,6 +3881,19 @@ SWIN__INLINE void SWIN__FN_8(put)(uint8_t *to, swin__v16 t)
 }
 #endif
 
+/* AMX multiplies tiles of bytes with signs: up to 16 rows of 16 quads by 16 quads of a panel. */
+#elif defined(SWIN__PASS_avx512_amx)
+#define SWIN__NUMBER      int8_t
+#define SWIN__NO_NUMBER   0
+#define SWIN__MAGIC_8     SWIN__MAGIC
+#define SWIN__ROWS_OF_1_8 16
+#define SWIN__ROWS_OF_2_8 16
+SWIN__INLINE void SWIN__FN_8(put)(int8_t *to, swin__v16 t)
+{
+    const __m128i numbers = _mm512_cvtepi32_epi8(_mm512_castps_si512(t));
+    _mm_storeu_si128((__m128i *)(void *)to, numbers);
+}
+
 /* NEON has products of bytes with signs. */
 #elif defined(SWIN__PASS_neon) || defined(SWIN__PASS_neon_dot) || defined(SWIN__PASS_neon_i8mm)
 #define SWIN__NUMBER      int8_t
@@ -4337,6 +4391,71 @@ SWIN__INLINE void SWIN__FN_8(microtile8)(swin__microtile *t, int rows, int panel
 #undef SWIN__FINISH
 #endif /* SWIN__PASS_neon_dot */
 
+#ifdef SWIN__PASS_avx512_amx
+/* Gives the tiles their shapes, for so many rows and k quads: 0 and 1 are the sums of two panels,
+   [row][16]; 2 is 16 quads of A's rows, 3 and 4 are those of the panels, [quad][16]; 5, 6 and 7 are
+   the same for the quads at the end that are fewer. */
+static void SWIN__FN_8(shape_tiles)(int rows, int k)
+{
+    const int last = k % 16, heights[8] = {rows, rows, rows, 16, 16, rows, last, last};
+    uint8_t shapes[64] = {1}; /* the palette; bytes of a row from 16 on, rows from 48 on */
+    for (int i = 0; i < (last ? 8 : 5); i++) {
+        shapes[16 + 2 * i] = (uint8_t)(i == 5 ? 4 * last : 64);
+        shapes[48 + i] = (uint8_t)heights[i];
+    }
+    __asm__ volatile("" : : "r"(shapes) : "memory"); /* GCC takes them for eight bytes */
+    _tile_loadconfig(shapes);
+}
+
+/* The sums of a microtile, [panel][row][16]. */
+static void SWIN__FN_8(sum)(const swin__microtile *t, int panels, int32_t *sums, swin__lines *ahead,
+                            const swin__lines **next)
+{
+    const size_t lda = 4 * t->lda;
+    _tile_zero(0);
+    _tile_zero(1);
+    for (int i = 0; i < t->pieces; i++) {
+        const int8_t *x = SWIN__FN_8(numbers)(t->a + t->piece_a[i], t->lead);
+        const float *w = t->b + (size_t)i * t->piece_b;
+        int k = t->k;
+        for (; k >= 16; k -= 16, x += 64, w += 256) {
+            _tile_loadd(2, x, lda);
+            _tile_loadd(3, w, 64);
+            _tile_dpbssd(0, 2, 3);
+            for (int j = 0; j < 16; j++) swin__prefetch_line(ahead, next);
+            if (panels == 1) continue;
+            _tile_loadd(4, w + t->panel, 64);
+            _tile_dpbssd(1, 2, 4);
+        }
+        if (k == 0) continue;
+        _tile_loadd(5, x, lda);
+        _tile_loadd(6, w, 64);
+        _tile_dpbssd(0, 5, 6);
+        for (; k > 0; k--) swin__prefetch_line(ahead, next);
+        if (panels == 1) continue;
+        _tile_loadd(7, w + t->panel, 64);
+        _tile_dpbssd(1, 5, 7);
+    }
+    _tile_stored(0, sums, 64);
+    if (panels > 1) _tile_stored(1, sums + 256, 64);
+}
+
+SWIN__INLINE void SWIN__FN_8(microtile8)(swin__microtile *t, int rows, int panels)
+{
+    SWIN__ALIGNED int32_t sums[2 * 256];
+    SWIN__PREFETCHES(t, rows, panels);
+    SWIN__FN_8(sum)(t, panels, sums, &ahead, &next);
+    for (int p = 0; p < panels; p++)
+        for (int i = 0; i < rows; i++)
+            SWIN__FN_8(outputs)(t, i, p, _mm512_cvtepi32_ps(_mm512_loadu_si512(sums + 256 * p +
+                                                                               16 * i)));
+}
+
+/* Threads that do not use the tiles have no 8 KiB of them to be saved. */
+#define SWIN__BEGIN_8(t, rows) SWIN__FN_8(shape_tiles)(rows, (t)->k)
+#define SWIN__END_8            _tile_release()
+#endif /* SWIN__PASS_avx512_amx */
+
 #ifdef SWIN__PASS_neon_i8mm
 /* X(pair of rows, the first of them). */
 #define SWIN__EACH_PAIR(X) X(0, 0) X(1, 2) X(2, 4) X(3, 6)
@@ -4402,13 +4521,20 @@ SWIN__INLINE void SWIN__FN_8(microtile8)(swin__microtile *t, int rows, int panel
 #undef SWIN__FINISH
 #endif /* SWIN__PASS_neon_i8mm */
 
+/* What a pass does before and after microtiles of so many rows. */
+#ifndef SWIN__BEGIN_8
+#define SWIN__BEGIN_8(t, rows) ((void)0)
+#define SWIN__END_8            ((void)0)
+#endif
 #define SWIN__SHAPE_8(rows, panels) \
     static void SWIN__FN_8(microtiles8_##rows##x##panels)(swin__microtile *t, int count) \
     { \
+        SWIN__BEGIN_8(t, rows); \
         for (; count > 0; count--) { \
             SWIN__FN_8(microtile8)(t, rows, panels); \
             SWIN__FN(finish)(t, rows, panels); \
         } \
+        SWIN__END_8; \
     }
 #define SWIN__SHAPE_1(rows) SWIN__SHAPE_8(rows, 1)
 #define SWIN__SHAPE_2(rows) SWIN__SHAPE_8(rows, 2)
@@ -4438,6 +4564,8 @@ static void SWIN__FN_8(gemm8)(const swin__product *p)
         swin__compute_panels(&quads, n, panels, 0, quads.k, start, &shapes);
     }
 }
+#undef SWIN__BEGIN_8
+#undef SWIN__END_8
 #undef SWIN__SHAPE_8
 #undef SWIN__SHAPE_1
 #undef SWIN__SHAPE_2
@@ -4587,6 +4715,11 @@ static const swin__kernels SWIN__FN_8(kernels) = {
 #include SWIN_HEADER_NAME
 #undef SWIN__PASS_avx512_vnni
 #endif
+#if SWIN__BUILDS_avx512_amx
+#define SWIN__PASS_avx512_amx
+#include SWIN_HEADER_NAME
+#undef SWIN__PASS_avx512_amx
+#endif
 #undef SWIN__PASS
 
 #if SWIN__BUILDS_scalar
@@ -4690,6 +4823,29 @@ static int swin__detects_avx512(void) { return swin__has_avx512(0); }
 #if SWIN__BUILDS_avx512_vnni
 static int swin__detects_avx512_vnni(void) { return swin__has_avx512(1u << 11); }
 #endif
+#if SWIN__BUILDS_avx512_amx
+/* May this process use the tiles' registers? Asked of Linux without the C library. */
+static int swin__may_use_tiles(void)
+{
+    const long arch_prctl = 158, get_permissions = 0x1022;
+    uint64_t permissions = 0;
+    long result;
+    __asm__ volatile("syscall" : "=a"(result)
+                     : "a"(arch_prctl), "D"(get_permissions), "S"(&permissions)
+                     : "rcx", "r11", "memory");
+    return result == 0 && permissions >> 18 & 1; /* the tiles' data */
+}
+static int swin__detects_avx512_amx(void)
+{
+    const unsigned features = 1u << 24 | 1u << 25; /* AMX-TILE, AMX-INT8 */
+    const unsigned registers = 1u << 17 | 1u << 18; /* the tiles' shapes and data */
+    unsigned r[4];
+    if (!swin__detects_avx512()) return 0;
+    swin__cpuid(7, 0, r);
+    return (r[3] & features) == features && (swin__saved_registers() & registers) == registers &&
+           swin__may_use_tiles();
+}
+#endif
 
 /* The rows of SWIN_CPU_LIST, each at the place of its enumerator. */
 typedef struct swin__pass {
@@ -4715,13 +4871,15 @@ static const swin__pass swin__passes[SWIN_CPU_COUNT] = {
 
 static int swin__runs_here(const swin__pass *pass) { return pass->detected && pass->detected(); }
 
+enum { SWIN__LAST_UNASKED = SWIN_CPU_AVX512_VNNI };    /* AMX is for those who ask for it */
+
 /* The kernels of an instruction set; NULL if this machine or build lacks it. Of SWIN_CPU_BEST those
    of the last pass that runs here, as the scalar one or what stands in for it does. */
 static const swin__kernels *swin__choose(swin_cpu cpu)
 {
     const swin__pass *pass;
     if ((unsigned)cpu >= SWIN_CPU_COUNT) return NULL;
-    pass = &swin__passes[cpu == SWIN_CPU_BEST ? SWIN_CPU_COUNT - 1 : cpu];
+    pass = &swin__passes[cpu == SWIN_CPU_BEST ? SWIN__LAST_UNASKED : (int)cpu];
     if (cpu == SWIN_CPU_BEST)
         while (!swin__runs_here(pass)) pass--;
     return swin__runs_here(pass) ? pass->kernels : NULL;
@@ -13674,6 +13832,7 @@ SWIN_API void swin_free(swin_model *m)
               SWIN_CPU_AVX512_VNNI, SWIN_CPU_NEON_DOT and SWIN_CPU_NEON_I8MM.
             - SWIN_NO_UNET, SWIN_NO_INT8 and their like leave kinds of models out of a build, for
               small code; swin_open refuses such models by name.
+            - SWIN_CPU_AVX512_AMX multiplies tiles of eight bits, for programs that ask for it.
             - Pictures may be a camera's SWIN_YUYV and SWIN_NV12; swin_image.yuv tells matrix and
               range, swin_image.chroma where the second plane is.
             - desc.votes_decay lets the votes of old frames fade.

@@ -37,6 +37,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #endif
+#ifdef __linux__
+#include <sys/syscall.h>
+#endif
 
 #ifdef COMMON_FOLDERS
 #include <dirent.h>
@@ -845,7 +848,21 @@ static inline int decimal_of(const char *text, double low, double high, double *
     return decimal(text, low, high, value, &end) && !*end;
 }
 
-/* The swin_cpu of a name, or -1 with a sentence in `why`. */
+/* Asks Linux to let this process use the registers of AMX, 8 KiB a thread, as SWIN_CPU_AVX512_AMX
+   needs: once, before swin_init, and before threads are started. Returns 1 if it may use them now; 0
+   where machine or system have none. */
+static inline int allow_amx(void)
+{
+#if defined(__linux__) && defined(__x86_64__)
+    const long request = 0x1023, tiles = 18;        /* ARCH_REQ_XCOMP_PERM, their data */
+    return syscall(SYS_arch_prctl, request, tiles) == 0;
+#else
+    return 0;
+#endif
+}
+
+/* The swin_cpu of a name, or -1 with a sentence in `why`. Asks for the registers of AMX where that
+   is named. */
 static inline int cpu_of_name(const char *name, char why[256])
 {
     int length = snprintf(why, 256, "no instruction set '%.99s':", name);
@@ -853,6 +870,7 @@ static inline int cpu_of_name(const char *name, char why[256])
         const char *known = swin_cpu_name((swin_cpu)i);
         length += snprintf(why + length, 256 - (size_t)length, " %s", known);
         if (strcmp(name, known)) continue;
+        if (i == SWIN_CPU_AVX512_AMX) allow_amx();
         if (swin_cpu_available((swin_cpu)i)) return i;
         snprintf(why, 256, "this machine or build has no %s", name);
         return -1;

@@ -57,6 +57,69 @@ static inline __m256i emulated_dpbusd(__m256i sums, __m256i a, __m256i b)
 #define _mm512_srai_epi32       emulated_srai_epi32
 #define _mm512_cvtepi32_epi16   emulated_cvtepi32_epi16
 #define _mm512_cvtepi32_epi8    emulated_cvtepi32_epi8
+
+/* AMX, as Intel's manual defines it; what a processor would refuse ends the program. */
+static __thread struct { int rows, bytes; uint8_t at[16][64]; } emulated_tiles[8];
+#define REFUSE_IF(wrong) do { if (wrong) abort(); } while (0)
+
+static inline void emulated_loadconfig(const void *config)
+{
+    const uint8_t *c = (const uint8_t *)config;
+    memset(emulated_tiles, 0, sizeof emulated_tiles);
+    REFUSE_IF(c[0] != 1 || c[1] != 0);
+    for (int i = 2; i < 64; i++) REFUSE_IF((i < 16 || (i >= 32 && i < 48) || i >= 56) && c[i]);
+    for (int i = 0; i < 8; i++) {
+        emulated_tiles[i].bytes = c[16 + 2 * i] + 256 * c[17 + 2 * i];
+        emulated_tiles[i].rows = c[48 + i];
+        REFUSE_IF(emulated_tiles[i].bytes > 64 || emulated_tiles[i].rows > 16);
+        REFUSE_IF(!emulated_tiles[i].bytes != !emulated_tiles[i].rows);
+    }
+}
+static inline void emulated_zero(int t)
+{
+    REFUSE_IF(!emulated_tiles[t].rows);
+    memset(emulated_tiles[t].at, 0, sizeof emulated_tiles[t].at);
+}
+static inline void emulated_loadd(int t, const void *base, size_t stride)
+{
+    emulated_zero(t);
+    for (int i = 0; i < emulated_tiles[t].rows; i++)
+        memcpy(emulated_tiles[t].at[i], (const char *)base + (size_t)i * stride,
+               (size_t)emulated_tiles[t].bytes);
+}
+static inline void emulated_stored(int t, void *base, size_t stride)
+{
+    REFUSE_IF(!emulated_tiles[t].rows);
+    for (int i = 0; i < emulated_tiles[t].rows; i++)
+        memcpy((char *)base + (size_t)i * stride, emulated_tiles[t].at[i],
+               (size_t)emulated_tiles[t].bytes);
+}
+static inline void emulated_dpbssd(int c, int a, int b)
+{
+    const int quads = emulated_tiles[b].rows;
+    REFUSE_IF(!quads || !emulated_tiles[c].rows || emulated_tiles[a].bytes != 4 * quads);
+    REFUSE_IF(emulated_tiles[a].rows != emulated_tiles[c].rows);
+    REFUSE_IF(emulated_tiles[b].bytes != emulated_tiles[c].bytes || c == a || c == b || a == b);
+    for (int i = 0; i < emulated_tiles[c].rows; i++)
+        for (int n = 0; n < emulated_tiles[c].bytes / 4; n++) {
+            uint32_t sum;
+            memcpy(&sum, emulated_tiles[c].at[i] + 4 * n, 4);
+            for (int k = 0; k < 4 * quads; k++)
+                sum += (uint32_t)((int8_t)emulated_tiles[a].at[i][k]
+                                  * (int8_t)emulated_tiles[b].at[k / 4][4 * n + k % 4]);
+            memcpy(emulated_tiles[c].at[i] + 4 * n, &sum, 4);
+        }
+}
+#undef _tile_loadd
+#undef _tile_stored
+#undef _tile_zero
+#undef _tile_dpbssd
+#define _tile_loadconfig        emulated_loadconfig
+#define _tile_release()         memset(emulated_tiles, 0, sizeof emulated_tiles)
+#define _tile_loadd             emulated_loadd
+#define _tile_stored            emulated_stored
+#define _tile_zero              emulated_zero
+#define _tile_dpbssd            emulated_dpbssd
 """
 
 
@@ -74,14 +137,16 @@ def emulated(root, tmp_path_factory):
         assert count == 1, f"{old}: {count} times in swin.h"
         return text
 
-    header = re.sub("avxvnni,|avx512f,avx512vl,avx512dq,avx512bw,(avx512vnni,)?(?=avx2,fma)", "",
-                    (root / "swin.h").read_text())
+    header = re.sub("avxvnni,|avx512f,avx512vl,avx512dq,avx512bw,(avx512vnni,)?(?=avx2,fma)|"
+                    ",amx-tile,amx-int8", "", (root / "swin.h").read_text())
     header = replace_once(header, r"#include <immintrin\.h>",
                           lambda include: include.group() + "\n" + EMULATION)
     header = replace_once(header, r"static int swin__detects_avx2_vnni\(void\)\n{",
                           "static int swin__detects_avx2_vnni(void)\n{\n    return 1;")
     header = replace_once(header, r"static int swin__has_avx512\(unsigned more\)\n{",
                           "static int swin__has_avx512(unsigned more)\n{\n    return 1;")
+    header = replace_once(header, r"static int swin__detects_avx512_amx\(void\)\n{",
+                          "static int swin__detects_avx512_amx(void)\n{\n    return 1;")
     header = replace_once(header, r"#if .*/\* left to themselves they spill \*/", "#if 0")
     (tree / "swin.h").write_text(header)
     return tree
@@ -100,6 +165,8 @@ def test_kernels(emulated):
     assert re.search(r"^avx512 gemm, every height to 40: ok$", r.stdout, re.M), r.stdout
     assert re.search(r"^avx2_vnni gemm8, every height to 30: ok$", r.stdout, re.M), r.stdout
     assert re.search(r"^avx512_vnni gemm8, every height to 30: ok$", r.stdout, re.M), r.stdout
+    assert re.search(r"^avx512_amx gemm8, every height to 30: ok$", r.stdout, re.M), r.stdout
+    assert re.search(r"^scalar which nothing but its name chooses: ok$", r.stdout, re.M), r.stdout
 
 
 @pytest.mark.parametrize("case", ["seg-glam-upernet-g5-opti", "seg-swin-fcn-w3"])

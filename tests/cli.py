@@ -648,7 +648,7 @@ def test_an_instruction_set_of_another_machine(segment, picture, cpus):
 def test_a_name_that_no_instruction_set_has(segment, picture):
     """However long, it leaves room for those that there are."""
     refused(segment("--cpu", "mmx" * 50, picture), 2, "no instruction set 'mmxmmx",
-            "': best scalar wasm neon neon_dot neon_i8mm avx2 avx2_vnni avx512 avx512_vnni\n")
+            "': best scalar wasm neon neon_dot neon_i8mm avx2 avx2_vnni avx512 avx512_vnni avx512_amx\n")
 
 
 def test_spellings(model, picture, tmp_path):

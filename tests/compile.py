@@ -69,8 +69,8 @@ def test_interface_alone_and_twice(build, compiler):
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 @pytest.mark.parametrize("option", [
     "SWIN_NO_STDIO", "SWIN_NO_MALLOC", "SWIN_NO_SIMD", "SWIN_NO_AVX2", "SWIN_NO_AVX512",
-    "SWIN_NO_AVX2_VNNI", "SWIN_NO_NEON", "SWIN_NO_WASM", "SWIN_NO_SCALAR", "SWIN_API=extern",
-    "SWIN_ANY_BITS", "SWIN_STATIC", "SWIN_DEBUG"])
+    "SWIN_NO_AVX2_VNNI", "SWIN_NO_AMX", "SWIN_NO_NEON", "SWIN_NO_WASM", "SWIN_NO_SCALAR",
+    "SWIN_API=extern", "SWIN_ANY_BITS", "SWIN_STATIC", "SWIN_DEBUG"])
 def test_option_alone(build, compiler, option):
     program = build(compiler, {"option.c": IMPLEMENTATION + USE}, f"-D{option}")
     assert run(program).returncode == 0
@@ -81,6 +81,7 @@ def test_option_alone(build, compiler, option):
     ("aarch64-linux-gnu-", "SWIN_NO_SCALAR", "_scalar"),
     ("x86_64-linux-gnu-", "SWIN_NO_AVX2", "_avx2"),
     ("x86_64-linux-gnu-", "SWIN_NO_AVX2_VNNI", "_avx2_vnni"),
+    ("x86_64-linux-gnu-", "SWIN_NO_AMX", "_avx512_amx"),
     ("x86_64-linux-gnu-", "SWIN_NO_AVX512", "_avx512")])
 def test_option_leaves_a_pass_out(root, tmp_path, machine, option, suffix):
     source, thing = tmp_path / "pass.c", tmp_path / "pass.o"

@@ -9,6 +9,9 @@
    cc -std=c99 -O2 tests/kernels.c -lm && ./a.out */
 
 #define SWIN_IMPLEMENTATION
+#if defined(__linux__) && defined(__x86_64__)
+#include "../examples/common.h"
+#endif
 #include "../swin.h"
 
 #include <math.h>
@@ -1290,6 +1293,9 @@ static void test_choice(void)
     const int vnni = avx512 && __builtin_cpu_supports("avx512vnni");
     report("AVX-512 is tested where it is", !avx512 || swin__choose(SWIN_CPU_AVX512));
     report("its VNNI is, too", !vnni || swin__choose(SWIN_CPU_AVX512_VNNI));
+    report("and its AMX, if allowed", !allow_amx() || swin__choose(SWIN_CPU_AVX512_AMX));
+    report("which nothing but its name chooses",
+           swin__choose(SWIN_CPU_BEST)->cpu != SWIN_CPU_AVX512_AMX);
 #elif defined(__aarch64__) && !defined(SWIN_NO_SIMD)
     report("NEON is tested", swin__choose(SWIN_CPU_NEON) != NULL);
 #elif defined(__wasm_simd128__) && !defined(SWIN_NO_SIMD)

@@ -81,7 +81,7 @@ swin_status swin_input_size(const swin_model *m, int w, int h, const swin_resizi
 typedef enum swin_cpu {
     SWIN_CPU_BEST, SWIN_CPU_SCALAR, SWIN_CPU_NEON, SWIN_CPU_AVX2, SWIN_CPU_AVX512,
     SWIN_CPU_NEON_DOT, SWIN_CPU_NEON_I8MM, SWIN_CPU_AVX2_VNNI, SWIN_CPU_AVX512_VNNI,
-    SWIN_CPU_WASM, ...
+    SWIN_CPU_WASM, SWIN_CPU_AVX512_AMX, ...
 } swin_cpu;
 const char *swin_cpu_name(swin_cpu cpu);
 int swin_cpu_available(swin_cpu cpu);
