@@ -15,8 +15,8 @@ spec = importlib.util.spec_from_file_location("sizes", ROOT / "tools/sizes.py")
 sizes = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sizes)
 
-# What each line of tests/options.c needs, beside what its type of weights does. SWIN_NO_WINOGRAD
-# refuses nothing.
+# What each line of tests/options.c needs, beside what its types of weights do: models of s8 have
+# tables of f16, where they have tokens. SWIN_NO_WINOGRAD refuses nothing.
 NEEDS = {
     "plain": "", "glam": "UPER GLAM", "fcn": "FCN", "v2": "V2 CLASSIFIER", "unet": "UNET GLAM",
     "cross unet": "UNET GLAM", "semantic fpn": "FPN", "mlp": "SEGFORMER", "psp": "PSP SLIDE",
@@ -27,7 +27,9 @@ TYPES = {"f32": "", "f16": "F16", "s8": "INT8"}
 
 def needs_of(line):
     name, _, numbers = line.rpartition(" ")
-    return {f"SWIN_NO_{need}" for need in f"{NEEDS[name]} {TYPES[numbers]}".split()}
+    needs = f"{NEEDS[name]} {TYPES[numbers]}".split()
+    tables = ["F16"] if "GLAM" in needs and numbers == "s8" else []
+    return {f"SWIN_NO_{need}" for need in needs + tables}
 
 
 @pytest.fixture(scope="module")
