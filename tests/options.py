@@ -20,7 +20,8 @@ spec.loader.exec_module(sizes)
 NEEDS = {
     "plain": "", "glam": "UPER GLAM", "fcn": "FCN", "v2": "V2 CLASSIFIER", "unet": "UNET GLAM",
     "cross unet": "UNET GLAM", "semantic fpn": "FPN", "mlp": "SEGFORMER", "psp": "PSP SLIDE",
-    "wide": "UPER", "smp unet": "SMP_UNET", "smp fpn": "SMP_FPN", "average": "FCN AVERAGE", "slide": "FCN SLIDE",
+    "wide": "UPER", "smp unet": "SMP_UNET", "smp fpn": "SMP_FPN",
+    "segformer": "MIT SEGFORMER", "average": "FCN AVERAGE", "slide": "FCN SLIDE",
     "attention": "UPER GLAM ATTENTION_MAP"}
 TYPES = {"f32": "", "f16": "F16", "s8": "INT8"}
 
