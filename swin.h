@@ -86,16 +86,16 @@ SAME BITS
 
 SPEED
    The best instruction set is found when a context is made (AVX-512, AVX2 with FMA, NEON, and what
-   they have for eight bits: VNNI, dot products); no compiler flags are needed, -O2 is enough. The
-   scalar pass is the fallback and is slow where the compiler may not use a fused multiply-add of
-   the hardware. WebAssembly wants -msimd128, and -mrelaxed-simd (clang 17 or newer) for fused
-   multiply-adds: without these, and in engines or on processors without them, its SIMD rounds
-   products before it adds them and is taken all the same, as the scalar pass is far slower; ask for
-   SWIN_CPU_SCALAR where bits count. The heads' convolutions are rewritten exactly: products with
-   upsampled maps at the small map's size, 3x3 convolutions by Winograd's F(6x6, 3x3), and of maps
-   twice as large as their source by F(7x7, 2x2) before smoothing; eight-bit ones by F(4x4, 3x3),
-   which rounds in other places than plain convolutions do. The flag SWIN_RUN_DIRECT takes plain
-   convolutions instead.
+   they have for eight bits: VNNI, dot products, and AMX where a desc asks for it); no compiler
+   flags are needed, -O2 is enough. The scalar pass is the fallback and is slow where the compiler
+   may not use a fused multiply-add of the hardware. WebAssembly wants -msimd128, and -mrelaxed-simd
+   (clang 17 or newer) for fused multiply-adds: without these, and in engines or on processors
+   without them, its SIMD rounds products before it adds them and is taken all the same, as the
+   scalar pass is far slower; ask for SWIN_CPU_SCALAR where bits count. The heads' convolutions are
+   rewritten exactly: products with upsampled maps at the small map's size, 3x3 convolutions by
+   Winograd's F(6x6, 3x3), and of maps twice as large as their source by F(7x7, 2x2) before
+   smoothing; eight-bit ones by F(4x4, 3x3), which rounds in other places than plain convolutions
+   do. The flag SWIN_RUN_DIRECT takes plain convolutions instead.
 
 ERRORS
    Calls return a swin_status; with a swin_error they also leave a sentence that names the
