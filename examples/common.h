@@ -849,8 +849,8 @@ static inline int decimal_of(const char *text, double low, double high, double *
 }
 
 /* Asks Linux to let this process use the registers of AMX, 8 KiB a thread, as SWIN_CPU_AVX512_AMX
-   needs: once, before swin_init, and before threads are started. Returns 1 if it may use them now; 0
-   where machine or system have none. */
+   needs: once, before swin_init, and before threads are started. Returns 1 if it may use them now,
+   0 where machine or system have none. */
 static inline int allow_amx(void)
 {
 #if defined(__linux__) && defined(__x86_64__)
