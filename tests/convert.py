@@ -789,7 +789,9 @@ MADE = {                            # family cases: windows, shifts
 HEADS = {"UPerHead": Head.UPER, "FCNHead": Head.FCN,
          "PSPHead": Head.PSP, "FPNHead": Head.FPN,
          "SegformerHead": Head.SEGFORMER, "(inside)": Head.UNET,
-         "SwinUNetDV2": Head.UNET}
+         "SwinUNetDV2": Head.UNET,
+         "UPerNet": Head.UPER, "Segformer": Head.GLAM_SEGFORMER, "FPN": Head.SMP_FPN,
+         "Unet": Head.SMP_UNET}     # SMP's
 
 
 @pytest.mark.parametrize("case", sorted(p.parent.name for p in GOLDEN.glob("*/case.json")))
@@ -799,14 +801,23 @@ def test_golden_cases_are_described_as_they_were_made(case, convert):
     stages = len(d["width"])
     if case in MADE:
         windows, shifts = MADE[case]
+    elif "windows" in config:
+        windows, shifts = (list(map(tuple, config[name])) for name in ("windows", "shifts"))
     else:
         windows, shifts = ([(n, n)] * stages for n in (config["window"], config["window"] // 2))
     for name, pairs in (("window", windows), ("shift", shifts)):
-        assert list(zip(d[name + "_h"], d[name + "_w"])) == pairs
+        for i, found in enumerate(zip(d[name + "_h"], d[name + "_w"])):
+            if name == "window" or d["depth"][i] > 1:       # a stage's first block never shifts
+                assert found == pairs[i], (name, i)
     for key, word in (("embed_dim", d["width"][0]), ("depths", d["depth"]),
                       ("num_heads", d["heads"]), ("head_channels", d["head_channels"]),
-                      ("classes", d["classes"]), ("num_classes", d["classes"]),
-                      ("tokens", d["tokens"]), ("align_corners", bool(d["align_corners"])),
+                      ("classes", d["classes"] - d["one_class"]), ("num_classes", d["classes"]),
+                      ("tokens", d["tokens"]),
+                      ("align_corners", bool(d["align_corners"] or d["corner_rule"])),
+                      ("dynamic", not d["input_h"]), ("binary", bool(d["one_class"])),
+                      ("decoder_channels", d["decoder_width"][:5] if d["decoder_width"][0]
+                       else d["head_channels"]),
+                      ("pyramid_channels", d["neck_channels"]),
                       ("qkv_bias", bool(d["qkv_bias"])),
                       ("patch_norm", bool(d["patch_norm"])),
                       ("ape", bool(d["position_h"]))):
@@ -817,7 +828,7 @@ def test_golden_cases_are_described_as_they_were_made(case, convert):
     if "head" in config:
         assert d["head"] == HEADS[config["head"]]
     if d["head"] in (Head.UPER, Head.PSP):
-        assert d["pool_scale"][:d["pool_count"]] == config["pool_scales"]
+        assert d["pool_scale"][:d["pool_count"]] == config.get("pool_scales", [1, 2, 3, 6])
     if "in_index" in config:
         assert heads.head_features(d) == [config["in_index"]]
     if d["head"] == Head.FCN:
