@@ -121,6 +121,21 @@ def test_the_processor_makes_pictures_of_one_size():
     assert (d["resize_rule"], d["resize_a"], d["resize_b"]) == (Resize.EXACT, 640, 640)
 
 
+def test_the_authors_resize_pictures_within_a_size():
+    """Their second resize, to multiples of 32, is told to be left out."""
+    text = """
+test_pipeline = [dict(type='LoadImageFromFile'), dict(
+    type='MultiScaleFlipAug', img_scale=(2048, 512), flip=False, transforms=[
+        dict(type='AlignedResize', keep_ratio=True, size_divisor=32), dict(type='RandomFlip'),
+        dict(type='Normalize', mean=[1, 2, 3], std=[4, 5, 6], to_rgb=True)])]
+data = dict(test=dict(pipeline=test_pipeline))
+"""
+    model = convert_state(authors_state(), config=text)
+    d = model.description
+    assert (d["resize_rule"], d["resize_a"], d["resize_b"]) == (Resize.WITHIN, 2048, 512)
+    assert d["mean"] == [1, 2, 3] and any("AlignedResize" in text for text in model.remarks)
+
+
 def test_mmseg_tells_the_eps_of_all_norms():
     text = META.format(", norm_cfg=dict(type='LN', eps=1e-4)")
     d = convert_state(openmmlab_state(), config=text).description

@@ -271,6 +271,15 @@ class Pictures:
             self.remarks.append("the config's test size is no pair of numbers: pictures keep "
                                 "their own size (--size)")
 
+    def resize_aligned(self, step):
+        """AlignedResize of SegFormer's authors: Resize, then both sides up to multiples."""
+        self.resize(step)
+        multiple = step.get("size_divisor", 32)
+        if multiple not in (None, 0, 1):
+            self.remarks.append("the authors then enlarge both sides of a picture to multiples of "
+                                f"{multiple if type(multiple) is int else 'a number'} "
+                                "(AlignedResize), which a blob cannot say: the shape is kept here")
+
     def own_scale(self, step):
         """What a Resize says itself: (width, height), SAME, or what cannot be done."""
         scale = step.get("scale", step.get("img_scale"))
@@ -358,5 +367,6 @@ class Pictures:
 STEPS = {"LoadImageFromFile": Pictures.load, "Compose": Pictures.compose,
          "MultiScaleFlipAug": Pictures.several, "TestTimeAug": Pictures.alternatives,
          "RandomFlip": Pictures.flip, "Resize": Pictures.resize,
+         "AlignedResize": Pictures.resize_aligned,
          "ResizeShortestEdge": Pictures.resize_shortest, "Normalize": Pictures.normalise,
          "Pad": Pictures.pad}
