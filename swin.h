@@ -33,13 +33,14 @@ A COMPLETE PROGRAM
 WHAT IT COMPUTES
    Swin Transformer V1 and V2 backbones of any width, depth, window and number of heads, V1 plain
    or with GLAM's global tokens; UPerHead, PSPHead, FCNHead, semantic FPN, both Segformer heads, the
-   decoders UPerNet, FPN, Segformer and Unet of segmentation_models_pytorch, Swin-Unet and
-   GLAM-Swin-Unet with plain or cross-attention upsampling, the image classifier, or no head
-   (features only). SegFormer, whose backbone is MiT, as its authors, mmsegmentation and Hugging
-   Face have it. Whole pictures, sliding windows, averages over sizes and flips. Exactly
-   what the authors' code computes, to float32 rounding, whichever library the weights are from;
-   what a file asks for and this version does not know is refused by name. It does not train, use
-   GPUs, run batches (take several contexts side by side over one model) or other networks.
+   decoders UPerNet, FPN, Segformer and Unet of segmentation_models_pytorch, MaskFormer,
+   Mask2Former and OneFormer to the map of classes, Swin-Unet and GLAM-Swin-Unet with plain or
+   cross-attention upsampling, the image classifier, or no head (features only). SegFormer, whose
+   backbone is MiT, as its authors, mmsegmentation and Hugging Face have it. Whole pictures,
+   sliding windows, averages over sizes and flips. Exactly what the authors' code computes, to
+   float32 rounding, whichever library the weights are from; what a file asks for and this
+   version does not know is refused by name. It does not train, use GPUs, run batches (take
+   several contexts side by side over one model) or other networks.
    Weights are stored as float32, f16, or whole numbers of eight bits with a scale an output, each
    tensor by itself. Rows that meet eight bits become such numbers, too, with a scale a row, or of
    all that a convolution's block of pixels sees; everything between products is float32.
@@ -122,8 +123,8 @@ COMPILE-TIME OPTIONS, all for the file with SWIN_IMPLEMENTATION unless marked *
    SWIN_NO_AVX2_VNNI, SWIN_NO_AMX    leave out AVX2 with VNNI, for which GCC needs GNU binutils 2.36
                           or newer, and AVX-512 with AMX, which is built for Linux alone
    SWIN_NO_UPER, SWIN_NO_FCN, SWIN_NO_PSP, SWIN_NO_FPN, SWIN_NO_SEGFORMER, SWIN_NO_CLASSIFIER,
-   SWIN_NO_UNET, SWIN_NO_SMP_UNET, SWIN_NO_SMP_FPN, SWIN_NO_MIT, SWIN_NO_V2, SWIN_NO_GLAM,
-   SWIN_NO_SLIDE, SWIN_NO_AVERAGE, SWIN_NO_ATTENTION_MAP, SWIN_NO_F16, SWIN_NO_INT8
+   SWIN_NO_UNET, SWIN_NO_SMP_UNET, SWIN_NO_SMP_FPN, SWIN_NO_MIT, SWIN_NO_QUERIES, SWIN_NO_V2,
+   SWIN_NO_GLAM, SWIN_NO_SLIDE, SWIN_NO_AVERAGE, SWIN_NO_ATTENTION_MAP, SWIN_NO_F16, SWIN_NO_INT8
                           leave out kinds of models, and what can be asked of them, where code has
                           to be small; what needs them is refused by name
    SWIN_NO_WINOGRAD       plain convolutions everywhere, as with SWIN_RUN_DIRECT: less than half of
@@ -150,13 +151,13 @@ MAP OF THIS FILE - search for the anchors
    >>platform   compilers, errors, sizes           >>conv     convolutions and pooling
    >>numbers    a vector of 16 lanes, exp, GELU    >>output   from logits to classes, confidence
    >>kernels    the inner loops, once per pass     >>average  the mean softmax of kept runs
-   >>blob       the file format                    >>heads    from features to logits
-   >>config     a model's description, checked     >>bodies   from a picture to features
-   >>weights    shapes, tensors, where they lie    >>network  a body, a head, what comes after
-   >>plan       steps and memory                   >>open     from a blob to a model
-   >>resize     pictures and maps, along an axis   >>run      contexts, slices, results
-   >>rows       embedding, norms, products, MLP    >>easy     files and malloc
-   >>attention  windows and global tokens
+   >>blob       the file format                    >>queries  what decoders with queries do
+   >>config     a model's description, checked     >>heads    from features to logits
+   >>weights    shapes, tensors, where they lie    >>bodies   from a picture to features
+   >>plan       steps and memory                   >>network  a body, a head, what comes after
+   >>resize     pictures and maps, along an axis   >>open     from a blob to a model
+   >>rows       embedding, norms, products, MLP    >>run      contexts, slices, results
+   >>attention  windows and global tokens          >>easy     files and malloc
    >>merge      patch merging and expanding
    >>mit        SegFormer's backbone
 */
@@ -242,7 +243,11 @@ SWIN_API const char *swin_status_text(swin_status status);      /* the sentence 
                                        is called here */                                    \
     X(SWIN_HEAD_SMP_FPN)            /* SMP's FPN decoder, with GroupNorm */                 \
     X(SWIN_HEAD_MERGED_SEGFORMER)   /* the SegFormer authors' head, whose first two layers  \
-                                       are one */
+                                       are one */                                         \
+    X(SWIN_HEAD_MASKFORMER)         /* queries that each give a mask and its class: over an \
+                                       FPN, */                                              \
+    X(SWIN_HEAD_MASK2FORMER)        /* or deformable attention; masks guide the queries, */ \
+    X(SWIN_HEAD_ONEFORMER)          /* which a task token joins in OneFormer */
 
 /* What becomes of an input that is no whole number of patches. */
 #define SWIN_INPUT_RULE_LIST(X)                                                             \
@@ -283,6 +288,13 @@ SWIN_API const char *swin_status_text(swin_status status);      /* the sentence 
     X(SWIN_CORNERS_ALIGNED)         /* corners stay where they are */                       \
     X(SWIN_CORNERS_HALF_PIXEL)      /* edges stay where they are */
 
+/* Where the masks of queries become scores of classes, which are then resized to the picture. */
+#define SWIN_SCORES_LIST(X)                                                                 \
+    X(SWIN_SCORES_AT_MASKS)         /* at the masks' own size (Hugging Face) */             \
+    X(SWIN_SCORES_AT_384)           /* at 384 x 384 (its Mask2Former) */                    \
+    X(SWIN_SCORES_AT_INPUT)         /* at the input's size (detectron2, mmseg) */           \
+    X(SWIN_SCORES_AT_PICTURE)       /* at the picture's size (detectron2's panoptic) */
+
 /* Which part of the resized picture the network sees at a time. */
 #define SWIN_MODE_LIST(X)                                                                   \
     X(SWIN_MODE_WHOLE)              /* all of it */                                         \
@@ -308,6 +320,9 @@ typedef enum swin_filter { SWIN_FILTER_LIST(SWIN__ENUM) SWIN_FILTER_COUNT } swin
 typedef enum swin_corner_rule {
     SWIN_CORNERS_LIST(SWIN__ENUM) SWIN_CORNERS_COUNT
 } swin_corner_rule;
+typedef enum swin_scores_rule {
+    SWIN_SCORES_LIST(SWIN__ENUM) SWIN_SCORES_COUNT
+} swin_scores_rule;
 typedef enum swin_mode { SWIN_MODE_LIST(SWIN__ENUM) SWIN_MODE_COUNT } swin_mode;
 #undef SWIN__ENUM
 
@@ -382,6 +397,24 @@ typedef struct swin_rules_config {
                                    not to the input's size first */
 } swin_rules_config;
 
+/* How the sides of resized pictures become whole numbers; 0: they are rounded, halves up. */
+typedef struct swin_sides_config {
+    int cut;                    /* 1: the longer side is cut (Hugging Face's MaskFormer and kin) */
+    int multiple;               /* then raised to multiples of it, stretching pictures; 0: not */
+} swin_sides_config;
+
+/* MaskFormer, Mask2Former, OneFormer: layers are head.channels wide where they work on pixels. */
+typedef struct swin_queries_config {
+    int count, width;           /* queries, and their channels */
+    int masks;                  /* channels whose products with the pixels' are the masks */
+    int heads, layers, hidden;  /* of the decoder: of each attention, of all, of each MLP */
+    int projected;              /* 1: maps are projected to the queries' channels */
+    int pixel_heads, pixel_layers, pixel_hidden;        /* of deformable attention; 0: an FPN */
+    int start_layers, start_hidden;     /* OneFormer: of the decoder that makes the queries */
+    int scores;                 /* SWIN_SCORES_... */
+    int size_divisor;           /* zeros pad the input to multiples of it; 0: they do not */
+} swin_queries_config;
+
 /* The self-test a blob may carry: segmenting the generated picture `seed` of width x height gives a
    class map and logits with these checksums, on every machine. */
 typedef struct swin_reference {
@@ -420,6 +453,8 @@ typedef struct swin_config {
     swin_rules_config rules;
     swin_decoder_config decoder;
     swin_mit_config mit;
+    swin_sides_config sides;
+    swin_queries_config queries;
     swin_reference reference;
 } swin_config;
 
@@ -935,6 +970,7 @@ SWIN_API const char *swin_status_text(swin_status status)
     X(SMP_UNET,      "SMP's Unet") \
     X(SMP_FPN,       "SMP's FPN") \
     X(MIT,           "SegFormer's backbone MiT") \
+    X(QUERIES,       "MaskFormer, Mask2Former and OneFormer") \
     X(V2,            "Swin V2") \
     X(GLAM,          "GLAM's global tokens") \
     X(ATTENTION_MAP, "maps of attention") \
@@ -953,7 +989,7 @@ enum {
     /* Are there convolutions to rewrite? */
     SWIN__REWRITES = SWIN__HAS_WINOGRAD &&
                      (SWIN__HAS_UPER || SWIN__HAS_FCN || SWIN__HAS_PSP || SWIN__HAS_FPN ||
-                      SWIN__HAS_SMP_UNET || SWIN__HAS_SMP_FPN),
+                      SWIN__HAS_SMP_UNET || SWIN__HAS_SMP_FPN || SWIN__HAS_QUERIES),
     SWIN__LOOKS = SWIN__HAS_GLAM && SWIN__HAS_ATTENTION_MAP
 };
 #undef SWIN__HAS
@@ -2340,6 +2376,15 @@ typedef struct swin__wino_output {
     int eight;            /* 1: two pairs of points each way, those of eight bits, and three taps */
 } swin__wino_output;
 
+/* Samples of a map between its pixels: number i is factor[i] times the bilinear mix of the four
+   pixels around row y[i], column x[i]; what lies beyond the map's ends is zero. */
+typedef struct swin__samples {
+    const float *map;     /* [h][w] pixels `ld` floats apart */
+    size_t ld;
+    int h, w, count;
+    const float *y, *x, *factor;
+} swin__samples;
+
 /* The table of kernels: name and parameters. What each does stands above its body. */
 #define SWIN__KERNELS(X) \
     X(gemm, (const swin__product *p)) \
@@ -2369,12 +2414,14 @@ typedef struct swin__wino_output {
 /* Those that not every build needs: X(is it needed, name, parameters). */
 #define SWIN__KERNELS_IF(X) \
     X(SWIN__HAS_V2, unit_vectors, (float *x, size_t ld, int rows, int w16, float scale)) \
-    X(SWIN__HAS_GLAM || SWIN__HAS_MIT, softmax_block, \
+    X(SWIN__HAS_GLAM || SWIN__HAS_MIT || SWIN__HAS_QUERIES, softmax_block, \
       (float *s, size_t ld, int rows, int n16, float *top, float *sum, float *out, size_t ldo, \
        int w16)) \
     X(SWIN__HAS_MIT, depthwise, \
       (float *dst, size_t ldd, const float *src, size_t ld, size_t row, int count, int n16, \
        const float *weight, size_t ldw, const float *bias)) \
+    X(SWIN__HAS_QUERIES, sample, \
+      (float *dst, size_t ldd, int n16, const swin__samples *s, int accumulate)) \
     X(SWIN__HAS_F16, widen, (float *dst, const uint16_t *src, size_t n16)) \
     X(SWIN__REWRITES, wino_weights, \
       (float *dst, size_t stride, const void *src, int type, size_t tap, int k, int taps_h, \
@@ -3314,6 +3361,42 @@ static void SWIN__FN(combine)(float *dst, int n16, const float *const *src, cons
     if (count == 3) SWIN__FN(terms)(dst, n16, src, coef, 3, accumulate);
     if (count == 2) SWIN__FN(terms)(dst, n16, src, coef, 2, accumulate);
     if (count == 1) SWIN__FN(terms)(dst, n16, src, coef, 1, accumulate);
+}
+
+/* The pixels of a map that sample number i mixes, those of them inside the map, and their factors;
+   returns how many. A place that is no number has none. */
+SWIN__INLINE int SWIN__FN(corners)(const swin__samples *s, int i, const float *from[4],
+                                   float coef[4])
+{
+    const float v = s->y[i], u = s->x[i], factor = s->factor[i];
+    int count = 0;
+    if (!(v > -1.0f && v < (float)s->h && u > -1.0f && u < (float)s->w)) return 0;
+    const int top = (int)v - (v < 0.0f), left = (int)u - (u < 0.0f);
+    const float down = v - (float)top, across = u - (float)left;
+    for (int corner = 0; corner < 4; corner++) {
+        const int y = top + (corner >> 1), x = left + (corner & 1);
+        if (y < 0 || y >= s->h || x < 0 || x >= s->w) continue;
+        from[count] = s->map + ((size_t)y * (size_t)s->w + (size_t)x) * s->ld;
+        coef[count++] = (corner >> 1 ? down : 1.0f - down) *
+                        (corner & 1 ? across : 1.0f - across) * factor;
+    }
+    return count;
+}
+
+/* Samples of a map as rows of n16 columns, dst = (accumulate ? dst : +0) + sample, row by row in
+   this order: where ldd is less than n16, a row is written over the end of the one before; where it
+   is 0, all samples may add up in one row. */
+static void SWIN__FN(sample)(float *dst, size_t ldd, int n16, const swin__samples *s,
+                             int accumulate)
+{
+    for (int i = 0; i < s->count; i++, dst += ldd) {
+        const float *from[4];
+        float coef[4];
+        const int count = SWIN__FN(corners)(s, i, from, coef);
+        for (int c = 0; c < n16 && !count && !accumulate; c += 16)
+            swin__vstore(dst + c, swin__vset1(0.0f));
+        SWIN__FN(combine)(dst, n16, from, coef, count, accumulate);
+    }
 }
 
 /* One term of a weighted sum of a picture's rows: dst = (accumulate ? dst : +0) + weight src, n
@@ -5023,7 +5106,28 @@ SWIN_API int swin_cpu_exact(swin_cpu cpu)
          then classify {classes, 9*d of the last block}
        SMP's FPN: neck.lateral{l} {neck, c_l}; then, for n < neck_convs[l], head.scale{l}.conv{n} {ch,
          9*(n ? ch : neck)} and head.scale{l}.norm{n}; head.classify {classes, ch, or 4*ch, coarsest
-         level first, if concat} */
+         level first, if concat}
+       head. of MaskFormer, Mask2Former and OneFormer, with fields of the record queries; inputs are
+       four features of c_0 ... c_3 channels; what is normed has name.norm after name, and what has
+       no bias says so. Attentions, each with q, k, v {packed, width}, q with its factor, and proj
+       {width, packed}, have heads as stages have.
+         of MaskFormer: pixel.stem {ch, 9*c_3}, normed, no bias; for l = 2, 1, 0 pixel.lateral{l}
+           {ch, c_l} and pixel.out{l} {ch, 9*ch}, normed, no bias; pixel.mask {masks, 9*ch}
+         of the others: for l = 0, 1, 2 pixel.project{l} {ch, c_(3-l)}, normed; pixel.levels rows
+           {3, ch}; for layer i, all with the prefix pixel.layer{i}.: offsets {24*pixel_heads, ch},
+           row ((head*3 + l)*4 + point)*2 + {0: x, 1: y}; weights {16*pixel_heads, ch}, row head*16
+           + l*4 + point, rows beyond 11 of a head zero; value {packed, ch}, proj {ch, packed} of the
+           pixel_heads; norm1; fc1 {pixel_hidden, ch}, fc2 {ch, pixel_hidden}; norm2; then
+           pixel.lateral0, pixel.out0, as above; pixel.mask {masks, ch}
+         query.embed rows {count, width}; of Mask2Former query.start rows {count, width}; of
+           OneFormer query.task rows {1, width}, query.input {width, ch}, start.layer{i}. as
+           decoder.layer{i}. of MaskFormer, with start_hidden, and start.norm
+         if projected query.project {width, c_3} of MaskFormer, query.project{l} {width, ch} of the
+           others, which have query.levels rows {3, width} after it
+         decoder.layer{i}.: of MaskFormer attention self, norm1, attention cross, norm2; of the
+           others cross first, then self; fc1 {hidden, width}, fc2 {width, hidden}; norm3
+         decoder.norm, mask_embed.fc1 and fc2 {width, width}, fc3 {masks, width}, classify
+           {classes + 1, width}, the last row for no class */
 
 /* Header and directory as they lie in the blob. */
 typedef struct swin__header {
@@ -5225,6 +5329,7 @@ static const char *const swin__position_names[] = { SWIN_POSITION_RULE_LIST(SWIN
 static const char *const swin__resize_names[] = { SWIN_RESIZE_RULE_LIST(SWIN__NAME_OF) };
 static const char *const swin__filter_names[] = { SWIN_FILTER_LIST(SWIN__NAME_OF) };
 static const char *const swin__corner_names[] = { SWIN_CORNERS_LIST(SWIN__NAME_OF) };
+static const char *const swin__scores_names[] = { SWIN_SCORES_LIST(SWIN__NAME_OF) };
 static const char *const swin__mode_names[] = { SWIN_MODE_LIST(SWIN__NAME_OF) };
 #undef SWIN__NAME_OF
 
@@ -5328,6 +5433,28 @@ static const swin__field swin__decoder_fields[] = {
     SWIN__COUNTS("concat", decoder.concat, 0, 1),
 };
 
+static const swin__field swin__sides_fields[] = {
+    SWIN__COUNTS("cut", sides.cut, 0, 1),
+    SWIN__COUNTS("multiple", sides.multiple, 0, 1024),
+};
+
+static const swin__field swin__queries_fields[] = {
+    SWIN__COUNTS("count", queries.count, 0, 4096),
+    SWIN__COUNTS("width", queries.width, 0, 4096),
+    SWIN__COUNTS("masks", queries.masks, 0, 4096),
+    SWIN__COUNTS("heads", queries.heads, 0, 256),
+    SWIN__COUNTS("layers", queries.layers, 0, 64),
+    SWIN__COUNTS("hidden", queries.hidden, 0, 65536),
+    SWIN__COUNTS("projected", queries.projected, 0, 1),
+    SWIN__COUNTS("pixel_heads", queries.pixel_heads, 0, 256),
+    SWIN__COUNTS("pixel_layers", queries.pixel_layers, 0, 64),
+    SWIN__COUNTS("pixel_hidden", queries.pixel_hidden, 0, 65536),
+    SWIN__COUNTS("start_layers", queries.start_layers, 0, 64),
+    SWIN__COUNTS("start_hidden", queries.start_hidden, 0, 65536),
+    SWIN__KINDS("scores", queries.scores, swin__scores_names),
+    SWIN__COUNTS("size_divisor", queries.size_divisor, 0, 1024),
+};
+
 /* Whoever opens a blob may run its self-test: the picture of it is bounded like any other field. */
 enum { SWIN__REFERENCE_SIDE = 1024 };
 
@@ -5365,6 +5492,8 @@ static const swin__record swin__records[] = {       /* in the order of the blob 
     SWIN__RECORD("rules", swin__rules_fields, SWIN__OPTIONAL),
     SWIN__RECORD("decoder", swin__decoder_fields, SWIN__OPTIONAL),
     SWIN__RECORD("mit", swin__mit_fields, SWIN__OPTIONAL),
+    SWIN__RECORD("sides", swin__sides_fields, SWIN__OPTIONAL),
+    SWIN__RECORD("queries", swin__queries_fields, SWIN__OPTIONAL),
     SWIN__RECORD("reference", swin__reference_fields, SWIN__ONE),
 };
 #undef SWIN__RECORD
@@ -5514,6 +5643,7 @@ static swin_status swin__read_config(swin_config *g, const unsigned char *bytes,
        token_rows, token_middle: the rows that N tokens take are looked up in 24 bits; whether they
            are there is asked when N is known
        feature_norms, head_inputs: name stages that there are
+       queries: there are some where the head has them, none elsewhere
        resize_a, resize_b, input_h, input_w, crop, stride: sides of pictures; a centre crop lies
            inside its picture, a stride is no longer than its crop; none divides by zero
        eps, feature_eps, patch_eps, mask, mean, scale: finite numbers; eps is above zero
@@ -5700,6 +5830,24 @@ typedef struct swin__scse { swin__linear reduce, restore, pixel; } swin__scse;
 
 /* A block of SMP's Unet. */
 typedef struct swin__smp_block { swin__scse attend[2]; swin__linear conv[2]; } swin__smp_block;
+/* A convolution or product without ReLU, and the GroupNorm after it. */
+typedef struct swin__normed { swin__linear linear; swin__affine norm; } swin__normed;
+
+enum { SWIN__LEVELS = 3 };      /* that queries attend to, coarse to fine */
+
+/* Those of a head with queries but those of its layers, which are looked up when they are
+   planned. */
+typedef struct swin__query_weights {
+    swin__normed stem, lateral[SWIN__LEVELS], out[SWIN__LEVELS];        /* by feature */
+    swin__normed level[SWIN__LEVELS];   /* of the features that deformable attention sees */
+    swin__linear mask;
+    swin__stored pixel_levels;          /* [SWIN__LEVELS][head.channels] */
+    swin__stored embed, start;          /* [count][width]; of OneFormer start is its task: [1] */
+    swin__linear input, project[SWIN__LEVELS];
+    swin__affine start_norm, norm;
+    swin__stored levels;                /* [SWIN__LEVELS][width] */
+    swin__linear fc1, fc2, fc3;         /* from queries to the masks' channels */
+} swin__query_weights;
 
 /* All weights of a model but those of the blocks; what a model lacks is not set. */
 typedef struct swin__weights {
@@ -5717,6 +5865,7 @@ typedef struct swin__weights {
     swin__linear scale[SWIN_MAX_STAGES][SWIN_MAX_CONVS];
     swin__affine scale_norm[SWIN_MAX_STAGES][SWIN_MAX_CONVS];
     swin__smp_block decoder[SWIN_MAX_STAGES];
+    swin__query_weights queries;
 } swin__weights;
 
 /* What the blocks of a stage, or of a Unet's level up, are made of. */
@@ -6038,6 +6187,49 @@ static void swin__bind_stage(swin__binder *b, swin__stage *stage, int i)
     }
 }
 
+/* --- what a head reads ------------------------------------------------------------------------ */
+
+/* The numbers of the features that the head reads, finest first; returns how many there are. */
+static int swin__head_inputs(const swin_config *g, int inputs[SWIN_MAX_STAGES])
+{
+    int n = 0;
+    for (int i = 0; i < g->stages; i++)
+        if (g->head.inputs >> i & 1) inputs[n++] = i;
+    return n;
+}
+
+/* The channels of these features; returns how many there are. */
+static int swin__head_widths(const swin_config *g, int widths[SWIN_MAX_STAGES])
+{
+    int count = swin__head_inputs(g, widths);
+    for (int l = 0; l < count; l++) widths[l] = g->stage[widths[l]].width;
+    return count;
+}
+
+/* The number of the coarsest of them, of a head that reads one at least; its channels. */
+static int swin__coarsest_input(const swin_config *g)
+{
+    int i = g->stages - 1;
+    while (i > 0 && !(g->head.inputs >> i & 1)) i--;
+    return i;
+}
+
+static int swin__head_depth(const swin_config *g)
+{
+    return g->stage[swin__coarsest_input(g)].width;
+}
+
+/* Binds the layers name{l} for l < count, of `inputs` channels each or, if given, widths[l]. */
+static void swin__bind_row(swin__binder *b, swin__linear *layers, const char *name, int count,
+                           int outputs, int inputs, const int *widths)
+{
+    char full[24];
+    for (int l = 0; l < count; l++) {
+        swin__format(full, sizeof full, "%s%d", name, l);
+        layers[l] = swin__take_linear(b, full, outputs, widths ? widths[l] : inputs, 1);
+    }
+}
+
 /* -------------------------------------------------------------------------- */
 /* >>plan: from (model, size) to a list of steps
 
@@ -6126,6 +6318,13 @@ enum { SWIN__TASKS = 4096 };    /* the most tasks that a step is cut into */
 /* A map of the picture's size that a run writes: swin_map shows it to the caller. */
 typedef struct swin__picture_map { void *data; int width, height, bytes; } swin__picture_map;
 
+/* What the scores of a head with queries are made of. */
+typedef struct swin__scores {
+    swin__fmap masks;           /* a logit a query */
+    swin__fmap shares;          /* rows of queries: the probability of each class */
+    swin__axis rows, cols;      /* from masks to the grid of scores */
+} swin__scores;
+
 /* What a run gives; what nobody asked for has data NULL. */
 typedef struct swin__results {
     swin__picture_map classes, confidence;
@@ -6175,6 +6374,7 @@ typedef struct swin__plan {
     uint64_t kept;              /* floats of a run's kept logits */
     swin__results results;
     swin__look look;
+    swin__scores scores;        /* set by a head with queries */
     uintptr_t arena, tables;    /* where buffers lie, and what is computed once, at init */
     uint64_t peak, table_bytes;
     struct { uint64_t start, end; } live[64];   /* the buffers that are taken, from low to high */
@@ -6344,6 +6544,24 @@ static const float *swin__stored_floats(swin__plan *p, swin__stored s, size_t n)
     return floats;
 }
 
+/* A walk through the directory that starts at the tensor of this name, which follows those of
+   earlier such walks. */
+static swin__binder swin__binder_at(swin__plan *p, const char *name)
+{
+    swin__binder b = { p->model, NULL, 0, 0, p->model->size, "", p->err, SWIN_OK };
+    swin__entry e;
+    char padded[sizeof e.name];
+    memset(padded, 0, sizeof padded);
+    swin__format(padded, sizeof padded, "%s", name);
+    for (b.next = p->entry; b.next < p->model->tensors; b.next++) {
+        memcpy(&e, p->model->directory + b.next * sizeof e, sizeof e);
+        memcpy(&b.offset, e.place, 8);
+        if (!memcmp(e.name, padded, sizeof padded)) break;
+    }
+    p->entry = b.next;
+    return b;
+}
+
 /* What swin__add_step asks about a step, beside its layer. */
 typedef struct swin__job {
     const char *name;
@@ -6379,6 +6597,32 @@ static void swin__add_step(swin__plan *p, const swin__job *job, const void *laye
     s->scratch = swin__alloc(p, (uint64_t)s->task_scratch * (uint64_t)tasks);
     p->step_count++;
     swin__release(p, s->scratch);
+}
+
+/* A map as the caller sees it. */
+static swin_tensor swin__view(swin__fmap map)
+{
+    swin_tensor t;
+    t.data = map.data;
+    t.channels = map.c;
+    t.height = map.h;
+    t.width = map.w;
+    t.channel = 1;
+    t.pixel = (size_t)map.ld;
+    t.row = (size_t)map.ld * (size_t)map.w;
+    return t;
+}
+
+/* Makes a map one of the results, if features are asked for. */
+static void swin__show_feature(swin__plan *p, int index, swin__fmap map)
+{
+    if (p->desc.outputs & SWIN_OUT_FEATURES) p->results.feature[index] = swin__view(map);
+}
+
+/* Gives back a feature that no layer reads any more, unless it is a result. */
+static void swin__drop_feature(swin__plan *p, swin__fmap feature)
+{
+    if (!(p->desc.outputs & SWIN_OUT_FEATURES)) swin__release(p, feature.data);
 }
 
 /* -------------------------------------------------------------------------- */
@@ -6437,14 +6681,14 @@ static swin__axis swin__axis_nearest(swin__plan *p, int n, int m)
     return axis;
 }
 
-/* Output o of two bilinear resizes in sequence, from sizes[0] by sizes[1] to sizes[2], as one sum:
-   the shares of up to four inputs from *first on. */
-static void swin__bilinear_twice(const int sizes[3], int o, const int aligned[2], int *first,
+/* Output o of two bilinear resizes in sequence, from sizes[0] to sizes[1], of which the first
+   sizes[2] go to sizes[3], as one sum: the shares of up to four inputs from *first on. */
+static void swin__bilinear_twice(const int sizes[4], int o, const int aligned[2], int *first,
                                  double share[4])
 {
     int middle[2];
     double outer;
-    swin__bilinear(sizes[1], sizes[2], o, aligned[1], &middle[0], &middle[1], &outer);
+    swin__bilinear(sizes[2], sizes[3], o, aligned[1], &middle[0], &middle[1], &outer);
     for (int i = 0; i < 2; i++) {
         int a, b;
         double inner, part = i ? outer : 1 - outer;
@@ -6455,13 +6699,14 @@ static void swin__bilinear_twice(const int sizes[3], int o, const int aligned[2]
     }
 }
 
-/* Two bilinear resizes in sequence, n -> m -> q with n <= 2 m, as one. */
-static swin__axis swin__axis_twice(swin__plan *p, int n, int m, int q, int aligned,
-                                   int aligned_again)
+/* Two bilinear resizes in sequence as one: n -> m with n <= 2 m, and the first `cut` of these -> q.
+   Corners are aligned in the first, in the second. */
+static swin__axis swin__axis_cut(swin__plan *p, int n, int m, int cut, int q, int aligned,
+                                 int aligned_again)
 {
-    const int sizes[3] = { n, m, q }, corners[2] = { aligned, aligned_again };
+    const int sizes[4] = { n, m, cut, q }, corners[2] = { aligned, aligned_again };
     swin__axis axis;
-    if (m == q) return swin__axis_bilinear(p, n, m, 0, m, aligned);
+    if (cut == q) return swin__axis_bilinear(p, n, m, 0, q, aligned);
     if (!swin__alloc_axis(p, &axis, q, n > m ? 4 : 3)) return axis;
     for (int o = 0; o < q; o++) {
         int first = 0;
@@ -6473,6 +6718,13 @@ static swin__axis swin__axis_twice(swin__plan *p, int n, int m, int q, int align
         }
     }
     return axis;
+}
+
+/* The same with all of the first resize's outputs. */
+static swin__axis swin__axis_twice(swin__plan *p, int n, int m, int q, int aligned,
+                                   int aligned_again)
+{
+    return swin__axis_cut(p, n, m, m, q, aligned, aligned_again);
 }
 
 /* Weight of a sample x pixels away, x >= 0: a triangle, or Keys' cubic convolution with a. */
@@ -6572,10 +6824,31 @@ static int swin__scaled(int side, double factor)
 /* A resized picture, and where the network's input lies in it. */
 typedef struct swin__resized { int w, h, left, top; } swin__resized;
 
+/* n * a / b, cut to a whole number; 1 at least, and at most a size that is refused. */
+static int swin__cut_side(int n, int a, int b)
+{
+    uint64_t side = (uint64_t)n * (uint64_t)a / (uint64_t)b, most = 2 * SWIN_MAX_SIDE;
+    return side < 1 ? 1 : (int)(side < most ? side : most);
+}
+
+/* The sides of a picture whose shorter one becomes `shorter` pixels, the longer one cut; or, where
+   that would pass `longest` (0: any), whose longer one becomes `longest`, the shorter one cut. */
+static void swin__cut_sides(swin__resized *to, int w, int h, int shorter, int longest)
+{
+    int longer = swin__cut_side(shorter, swin__max(w, h), swin__min(w, h));
+    if (longest && longer > longest) {
+        shorter = swin__cut_side(longest, shorter, longer);
+        longer = longest;
+    }
+    to->w = w < h ? shorter : longer;
+    to->h = w < h ? longer : shorter;
+}
+
 /* The size by the model's rule; how: NULL, or what is asked for instead. */
-static swin__resized swin__resize_picture(const swin_picture_config *picture, int w, int h,
+static swin__resized swin__resize_picture(const swin_config *g, int w, int h,
                                           const swin_resizing *how)
 {
+    const swin_picture_config *picture = &g->picture;
     int longest = how ? how->longest : 0;
     double scale = how && how->scale > 0 ? how->scale : 1, factor = scale;
     int rule = longest > 0 ? SWIN_RESIZE_LONGEST : picture->resize_rule;
@@ -6590,6 +6863,14 @@ static swin__resized swin__resize_picture(const swin_picture_config *picture, in
     if (rule == SWIN_RESIZE_SHORTEST) factor = a / short_side;
     to.w = rule == SWIN_RESIZE_EXACT ? b : swin__scaled(w, factor);
     to.h = rule == SWIN_RESIZE_EXACT ? a : swin__scaled(h, factor);
+    if (g->sides.cut && rule == SWIN_RESIZE_WITHIN)
+        swin__cut_sides(&to, w, h, swin__max(1, b), swin__max(1, a));
+    if (g->sides.cut && rule == SWIN_RESIZE_SHORTEST)
+        swin__cut_sides(&to, w, h, swin__max(1, a), 0);
+    if (g->sides.multiple) {
+        to.w = swin__round_up(to.w, g->sides.multiple);
+        to.h = swin__round_up(to.h, g->sides.multiple);
+    }
     return to;
 }
 
@@ -6608,7 +6889,7 @@ static swin__resized swin__resize(const swin_config *g, const swin_desc *d)
     to.h = d->height;
     if (g->picture.mode == SWIN_MODE_CENTRE && !(d->flags & SWIN_RUN_WHOLE) &&
         d->width == g->picture.crop_w && d->height == g->picture.crop_h) {
-        to = swin__resize_picture(&g->picture, d->picture_width, d->picture_height, NULL);
+        to = swin__resize_picture(g, d->picture_width, d->picture_height, NULL);
         to.left = swin__margin(to.w, d->width);
         to.top = swin__margin(to.h, d->height);
     }
@@ -7033,6 +7314,13 @@ static void swin__plan_position(swin__plan *p, swin__fmap x)
     swin__add_step(p, &job, &l, sizeof l);
 }
 
+/* A side of the input with the zeros that pad it. */
+static int swin__padded_side(const swin_config *g, int side)
+{
+    int divisor = swin__max(1, g->queries.size_divisor);
+    return swin__divide_up(side, divisor) * divisor;
+}
+
 /* From the picture to the first stage's map: resizing, patch embedding, absolute positions. */
 static swin__fmap swin__plan_embed(swin__plan *p)
 {
@@ -7040,8 +7328,9 @@ static swin__fmap swin__plan_embed(swin__plan *p)
     const swin_desc *d = &p->desc;
     int patch = g->patch, floor = g->input.rule == SWIN_INPUT_FLOOR, mit = g->body == SWIN_BODY_MIT;
     int kernel = mit ? g->mit.kernel[0] : patch, k = 3 * kernel * kernel;
-    int h = floor ? p->crops.h / patch : swin__divide_up(p->crops.h, patch);
-    int w = floor ? p->crops.w / patch : swin__divide_up(p->crops.w, patch);
+    int rows = swin__padded_side(g, p->crops.h), cols = swin__padded_side(g, p->crops.w);
+    int h = floor ? rows / patch : swin__divide_up(rows, patch);
+    int w = floor ? cols / patch : swin__divide_up(cols, patch);
     swin__resized to = swin__resize(g, d);
     swin__job job = { "embed", 0, swin__embed, h, 0, 0 };
     swin__embed_layer l;
@@ -7354,6 +7643,8 @@ typedef struct swin__mlp_layer {
     swin__linear fc1, fc2;
     int hidden, col_count;      /* hidden columns, and how many at a time */
     int post_norm;
+    int act;
+    int sum_norm;               /* 1: x = norm(x + fc2(act(fc1(x)))), as DETR's layers have it */
 } swin__mlp_layer;
 
 /* The most hidden columns at a time: with so many a unit's rows stay in the second cache. For fc2
@@ -7374,7 +7665,7 @@ static void swin__mlp_parts(const swin_context *c, const swin__mlp_layer *l, swi
         fc1.bias += h;
         fc2.weight = swin__panels_from(fc2.weight, 0, h);
         middle.c = swin__min(l->col_count, l->hidden - h);
-        up = swin__rows_product(&fc1, in, middle, SWIN__GELU);
+        up = swin__rows_product(&fc1, in, middle, l->act);
         swin__multiply(c, &up);
         middle = swin__factor(c, &fc2.weight, middle, NULL);
         down = swin__rows_product(&fc2, middle, out, SWIN__LINEAR);
@@ -7390,14 +7681,16 @@ static void swin__mlp(const swin_context *c, const swin__step *s, int unit, floa
     const swin__mlp_layer *l = (const swin__mlp_layer *)s->layer;
     float eps = c->model->config.eps;
     int quantises = swin__is_s8(l->fc1.weight.type);
+    int pre_norm = !l->post_norm && !l->sum_norm;
     swin__rows x = swin__unit_rows(&l->x, s, unit);
     swin__rows in = swin__make_rows(scratch, l->x.ld, x.n, x.c);
     swin__rows middle = swin__make_rows(swin__row(in, x.n), l->col_count, x.n, l->col_count);
     swin__rows out = swin__make_rows(swin__row(middle, x.n), l->x.ld, x.n, x.c);
-    if (quantises && !l->post_norm) swin__norm_quantised(c, &l->norm, eps, x, in);
-    else if (!l->post_norm) swin__norm_rows(c, &l->norm, eps, x, in);
+    if (quantises && pre_norm) swin__norm_quantised(c, &l->norm, eps, x, in);
+    else if (pre_norm) swin__norm_rows(c, &l->norm, eps, x, in);
     else in = swin__factor(c, &l->fc1.weight, x, in.data);
     swin__mlp_parts(c, l, in, middle, out, x);
+    if (l->sum_norm) swin__norm_rows(c, &l->norm, SWIN__EPS, x, x);
     if (!l->post_norm) return;
     swin__norm_rows(c, &l->norm, eps, out, out);
     swin__add_rows(c, x, out);
@@ -7413,7 +7706,7 @@ static void swin__plan_mlp(swin__plan *p, int stage, const swin__block *weights,
     swin__job job = { "mlp", stage, swin__mlp, units, 0, madds * swin__pixels(&x) };
     swin__mlp_layer l = { x, weights->norm2, weights->fc1, weights->fc2, shape.hidden,
                           swin__min(swin__padded(shape.hidden), SWIN__MLP_COLUMNS),
-                          shape.post_norm };
+                          shape.post_norm, SWIN__GELU, 0 };
     if (units < SWIN__MANY) {
         swin__branch branch = swin__make_branch(p, stage, x, weights->norm2);
         swin__fmap middle = swin__plan_branch(p, &branch, "fc1", weights->fc1, SWIN__GELU,
@@ -8021,6 +8314,9 @@ typedef struct swin__stream {
     swin__rows q, out;          /* one head's share of the queries, and its outputs so far */
     const float *keys, *v;      /* the head's panels, and its values, ldv apart */
     size_t ldv;
+    int depth;                  /* rows of a panel: the head's, first, and others */
+    const float *bias;          /* or NULL: [queries][keys] in beyond's place, SWIN__NO_SCORE in the */
+    size_t ldb;                 /* padding, rows ldb apart */
     int block;                  /* keys that are taken at a time */
     float *scores;              /* [queries][block] */
     float *beyond;              /* [block]: what scores start from */
@@ -8053,8 +8349,9 @@ static void swin__stream_block(const swin_context *c, const swin__stream *t, int
     for (int i = 0; i < lanes; i++) t->beyond[i] = i < count ? 0 : SWIN__NO_SCORE;
     scores.m = t->q.n;  scores.n = lanes;  scores.k = dp;
     scores.a = t->q.data;  scores.lda = t->q.ld;
-    swin__use_keys(&scores, t->keys + swin__offset(key, dp), dp);
+    swin__use_keys(&scores, t->keys + swin__offset(key, t->depth), t->depth);
     scores.init = t->beyond;
+    if (t->bias) scores.init = t->bias + key, scores.ldi = t->ldb;
     scores.c = t->scores;  scores.ldc = (size_t)t->block;
     c->kernels->gemm(&scores);
     c->kernels->softmax_block(t->scores, scores.ldc, t->q.n, lanes, t->top, t->sum, t->out.data,
@@ -8089,6 +8386,7 @@ static void swin__global_attend(const swin_context *c, const swin__step *s, int 
     const swin__shape *f = &l->shape;
     int h = unit % f->heads, at = h * f->dp, from, to;
     swin__stream t;
+    memset(&t, 0, sizeof t);
     swin__share(l->n, s->units / f->heads, unit / f->heads, &from, &to);
     t.q = swin__rows_from(l->qkv, from, to - from);
     t.q.data += at;
@@ -8096,6 +8394,7 @@ static void swin__global_attend(const swin_context *c, const swin__step *s, int 
     t.out.data += at;
     t.out.c = f->dp;
     t.keys = swin__global_keys(l, h);
+    t.depth = f->dp;
     t.v = l->qkv.data + 2 * f->packed + at;
     t.ldv = l->qkv.ld;
     t.block = SWIN__KEYS;
@@ -8860,7 +9159,9 @@ static void swin__attend_reduced(const swin_context *c, const swin__reduced_laye
 {
     int at = h * l->shape.dp;
     swin__stream t;
+    memset(&t, 0, sizeof t);
     t.keys = swin__reduced_keys(l, h);
+    t.depth = l->shape.dp;
     t.v = l->kv.data + l->shape.packed + at;
     t.ldv = (size_t)l->kv.ld;
     t.block = SWIN__REDUCED_KEYS;
@@ -9332,7 +9633,7 @@ static swin__fmap swin__plan_linear(swin__plan *p, const char *name, int level, 
     return l.out;
 }
 
-/* --- GroupNorm over a map -------------------------------------------------------------------------
+/* --- GroupNorm over a map ------------------------------------------------------------------------
 
    x = act((x - mean) / sqrt(variance + eps) * weight + bias), mean and biased variance being those
    of a group of channels over all pixels. Three steps: the moments of each SWIN__MOMENT_PIXELS
@@ -10707,12 +11008,40 @@ static swin__fmap swin__plan_conv(swin__plan *p, const char *name, int level, sw
     return conv.out;
 }
 
+/* A convolution whose output is as large as the map `like`; the caller adds its sources. */
+static swin__conv swin__make_conv(swin__linear linear, int kernel, int inputs, swin__fmap like,
+                                  int channels)
+{
+    swin__conv conv;
+    memset(&conv, 0, sizeof conv);
+    conv.weight = linear.weight;
+    conv.bias = linear.bias;
+    conv.kernel = kernel;
+    conv.inputs = inputs;
+    conv.act = SWIN__RELU;
+    conv.out = like;
+    conv.out.c = channels;
+    return conv;
+}
+
+/* Adds a map, whose channels count from `first` on in the order of the weights. */
+static void swin__add_source(swin__conv *conv, swin__fmap map, int first)
+{
+    conv->source[conv->sources].map = map;
+    conv->source[conv->sources].first = first;
+    conv->sources++;
+}
+
 /* -------------------------------------------------------------------------- */
 /* >>output: from logits to classes, confidence and votes
 
    A head's logits are resized to the picture, and each pixel gets the class of the highest. Those
    of a sliding window's crops are first summed and averaged at the input's size. A unit takes a
    band of rows. */
+
+/* The rows of a band that makes its own scores, and those at its ends again; the pixels that they
+   are made of at a time. */
+enum { SWIN__SCORE_BAND = 16, SWIN__SCORED = 56 };
 
 /* The rows of a band: so few that a picture of 256 rows makes SWIN__MANY units. */
 enum { SWIN__BAND = 4 };
@@ -10936,6 +11265,20 @@ typedef struct swin__soft {
     float inverse[SWIN__SOFT];  /* 1 / the sum of a pixel's exps */
 } swin__soft;
 
+/* The same of scores that are sums of probabilities: their shares in the sum over all classes. */
+static void swin__take_shares(swin__soft *soft)
+{
+    for (int i = 0; i < soft->exps.n; i++) {
+        float *score = swin__row(soft->exps, i), best = 0, sum = 0;
+        for (int k = 0; k < soft->exps.c; k++) best = score[k] > best ? score[k] : best;
+        for (int k = 0; k < soft->exps.c; k++) {
+            score[k] = best > 0 ? score[k] / best : 0;
+            sum += score[k];
+        }
+        soft->inverse[i] = sum > 0 ? 1 / sum : 0;
+    }
+}
+
 /* Takes the softmax of the pixels soft->x, whose logits are those of row resized along cols. */
 static void swin__take_softmax(const swin_context *c, const swin__span *row, const swin__axis *cols,
                                swin__soft *soft)
@@ -10946,7 +11289,8 @@ static void swin__take_softmax(const swin_context *c, const swin__span *row, con
         swin__resize_column(c, row, cols, soft->x[i], exps, i, 0);
         for (int k = exps.c; k < ld; k++) swin__row(exps, i)[k] = SWIN__NO_SCORE;
     }
-    c->kernels->softmax(exps.data, exps.ld, exps.n, ld, NULL, 0, soft->inverse);
+    if (SWIN__HAS_QUERIES && c->model->config.queries.count) swin__take_shares(soft);
+    else c->kernels->softmax(exps.data, exps.ld, exps.n, ld, NULL, 0, soft->inverse);
 }
 
 /* Is a softmax needed, for confidence, threshold or votes? */
@@ -10999,6 +11343,82 @@ static void swin__plan_maps(swin__plan *p, int classes)
     else if (outputs & SWIN_OUT_CONFIDENCE) p->results.confidence = swin__plan_map(p, 1);
 }
 
+/* --- scores of queries' classes --------------------------------------------------------------- */
+
+/* A row of the grid of scores: those of class k are the sum over queries q of share[q][k] *
+   sigmoid(mask of q). scratch: swin__score_room floats. */
+static void swin__score_row(const swin_context *c, const swin__scores *s, int y, swin__rows to,
+                            float *scratch)
+{
+    swin__ring masks = swin__whole(s->masks);
+    swin__span row = swin__full_row(&s->masks, scratch);
+    swin__rows part = swin__make_rows(swin__row(row.logits, row.logits.n), s->masks.ld, 0,
+                                      s->masks.c);
+    swin__product p;
+    memset(&p, 0, sizeof p);
+    p.n = swin__padded(to.c);
+    p.k = s->masks.c;
+    p.a = part.data;
+    p.lda = part.ld;
+    p.b = s->shares.data;
+    p.ldb = (size_t)s->shares.ld;
+    p.panel = 16;
+    p.ldc = to.ld;
+    swin__resize_row(c, &masks, &s->rows, y, &row);
+    for (int x = 0; x < to.n; x += SWIN__SCORED) {
+        part.n = p.m = swin__min(SWIN__SCORED, to.n - x);
+        for (int i = 0; i < part.n; i++)
+            swin__resize_column(c, &row, &s->cols, x + i, part, i, 0);
+        c->kernels->sigmoid(part.data, part.ld, part.n, s->masks.ld);
+        p.c = swin__row(to, x);
+        c->kernels->gemm(&p);
+    }
+}
+
+static uint64_t swin__score_room(const swin__scores *s)
+{
+    return swin__floats(s->masks.w + SWIN__SCORED, s->masks.ld);
+}
+
+/* All scores, as a map. */
+typedef struct swin__score_layer { swin__scores scores; swin__fmap out; } swin__score_layer;
+
+/* A unit is a row. */
+static void swin__score_map(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__score_layer *l = (const swin__score_layer *)s->layer;
+    swin__score_row(c, &l->scores, unit, swin__map_rows(&l->out, unit * l->out.w, l->out.w),
+                    scratch);
+}
+
+/* Gives back what scores are made of. */
+static void swin__release_scores(swin__plan *p)
+{
+    swin__release(p, p->scores.masks.data);
+    swin__release(p, p->scores.shares.data);
+}
+
+/* The multiply-adds of so many rows of scores. */
+static double swin__score_madds(const swin__scores *s, int classes, int rows)
+{
+    return (double)rows * s->cols.count * s->masks.c * (classes + s->cols.taps);
+}
+
+/* Plans a map of all scores; returns it. */
+static swin__fmap swin__plan_score_map(swin__plan *p)
+{
+    const swin__scores *s = &p->scores;
+    int h = s->rows.count, w = s->cols.count, classes = p->config->classes;
+    swin__job job = { "scores", -1, swin__score_map, h, swin__score_room(s),
+                      swin__score_madds(s, classes, h) };
+    swin__score_layer l;
+    l.scores = *s;
+    l.out = swin__alloc_fmap(p, h, w, classes);
+    swin__add_step(p, &job, &l, sizeof l);
+    swin__release_scores(p);
+    return l.out;
+}
+
 /* --- labels ----------------------------------------------------------------------------------- */
 
 /* Each pixel of the picture gets the class whose logit, resized to it, is the highest. */
@@ -11007,6 +11427,8 @@ typedef struct swin__labels_layer {
     swin__axis rows, cols;      /* from these to the picture */
     int slides;                 /* after a row of crops only the rows that it completes are there */
     int soft;                   /* a softmax is needed */
+    swin__scores scores;        /* of a head with queries: what the logits are made of, of which no
+                                   more than two rows are there at a time */
 } swin__labels_layer;
 
 /* Adds the softmax of each pixel to its votes, which decay, from pixel number `at` of the picture
@@ -11062,14 +11484,79 @@ static void swin__labels(const swin_context *c, const swin__step *s, int unit, f
     }
 }
 
+/* The row of scores number y: memory[0] or memory[1], of which `other` is to stay. */
+static int swin__have_scores(const swin_context *c, const swin__labels_layer *l, int y,
+                             swin__rows memory[2], int held[2], int other, float *scratch)
+{
+    int i = held[1] == y || (held[0] != y && other == 0);
+    if (held[i] != y) swin__score_row(c, &l->scores, y, memory[i], scratch);
+    held[i] = y;
+    return i;
+}
+
+/* Labels the pixels of a band of the picture by scores of queries. scratch: a row of scores and a
+   softmax's pixels, two more rows, and swin__score_room. */
+static void swin__score_labels(const swin_context *c, const swin__step *s, int unit,
+                               float *scratch)
+{
+    const swin__labels_layer *l = (const swin__labels_layer *)s->layer;
+    const swin__picture_map *classes = &c->results.classes;
+    swin__span row = swin__full_row(&l->logits.map, scratch);
+    int w = row.logits.n, to = swin__min(l->rows.count, (unit + 1) * SWIN__SCORE_BAND);
+    swin__rows memory[2];
+    int held[2] = { -1, -1 };
+    memory[0] = swin__rows_from(row.logits, w + SWIN__SOFT, w);
+    memory[1] = swin__rows_from(row.logits, 2 * w + SWIN__SOFT, w);
+    scratch = swin__row(row.logits, 3 * w + SWIN__SOFT);
+    for (int y = unit * SWIN__SCORE_BAND; y < to; y++) {
+        const int *at = l->rows.at + y * l->rows.taps;
+        const float *coef = l->rows.coef + y * l->rows.taps, *from[4];
+        size_t place = swin__map_index(classes, y, 0) * (size_t)classes->bytes;
+        int count = 0, last = -1;
+        for (int t = 0; t < l->rows.taps && (t == 0 || coef[t] != 0); t++) {
+            last = swin__have_scores(c, l, at[t], memory, held, last, scratch);
+            from[count++] = memory[last].data;
+        }
+        swin__sum_rows(c, row.logits, from, coef, count, 0);
+        swin__label_row(c, row.logits, &l->cols, (char *)classes->data + place, classes->bytes);
+        if (l->soft) swin__soft_row(c, l, y, &row);
+    }
+}
+
 /* One axis from n logits to the picture's m pixels. Logits of a whole input are resized to the
    input's side first, unless the model's rule is another; a sliding window's averages have that
    size. */
 static swin__axis swin__label_axis(swin__plan *p, int slides, int n, int input, int m, int aligned)
 {
     if (slides) return swin__axis_bilinear(p, input, m, 0, m, 0);
-    if (p->config->rules.straight) return swin__axis_bilinear(p, n, m, 0, m, aligned);
+    if (p->config->rules.straight || p->config->queries.count)
+        return swin__axis_bilinear(p, n, m, 0, m, aligned);
     return swin__axis_twice(p, n, input, m, aligned, 0);
+}
+
+/* Plans the class map of scores that are made where they are needed. */
+static void swin__plan_score_labels(swin__plan *p)
+{
+    const swin_desc *d = &p->desc;
+    const swin__scores *s = &p->scores;
+    int h = s->rows.count, w = s->cols.count, classes = p->config->classes;
+    int bands = swin__divide_up(d->picture_height, SWIN__SCORE_BAND);
+    swin__job job = { "labels", -1, swin__score_labels, bands, 0, 0 };
+    swin__labels_layer layer;
+    memset(&layer, 0, sizeof layer);
+    layer.logits.map.h = h;
+    layer.logits.map.w = w;
+    layer.logits.map.c = classes;
+    layer.logits.map.ld = swin__padded(classes);
+    layer.rows = swin__axis_bilinear(p, h, d->picture_height, 0, d->picture_height, 0);
+    layer.cols = swin__axis_bilinear(p, w, d->picture_width, 0, d->picture_width, 0);
+    layer.soft = swin__wants_softmax(d);
+    layer.scores = *s;
+    if (d->flags & SWIN_RUN_FLIP) swin__mirror(p, &layer.cols);
+    job.scratch = swin__floats(3 * w + SWIN__SOFT, layer.logits.map.ld) + swin__score_room(s);
+    job.madds = swin__score_madds(s, classes, swin__min(h + bands, d->picture_height + bands));
+    swin__add_step(p, &job, &layer, sizeof layer);
+    swin__release_scores(p);
 }
 
 /* Plans the class map of logits, or of a sliding window's averages. */
@@ -11455,6 +11942,1030 @@ static void swin__plan_average(swin__plan *p)
 }
 
 /* -------------------------------------------------------------------------- */
+/* >>queries: what MaskFormer, Mask2Former and OneFormer are made of
+
+   Queries, rows of channels, attend to maps and to each other, layer by layer, as in DETR; then
+   each gives a mask, by its product with every pixel, and the probabilities of its class. A map is
+   seen together with sines of its rows and columns, which tell its places. Norms follow the
+   sums. */
+
+/* --- sines of places -------------------------------------------------------------------------- */
+
+/* exp(-x) for 0 <= x < 100, by its series and powers of 2. */
+static double swin__decay(double x)
+{
+    const double ln2 = 0.69314718055994531;
+    int halvings = (int)(x / ln2 + 0.5);
+    double r = swin__times(halvings, ln2) - x, sum = 1;
+    for (int i = 16; i > 0; i--) sum = 1 + swin__times(sum, r / i);
+    for (; halvings > 0; halvings--) sum /= 2;
+    return sum;
+}
+
+/* sin(x + quarters * pi/2) for 0 <= x < 100, by its series around the nearest quarter. */
+static double swin__sine(double x, int quarters)
+{
+    const double quarter = 1.5707963267948966, rest = 6.123233995736766e-17;
+    int q = (int)(x / quarter + 0.5), odd;
+    double r = x - swin__times(q, quarter) - swin__times(q, rest), square = swin__times(r, r);
+    double sum = 1;
+    q += quarters;
+    odd = q % 2;                /* then it is a cosine of r */
+    for (int i = odd ? 18 : 19; i > 1; i -= 2) sum = 1 - swin__times(sum, square / (i * (i - 1)));
+    if (!odd) sum = swin__times(sum, r);
+    return q % 4 < 2 ? sum : -sum;
+}
+
+/* The sines of a map's places: what is added to pixel (y, x) is row y of `rows` plus row x of
+   `cols`, of which one holds zeros where the other does not. */
+typedef struct swin__sines { const float *rows, *cols; int ld; } swin__sines;
+
+/* A table [count][ld] with sines of `count` places in channels first ... first + n - 1, n even. */
+static const float *swin__sine_table(swin__plan *p, int count, int first, int n, int ld)
+{
+    const double ln_base = 9.2103403719761836;      /* of 10000 */
+    float *table = (float *)swin__table(p, swin__floats(count, ld) * sizeof(float));
+    if (!p->context) return table;
+    memset(table, 0, swin__offset(count, ld) * sizeof(float));
+    for (int i = 0; i < n; i++) {
+        double slower = swin__decay(swin__times(ln_base, (double)(i / 2 * 2) / n));
+        for (int at = 0; at < count; at++) {
+            double turn = swin__times((at + 1) / (count + 1e-6), 6.2831853071795865);
+            table[swin__offset(at, ld) + (size_t)(first + i)] =
+                (float)swin__sine(swin__times(turn, slower), i % 2);
+        }
+    }
+    return table;
+}
+
+/* The sines of a map's size, in so many channels, a multiple of 4. */
+static swin__sines swin__plan_sines(swin__plan *p, int h, int w, int channels)
+{
+    swin__sines s;
+    s.ld = swin__padded(channels);
+    s.rows = swin__sine_table(p, h, 0, channels / 2, s.ld);
+    s.cols = swin__sine_table(p, w, channels / 2, channels / 2, s.ld);
+    return s;
+}
+
+/* What a layer reads of a map: its pixels, plus what all pixels of a level have, plus sines. */
+typedef struct swin__sight {
+    const float *pixels;        /* [pixel][ld], or NULL */
+    const float *level;         /* [ld], or NULL */
+    swin__sines sines;          /* rows NULL: none */
+    int w, c, ld;
+} swin__sight;
+
+/* Makes rows of what is seen of n pixels from `first` on. */
+static void swin__see(const swin_context *c, const swin__sight *seen, int first, swin__rows to)
+{
+    static const float ones[4] = { 1, 1, 1, 1 };
+    for (int i = first; i < first + to.n; i++) {
+        const float *from[4];
+        int count = 0;
+        if (seen->pixels) from[count++] = seen->pixels + swin__offset(i, seen->ld);
+        if (seen->level) from[count++] = seen->level;
+        if (seen->sines.rows) {
+            from[count++] = seen->sines.rows + swin__offset(i / seen->w, seen->ld);
+            from[count++] = seen->sines.cols + swin__offset(i % seen->w, seen->ld);
+        }
+        c->kernels->combine(swin__row(to, i - first), seen->ld, from, ones, count, 0);
+    }
+}
+
+/* A map as it is. */
+static swin__sight swin__see_map(const swin__fmap *map)
+{
+    swin__sight seen;
+    memset(&seen, 0, sizeof seen);
+    seen.pixels = map->data;
+    seen.w = map->w;
+    seen.c = map->c;
+    seen.ld = map->ld;
+    return seen;
+}
+
+/* The pixels that a unit of a layer of rows takes at a time. */
+enum { SWIN__SEEN_ROWS = 56 };
+
+/* out = act(W seen + b), of a share of the pixels. */
+typedef struct swin__sight_layer {
+    swin__sight seen;
+    swin__linear linear;
+    swin__fmap out;
+} swin__sight_layer;
+
+/* Scratch: rows of what is seen. */
+static void swin__project_sight(const swin_context *c, const swin__step *s, int unit,
+                                float *scratch)
+{
+    const swin__sight_layer *l = (const swin__sight_layer *)s->layer;
+    int from = unit * SWIN__SEEN_ROWS, all = swin__pixels(&l->out);
+    swin__rows out = swin__map_rows(&l->out, from, swin__min(SWIN__SEEN_ROWS, all - from));
+    swin__rows in = swin__make_rows(scratch, l->seen.ld, out.n, l->seen.c);
+    swin__see(c, &l->seen, from, in);
+    swin__apply_to_own(c, &l->linear, in, out, SWIN__LINEAR);
+}
+
+/* Plans a layer from what is seen of a map like `out`; returns its output, of so many channels. */
+static swin__fmap swin__plan_sight(swin__plan *p, const char *name, int level, swin__sight seen,
+                                  swin__fmap like, swin__linear linear, int channels)
+{
+    int pixels = swin__pixels(&like);
+    swin__job job = { name, level, swin__project_sight, swin__divide_up(pixels, SWIN__SEEN_ROWS),
+                      swin__floats(SWIN__SEEN_ROWS, seen.ld),
+                      (double)pixels * seen.c * channels };
+    swin__sight_layer l;
+    memset(&l, 0, sizeof l);
+    l.seen = seen;
+    l.linear = linear;
+    l.out = swin__alloc_fmap(p, like.h, like.w, channels);
+    swin__add_step(p, &job, &l, sizeof l);
+    return l.out;
+}
+
+/* --- products of two maps --------------------------------------------------------------------- */
+
+/* A map's rows as the columns of a product's second factor: panels [rows/16][ld][16]. */
+typedef struct swin__panel_layer { swin__fmap in; float *out; } swin__panel_layer;
+
+/* A unit takes 16 rows. */
+static void swin__make_panel(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__panel_layer *l = (const swin__panel_layer *)s->layer;
+    int count = swin__min(16, swin__pixels(&l->in) - 16 * unit);
+    (void)scratch;
+    c->kernels->transpose(l->out + swin__offset(16 * unit, l->in.ld),
+                          swin__pixel(&l->in, 16 * unit), (size_t)l->in.ld, count, l->in.ld);
+}
+
+/* Plans the panels of a map's rows; returns them. */
+static float *swin__plan_panels(swin__plan *p, const char *name, int level, swin__fmap in)
+{
+    int panels = swin__divide_up(swin__pixels(&in), 16);
+    swin__job job = { name, level, swin__make_panel, panels, 0, 0 };
+    swin__panel_layer l;
+    l.in = in;
+    l.out = swin__alloc(p, swin__floats(16 * panels, in.ld));
+    swin__add_step(p, &job, &l, sizeof l);
+    return l.out;
+}
+
+/* The linear layer whose weights are such panels, of rows `ld` apart. */
+static swin__linear swin__panel_linear(const float *panels, int ld)
+{
+    swin__linear l;
+    memset(&l, 0, sizeof l);
+    l.weight.data = panels;
+    l.weight.type = SWIN__F32;
+    l.weight.inputs = ld;
+    return l;
+}
+
+/* --- attention of queries --------------------------------------------------------------------- */
+
+/* The heads of an attention: d channels each, stored as dp. */
+static int swin__packed(int heads, int width) { return heads * swin__padded(width / heads); }
+
+typedef struct swin__query_attention { swin__linear q, k, v, proj; swin__affine norm; }
+    swin__query_attention;
+
+/* Binds an attention, named e.g. "cross", and the norm after it, number `number` of its layer. */
+static void swin__bind_attention(swin__binder *b, swin__query_attention *a, const char *name,
+                                 int number, int width, int heads)
+{
+    int packed = swin__packed(heads, width);
+    char full[24];
+    swin__format(full, sizeof full, "%s.q", name);
+    a->q = swin__take_linear(b, full, packed, width, 1);
+    swin__format(full, sizeof full, "%s.k", name);
+    a->k = swin__take_linear(b, full, packed, width, 1);
+    swin__format(full, sizeof full, "%s.v", name);
+    a->v = swin__take_linear(b, full, packed, width, 1);
+    swin__format(full, sizeof full, "%s.proj", name);
+    a->proj = swin__take_linear(b, full, width, packed, 1);
+    swin__format(full, sizeof full, "norm%d", number);
+    a->norm = swin__take_affine(b, full, width);
+}
+
+/* Each query's mix of the values, of each head: softmax(q k + bias) v, streamed over blocks of
+   keys. */
+typedef struct swin__attend_layer {
+    swin__fmap q, v, out;       /* of heads * dp channels */
+    const float *keys;          /* panels of as many */
+    swin__fmap bias;            /* rows of queries, a channel a key; data NULL: none */
+    int heads;
+} swin__attend_layer;
+
+/* A share of the queries of one head. Scratch: a stream's memory. */
+static void swin__query_attend(const swin_context *c, const swin__step *s, int unit,
+                               float *scratch)
+{
+    const swin__attend_layer *l = (const swin__attend_layer *)s->layer;
+    int dp = l->q.c / l->heads, at = unit % l->heads * dp, from, to;
+    swin__stream t;
+    memset(&t, 0, sizeof t);
+    swin__share(swin__pixels(&l->q), s->units / l->heads, unit / l->heads, &from, &to);
+    t.q = swin__map_rows(&l->q, from, to - from);
+    t.q.data += at;
+    t.out = swin__map_rows(&l->out, from, to - from);
+    t.out.data += at;
+    t.out.c = dp;
+    t.keys = l->keys + swin__offset(at, 16);
+    t.depth = l->q.c;
+    t.v = l->v.data + at;
+    t.ldv = (size_t)l->v.ld;
+    t.block = SWIN__KEYS;
+    if (l->bias.data) t.bias = swin__pixel(&l->bias, from), t.ldb = (size_t)l->bias.ld;
+    swin__stream_room(&t, scratch);
+    swin__stream_keys(c, &t, swin__pixels(&l->v));
+}
+
+/* Plans the mixes, and gives q, k and v back; returns them. */
+static swin__fmap swin__plan_attend(swin__plan *p, int level, swin__fmap q, swin__fmap k,
+                                    swin__fmap v, swin__fmap bias, int heads)
+{
+    int queries = swin__pixels(&q), groups = swin__divide_up(queries, SWIN__GLOBAL_QUERIES);
+    swin__job job = { "attend", level, swin__query_attend, heads * groups,
+                      swin__stream_scratch(SWIN__KEYS),
+                      2.0 * queries * swin__pixels(&k) * q.c };
+    float *keys = swin__plan_panels(p, "key panels", level, k);
+    swin__attend_layer l;
+    swin__release(p, k.data);
+    memset(&l, 0, sizeof l);
+    l.q = q;
+    l.keys = keys;
+    l.v = v;
+    l.bias = bias;
+    l.heads = heads;
+    l.out = swin__alloc_factor(p, q.h, q.w, q.c);
+    swin__add_step(p, &job, &l, sizeof l);
+    swin__release(p, keys);
+    swin__release(p, q.data);
+    swin__release(p, v.data);
+    return l.out;
+}
+
+/* A product of all queries; returns its output. */
+static swin__fmap swin__plan_query_linear(swin__plan *p, const char *name, int level,
+                                          swin__fmap in, swin__linear linear, int channels,
+                                          int act)
+{
+    swin__dense_layer dense = swin__make_dense(in.data, in.ld, linear,
+                                               swin__alloc_fmap(p, in.h, in.w, channels));
+    dense.act = act;
+    swin__plan_dense(p, name, level, dense);
+    return dense.out;
+}
+
+/* x = norm(x + W in + b); gives `in` back. */
+static void swin__plan_query_sum(swin__plan *p, int level, swin__fmap x, swin__fmap in,
+                                 swin__linear linear, swin__affine norm)
+{
+    swin__dense_layer dense = swin__make_dense(in.data, in.ld, linear, x);
+    swin__norm_layer after = { x, x, norm, SWIN__EPS, 0, 0 };
+    dense.onto = 1;
+    swin__plan_dense(p, "proj", level, dense);
+    swin__release(p, in.data);
+    swin__add_norm(p, level, &after);
+}
+
+/* --- layers of queries ------------------------------------------------------------------------ */
+
+/* The queries while layers are planned. */
+typedef struct swin__query_state {
+    swin__fmap x;               /* [count][width] */
+    const float *place;         /* of each query: [count][ld] */
+    int heads, hidden;
+} swin__query_state;
+
+/* One layer's weights. */
+typedef struct swin__query_layer {
+    swin__query_attention self, cross;
+    swin__linear fc1, fc2;
+    swin__affine norm;
+} swin__query_layer;
+
+/* Binds layer i of a decoder, "decoder" or "start"; cross_first: which attention comes first. */
+static void swin__bind_query_layer(swin__binder *b, swin__query_layer *l, const char *decoder,
+                                   int i, int hidden, int cross_first)
+{
+    const swin_queries_config *g = &b->model->config.queries;
+    swin__format(b->prefix, sizeof b->prefix, "head.%s.layer%d.", decoder, i);
+    if (cross_first) swin__bind_attention(b, &l->cross, "cross", 1, g->width, g->heads);
+    swin__bind_attention(b, &l->self, "self", 1 + cross_first, g->width, g->heads);
+    if (!cross_first) swin__bind_attention(b, &l->cross, "cross", 2, g->width, g->heads);
+    l->fc1 = swin__take_linear(b, "fc1", hidden, g->width, 1);
+    l->fc2 = swin__take_linear(b, "fc2", g->width, hidden, 1);
+    l->norm = swin__take_affine(b, "norm3", g->width);
+    swin__format(b->prefix, sizeof b->prefix, "head.");
+}
+
+/* out = a + b, row by row. */
+typedef struct swin__placed_layer { swin__fmap out; const float *a, *b; } swin__placed_layer;
+
+static void swin__place_queries(const swin_context *c, const swin__step *s, int unit,
+                                float *scratch)
+{
+    static const float ones[2] = { 1, 1 };
+    const swin__placed_layer *l = (const swin__placed_layer *)s->layer;
+    swin__rows out = swin__unit_rows(&l->out, s, unit);
+    size_t at = (size_t)(out.data - l->out.data);
+    const float *from[2];
+    (void)scratch;
+    from[0] = l->a + at;
+    from[1] = l->b + at;
+    c->kernels->combine(out.data, out.n * l->out.ld, from, ones, 2, 0);
+}
+
+/* Plans the queries with their places; returns them. */
+static swin__fmap swin__plan_placed(swin__plan *p, const swin__query_state *q)
+{
+    swin__job job = { "places", -1, swin__place_queries, 0, 0, 0 };
+    swin__placed_layer l;
+    l.out = swin__alloc_fmap(p, q->x.h, q->x.w, q->x.c);
+    l.a = q->x.data;
+    l.b = q->place;
+    job.units = swin__divide_up(swin__pixels(&q->x), SWIN__SEEN_ROWS);
+    swin__add_step(p, &job, &l, sizeof l);
+    return l.out;
+}
+
+/* The queries attend to each other. */
+static void swin__plan_self(swin__plan *p, int level, const swin__query_state *state,
+                            const swin__query_attention *a)
+{
+    const swin__fmap none = { NULL, 0, 0, 0, 0 };
+    int packed = swin__packed(state->heads, state->x.c);
+    swin__fmap placed = swin__plan_placed(p, state), q, k, v, out;
+    q = swin__plan_query_linear(p, "q", level, placed, a->q, packed, SWIN__LINEAR);
+    k = swin__plan_query_linear(p, "k", level, placed, a->k, packed, SWIN__LINEAR);
+    swin__release(p, placed.data);
+    v = swin__plan_query_linear(p, "v", level, state->x, a->v, packed, SWIN__LINEAR);
+    out = swin__plan_attend(p, level, q, k, v, none, state->heads);
+    swin__plan_query_sum(p, level, state->x, out, a->proj, a->norm);
+}
+
+/* What queries attend to: a map's size, and what keys and values see of it. */
+typedef struct swin__memory { swin__fmap like; swin__sight keys, values; } swin__memory;
+
+/* The queries attend to a map. bias: of each query to each pixel; data NULL: none. */
+static void swin__plan_cross_attention(swin__plan *p, int level, const swin__query_state *state,
+                                       const swin__query_attention *a, const swin__memory *memory,
+                                       swin__fmap bias)
+{
+    int packed = swin__packed(state->heads, state->x.c);
+    swin__fmap placed = swin__plan_placed(p, state), q, k, v, out;
+    q = swin__plan_query_linear(p, "q", level, placed, a->q, packed, SWIN__LINEAR);
+    swin__release(p, placed.data);
+    k = swin__plan_sight(p, "k", level, memory->keys, memory->like, a->k, packed);
+    v = swin__plan_sight(p, "v", level, memory->values, memory->like, a->v, packed);
+    out = swin__plan_attend(p, level, q, k, v, bias, state->heads);
+    swin__plan_query_sum(p, level, state->x, out, a->proj, a->norm);
+}
+
+/* The queries' feed-forward network. */
+static void swin__plan_feed_forward(swin__plan *p, int level, const swin__query_state *state,
+                                    const swin__query_layer *l)
+{
+    swin__fmap middle = swin__plan_query_linear(p, "fc1", level, state->x, l->fc1, state->hidden,
+                                                SWIN__RELU);
+    swin__plan_query_sum(p, level, state->x, middle, l->fc2, l->norm);
+}
+
+/* The weights of layer i of a decoder. */
+static swin__query_layer swin__find_query_layer(swin__plan *p, const char *decoder, int i,
+                                                int hidden, int cross_first)
+{
+    swin__query_layer l;
+    char name[64];
+    swin__binder b;
+    memset(&l, 0, sizeof l);
+    swin__format(name, sizeof name, "head.%s.layer%d.%s.q.weight", decoder, i,
+                 cross_first ? "cross" : "self");
+    b = swin__binder_at(p, name);
+    swin__bind_query_layer(&b, &l, decoder, i, hidden, cross_first);
+    return l;
+}
+
+/* Rows as they start: zeros, or those of `like`, or its first row for all. */
+typedef struct swin__fill_layer { swin__fmap out; const float *like; int first; } swin__fill_layer;
+
+/* A unit is a row. */
+static void swin__fill(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__fill_layer *l = (const swin__fill_layer *)s->layer;
+    float *row = swin__pixel(&l->out, unit);
+    (void)c;
+    (void)scratch;
+    if (!l->like) swin__clear(row, l->out.ld);
+    else swin__copy(row, l->like + swin__offset(l->first ? 0 : unit, l->out.ld), l->out.ld);
+}
+
+/* Plans such rows. */
+static swin__fmap swin__plan_fill(swin__plan *p, int count, int channels, const float *like,
+                                  int first)
+{
+    swin__job job = { "start", -1, swin__fill, count, 0, 0 };
+    swin__fill_layer l;
+    l.out = swin__alloc_fmap(p, count, 1, channels);
+    l.like = like;
+    l.first = first;
+    swin__add_step(p, &job, &l, sizeof l);
+    return l.out;
+}
+
+/* Rows of so many queries that the blob stores, as floats. */
+static const float *swin__query_rows(swin__plan *p, swin__stored rows, int count, int channels)
+{
+    return swin__stored_floats(p, rows, swin__offset(count, swin__padded(channels)));
+}
+
+/* Plans the layers of a decoder without masks, DETR's. */
+static void swin__plan_detr(swin__plan *p, const char *decoder, int layers,
+                            const swin__query_state *state, const swin__memory *memory)
+{
+    const swin__fmap none = { NULL, 0, 0, 0, 0 };
+    for (int i = 0; i < layers && p->status == SWIN_OK; i++) {
+        const swin__query_layer l = swin__find_query_layer(p, decoder, i, state->hidden, 0);
+        swin__plan_self(p, i, state, &l.self);
+        swin__plan_cross_attention(p, i, state, &l.cross, memory, none);
+        swin__plan_feed_forward(p, i, state, &l);
+    }
+}
+
+/* --- classes of queries ----------------------------------------------------------------------- */
+
+/* Logits become probabilities in place; that of the last class, which stands for none, goes to
+   zero. */
+typedef struct swin__share_layer { swin__fmap x; } swin__share_layer;
+
+static void swin__query_softmax(const swin_context *c, const swin__step *s, int unit,
+                                float *scratch)
+{
+    const swin__share_layer *l = (const swin__share_layer *)s->layer;
+    float *row = swin__pixel(&l->x, unit);
+    (void)scratch;
+    for (int k = l->x.c; k < l->x.ld; k++) row[k] = SWIN__NO_SCORE;
+    float inverse[16];
+    c->kernels->softmax(row, (size_t)l->x.ld, 1, l->x.ld, NULL, 0, inverse);
+    c->kernels->scale(row, (size_t)l->x.ld, 1, l->x.ld, inverse);
+    row[l->x.c - 1] = 0;
+}
+
+/* Plans each query's probabilities of the classes, from its normed channels; returns them. */
+static swin__fmap swin__plan_query_classes(swin__plan *p, swin__fmap x)
+{
+    swin__job job = { "softmax", -1, swin__query_softmax, swin__pixels(&x), 0, 0 };
+    swin__share_layer l;
+    l.x = swin__plan_query_linear(p, "classify", -1, x, p->weights->classify,
+                                  p->config->classes + 1, SWIN__LINEAR);
+    swin__add_step(p, &job, &l, sizeof l);
+    return l.x;
+}
+
+/* Plans what queries multiply pixels with to give masks: MLP3 of their normed channels. */
+static swin__fmap swin__plan_mask_rows(swin__plan *p, swin__fmap x)
+{
+    const swin__query_weights *w = &p->weights->queries;
+    swin__fmap a = swin__plan_query_linear(p, "mask fc1", -1, x, w->fc1, x.c, SWIN__RELU), b, out;
+    b = swin__plan_query_linear(p, "mask fc2", -1, a, w->fc2, x.c, SWIN__RELU);
+    swin__release(p, a.data);
+    out = swin__plan_query_linear(p, "mask fc3", -1, b, w->fc3, p->config->queries.masks,
+                                  SWIN__LINEAR);
+    swin__release(p, b.data);
+    return out;
+}
+
+/* Plans the end of a decoder: masks and classes of the queries, which it gives back, as pixels.
+   Returns the masks; *classes: the probabilities. */
+static swin__fmap swin__plan_query_results(swin__plan *p, swin__fmap x, swin__fmap pixels,
+                                           swin__fmap *classes)
+{
+    swin__fmap normed = swin__plan_norm(p, -1, x, p->weights->queries.norm, SWIN__EPS), rows, out;
+    float *panels;
+    swin__release(p, x.data);
+    *classes = swin__plan_query_classes(p, normed);
+    rows = swin__plan_mask_rows(p, normed);
+    swin__release(p, normed.data);
+    panels = swin__plan_panels(p, "mask panels", -1, rows);
+    out = swin__plan_linear(p, "masks", -1, pixels, p->config->queries.count,
+                            swin__panel_linear(panels, rows.ld), SWIN__LINEAR);
+    swin__release(p, panels);
+    swin__release(p, rows.data);
+    swin__release(p, pixels.data);
+    return out;
+}
+
+/* --- pixel decoders: an FPN ------------------------------------------------------------------- */
+
+enum { SWIN__GROUPS = 32 };     /* of every GroupNorm */
+
+/* Binds a convolution and its GroupNorm. */
+static swin__normed swin__take_normed(swin__binder *b, const char *name, int outputs, int inputs,
+                                      int bias)
+{
+    swin__normed n;
+    char full[24];
+    n.linear = swin__take_linear(b, name, outputs, inputs, bias);
+    swin__format(full, sizeof full, "%s.norm", name);
+    n.norm = swin__take_affine(b, full, outputs);
+    return n;
+}
+
+/* Binds the lateral and the output convolution of a level. */
+static void swin__bind_pixel_level(swin__binder *b, swin__query_weights *w, int level, int inputs)
+{
+    int ch = b->model->config.head.channels;
+    char name[24];
+    swin__format(name, sizeof name, "pixel.lateral%d", level);
+    w->lateral[level] = swin__take_normed(b, name, ch, inputs, 0);
+    swin__format(name, sizeof name, "pixel.out%d", level);
+    w->out[level] = swin__take_normed(b, name, ch, 9 * ch, 0);
+}
+
+/* x += another map, resized along axes. */
+typedef struct swin__onto_layer { swin__fmap x; swin__source source; } swin__onto_layer;
+
+/* A unit is a row of the map. */
+static void swin__add_onto(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__onto_layer *l = (const swin__onto_layer *)s->layer;
+    (void)scratch;
+    for (int x = 0; x < l->x.w; x++) {
+        swin__mix mix;
+        swin__resized_pixel(&l->source, unit, x, 0, &mix);
+        swin__combine(c, &mix, l->x.ld, swin__at(&l->x, unit, x), 1);
+    }
+}
+
+static void swin__plan_onto(swin__plan *p, int level, swin__fmap x, swin__fmap map, int nearest)
+{
+    swin__job job = { "add resized", level, swin__add_onto, x.h, 0, 0 };
+    swin__onto_layer l;
+    memset(&l, 0, sizeof l);
+    l.x = x;
+    l.source.map = map;
+    l.source.resized = 1;
+    l.source.rows = nearest ? swin__axis_nearest(p, map.h, x.h)
+                            : swin__axis_bilinear(p, map.h, x.h, 0, x.h, 0);
+    l.source.cols = nearest ? swin__axis_nearest(p, map.w, x.w)
+                            : swin__axis_bilinear(p, map.w, x.w, 0, x.w, 0);
+    swin__add_step(p, &job, &l, sizeof l);
+}
+
+/* Zeros for n channels, as the bias of a convolution that has none. */
+static const float *swin__no_bias(swin__plan *p, int n)
+{
+    uint64_t bytes = (uint64_t)swin__padded(n) * sizeof(float);
+    float *zeros = (float *)swin__table(p, bytes);
+    if (p->context) memset(zeros, 0, (size_t)bytes);
+    return zeros;
+}
+
+/* Plans a 3x3 convolution to the channels of the pixel decoder, its norm and ReLU. */
+static swin__fmap swin__plan_normed_conv(swin__plan *p, int level, swin__fmap x,
+                                         const swin__normed *n)
+{
+    swin__conv conv = swin__make_conv(n->linear, 3, x.c, x, p->config->head.channels);
+    swin__fmap out;
+    conv.act = SWIN__LINEAR;
+    conv.bias = swin__no_bias(p, conv.out.c);
+    swin__add_source(&conv, x, 0);
+    out = swin__plan_conv(p, "pixel conv", level, conv);
+    swin__plan_group_norm(p, "group norm", level, out, n->norm, SWIN__GROUPS, SWIN__RELU);
+    return out;
+}
+
+/* Plans a level of the pixel decoder: the lateral of a feature, plus the level above, convolved.
+   Drops the feature. */
+static swin__fmap swin__plan_pixel_level(swin__plan *p, int level, swin__fmap feature,
+                                         swin__fmap above, int nearest)
+{
+    const swin__query_weights *w = &p->weights->queries;
+    swin__fmap x = swin__plan_linear(p, "lateral", level, feature, p->config->head.channels,
+                                     w->lateral[level].linear, SWIN__LINEAR), out;
+    swin__drop_feature(p, feature);
+    swin__plan_group_norm(p, "group norm", level, x, w->lateral[level].norm, SWIN__GROUPS,
+                          SWIN__LINEAR);
+    swin__plan_onto(p, level, x, above, nearest);
+    out = swin__plan_normed_conv(p, level, x, &w->out[level]);
+    swin__release(p, x.data);
+    return out;
+}
+
+/* --- pixel decoders: deformable attention -----------------------------------------------------
+
+   The pixels of three levels, coarse to fine, are tokens, one row after the other. Each head of a
+   token reads the values of all levels at some places near its own, which the token chooses. */
+
+enum { SWIN__POINTS = 4, SWIN__PLACES = SWIN__LEVELS * SWIN__POINTS };
+
+typedef struct swin__pixel_layer {
+    swin__linear offsets, weights, value, proj, fc1, fc2;
+    swin__affine norm1, norm2;
+} swin__pixel_layer;
+
+/* Binds layer i. Offsets are (head, level, point, {x, y}); a head's weights are padded to 16. */
+static void swin__bind_pixel_layer(swin__binder *b, swin__pixel_layer *l, int i)
+{
+    const swin_config *g = &b->model->config;
+    int ch = g->head.channels, heads = g->queries.pixel_heads, hidden = g->queries.pixel_hidden;
+    swin__format(b->prefix, sizeof b->prefix, "head.pixel.layer%d.", i);
+    l->offsets = swin__take_linear(b, "offsets", 2 * SWIN__PLACES * heads, ch, 1);
+    l->weights = swin__take_linear(b, "weights", 16 * heads, ch, 1);
+    l->value = swin__take_linear(b, "value", swin__packed(heads, ch), ch, 1);
+    l->proj = swin__take_linear(b, "proj", ch, swin__packed(heads, ch), 1);
+    l->norm1 = swin__take_affine(b, "norm1", ch);
+    l->fc1 = swin__take_linear(b, "fc1", hidden, ch, 1);
+    l->fc2 = swin__take_linear(b, "fc2", ch, hidden, 1);
+    l->norm2 = swin__take_affine(b, "norm2", ch);
+    swin__format(b->prefix, sizeof b->prefix, "head.");
+}
+
+/* Tokens, and the maps of the levels among them. */
+typedef struct swin__tokens {
+    swin__fmap all;             /* one column */
+    swin__fmap level[SWIN__LEVELS];
+} swin__tokens;
+
+/* x = norm(x + proj(each head's samples of the values)). */
+typedef struct swin__deform_layer {
+    swin__tokens x;
+    swin__fmap values[SWIN__LEVELS];    /* [heads][ep] channels */
+    swin__sight seen[SWIN__LEVELS];      /* what offsets and weights are made of */
+    swin__pixel_layer weights;
+    int heads;
+} swin__deform_layer;
+
+/* A task's memory for a unit's tokens. */
+typedef struct swin__deform_rows {
+    swin__rows in, room, offsets, weights, sampled, out;
+    float *inverse;
+    uint64_t size;              /* floats in all */
+} swin__deform_rows;
+
+static swin__deform_rows swin__lay_deform(const swin__deform_layer *l, int n, float *memory)
+{
+    const swin__fmap *x = &l->x.all;
+    int packed = l->values[0].c, offsets = swin__padded(2 * SWIN__PLACES * l->heads);
+    swin__deform_rows r;
+    r.in = swin__make_rows(memory, x->ld, n, x->c);
+    r.room = swin__make_rows(swin__row(r.in, n), swin__quantised(x->c), n, x->c);
+    r.offsets = swin__make_rows(swin__row(r.room, n), offsets, n, 2 * SWIN__PLACES * l->heads);
+    r.weights = swin__make_rows(swin__row(r.offsets, n), 16 * l->heads, n, 16 * l->heads);
+    r.sampled = swin__make_rows(swin__row(r.weights, n), packed, n, packed);
+    r.out = swin__make_rows(swin__row(r.sampled, n), x->ld, n, x->c);
+    r.inverse = swin__row(r.out, n);
+    r.size = swin__floats(n, 2 * x->ld + swin__quantised(x->c) + offsets + packed) +
+             swin__floats(n, 17 * l->heads);
+    return r;
+}
+
+/* The softmax of each head's weights over its places. */
+static void swin__weigh_places(const swin_context *c, const swin__deform_rows *r, int heads)
+{
+    for (int i = 0; i < r->weights.n * heads; i++)
+        for (int k = SWIN__PLACES; k < 16; k++)
+            r->weights.data[16 * (size_t)i + (size_t)k] = SWIN__NO_SCORE;
+    c->kernels->softmax(r->weights.data, 16, r->weights.n * heads, 16, NULL, 0, r->inverse);
+    c->kernels->scale(r->weights.data, 16, r->weights.n * heads, 16, r->inverse);
+}
+
+/* What a head of row i of a unit reads of a level: the token's own place in its level, of h x w
+   pixels, is (y, x). */
+static void swin__sample_level(const swin_context *c, const swin__deform_layer *l,
+                               const swin__deform_rows *r, int i, int head, int level,
+                               const float place[2])
+{
+    const swin__fmap *v = &l->values[level];
+    int ep = v->c / l->heads, first = level * SWIN__POINTS;
+    const float *offset = swin__row(r->offsets, i) + 2 * (head * SWIN__PLACES + first);
+    float y[SWIN__POINTS], x[SWIN__POINTS];
+    swin__samples s;
+    for (int k = 0; k < SWIN__POINTS; k++) {
+        x[k] = swin__timesf(place[1], (float)v->w) + offset[2 * k] - 0.5f;
+        y[k] = swin__timesf(place[0], (float)v->h) + offset[2 * k + 1] - 0.5f;
+    }
+    s.map = v->data + head * ep;
+    s.ld = (size_t)v->ld;
+    s.h = v->h;
+    s.w = v->w;
+    s.count = SWIN__POINTS;
+    s.y = y;
+    s.x = x;
+    s.factor = swin__row(r->weights, i) + 16 * head + first;
+    c->kernels->sample(swin__row(r->sampled, i) + head * ep, 0, ep, &s, 1);
+}
+
+/* The level of a unit, and its tokens there, which are taken SWIN__SEEN_ROWS at a time. */
+static int swin__token_level(const swin__tokens *x, int unit, int *from, int *count)
+{
+    int level = 0, units;
+    for (; unit >= (units = swin__divide_up(swin__pixels(&x->level[level]), SWIN__SEEN_ROWS));
+         level++)
+        unit -= units;
+    *from = unit * SWIN__SEEN_ROWS;
+    *count = swin__min(SWIN__SEEN_ROWS, swin__pixels(&x->level[level]) - *from);
+    return level;
+}
+
+static void swin__deform(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__deform_layer *l = (const swin__deform_layer *)s->layer;
+    const swin__pixel_layer *w = &l->weights;
+    int from, n, level = swin__token_level(&l->x, unit, &from, &n);
+    const swin__fmap *own = &l->x.level[level];
+    const swin__deform_rows r = swin__lay_deform(l, n, scratch);
+    swin__rows x = swin__map_rows(own, from, n);
+    swin__product sum;
+    swin__see(c, &l->seen[level], from, r.in);
+    swin__apply(c, &w->offsets, swin__factor(c, &w->offsets.weight, r.in, r.room.data), r.offsets,
+                SWIN__LINEAR);
+    swin__apply_to_own(c, &w->weights, r.in, r.weights, SWIN__LINEAR);
+    swin__weigh_places(c, &r, l->heads);
+    swin__clear_rows(r.sampled);
+    for (int i = 0; i < n; i++) {
+        float place[2];
+        place[0] = ((float)((from + i) / own->w) + 0.5f) / (float)own->h;
+        place[1] = ((float)((from + i) % own->w) + 0.5f) / (float)own->w;
+        for (int head = 0; head < l->heads; head++)
+            for (int at = 0; at < SWIN__LEVELS; at++)
+                swin__sample_level(c, l, &r, i, head, at, place);
+    }
+    sum = swin__rows_product(&w->proj, swin__factor(c, &w->proj.weight, r.sampled, NULL), r.out,
+                             SWIN__LINEAR);
+    sum.onto = x.data;
+    sum.ldo = x.ld;
+    swin__multiply(c, &sum);
+    swin__norm_rows(c, &w->norm1, SWIN__EPS, x, x);
+}
+
+/* Plans the tokens' feed-forward network. */
+static void swin__plan_token_mlp(swin__plan *p, int level, swin__fmap x,
+                                 const swin__pixel_layer *w, int hidden)
+{
+    double madds = 2.0 * x.c * hidden;
+    int units = swin__units(swin__pixels(&x), madds / 2, SWIN__MANY);
+    int rows = swin__divide_up(swin__pixels(&x), units);
+    swin__job job = { "mlp", level, swin__mlp, units, 0, madds * swin__pixels(&x) };
+    swin__mlp_layer l = { x, w->norm2, w->fc1, w->fc2, hidden,
+                          swin__min(swin__padded(hidden), SWIN__MLP_COLUMNS), 0, SWIN__RELU, 1 };
+    job.scratch = swin__floats(rows + 1, 2 * x.ld + l.col_count);
+    swin__add_step(p, &job, &l, sizeof l);
+}
+
+/* Plans layer number `at`, in place on the tokens. */
+static void swin__plan_pixel_layer(swin__plan *p, int at, const swin__tokens *x,
+                                   const swin__sight seen[SWIN__LEVELS])
+{
+    const swin_queries_config *g = &p->config->queries;
+    int ch = x->all.c, packed = swin__packed(g->pixel_heads, ch);
+    swin__job job = { "deformable attention", at, swin__deform, 0, 0, 0 };
+    swin__deform_layer l;
+    swin__fmap values;
+    char name[64];
+    swin__binder b;
+    swin__format(name, sizeof name, "head.pixel.layer%d.offsets.weight", at);
+    b = swin__binder_at(p, name);
+    memset(&l, 0, sizeof l);
+    swin__bind_pixel_layer(&b, &l.weights, at);
+    values = swin__plan_linear(p, "value", at, x->all, packed, l.weights.value, SWIN__LINEAR);
+    l.x = *x;
+    l.heads = g->pixel_heads;
+    for (int i = 0; i < SWIN__LEVELS; i++) {
+        l.seen[i] = seen[i];
+        l.values[i] = x->level[i];
+        l.values[i].c = values.c;
+        l.values[i].ld = values.ld;
+        l.values[i].data = swin__pixel(&values, (int)((x->level[i].data - x->all.data) /
+                                                      x->all.ld));
+        job.units += swin__divide_up(swin__pixels(&x->level[i]), SWIN__SEEN_ROWS);
+    }
+    job.scratch = swin__lay_deform(&l, SWIN__SEEN_ROWS, NULL).size;
+    job.madds = (double)swin__pixels(&x->all) *
+                ((double)ch * (packed + (2 * SWIN__PLACES + 16) * l.heads) +
+                 4.0 * (double)SWIN__PLACES * packed);
+    swin__add_step(p, &job, &l, sizeof l);
+    swin__release(p, values.data);
+    swin__plan_token_mlp(p, at, x->all, &l.weights, g->pixel_hidden);
+}
+
+/* Plans the tokens: features, coarsest first, projected and normed; drops but the finest. */
+static swin__tokens swin__plan_tokens(swin__plan *p, const swin__fmap *feature)
+{
+    int inputs[SWIN_MAX_STAGES], ch = p->config->head.channels, all = 0;
+    int64_t tokens = 0;
+    swin__tokens x;
+    swin__head_inputs(p->config, inputs);
+    for (int l = 0; l < SWIN__LEVELS; l++) tokens += swin__pixels(&feature[inputs[3 - l]]);
+    x.all = swin__alloc_fmap(p, swin__product_fits(p, "pixels of three levels", tokens, 1), 1, ch);
+    for (int l = 0; l < SWIN__LEVELS; l++) {
+        const swin__normed *w = &p->weights->queries.level[l];
+        swin__linear_layer layer;
+        x.level[l] = feature[inputs[3 - l]];
+        x.level[l].data = swin__pixel(&x.all, all);
+        x.level[l].c = ch;
+        x.level[l].ld = x.all.ld;
+        all += swin__pixels(&x.level[l]);
+        memset(&layer, 0, sizeof layer);
+        layer.in = feature[inputs[3 - l]];
+        layer.out = x.level[l];
+        layer.linear = w->linear;
+        layer.act = SWIN__LINEAR;
+        swin__add_linear(p, "project", 3 - l, &layer);
+        swin__drop_feature(p, feature[inputs[3 - l]]);
+        swin__plan_group_norm(p, "group norm", 3 - l, x.level[l], w->norm, SWIN__GROUPS,
+                              SWIN__LINEAR);
+    }
+    return x;
+}
+
+/* Plans the pixel decoder: the tokens' layers, and above them the finest level. Returns the tokens;
+   *pixels: what queries multiply. */
+static swin__tokens swin__plan_deformable(swin__plan *p, const swin__fmap *feature,
+                                          swin__fmap *pixels)
+{
+    const swin__query_weights *w = &p->weights->queries;
+    int inputs[SWIN_MAX_STAGES], ch = p->config->head.channels;
+    swin__tokens x = swin__plan_tokens(p, feature);
+    const float *levels = swin__query_rows(p, w->pixel_levels, SWIN__LEVELS, ch);
+    swin__sight seen[SWIN__LEVELS];
+    swin__fmap fine;
+    for (int l = 0; l < SWIN__LEVELS; l++) {
+        seen[l] = swin__see_map(&x.level[l]);
+        seen[l].level = levels + swin__offset(l, x.all.ld);
+        seen[l].sines = swin__plan_sines(p, x.level[l].h, x.level[l].w, ch);
+    }
+    for (int i = 0; i < p->config->queries.pixel_layers && p->status == SWIN_OK; i++)
+        swin__plan_pixel_layer(p, i, &x, seen);
+    swin__head_inputs(p->config, inputs);
+    fine = swin__plan_pixel_level(p, 0, feature[inputs[0]], x.level[SWIN__LEVELS - 1], 0);
+    *pixels = swin__plan_linear(p, "mask features", 0, fine, p->config->queries.masks, w->mask,
+                                SWIN__LINEAR);
+    swin__release(p, fine.data);
+    return x;
+}
+
+/* --- a decoder whose masks guide it ----------------------------------------------------------- */
+
+/* Where queries' masks of a level are below zero, they do not look; but a query without any other
+   pixel looks everywhere. Masks become the bias of attention, in place. */
+typedef struct swin__guide_layer { swin__fmap masks; } swin__guide_layer;
+
+/* A unit is a query. */
+static void swin__guide(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__guide_layer *l = (const swin__guide_layer *)s->layer;
+    float *row = swin__pixel(&l->masks, unit);
+    int open = 0;
+    (void)c;
+    (void)scratch;
+    for (int k = 0; k < l->masks.c; k++) open |= !(row[k] < 0);
+    for (int k = 0; k < l->masks.c; k++) row[k] = open && row[k] < 0 ? SWIN__NO_SCORE : 0;
+    for (int k = l->masks.c; k < l->masks.ld; k++) row[k] = SWIN__NO_SCORE;
+}
+
+/* Resizes a map bilinearly: a unit is a row. */
+static void swin__resize_map(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__onto_layer *l = (const swin__onto_layer *)s->layer;
+    (void)scratch;
+    for (int x = 0; x < l->x.w; x++) {
+        swin__mix mix;
+        swin__resized_pixel(&l->source, unit, x, 0, &mix);
+        swin__combine(c, &mix, l->x.ld, swin__at(&l->x, unit, x), 0);
+    }
+}
+
+/* Plans the pixels that queries multiply, at the size of a level: as resizing commutes with the
+   product, masks need no larger size. Returns panels. */
+static float *swin__plan_level_panels(swin__plan *p, int level, swin__fmap pixels,
+                                      swin__fmap like)
+{
+    swin__job job = { "resize", level, swin__resize_map, like.h, 0, 0 };
+    swin__onto_layer l;
+    float *panels;
+    memset(&l, 0, sizeof l);
+    l.x = swin__alloc_fmap(p, like.h, like.w, pixels.c);
+    l.source.map = pixels;
+    l.source.resized = 1;
+    l.source.rows = swin__axis_bilinear(p, pixels.h, like.h, 0, like.h, 0);
+    l.source.cols = swin__axis_bilinear(p, pixels.w, like.w, 0, like.w, 0);
+    swin__add_step(p, &job, &l, sizeof l);
+    panels = swin__plan_panels(p, "resize panels", level, l.x);
+    swin__release(p, l.x.data);
+    return panels;
+}
+
+/* Plans the bias by which the queries' masks guide their attention to a level. */
+static swin__fmap swin__plan_guide(swin__plan *p, int layer, swin__fmap x, const float *panels,
+                                   int ld, swin__fmap like)
+{
+    swin__job job = { "guide", layer, swin__guide, swin__pixels(&x), 0, 0 };
+    swin__fmap normed = swin__plan_norm(p, layer, x, p->weights->queries.norm, SWIN__EPS);
+    swin__fmap rows = swin__plan_mask_rows(p, normed);
+    swin__guide_layer l;
+    swin__dense_layer dense;
+    swin__release(p, normed.data);
+    l.masks = swin__alloc_fmap(p, x.h, 1, swin__pixels(&like));
+    dense = swin__make_dense(rows.data, rows.ld, swin__panel_linear(panels, ld), l.masks);
+    swin__plan_dense(p, "masks", layer, dense);
+    swin__release(p, rows.data);
+    swin__add_step(p, &job, &l, sizeof l);
+    return l.masks;
+}
+
+/* What a decoder attends to: the levels, and their panels, rows of ld floats. */
+typedef struct swin__guided {
+    swin__memory memory[SWIN__LEVELS];
+    float *panels[SWIN__LEVELS];
+    int ld;
+} swin__guided;
+
+/* Plans what the decoder attends to: the tokens' levels, projected where the model does so. */
+static swin__guided swin__plan_guided(swin__plan *p, const swin__tokens *x, swin__fmap pixels)
+{
+    const swin_queries_config *g = &p->config->queries;
+    const swin__query_weights *w = &p->weights->queries;
+    const float *levels = swin__query_rows(p, w->levels, SWIN__LEVELS, g->width);
+    swin__guided to;
+    to.ld = swin__padded(pixels.c);
+    for (int l = 0; l < SWIN__LEVELS; l++) {
+        swin__fmap map = x->level[l];
+        if (g->projected)
+            map = swin__plan_linear(p, "project", 3 - l, map, g->width, w->project[l],
+                                    SWIN__LINEAR);
+        to.memory[l].like = map;
+        to.memory[l].values = swin__see_map(&map);
+        to.memory[l].values.level = levels + swin__offset(l, map.ld);
+        to.memory[l].keys = to.memory[l].values;
+        to.memory[l].keys.sines = swin__plan_sines(p, map.h, map.w, g->width);
+        to.panels[l] = swin__plan_level_panels(p, 3 - l, pixels, map);
+    }
+    return to;
+}
+
+/* Plans the decoder, whose layers take the levels in turn, and gives back what it attends to. */
+static void swin__plan_guided_layers(swin__plan *p, const swin__query_state *state,
+                                     const swin__tokens *x, const swin__guided *to)
+{
+    const swin_queries_config *g = &p->config->queries;
+    for (int i = 0; i < g->layers && p->status == SWIN_OK; i++) {
+        const swin__query_layer l = swin__find_query_layer(p, "decoder", i, state->hidden, 1);
+        const swin__memory *memory = &to->memory[i % SWIN__LEVELS];
+        swin__fmap bias = swin__plan_guide(p, i, state->x, to->panels[i % SWIN__LEVELS], to->ld,
+                                           memory->like);
+        swin__plan_cross_attention(p, i, state, &l.cross, memory, bias);
+        swin__release(p, bias.data);
+        swin__plan_self(p, i, state, &l.self);
+        swin__plan_feed_forward(p, i, state, &l);
+    }
+    for (int l = 0; l < SWIN__LEVELS; l++) {
+        swin__release(p, to->panels[l]);
+        if (g->projected) swin__release(p, to->memory[l].like.data);
+    }
+    swin__release(p, x->all.data);
+}
+
+/* --- the end of all heads with queries -------------------------------------------------------- */
+
+static void swin__bind_query_results(swin__binder *b, swin__weights *w)
+{
+    const swin_queries_config *g = &b->model->config.queries;
+    swin__query_weights *q = &w->queries;
+    q->norm = swin__take_affine(b, "decoder.norm", g->width);
+    q->fc1 = swin__take_linear(b, "mask_embed.fc1", g->width, g->width, 1);
+    q->fc2 = swin__take_linear(b, "mask_embed.fc2", g->width, g->width, 1);
+    q->fc3 = swin__take_linear(b, "mask_embed.fc3", g->masks, g->width, 1);
+    w->classify = swin__take_linear(b, "classify", b->model->config.classes + 1, g->width, 1);
+}
+
+/* From n rows or columns of masks to those of the scores, by the model's rule. */
+static swin__axis swin__score_axis(swin__plan *p, int rule, int n, int input, int picture)
+{
+    int padded = swin__padded_side(p->config, input);
+    if (rule == SWIN_SCORES_AT_384) return swin__axis_bilinear(p, n, 384, 0, 384, 0);
+    if (rule == SWIN_SCORES_AT_INPUT) return swin__axis_bilinear(p, n, padded, 0, input, 0);
+    if (rule == SWIN_SCORES_AT_PICTURE) return swin__axis_cut(p, n, padded, input, picture, 0, 0);
+    return swin__axis_bilinear(p, n, n, 0, n, 0);
+}
+
+/* Plans what follows a decoder's last layer, from the queries and the pixels that they multiply,
+   both of which it gives back: masks and classes. Returns the masks, which p->scores has, too. A
+   sliding window makes its scores no larger than its input. */
+static swin__fmap swin__plan_query_scores(swin__plan *p, swin__fmap x, swin__fmap pixels)
+{
+    swin__scores *s = &p->scores;
+    int rule = p->config->queries.scores;
+    if (rule == SWIN_SCORES_AT_PICTURE && swin__slides(&p->crops)) rule = SWIN_SCORES_AT_INPUT;
+    s->masks = swin__plan_query_results(p, x, pixels, &s->shares);
+    s->rows = swin__score_axis(p, rule, s->masks.h, p->crops.h, p->desc.picture_height);
+    s->cols = swin__score_axis(p, rule, s->masks.w, p->crops.w, p->desc.picture_width);
+    return s->masks;
+}
+
+/* -------------------------------------------------------------------------- */
 /* >>heads: from features to logits
 
    Add a head: its enumerator at the end of SWIN_HEAD_LIST (blobs hold its number), the row at the
@@ -11469,74 +12980,7 @@ static void swin__plan_average(swin__plan *p)
    tensors and checks (heads.py beside it), and a row that reads its checkpoints
    (families/decode_heads.py). .github/CONTRIBUTING.md names the tests. */
 
-/* A map as the caller sees it. */
-static swin_tensor swin__view(swin__fmap map)
-{
-    swin_tensor t;
-    t.data = map.data;
-    t.channels = map.c;
-    t.height = map.h;
-    t.width = map.w;
-    t.channel = 1;
-    t.pixel = (size_t)map.ld;
-    t.row = (size_t)map.ld * (size_t)map.w;
-    return t;
-}
-
-/* Makes a map one of the results, if features are asked for. */
-static void swin__show_feature(swin__plan *p, int index, swin__fmap map)
-{
-    if (p->desc.outputs & SWIN_OUT_FEATURES) p->results.feature[index] = swin__view(map);
-}
-
-/* Gives back a feature that no layer reads any more, unless it is a result. */
-static void swin__drop_feature(swin__plan *p, swin__fmap feature)
-{
-    if (!(p->desc.outputs & SWIN_OUT_FEATURES)) swin__release(p, feature.data);
-}
-
 /* --- layers of a head ------------------------------------------------------------------------- */
-
-/* The numbers of the features that the head reads, finest first; returns how many there are. */
-static int swin__head_inputs(const swin_config *g, int inputs[SWIN_MAX_STAGES])
-{
-    int n = 0;
-    for (int i = 0; i < g->stages; i++)
-        if (g->head.inputs >> i & 1) inputs[n++] = i;
-    return n;
-}
-
-/* The channels of these features; returns how many there are. */
-static int swin__head_widths(const swin_config *g, int widths[SWIN_MAX_STAGES])
-{
-    int count = swin__head_inputs(g, widths);
-    for (int l = 0; l < count; l++) widths[l] = g->stage[widths[l]].width;
-    return count;
-}
-
-/* The number of the coarsest of them, of a head that reads one at least; its channels. */
-static int swin__coarsest_input(const swin_config *g)
-{
-    int i = g->stages - 1;
-    while (i > 0 && !(g->head.inputs >> i & 1)) i--;
-    return i;
-}
-
-static int swin__head_depth(const swin_config *g)
-{
-    return g->stage[swin__coarsest_input(g)].width;
-}
-
-/* Binds the layers name{l} for l < count, of `inputs` channels each or, if given, widths[l]. */
-static void swin__bind_row(swin__binder *b, swin__linear *layers, const char *name, int count,
-                           int outputs, int inputs, const int *widths)
-{
-    char full[24];
-    for (int l = 0; l < count; l++) {
-        swin__format(full, sizeof full, "%s%d", name, l);
-        layers[l] = swin__take_linear(b, full, outputs, widths ? widths[l] : inputs, 1);
-    }
-}
 
 /* Binds a head's last layer, from so many channels to classes. */
 static void swin__bind_classes(swin__binder *b, swin__weights *w, int inputs)
@@ -11557,30 +13001,6 @@ static swin__fmap swin__plan_classify(swin__plan *p, swin__fmap x)
     swin__fmap logits = swin__plan_classes(p, x);
     swin__release(p, x.data);
     return logits;
-}
-
-/* A convolution whose output is as large as the map `like`; the caller adds its sources. */
-static swin__conv swin__make_conv(swin__linear linear, int kernel, int inputs, swin__fmap like,
-                                  int channels)
-{
-    swin__conv conv;
-    memset(&conv, 0, sizeof conv);
-    conv.weight = linear.weight;
-    conv.bias = linear.bias;
-    conv.kernel = kernel;
-    conv.inputs = inputs;
-    conv.act = SWIN__RELU;
-    conv.out = like;
-    conv.out.c = channels;
-    return conv;
-}
-
-/* Adds a map, whose channels count from `first` on in the order of the weights. */
-static void swin__add_source(swin__conv *conv, swin__fmap map, int first)
-{
-    conv->source[conv->sources].map = map;
-    conv->source[conv->sources].first = first;
-    conv->sources++;
 }
 
 /* --- UPerHead and PSPHead: pooled branches ---------------------------------------------------- */
@@ -11732,8 +13152,6 @@ static swin__fmap swin__plan_fcn(swin__plan *p, const swin__fmap *feature)
 }
 
 /* --- FPNHead: semantic FPN; SMP's FPN --------------------------------------------------------- */
-
-enum { SWIN__GROUPS = 32 };     /* of every GroupNorm */
 
 /* The finest level has one convolution, as it is not enlarged; every other has one or more. */
 static swin_status swin__check_fpn(const swin_config *g, swin_error *err)
@@ -12247,6 +13665,235 @@ static swin__fmap swin__plan_smp_unet(swin__plan *p, const swin__fmap *feature)
                                SWIN__LINEAR);
 }
 
+/* --- heads with queries ----------------------------------------------------------------------- */
+
+/* attended: the channels of what queries attend to. */
+static swin_status swin__check_queries(const swin_config *g, int deformable, int attended,
+                                       swin_error *err)
+{
+    const swin_queries_config *q = &g->queries;
+    int ch = g->head.channels, unused[SWIN_MAX_STAGES];
+    SWIN__DEMAND(swin__head_inputs(g, unused) == SWIN__LEVELS + 1, SWIN_DAMAGED,
+                 "config: a head with queries that does not read four features");
+    SWIN__DEMAND(q->width && q->masks && q->heads && q->layers && q->hidden, SWIN_DAMAGED,
+                 "config: a head with queries without width, masks, heads, layers or hidden");
+    SWIN__DEMAND(q->width % 4 == 0 && q->width % q->heads == 0, SWIN_DAMAGED,
+                 "config: queries whose width 4 and their heads do not divide");
+    SWIN__DEMAND(ch % SWIN__GROUPS == 0, SWIN_DAMAGED,
+                 "config: head_channels of a head with queries that %d groups do not divide",
+                 SWIN__GROUPS);
+    SWIN__DEMAND(!q->pixel_heads == !deformable && !q->pixel_layers == !deformable &&
+                 !q->pixel_hidden == !deformable && (!deformable || ch % q->pixel_heads == 0),
+                 SWIN_DAMAGED, "config: pixel_heads, pixel_layers or pixel_hidden of the queries");
+    SWIN__DEMAND(q->projected || attended == q->width, SWIN_DAMAGED,
+                 "config: queries that attend to other channels than their own");
+    SWIN__DEMAND(g->head.kind == SWIN_HEAD_ONEFORMER ? q->start_layers && q->start_hidden &&
+                                                       q->masks == ch && q->count > 1
+                                                     : !q->start_layers && !q->start_hidden,
+                 SWIN_DAMAGED, "config: start_layers, start_hidden, masks or count of the queries");
+    SWIN__DEMAND(g->picture.mode != SWIN_MODE_SLIDE, SWIN_DAMAGED,
+                 "config: a sliding window with queries");
+    return SWIN_OK;
+}
+
+static swin_status swin__check_maskformer(const swin_config *g, swin_error *err)
+{
+    return swin__check_queries(g, 0, swin__head_depth(g), err);
+}
+
+static void swin__bind_maskformer(swin__binder *b, swin__weights *w)
+{
+    const swin_config *g = &b->model->config;
+    const swin_queries_config *q = &g->queries;
+    swin__query_weights *to = &w->queries;
+    int ch = g->head.channels, widths[SWIN_MAX_STAGES], last = swin__head_widths(g, widths) - 1;
+    to->stem = swin__take_normed(b, "pixel.stem", ch, 9 * widths[last], 0);
+    for (int l = last; l-- > 0;) swin__bind_pixel_level(b, to, l, widths[l]);
+    to->mask = swin__take_linear(b, "pixel.mask", q->masks, 9 * ch, 1);
+    to->embed = swin__take_rows(b, "query.embed", q->count, q->width);
+    if (q->projected)
+        to->project[0] = swin__take_linear(b, "query.project", q->width, widths[last], 1);
+    for (int i = 0; i < q->layers; i++) {
+        swin__query_layer unused;
+        swin__bind_query_layer(b, &unused, "decoder", i, q->hidden, 0);
+    }
+    swin__bind_query_results(b, w);
+}
+
+/* The queries' places, heads and hidden channels; they start as `start`. */
+static swin__query_state swin__plan_query_state(swin__plan *p, const float *start, int first)
+{
+    const swin_queries_config *g = &p->config->queries;
+    swin__query_state state;
+    state.x = swin__plan_fill(p, g->count, g->width, start, first);
+    state.place = swin__query_rows(p, p->weights->queries.embed, g->count, g->width);
+    state.heads = g->heads;
+    state.hidden = g->hidden;
+    return state;
+}
+
+/* The coarsest feature, brought to the queries' channels where the model does so. */
+static swin__fmap swin__plan_attended(swin__plan *p, swin__fmap feature)
+{
+    const swin_queries_config *q = &p->config->queries;
+    if (!q->projected) return feature;
+    return swin__plan_linear(p, "project", -1, feature, q->width, p->weights->queries.project[0],
+                             SWIN__LINEAR);
+}
+
+/* Plans the decoder over the coarsest feature, whose values have no places; returns the queries. */
+static swin__fmap swin__plan_maskformer_queries(swin__plan *p, swin__fmap feature)
+{
+    const swin_queries_config *q = &p->config->queries;
+    swin__fmap attended = swin__plan_attended(p, feature);
+    const swin__query_state state = swin__plan_query_state(p, NULL, 0);
+    swin__memory memory;
+    memory.like = attended;
+    memory.keys = memory.values = swin__see_map(&attended);
+    memory.keys.sines = swin__plan_sines(p, attended.h, attended.w, q->width);
+    swin__plan_detr(p, "decoder", q->layers, &state, &memory);
+    if (q->projected) swin__release(p, attended.data);
+    return state.x;
+}
+
+/* Plans the pixel decoder, coarse to fine, once the queries have seen the coarsest feature. */
+static swin__fmap swin__plan_maskformer(swin__plan *p, const swin__fmap *feature)
+{
+    const swin__query_weights *w = &p->weights->queries;
+    int inputs[SWIN_MAX_STAGES], last = swin__head_inputs(p->config, inputs) - 1;
+    swin__fmap top = feature[inputs[last]], queries = swin__plan_maskformer_queries(p, top);
+    swin__fmap x = swin__plan_normed_conv(p, last, top, &w->stem), pixels;
+    swin__conv mask;
+    swin__drop_feature(p, top);
+    for (int l = last; l-- > 0;) {
+        swin__fmap above = x;
+        x = swin__plan_pixel_level(p, l, feature[inputs[l]], above, 1);
+        swin__release(p, above.data);
+    }
+    mask = swin__make_conv(w->mask, 3, x.c, x, p->config->queries.masks);
+    mask.act = SWIN__LINEAR;
+    swin__add_source(&mask, x, 0);
+    pixels = swin__plan_conv(p, "mask features", 0, mask);
+    swin__release(p, x.data);
+    return swin__plan_query_scores(p, queries, pixels);
+}
+
+static swin_status swin__check_mask2former(const swin_config *g, swin_error *err)
+{
+    return swin__check_queries(g, 1, g->head.channels, err);
+}
+
+/* Binds the pixel decoder of deformable attention. */
+static void swin__bind_deformable(swin__binder *b, swin__query_weights *w)
+{
+    const swin_config *g = &b->model->config;
+    int ch = g->head.channels, widths[SWIN_MAX_STAGES];
+    char name[24];
+    swin__head_widths(g, widths);
+    for (int l = 0; l < SWIN__LEVELS; l++) {
+        swin__format(name, sizeof name, "pixel.project%d", l);
+        w->level[l] = swin__take_normed(b, name, ch, widths[SWIN__LEVELS - l], 1);
+    }
+    w->pixel_levels = swin__take_rows(b, "pixel.levels", SWIN__LEVELS, ch);
+    for (int i = 0; i < g->queries.pixel_layers; i++) {
+        swin__pixel_layer unused;
+        swin__bind_pixel_layer(b, &unused, i);
+    }
+    swin__bind_pixel_level(b, w, 0, widths[0]);
+    w->mask = swin__take_linear(b, "pixel.mask", g->queries.masks, ch, 1);
+}
+
+/* Binds the decoder that masks guide, and what comes after it. */
+static void swin__bind_guided(swin__binder *b, swin__weights *w)
+{
+    const swin_config *g = &b->model->config;
+    const swin_queries_config *q = &g->queries;
+    if (q->projected)
+        swin__bind_row(b, w->queries.project, "query.project", SWIN__LEVELS, q->width,
+                       g->head.channels, NULL);
+    w->queries.levels = swin__take_rows(b, "query.levels", SWIN__LEVELS, q->width);
+    for (int i = 0; i < q->layers; i++) {
+        swin__query_layer unused;
+        swin__bind_query_layer(b, &unused, "decoder", i, q->hidden, 1);
+    }
+    swin__bind_query_results(b, w);
+}
+
+static void swin__bind_mask2former(swin__binder *b, swin__weights *w)
+{
+    const swin_queries_config *q = &b->model->config.queries;
+    swin__bind_deformable(b, &w->queries);
+    w->queries.embed = swin__take_rows(b, "query.embed", q->count, q->width);
+    w->queries.start = swin__take_rows(b, "query.start", q->count, q->width);
+    swin__bind_guided(b, w);
+}
+
+static swin__fmap swin__plan_mask2former(swin__plan *p, const swin__fmap *feature)
+{
+    const swin_queries_config *g = &p->config->queries;
+    swin__fmap pixels;
+    const swin__tokens x = swin__plan_deformable(p, feature, &pixels);
+    const float *start = swin__query_rows(p, p->weights->queries.start, g->count, g->width);
+    const swin__query_state state = swin__plan_query_state(p, start, 0);
+    const swin__guided to = swin__plan_guided(p, &x, pixels);
+    swin__plan_guided_layers(p, &state, &x, &to);
+    return swin__plan_query_scores(p, state.x, pixels);
+}
+
+static void swin__bind_oneformer(swin__binder *b, swin__weights *w)
+{
+    const swin_queries_config *q = &b->model->config.queries;
+    swin__bind_deformable(b, &w->queries);
+    w->queries.embed = swin__take_rows(b, "query.embed", q->count, q->width);
+    w->queries.start = swin__take_rows(b, "query.task", 1, q->width);
+    w->queries.input = swin__take_linear(b, "query.input", q->width, b->model->config.head.channels,
+                                         1);
+    for (int i = 0; i < q->start_layers; i++) {
+        swin__query_layer unused;
+        swin__bind_query_layer(b, &unused, "start", i, q->start_hidden, 0);
+    }
+    w->queries.start_norm = swin__take_affine(b, "start.norm", q->width);
+    swin__bind_guided(b, w);
+}
+
+/* Plans OneFormer's first queries: all are the task, and all but the last look at the pixels, whose
+   features tell keys alone: values are sines of the places. */
+static swin__query_state swin__plan_task(swin__plan *p, swin__fmap pixels)
+{
+    const swin_queries_config *g = &p->config->queries;
+    const swin__query_weights *w = &p->weights->queries;
+    const float *task = swin__query_rows(p, w->start, 1, g->width);
+    swin__query_state state = swin__plan_query_state(p, task, 1), first = state;
+    swin__fmap map = swin__plan_linear(p, "input", -1, pixels, g->width, w->input, SWIN__LINEAR);
+    swin__norm_layer norm;
+    swin__memory memory;
+    memory.like = map;
+    memory.keys = swin__see_map(&map);
+    memory.keys.sines = swin__plan_sines(p, map.h, map.w, g->width);
+    memory.values = memory.keys;
+    memory.values.pixels = NULL;
+    first.x.h--;
+    first.hidden = g->start_hidden;
+    swin__plan_detr(p, "start", g->start_layers, &first, &memory);
+    swin__release(p, map.data);
+    memset(&norm, 0, sizeof norm);
+    norm.in = norm.out = first.x;
+    norm.norm = w->start_norm;
+    norm.eps = SWIN__EPS;
+    swin__add_norm(p, -1, &norm);
+    return state;
+}
+
+static swin__fmap swin__plan_oneformer(swin__plan *p, const swin__fmap *feature)
+{
+    swin__fmap pixels;
+    const swin__tokens x = swin__plan_deformable(p, feature, &pixels);
+    const swin__query_state state = swin__plan_task(p, pixels);
+    const swin__guided to = swin__plan_guided(p, &x, pixels);
+    swin__plan_guided_layers(p, &state, &x, &to);
+    return swin__plan_query_scores(p, state.x, pixels);
+}
+
 /* --- the kinds of heads ----------------------------------------------------------------------- */
 
 /* Which features a head reads, and so what head_inputs and head_channels may be. */
@@ -12267,7 +13914,8 @@ typedef struct swin__head_kind {
     int reads, gives;
     swin_status (*checks)(const swin_config *g, swin_error *err);
     void (*bind)(swin__binder *b, swin__weights *w);            /* names start with "head." */
-    swin__fmap (*plan)(swin__plan *p, const swin__fmap *feature);       /* returns the logits */
+    /* returns the logits or, with queries, the masks, and fills p->scores */
+    swin__fmap (*plan)(swin__plan *p, const swin__fmap *feature);
 } swin__head_kind;
 
 /* Of a head or body about which nothing is left to check. */
@@ -12305,6 +13953,12 @@ static const swin__head_kind swin__heads[] = {          /* in the order of SWIN_
                swin__check_fpn, swin__bind_fpn, swin__plan_fpn),
     SWIN__HEAD(SEGFORMER, "the SegFormer authors' head", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
                swin__check_nothing, swin__bind_merged, swin__plan_merged),
+    SWIN__HEAD(QUERIES, "MaskFormer", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
+               swin__check_maskformer, swin__bind_maskformer, swin__plan_maskformer),
+    SWIN__HEAD(QUERIES, "Mask2Former", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
+               swin__check_mask2former, swin__bind_mask2former, swin__plan_mask2former),
+    SWIN__HEAD(QUERIES, "OneFormer", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
+               swin__check_mask2former, swin__bind_oneformer, swin__plan_oneformer),
 };
 #undef SWIN__HEAD
 typedef char swin__heads_are_all_there[sizeof swin__heads / sizeof *swin__heads == SWIN_HEAD_COUNT
@@ -12335,6 +13989,11 @@ static swin_status swin__check_head(const swin_config *g, swin_error *err)
                  SWIN_DAMAGED, "config: a sliding window with %s", kind->name);
     SWIN__DEMAND(g->picture.mode != SWIN_MODE_CENTRE || kind->gives == SWIN__GIVES_SCORES,
                  SWIN_DAMAGED, "config: a centre crop with %s", kind->name);
+    SWIN__DEMAND(!g->queries.count == (g->head.kind < SWIN_HEAD_MASKFORMER ||
+                                       g->head.kind > SWIN_HEAD_ONEFORMER), SWIN_DAMAGED,
+                 "config: %d queries of %s", g->queries.count, kind->name);
+    SWIN__DEMAND(!g->queries.count || !g->rules.one_class, SWIN_DAMAGED,
+                 "config: one class of %s", kind->name);
     return kind->checks(g, err);
 }
 
@@ -12363,19 +14022,12 @@ static void swin__plan_block(swin__plan *p, const swin__attention_layer *a, int 
    they have no place, and are taken from the directory again: their types decide on steps. */
 static const swin__block *swin__next_block(swin__plan *p, const char *where, int i, int j)
 {
-    swin__binder b = { p->model, NULL, 0, 0, p->model->size, "", p->err, SWIN_OK };
-    swin__entry e;
-    char name[sizeof e.name];
+    swin__binder b;
+    char name[64];
     if (p->blocks) return &p->blocks[p->block_count++];
     p->block_count++;
-    memset(name, 0, sizeof name);
     swin__format(name, sizeof name, "%s%d.block%d.norm1.weight", where, i, j);
-    for (b.next = p->entry; b.next < p->model->tensors; b.next++) {
-        memcpy(&e, p->model->directory + b.next * sizeof e, sizeof e);
-        memcpy(&b.offset, e.place, 8);
-        if (!memcmp(e.name, name, sizeof name)) break;
-    }
-    p->entry = b.next;
+    b = swin__binder_at(p, name);
     swin__bind_block(&b, &p->no_block, where, i, j);
     return &p->no_block;
 }
@@ -12736,6 +14388,13 @@ static swin_status swin__plan_network(swin__plan *p)
     if (p->status != SWIN_OK || !(pixels ? logits || d->kept : d->outputs & SWIN_OUT_SCORES))
         return p->status;
     out = head->plan(p, feature);
+    if (SWIN__HAS_QUERIES && g->queries.count && labels && !slides && !d->kept &&
+        !(d->outputs & SWIN_OUT_LOGITS)) {
+        swin__plan_maps(p, g->classes);
+        swin__plan_score_labels(p);
+        return p->status;
+    }
+    if (SWIN__HAS_QUERIES && g->queries.count) out = swin__plan_score_map(p);
     if (SWIN__HAS_AVERAGE && d->kept) swin__plan_keep(p, out);
     p->repeated = p->step_count;
     if (pixels) swin__plan_results(p, out, slides ? &sums : NULL, labels);
@@ -12882,7 +14541,7 @@ static swin_status swin__input_size(const swin_config *g, int w, int h, const sw
 {
     int asked = how && how->longest > 0;
     if (swin__check_size("a picture", w, h, err)) return SWIN_SIZE;
-    *to = swin__resize_picture(&g->picture, w, h, how);
+    *to = swin__resize_picture(g, w, h, how);
     if (g->picture.mode == SWIN_MODE_CENTRE && !asked && !whole) {
         to->w = g->picture.crop_w;
         to->h = g->picture.crop_h;
@@ -13821,6 +15480,9 @@ SWIN_API void swin_free(swin_model *m)
               swin-header.pc the header alone (swin.pc before).
 
             New:
+            - MaskFormer, Mask2Former and OneFormer: SWIN_HEAD_MASKFORMER and so on, and the fields
+              swin_config.queries. Their logits are scores, sums of probabilities; confidence is a
+              class's share in the sum over all classes.
             - The decoders of segmentation_models_pytorch over timm's Swin: UPerNet, FPN, Segformer
               and Unet (SWIN_HEAD_SMP_UNET, SWIN_HEAD_SMP_FPN, config.decoder).
             - A model of one class: config.rules.one_class. Its class map has two, background and

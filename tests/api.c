@@ -866,6 +866,19 @@ static void test_input_sizes(void)
     ok &= sized(&m, 640, 480, 0, 341, 256) && sized(&m, 64, 128, 0, 256, 512);
     g->picture.resize_rule = SWIN_RESIZE_EXACT;
     ok &= sized(&m, 640, 480, 0, 512, 256) && sized(&m, 640, 480, 64, 64, 48);
+    g->sides.multiple = 96;
+    ok &= sized(&m, 640, 480, 0, 576, 288) && sized(&m, 640, 480, 64, 96, 96);
+    g->sides.multiple = 0;
+    g->sides.cut = 1;           /* 100 * 100 / 33 is 303.03, 100 * 200 / 33 is 606.06 */
+    g->picture.resize_rule = SWIN_RESIZE_SHORTEST;
+    g->picture.resize_a = 100;
+    ok &= sized(&m, 100, 33, 0, 303, 100) && sized(&m, 34, 101, 0, 100, 297);
+    g->picture.resize_rule = SWIN_RESIZE_WITHIN;
+    g->picture.resize_a = 296;
+    g->picture.resize_b = 100;
+    ok &= sized(&m, 34, 101, 0, 99, 296) && sized(&m, 101, 34, 0, 296, 99);
+    ok &= sized(&m, 5000, 1, 0, 296, 1) && scaled(&m, 0, 0.5, 66, 50);
+    g->sides.cut = 0;
     g->picture.resize_rule = SWIN_RESIZE_NONE;
     ok &= scaled(&m, 0, 1.25, 800, 600) && scaled(&m, 0, 0.001, 1, 1);
     ok &= swin_input_size(&m, 0, 5, 0, &w, &h, &e) == SWIN_SIZE && strlen(e.text) > 10;

@@ -14,6 +14,7 @@ import functools
 import io
 import json
 import os
+import pickle
 import random
 import re
 import resource
@@ -36,6 +37,7 @@ from checkpoints.convert import blob, tool, write_small
 from checkpoints.families import (glam_unet_state, hucao_state, hugging_face_state, moby_state,
                                   official_state, simmim_state, smp_state, split_unet_state,
                                   timm_state, torchvision_state, uper_names, without_buffers)
+from checkpoints.queries import KINDS, detectron2_state, hugging_face_queries_state, mm_state
 from checkpoints.segformer import authors_state, hub_state, openmmlab_state
 
 SECONDS = 40                    # in the tests
@@ -51,7 +53,12 @@ TIMM_CONFIG = {"architecture": "swinv2_own", "model_args": {
     "img_size": 48, "window_size": 3, "pretrained_window_sizes": [0, 0, 0], "depths": [2, 2, 1]},
     "pretrained_cfg": {"input_size": [3, 48, 48], "mean": [.5] * 3, "std": [.5] * 3,
                        "crop_pct": .9, "interpolation": "bicubic", "label_names": ["a"] * 5}}
-PREPROCESSOR = {"size": {"height": 48, "width": 48}, "crop_size": {"height": 40, "width": 40},
+QUERY_CONFIG = {"model_type": "mask2former", "num_attention_heads": 2, "decoder_layers": 3,
+                "pre_norm": False, "num_queries": 5, "decoder_config": {
+                    "decoder_attention_heads": 2, "d_model": 24, "auxiliary_loss": False},
+                "backbone_config": {"model_type": "swin", "window_size": 3,
+                                    "depths": [2, 1, 1, 1], "out_features": None}}
+PREPROCESSOR = {"size_divisor": 32, "size": {"height": 48, "width": 48}, "crop_size": {"height": 40, "width": 40},
                 "do_center_crop": True, "image_mean": [.5] * 3, "image_std": [.5] * 3,
                 "rescale_factor": 1 / 255, "resample": 3, "do_resize": True, "do_normalize": True}
 CONFIG_TEXT = ("model = dict(backbone=dict(type='SwinTransformer', embed_dims=4, depths=[2, 1], "
@@ -72,12 +79,16 @@ STATES = [SMALL, GLAM, upstream_names(SMALL), {**backbone_state(), **fcn_state()
           glam_unet_state(tokens=2, cross=True), split_unet_state(), smp_state("UPerNet", V1),
           smp_state("Segformer", V1, K=1), smp_state("FPN", DEEP), smp_state("Unet", V1),
           smp_state("Unet", V2, scse=True), authors_state(), openmmlab_state(), hub_state(),
-          hub_state("classifier", modules=True)]
+          hub_state("classifier", modules=True),
+          *(hugging_face_queries_state(kind, modules) for kind in KINDS for modules in (0, 1)),
+          *(detectron2_state(kind) for kind in KINDS), detectron2_state("maskformer", old=True),
+          mm_state("maskformer"), mm_state("mask2former", "panoptic_head.")]
 OPTIONS = ["--image-size 48x48", "--image-size 4x16384", "--window 3", "--window 1,64",
            "--pretrained-windows 0,0,0", "--pretrained-windows 64,1,2", "--pool-scales 1,2,3,6",
            "--pool-scales 99999999999", "--heads 1,2", "--max-size 16384x16384", "--mode slide",
            "--mode centre", "--mode whole", "--crop 32x32", "--stride 16384x1", "--size 16384",
            "--backbone", "--model", "--align-corners", "--palette ade20k", "--classes imagenet1k",
+           "--decoder-heads 2", "--decoder-heads 999", "--task panoptic", "--scores input",
            "--entry model", "--entry state_dict", "--entry 0", "--info"]
 NUMBERS = [0, 1, 2, 3, 7, 63, 64, 65, 255, 256, 65535, 65536, 2 ** 31 - 1, 2 ** 31, 2 ** 32,
            2 ** 62, 2 ** 63, -1, -2 ** 31, -2 ** 63, 0.0, -0.5, 1e-320, 1e308,
@@ -247,6 +258,14 @@ def write_torch(state, folder, rng):
     return path
 
 
+def write_pickle(state, folder, rng):
+    """NumPy's arrays in one pickle, as detectron2's models are."""
+    path = folder / "model_final.pkl"
+    data = pickle.dumps({"model": state, "__author__": "x"}, rng.randrange(6))
+    path.write_bytes(odd_bytes(data, rng) if rng.random() < 0.4 else data)
+    return path
+
+
 def write_hub(state, folder, rng):
     """A folder of safetensors, in one file or in shards, with its configs."""
     names, parts = list(state), rng.choice([1, 2])
@@ -257,7 +276,7 @@ def write_hub(state, folder, rng):
         index = {"weight_map": {n: name for name, held in files.items() for n in held}}
         (folder / "model.safetensors.index.json").write_text(json.dumps(
             odd_json(index, rng) if rng.random() < 0.2 else index))
-    for name, told in (("config.json", rng.choice([HF_CONFIG, TIMM_CONFIG])),
+    for name, told in (("config.json", rng.choice([HF_CONFIG, TIMM_CONFIG, QUERY_CONFIG])),
                        ("preprocessor_config.json", PREPROCESSOR)):
         if rng.random() < 0.8:
             (folder / name).write_text(json.dumps(odd_json(told, rng)))
@@ -296,7 +315,8 @@ def write_input(folder, rng):
         return write_blob(folder, rng)
     state = odd_state(rng.choice(STATES), rng)
     writable = {name: a for name, a in state.items() if a.dtype.str[1:] in ("f4", "f8", "f2", "i8")}
-    path = (write_torch if rng.random() < 0.5 else write_hub)(writable, folder, rng)
+    write = rng.choice([write_torch, write_torch, write_hub, write_hub, write_pickle])
+    path = write(writable, folder, rng)
     if rng.random() < 0.15:
         file = rng.choice(sorted(p for p in folder.iterdir()))
         file.write_bytes(odd_bytes(file.read_bytes(), rng))

@@ -386,8 +386,8 @@ def test_one_output_is_refused_or_thresholded(name):
 
 
 @pytest.mark.parametrize("told, asked", [
-    ("threshold=0.7", "--threshold 0.7.*exceeds 0.7 .which the config says"),
-    ("threshold=None", "--threshold 0.5.*default is 0.3"), ("", "--threshold 0.5.*default is 0.3")])
+    ("threshold=0.7", "the config says 0.7.*--threshold 0.7"),
+    ("threshold=None", "default is 0.3.*--threshold 0.5"), ("", "default is 0.3.*--threshold 0.5")])
 def test_the_threshold_of_a_config(told, asked):
     with pytest.raises(Refused, match=asked):
         convert_state(ONE_OUTPUT["uper"], config=f"model = dict(decode_head=dict({told}))")

@@ -8,6 +8,7 @@ numbers of threads give the same bytes.
 
 import json
 import pathlib
+import re
 import subprocess
 
 import numpy
@@ -28,8 +29,19 @@ TOLERANCE = {"logits": 5e-5, "features": 1e-4, "near_tie": 1e-4}
 # softmax, and the errors in them: with random weights no more is left of its later stages than
 # that they resemble the original. A wrong scale, bias or order of weights changes either by about
 # 100 %.
-LOSS = {"--int8": {"all": 0.12, "V2": 0.6, "V2's first": 0.06},
-        "--f16": {"all": 0.005, "V2": 0.15, "V2's first": 0.003}}
+# Scores of heads with queries are sigmoids of sums over all channels, which random weights make
+# large. And in Mask2Former and OneFormer a logit near 0 decides where a query looks: in 8 bits many
+# turn, after which the scores of a random model may be anything, and features alone are compared.
+LOSS = {"--int8": {"all": 0.12, "V2": 0.6, "V2's first": 0.06, "queries": 0.25},
+        "--f16": {"all": 0.005, "V2": 0.15, "V2's first": 0.003, "queries": 0.03}}
+QUERIES, GUIDED = re.compile(r"(mask|mask2|one)former"), re.compile(r"(mask2|one)former")
+
+
+def limit_of(name, key, option):
+    """Which of LOSS an output of a case keeps; None where nothing is known of it."""
+    if key == "logits" and QUERIES.search(name):
+        return None if option == "--int8" and GUIDED.search(name) else "queries"
+    return "all" if "swinv2" not in name else "V2's first" if key == "feature0" else "V2"
 
 
 def tensor(command, model, source, prefix, *options):
@@ -70,7 +82,7 @@ def neon(tmp_path_factory):
 
 def test_there_are_cases():
     assert {"upernet", "fcn", "fpn", "psp", "segformer", "unet", "xattn", "swinv2", "timm", "hf",
-            "tv", "ms", "smp", "binary"} <= {word for name in CASES for word in name.split("-")}
+            "tv", "ms", "smp", "binary", "maskformer", "mask2former", "oneformer"} <= {word for name in CASES for word in name.split("-")}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -130,7 +142,9 @@ def test_smaller_numbers(name, option, convert, cpus, neon, tmp_path):
     got = tensor(here, model, source, tmp_path / "got")
     assert got.keys() == floats.keys()
     for key in got.keys() - {"classes"}:
-        limit = "all" if "swinv2" not in name else "V2's first" if key == "feature0" else "V2"
+        limit = limit_of(name, key, option)
+        if not limit:
+            continue
         lost = loss(numpy.load(got[key]), numpy.load(floats[key]))
         assert lost <= LOSS[option][limit], key
     reference = {key: path.read_bytes() for key, path in got.items()}

@@ -881,6 +881,48 @@ static int combine_case(int n16, int count, int accumulate)
     return ok;
 }
 
+/* A channel of one sample, by its definition: the mix of its pixel's four corners. */
+static float plain_sample(const swin__samples *s, int i, size_t channel, float sum)
+{
+    const float top = floorf(s->y[i]), left = floorf(s->x[i]);
+    const float down[2] = { 1 - (s->y[i] - top), s->y[i] - top };
+    const float across[2] = { 1 - (s->x[i] - left), s->x[i] - left };
+    for (int corner = 0; corner < 4; corner++) {
+        const float y = top + (float)(corner / 2), x = left + (float)(corner % 2);
+        if (!(y >= 0 && y < (float)s->h && x >= 0 && x < (float)s->w)) continue;
+        sum = fmaf(down[corner / 2] * across[corner % 2] * s->factor[i],
+                   s->map[((size_t)y * (size_t)s->w + (size_t)x) * s->ld + channel], sum);
+    }
+    return sum;
+}
+
+/* Samples in and around a map of h x w pixels, rows ldd apart. */
+static int sample_case(int h, int w, int n16, size_t ldd, int accumulate)
+{
+    static const float odd[] = { -1.0f, -0.0f, -1e-9f, 1e30f, -1e30f, INFINITY, NAN, -0.999999f };
+    enum { COUNT = 40 };
+    const size_t N = (size_t)n16, size = COUNT * ldd + N, ld = N + 16;
+    float *map = room((size_t)h * (size_t)w * ld), *y = room(COUNT), *x = room(COUNT);
+    float *factor = room(COUNT), *d = room(size), *e = copy(d, size);
+    const swin__samples s = { map, ld, h, w, COUNT, y, x, factor };
+    for (int i = 0; i < COUNT; i++) {
+        y[i] = (float)(h + 2) * (y[i] + 1) / 2 - 1.5f;
+        x[i] = (float)(w + 2) * (x[i] + 1) / 2 - 1.5f;
+        if (i % 5 == 0) y[i] = floorf(y[i]);
+        if (i % 7 == 0) x[i] = floorf(x[i]);
+        if (i < 8) *(i % 2 ? &y[i] : &x[i]) = odd[i];
+    }
+    begin("sample of %dx%d pixels, %d columns, rows %d apart%s", h, w, n16, (int)ldd,
+          accumulate ? ", added" : "");
+    pass->sample(d, ldd, n16, &s, accumulate);
+    for (size_t i = 0; i < COUNT; i++)
+        for (size_t j = 0; j < N; j++)
+            e[i * ldd + j] = plain_sample(&s, (int)i, j, accumulate ? e[i * ldd + j] : 0.0f);
+    const int ok = same("d", d, e, size);
+    free(map), free(y), free(x), free(factor), free(d), free(e);
+    return ok;
+}
+
 static int bytes_case(int n, int accumulate)
 {
     const size_t N = (size_t)n;
@@ -963,6 +1005,15 @@ static void test_moves(void)
         ok &= combine_case(16 * (1 + count % 3), count, count & 1);
     for (int count = 1; count <= 8; count++) ok &= combine_case(48, count, ~count & 1);
     report("combine, 1 to 40 terms", ok);
+    ok = 1;
+    for (int h = 1; h < 6; h++) {
+        for (int w = 1; w < 6; w++) {
+            const int n16 = 16 * (1 + w % 3);
+            ok &= sample_case(h, w, n16, (size_t)n16 + 5, h % 2) & sample_case(h, w, n16, 6, 0);
+            ok &= sample_case(h, w, n16, 0, 1);
+        }
+    }
+    report("samples of maps of 1x1 to 5x5", ok);
     ok = 1;
     for (int n = 1; n <= 70; n++) ok &= bytes_case(n, n & 1) & bytes_case(n, ~n & 1);
     report("bytes, 1 to 70", ok);

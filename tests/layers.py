@@ -297,6 +297,32 @@ def test_layer(name, make, tmp_path):
     compare(reference, converted, names, sizes, tmp_path, tolerance)
 
 
+# Heads with queries. In detectron2's files nothing tells their heads: MaskFormer has 8, the others
+# as many as the pixel decoder.
+FOUR = dict(SMALL, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 2, 2, 4])
+DECODER = dict(queries=9, classes=5, heads=4, layers=4, hidden=20)
+PIXELS = dict(heads=4, layers=2, hidden=40)
+QUERIES = {
+    "MaskFormer": dict(channels=32, masks=20, width=64, **{**DECODER, "heads": 8, "layers": 2}),
+    "MaskFormer, projected": dict(channels=64, masks=20, width=24,
+                                  **{**DECODER, "heads": 8, "layers": 2}),
+    "Mask2Former": dict(channels=32, masks=24, width=32, pixels=PIXELS, **DECODER),
+    "Mask2Former, projected": dict(channels=64, masks=24, width=20, pixels=PIXELS, **DECODER),
+    "Mask2Former, 100 queries": dict(channels=32, masks=16, width=32, pixels=PIXELS,
+                                     **{**DECODER, "queries": 100}),
+    "OneFormer": dict(channels=32, masks=32, width=32, pixels=PIXELS, **DECODER),
+}
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_queries(name, make, tmp_path):
+    """From float64 they differ by 1e-4 at most where no mask turns that guides the attention."""
+    model = models.QuerySegmentor(name.split(",")[0], FOUR, **QUERIES[name])
+    reference, converted = make(model, ())
+    names = [f"feature{i}" for i in range(4)] + ["logits"]
+    compare(reference, converted, names, [(64, 96), (45, 70)], tmp_path, 1e-4)
+
+
 @pytest.mark.parametrize("name", UNETS)
 def test_unet(name, make, tmp_path):
     backbone, style, silent, sizes = UNETS[name]

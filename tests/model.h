@@ -429,11 +429,149 @@ static void smp_unet(maker *k)
     linear(k, "classify", g->classes, 9 * below, 1);
 }
 
+/* --- heads with queries ----------------------------------------------------------------------- */
+
+/* Its tensors are named after `layer`. */
+static void named(maker *k, const char *layer, const char *name, int outputs, int inputs, int bias)
+{
+    char full[64];
+    snprintf(full, sizeof full, "%s%s", layer, name);
+    linear(k, full, outputs, inputs, bias);
+}
+
+static void named_norm(maker *k, const char *layer, const char *name, int n)
+{
+    char full[64];
+    snprintf(full, sizeof full, "%s%s", layer, name);
+    affine(k, full, n);
+}
+
+/* A convolution and its norm. */
+static void normed(maker *k, const char *name, int outputs, int inputs, int bias)
+{
+    linear(k, name, outputs, inputs, bias);
+    named_norm(k, name, ".norm", outputs);
+}
+
+/* Heads of d channels are stored as up16(d): outputs beyond d are zero. */
+static void to_heads(maker *k, const char *layer, const char *name, int heads, int d, int inputs)
+{
+    k->live = d, k->stride = up16(d);
+    named(k, layer, name, heads * up16(d), inputs, 1);
+    k->stride = 0;
+}
+
+static void query_attention(maker *k, const char *layer, const char *name, int number)
+{
+    const int c = k->g->queries.width, heads = k->g->queries.heads, d = c / heads;
+    char part[64];
+    snprintf(part, sizeof part, "%s%s", layer, name);
+    to_heads(k, part, ".q", heads, d, c);
+    to_heads(k, part, ".k", heads, d, c);
+    to_heads(k, part, ".v", heads, d, c);
+    named(k, part, ".proj", c, heads * up16(d), 1);
+    snprintf(part, sizeof part, "norm%d", number);
+    named_norm(k, layer, part, c);
+}
+
+static void query_layers(maker *k, const char *name, int layers, int hidden, const char *first,
+                         const char *second)
+{
+    const int c = k->g->queries.width;
+    for (int i = 0; i < layers; i++) {
+        char layer[32];
+        snprintf(layer, sizeof layer, "%s.layer%d.", name, i);
+        query_attention(k, layer, first, 1);
+        query_attention(k, layer, second, 2);
+        named(k, layer, "fc1", hidden, c, 1);
+        named(k, layer, "fc2", c, hidden, 1);
+        named_norm(k, layer, "norm3", c);
+    }
+}
+
+static void pixel_level(maker *k, int level)
+{
+    const int ch = k->g->head.channels;
+    char name[32];
+    snprintf(name, sizeof name, "pixel.lateral%d", level);
+    normed(k, name, ch, k->g->stage[level].width, 0);
+    snprintf(name, sizeof name, "pixel.out%d", level);
+    normed(k, name, ch, 9 * ch, 0);
+}
+
+static void deformable(maker *k)
+{
+    const swin_queries_config *q = &k->g->queries;
+    const int ch = k->g->head.channels, heads = q->pixel_heads, d = ch / heads;
+    char name[32];
+    for (int l = 0; l < 3; l++) {
+        snprintf(name, sizeof name, "pixel.project%d", l);
+        normed(k, name, ch, k->g->stage[3 - l].width, 1);
+    }
+    add_tensor(k, "pixel.levels", 1, ROWS_LAYOUT, 3, ch, 1, 0, 1);
+    for (int i = 0; i < q->pixel_layers; i++) {
+        snprintf(name, sizeof name, "pixel.layer%d.", i);
+        named(k, name, "offsets", 24 * heads, ch, 1);
+        to_heads(k, name, "weights", heads, 12, ch);
+        to_heads(k, name, "value", heads, d, ch);
+        named(k, name, "proj", ch, heads * up16(d), 1);
+        named_norm(k, name, "norm1", ch);
+        named(k, name, "fc1", q->pixel_hidden, ch, 1);
+        named(k, name, "fc2", ch, q->pixel_hidden, 1);
+        named_norm(k, name, "norm2", ch);
+    }
+    pixel_level(k, 0);
+    linear(k, "pixel.mask", q->masks, ch, 1);
+}
+
+/* MaskFormer's pixel decoder, and what follows its queries' places. */
+static void pixel_pyramid(maker *k)
+{
+    const int ch = k->g->head.channels;
+    normed(k, "pixel.stem", ch, 9 * k->g->stage[3].width, 0);
+    for (int l = 2; l >= 0; l--) pixel_level(k, l);
+    linear(k, "pixel.mask", k->g->queries.masks, 9 * ch, 1);
+}
+
+static void query_head(maker *k)
+{
+    const swin_queries_config *q = &k->g->queries;
+    const int c = q->width, ch = k->g->head.channels, guided = q->pixel_layers > 0;
+    const int widths[3] = {ch, ch, ch};
+    snprintf(k->prefix, sizeof k->prefix, "head.");
+    if (guided) deformable(k);
+    else pixel_pyramid(k);
+    add_tensor(k, "query.embed", 1, ROWS_LAYOUT, q->count, c, 1, 0, 1);
+    if (k->g->head.kind == SWIN_HEAD_MASK2FORMER)
+        add_tensor(k, "query.start", 1, ROWS_LAYOUT, q->count, c, 1, 0, 1);
+    if (k->g->head.kind == SWIN_HEAD_ONEFORMER) {
+        add_tensor(k, "query.task", 1, ROWS_LAYOUT, 1, c, 1, 0, 1);
+        linear(k, "query.input", c, ch, 1);
+        query_layers(k, "start", q->start_layers, q->start_hidden, "self", "cross");
+        affine(k, "start.norm", c);
+    }
+    if (guided && q->projected) row(k, "query.project", 3, c, widths, 1);
+    if (guided) add_tensor(k, "query.levels", 1, ROWS_LAYOUT, 3, c, 1, 0, 1);
+    if (!guided && q->projected) linear(k, "query.project", c, k->g->stage[3].width, 1);
+    query_layers(k, "decoder", q->layers, q->hidden, guided ? "cross" : "self",
+                 guided ? "self" : "cross");
+    affine(k, "decoder.norm", c);
+    linear(k, "mask_embed.fc1", c, c, 1);
+    linear(k, "mask_embed.fc2", c, c, 1);
+    linear(k, "mask_embed.fc3", q->masks, c, 1);
+    linear(k, "classify", k->g->classes + 1, c, 1);
+}
+
 static void head(maker *k)
 {
     const swin_config *g = k->g;
+    if (g->queries.count) {
+        query_head(k);
+        return;
+    }
     const int ch = g->head.channels, area = g->head.conv_kernel * g->head.conv_kernel;
-    const int head = g->head.kind, smp = head == SWIN_HEAD_SMP_FPN, pools = g->head.pool_count, neck = g->head.neck_channels;
+    const int head = g->head.kind, smp = head == SWIN_HEAD_SMP_FPN;
+    const int pools = g->head.pool_count, neck = g->head.neck_channels;
     int all[8], necks[8], width[8] = {0}, same[8], levels = 0, last = g->stage[0].width;
     for (int i = 0; i < g->stages; i++)
         if (g->head.inputs >> i & 1) last = width[levels++] = g->stage[i].width;
@@ -572,6 +710,8 @@ static size_t put_config(const swin_config *g, unsigned char *to)
     at = put_optional(to, at, "rules", &g->rules, sizeof g->rules);
     at = put_optional(to, at, "decoder", &g->decoder, sizeof g->decoder);
     at = put_optional(to, at, "mit", &g->mit, sizeof g->mit);
+    at = put_optional(to, at, "sides", &g->sides, sizeof g->sides);
+    at = put_optional(to, at, "queries", &g->queries, sizeof g->queries);
     return put_record(to, at, "reference", &g->reference, sizeof g->reference);
 }
 
@@ -696,15 +836,18 @@ static inline blob make_blob(const swin_config *g) { return make_blob_of(g, FLOA
    lose their shift along an axis; MLP_HEAD: Segformer's; PSP_HEAD: a sliding window; WIDE_UPER:
    channels and maps large enough for Winograd, for taps and for doubling; SMP_UNET: scSE attention,
    one class; SMP_FPN: GroupNorm, levels side by side; SEGFORMER: MiT whose keys are pixels, for the
-   smallest pictures; logits resized straight to the picture. */
+   smallest pictures; logits resized straight to the picture; MASKFORMER: queries
+   over an FPN, scores at the masks' size; MASK2FORMER: projected levels, scores at the size of
+   inputs padded to 32; ONEFORMER: a task token, scores at 384 x 384. */
 enum {
     PLAIN, GLAM_UPER, FCN_HEAD, SWIN_V2, UNET, CROSS_UNET, SEMANTIC_FPN, MLP_HEAD, PSP_HEAD,
-    WIDE_UPER, SMP_UNET, SMP_FPN, SEGFORMER, MODELS
+    WIDE_UPER, SMP_UNET, SMP_FPN, SEGFORMER, MASKFORMER, MASK2FORMER, ONEFORMER,
+    MODELS
 };
 
 static const char *const model_names[MODELS] = {
     "plain", "glam", "fcn", "v2", "unet", "cross unet", "semantic fpn", "mlp", "psp", "wide",
-    "smp unet", "smp fpn", "segformer"};
+    "smp unet", "smp fpn", "segformer", "maskformer", "mask2former", "oneformer"};
 
 static const struct { int width, stages, depth[4], heads[4], window[4]; } shapes[MODELS] = {
     {6, 1, {2}, {1}, {2}},                          /* PLAIN */
@@ -720,6 +863,16 @@ static const struct { int width, stages, depth[4], heads[4], window[4]; } shapes
     {6, 3, {1, 2, 1}, {1, 2, 3}, {3, 2, 2}},        /* SMP_UNET */
     {4, 3, {1, 1, 2}, {1, 2, 2}, {3, 3, 2}},        /* SMP_FPN */
     {8, 3, {2, 1, 1}, {1, 2, 4}, {1, 1, 1}},        /* SEGFORMER */
+    {4, 4, {1, 1, 1, 1}, {1, 2, 2, 4}, {3, 3, 3, 3}},       /* MASKFORMER */
+    {4, 4, {1, 2, 1, 1}, {1, 2, 2, 4}, {4, 3, 3, 3}},       /* MASK2FORMER */
+    {4, 4, {1, 1, 1, 1}, {1, 1, 2, 2}, {3, 3, 3, 3}},       /* ONEFORMER */
+};
+
+/* The queries of a model: those of the kinds from MASKFORMER on. */
+static const swin_queries_config query_fields[MODELS - MASKFORMER] = {
+    {7, 24, 20, 3, 2, 19, 1, 0, 0, 0, 0, 0, SWIN_SCORES_AT_MASKS, 0},
+    {90, 12, 24, 2, 4, 20, 1, 4, 2, 21, 0, 0, SWIN_SCORES_AT_INPUT, 32},
+    {9, 32, 32, 2, 3, 16, 0, 2, 1, 33, 2, 18, SWIN_SCORES_AT_384, 0},
 };
 
 /* The head of each model: its kind, classes, channels and the features it reads. */
@@ -730,6 +883,8 @@ static const struct { int head, classes, channels; unsigned inputs; } heads[MODE
     {SWIN_HEAD_PSP, 4, 12, 2}, {SWIN_HEAD_UPER, 300, 64, 7},
     {SWIN_HEAD_SMP_UNET, 2, 16, 7}, {SWIN_HEAD_SMP_FPN, 5, 32, 7},
     {SWIN_HEAD_MERGED_SEGFORMER, 6, 20, 7},
+    {SWIN_HEAD_MASKFORMER, 5, 32, 15}, {SWIN_HEAD_MASK2FORMER, 6, 64, 15},
+    {SWIN_HEAD_ONEFORMER, 17, 32, 15},
 };
 
 static inline swin_config model_config(int which)
@@ -803,6 +958,7 @@ static inline swin_config model_config(int which)
         memcpy(g.decoder.width, widths, sizeof widths);
         g.decoder.scse = g.rules.one_class = g.roll_before_pad = 1;
     }
+    if (which >= MASKFORMER) g.queries = query_fields[which - MASKFORMER];
     if (which == PSP_HEAD) {
         g.picture.mode = SWIN_MODE_SLIDE;
         g.picture.crop_h = 24;

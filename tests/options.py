@@ -16,12 +16,13 @@ sizes = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sizes)
 
 # What each line of tests/options.c needs, beside what its types of weights do: models of s8 have
-# tables of f16, where they have tokens. SWIN_NO_WINOGRAD refuses nothing.
+# tables of f16, where they have tokens or queries. SWIN_NO_WINOGRAD refuses nothing.
 NEEDS = {
     "plain": "", "glam": "UPER GLAM", "fcn": "FCN", "v2": "V2 CLASSIFIER", "unet": "UNET GLAM",
     "cross unet": "UNET GLAM", "semantic fpn": "FPN", "mlp": "SEGFORMER", "psp": "PSP SLIDE",
     "wide": "UPER", "smp unet": "SMP_UNET", "smp fpn": "SMP_FPN",
-    "segformer": "MIT SEGFORMER", "average": "FCN AVERAGE", "slide": "FCN SLIDE",
+    "segformer": "MIT SEGFORMER", "maskformer": "QUERIES", "mask2former": "QUERIES",
+    "oneformer": "QUERIES", "average": "FCN AVERAGE", "slide": "FCN SLIDE",
     "attention": "UPER GLAM ATTENTION_MAP"}
 TYPES = {"f32": "", "f16": "F16", "s8": "INT8"}
 
@@ -29,7 +30,7 @@ TYPES = {"f32": "", "f16": "F16", "s8": "INT8"}
 def needs_of(line):
     name, _, numbers = line.rpartition(" ")
     needs = f"{NEEDS[name]} {TYPES[numbers]}".split()
-    tables = ["F16"] if "GLAM" in needs and numbers == "s8" else []
+    tables = ["F16"] if {"GLAM", "QUERIES"} & {*needs} and numbers == "s8" else []
     return {f"SWIN_NO_{need}" for need in needs + tables}
 
 

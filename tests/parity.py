@@ -10,6 +10,7 @@ packages of tests/parity-requirements.txt.
 import copy
 import math
 import os
+import re
 import subprocess
 
 import numpy
@@ -33,14 +34,20 @@ from timm.models import save_for_hf  # noqa: E402
 from torchvision.models import swin_t, swin_v2_t  # noqa: E402
 from torchvision.models.swin_transformer import (  # noqa: E402
     PatchMerging, PatchMergingV2, SwinTransformer, SwinTransformerBlockV2)
+from transformers.models.mask2former import modeling_mask2former  # noqa: E402
+from transformers.models.maskformer import modeling_maskformer  # noqa: E402
+from transformers.models.oneformer import modeling_oneformer  # noqa: E402
 
 from conftest import BUILD  # noqa: E402
 
 DERIVED = ("relative_coords_table", "attn_mask", "k_bias")
 LOGITS, FEATURES, NEAR_TIE = 5e-5, 1e-4, 1e-4
+QUERY_SCORES = 1e-4
 COSINES = 3e-4      # of all outputs where attention is of cosines: up to 100 times their rounding
 
 torch.set_num_threads(1)
+for module in (modeling_mask2former, modeling_maskformer, modeling_oneformer):
+    module.requires_backends = lambda *_: None      # SciPy, for losses that none here computes
 
 
 # Models -------------------------------------------------------------------------------------------
@@ -229,6 +236,42 @@ class TransformersSegformer(Transformers):
 
 class TransformersSegformerState(TransformersSegformer, TransformersState):
     """Saved as a state."""
+class TransformersQueries(Transformers):
+    """Scores as the library's post-processing makes them, resized to the input."""
+
+    options = ()
+    task = [49406, 518, 10549, 533, 29119, 1550, 49407] + 70 * [0]      # "the task is semantic"
+
+    def save(self, folder):
+        """Mask logits, sums over the masks' channels, become of a size whose sigmoids differ."""
+        for name, x in self.model.named_parameters():
+            if re.search(r"mask_embed(der)?\.(layers\.)?2\.0\.", name):
+                x.data /= 2 * len(x) ** 0.5
+        return super().save(folder)
+
+    def run(self, x):
+        model = copy.deepcopy(self.model).double()
+        oneformer = model.config.model_type == "oneformer"
+        result = (model(x, task_inputs=torch.tensor([self.task])) if oneformer else model(x))
+        masks = result.masks_queries_logits
+        if model.config.model_type == "mask2former":
+            masks = F.interpolate(masks, (384, 384), mode="bilinear")
+        shares = result.class_queries_logits.softmax(-1)[..., :-1]
+        scores = torch.einsum("bqc,bqhw->bchw", shares, masks.sigmoid())
+        return {"resized": F.interpolate(scores, x.shape[2:], mode="bilinear")[0]}
+
+
+class TransformersQueriesState(TransformersQueries):
+    """Saved as a state, whose names are not those of save_pretrained."""
+
+    def __init__(self, kind, config, options):
+        super().__init__(kind, config)
+        self.options = options
+
+    def save(self, folder):
+        super().save(folder)
+        torch.save(self.model.state_dict(), folder / "state.pth")
+        return folder / "state.pth"
 
 
 SMALL = dict(embed_dim=16, depths=[2, 2, 2], num_heads=[1, 2, 4])
@@ -270,6 +313,38 @@ def segformer(**change):
 
 B0 = dict(hidden_sizes=[32, 64, 160, 256], decoder_hidden_size=256, depths=[2, 2, 2, 2],
           mlp_ratios=[4, 4, 4, 4], num_labels=150)
+def query_backbone(**change):
+    return transformers.SwinConfig(**{**HF, "depths": [2, 1, 2, 1], "num_heads": [1, 2, 4, 4],
+                                      "out_features": ["stage1", "stage2", "stage3", "stage4"],
+                                      **change})
+
+
+TINY = dict(embed_dim=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], window_size=7)
+
+
+def maskformer(backbone=None, width=48, pixels=64, heads=4, layers=3, **change):
+    decoder = transformers.DetrConfig(d_model=width, decoder_attention_heads=heads,
+                                      decoder_layers=layers, decoder_ffn_dim=2 * width,
+                                      num_queries=11, use_timm_backbone=False,
+                                      backbone_config=transformers.ResNetConfig())
+    return transformers.MaskFormerConfig(backbone_config=backbone or query_backbone(),
+                                         decoder_config=decoder, fpn_feature_size=pixels,
+                                         mask_feature_size=pixels - 8, num_labels=7, **change)
+
+
+def mask2former(backbone=None, **change):
+    return transformers.Mask2FormerConfig(backbone_config=backbone or query_backbone(), **{**dict(
+        feature_size=64, mask_feature_size=40, hidden_dim=32, encoder_feedforward_dim=96,
+        encoder_layers=2, decoder_layers=5, num_attention_heads=4, dim_feedforward=64,
+        num_queries=11, num_labels=7), **change})
+
+
+def oneformer(backbone=None, **change):
+    return transformers.OneFormerConfig(backbone_config=backbone or query_backbone(), **{**dict(
+        conv_dim=64, mask_dim=64, hidden_dim=64, encoder_feedforward_dim=96, encoder_layers=2,
+        decoder_layers=5, num_attention_heads=4, dim_feedforward=64, num_queries=11, num_labels=7,
+        text_encoder_vocab_size=16, text_encoder_width=32, text_encoder_num_layers=1), **change})
+
 
 # name: the model, sizes (height, width)
 MODELS = {
@@ -407,7 +482,7 @@ MODELS = {
     "transformers UperNet of Swin-T": (
         lambda: TransformersUperNet(
             transformers.UperNetForSemanticSegmentation,
-            upernet(embed_dim=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], window_size=7)),
+            upernet(**TINY)),
         [(224, 224), (150, 201)]),
     "transformers SegformerForSemanticSegmentation": (
         lambda: TransformersSegformer(transformers.SegformerForSemanticSegmentation, segformer()),
@@ -429,6 +504,39 @@ MODELS = {
     "transformers SegformerModel": (
         lambda: TransformersSegformer(transformers.SegformerModel, segformer()),
         [(64, 64), (50, 131)]),
+    "transformers MaskFormer": (
+        lambda: TransformersQueries(transformers.MaskFormerForInstanceSegmentation, maskformer()),
+        [(64, 64), (75, 90)]),
+    "transformers MaskFormer of standard widths": (
+        lambda: TransformersQueries(
+            transformers.MaskFormerForInstanceSegmentation,
+            maskformer(query_backbone(**TINY), width=256, pixels=256, heads=8, layers=6)),
+        [(128, 160), (101, 77)]),
+    "transformers MaskFormer as a state": (
+        lambda: TransformersQueriesState(transformers.MaskFormerForInstanceSegmentation,
+                                         maskformer(), ["--decoder-heads", "4"]), [(64, 64)]),
+    "transformers Mask2Former": (
+        lambda: TransformersQueries(transformers.Mask2FormerForUniversalSegmentation,
+                                    mask2former()), [(64, 64), (75, 90)]),
+    "transformers Mask2Former of standard widths": (
+        lambda: TransformersQueries(
+            transformers.Mask2FormerForUniversalSegmentation,
+            transformers.Mask2FormerConfig(backbone_config=query_backbone(**TINY), num_queries=100,
+                                           num_labels=19)), [(128, 160), (101, 77)]),
+    "transformers Mask2Former as a state": (
+        lambda: TransformersQueriesState(transformers.Mask2FormerForUniversalSegmentation,
+                                         mask2former(), ["--scores", "384"]), [(64, 64)]),
+    "transformers OneFormer": (
+        lambda: TransformersQueries(transformers.OneFormerForUniversalSegmentation, oneformer()),
+        [(64, 64), (75, 90)]),
+    "transformers OneFormer of standard widths": (
+        lambda: TransformersQueries(
+            transformers.OneFormerForUniversalSegmentation,
+            transformers.OneFormerConfig(backbone_config=query_backbone(**TINY), num_queries=100,
+                                         num_labels=19)), [(128, 160), (101, 77)]),
+    "transformers OneFormer as a state": (
+        lambda: TransformersQueriesState(transformers.OneFormerForUniversalSegmentation,
+                                         oneformer(), []), [(64, 64)]),
 }
 
 
@@ -477,6 +585,8 @@ def test_model(name, convert, tmp_path):
             else:
                 got = load(output)
             limit = features if output.startswith("feature") else scores
+            if isinstance(library, TransformersQueries):
+                limit = QUERY_SCORES
             assert error(got, expected) <= limit, (output, height, width)
 
 

@@ -29,8 +29,9 @@ from swinblob import (blob, canonical, checkpoint, classes, families,           
                       number_types, records)
 from swinblob.forms import F16, F32, S8                                         # noqa: E402
 from swinblob.heads import HEADS, PIXELS, head_features                         # noqa: E402
+from swinblob.families import queries                                           # noqa: E402
 from swinblob.records import (Body, Corners, Filter, Head, Input, Mode, Refused,  # noqa: E402
-                              Resize, Shift)
+                              Resize, Scores, Shift)
 
 
 MODES = [mode.name.lower() for mode in Mode]
@@ -45,6 +46,10 @@ def parse_arguments(arguments):
         if min(values) < 1:
             raise ValueError
         return values
+
+    def count(text):
+        value, = counts(text)
+        return value
 
     def size(text):
         height, width = (int(n) for n in re.fullmatch(r"(\d+)x(\d+)", text).groups())
@@ -126,6 +131,13 @@ def parse_arguments(arguments):
     tell.add_argument("--threshold", type=typed(share, "a number between 0 and 1"), metavar="P",
                       help="a head of one output: two classes, the second where its sigmoid "
                            "exceeds P")
+    tell.add_argument("--decoder-heads", type=typed(count, "a number above 0"), metavar="N",
+                      help="attention heads of MaskFormer's and Mask2Former's decoders")
+    tell.add_argument("--task", choices=list(queries.TASKS),
+                      help="what OneFormer is asked for (default: semantic)")
+    tell.add_argument("--scores", choices=[score.name[len("AT_"):].lower() for score in Scores],
+                      help="MaskFormer and its kin: where masks become probabilities (default: as "
+                           "the source does it); input: at the input's size, as in the papers")
     rules = tell.add_mutually_exclusive_group()
     rules.add_argument("--backbone", dest="rules", action="store_const", const="backbone",
                        help="Hugging Face Swin: windows shift as in SwinBackbone, always")
@@ -253,6 +265,7 @@ def refuse_options_of_checkpoints(options):
             ("align_corners", "--align-corners"), ("heads", "--heads"),
             ("image_size", "--image-size"), ("window", "--window"),
             ("pretrained_windows", "--pretrained-windows"), ("threshold", "--threshold"),
+            ("decoder_heads", "--decoder-heads"), ("task", "--task"), ("scores", "--scores"),
             ("rules", "--" + str(options.rules)), ("max_size", "--max-size")):
         if getattr(options, name) is not None:
             raise Refused(f"{option} is about checkpoints, and this is a .swin model")
@@ -455,6 +468,10 @@ def describe_head(d):
         text = re.sub("( 0)+$", "", field.text(d[field.key]))
         if field.type == "count" and text != "0":
             parts.append(f"{field.key.replace('_', ' ')} {text}")
+    if d["query_count"]:
+        parts.append(f"{d['query_count']} queries of {d['query_width']} in {d['query_layers']} "
+                     f"layers of {d['query_heads']} heads, scores "
+                     + Scores(d["query_scores"]).name.lower().replace("_", " "))
     return ", ".join(parts)
 
 
@@ -470,6 +487,10 @@ def describe_input(d):
         Resize.EXACT: f"{d['resize_a']} high, {d['resize_b']} wide"}[d["resize_rule"]]
     if d["resize_rule"] != Resize.NONE:
         resize += f" ({Filter(d['resize_filter']).name.lower().replace('_', ', ')})"
+    if d["sides_multiple"]:
+        resize += f", sides raised to multiples of {d['sides_multiple']}"
+    if d["query_size_divisor"]:
+        resize += f", zeros around to multiples of {d['query_size_divisor']}"
     row("input", f"{order}, {numbers}; {resize}")
     sizes = {Input.PAD: None, Input.FLOOR: "what fills no patch is left out",
              Input.EXACT: f"{d['input_h']}x{d['input_w']} only" if d["input_h"]

@@ -810,6 +810,321 @@ class Classifier(Backbone):
         return [planes(x) for x in outputs], self.head(pooled) if self.head else None   # [B, K]
 
 
+# Heads with queries: MaskFormer, Mask2Former, OneFormer, named as in detectron2 -------------------
+
+class NormedConv(nn.Conv2d):
+    """Convolution and GroupNorm, which has 32 groups."""
+
+    def __init__(self, inputs, outputs, kernel, bias=False):
+        super().__init__(inputs, outputs, kernel, padding=kernel // 2, bias=bias)
+        self.norm = nn.GroupNorm(32, outputs)
+
+    def forward(self, x):
+        return self.norm(super().forward(x))
+
+
+def sines(like):
+    """Sines of rows, then of columns, in as many channels: [1, C, H, W]."""
+    _, C, H, W = like.shape
+    i = torch.arange(C // 2, dtype=torch.float64)
+    slower = 10000 ** (2 * (i // 2) / (C // 2))
+
+    def along(side):
+        turn = torch.arange(1, side + 1, dtype=torch.float64) / (side + 1e-6) * 2 * torch.pi
+        angle = turn[:, None] / slower
+        return torch.where(i % 2 == 0, angle.sin(), angle.cos()).T      # [C/2, side]
+
+    rows, columns = along(H)[:, :, None].expand(-1, H, W), along(W)[:, None].expand(-1, H, W)
+    return torch.cat([rows, columns])[None].to(like.dtype)
+
+
+def tokens(x):
+    """[1, C, H, W] -> [HW, C]."""
+    return x[0].flatten(1).T
+
+
+class PyramidPixels(nn.Module):
+    """MaskFormer's pixel decoder, from the coarsest feature up."""
+
+    def __init__(self, widths, channels, masks):
+        super().__init__()
+        for l, width in enumerate(widths[:-1], 1):
+            self.add_module(f"adapter_{l}", NormedConv(width, channels, 1))
+            self.add_module(f"layer_{l}", NormedConv(channels, channels, 3))
+        self.layer_4 = NormedConv(widths[-1], channels, 3)
+        self.mask_features = nn.Conv2d(channels, masks, 3, padding=1)
+
+    def forward(self, features):
+        y = F.relu(self.layer_4(features[-1]))
+        for l in (3, 2, 1):
+            x = self.get_submodule(f"adapter_{l}")(features[l - 1])
+            y = x + F.interpolate(y, x.shape[2:], mode="nearest")
+            y = F.relu(self.get_submodule(f"layer_{l}")(y))
+        return self.mask_features(y), features[-1:]
+
+
+class DeformableAttention(nn.Module):
+    """Each head of a token samples all levels at four places of its choice."""
+
+    def __init__(self, channels, heads):
+        super().__init__()
+        self.heads = heads
+        self.sampling_offsets = nn.Linear(channels, heads * 3 * 4 * 2)
+        self.attention_weights = nn.Linear(channels, heads * 3 * 4)
+        self.value_proj = nn.Linear(channels, channels)
+        self.output_proj = nn.Linear(channels, channels)
+
+    def forward(self, queries, x, places, sizes):       # [N, C], [N, C], [N, 2] in 0..1, [(H, W)]
+        value = self.value_proj(x).unflatten(1, (self.heads, -1))
+        offsets = self.sampling_offsets(queries).unflatten(1, (self.heads, 3, 4, 2))
+        weights = self.attention_weights(queries).unflatten(1, (self.heads, 12)).softmax(-1)
+        samples = []
+        for l, (part, (H, W)) in enumerate(zip(value.split([H * W for H, W in sizes]), sizes)):
+            at = places[:, None, None] + offsets[:, :, l] / offsets.new_tensor([W, H])
+            samples.append(F.grid_sample(part.permute(1, 2, 0).unflatten(2, (H, W)),
+                                         2 * at.transpose(0, 1) - 1, align_corners=False))
+        mixed = (torch.cat(samples, -1) * weights.transpose(0, 1)[:, None]).sum(-1)
+        return self.output_proj(mixed.flatten(0, 1).T)
+
+
+class DeformableLayer(nn.Module):
+    def __init__(self, channels, heads, hidden):
+        super().__init__()
+        self.self_attn = DeformableAttention(channels, heads)
+        self.norm1, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
+        self.linear1, self.linear2 = nn.Linear(channels, hidden), nn.Linear(hidden, channels)
+
+    def forward(self, x, positions, places, sizes):
+        x = self.norm1(x + self.self_attn(x + positions, x, places, sizes))
+        return self.norm2(x + self.linear2(F.relu(self.linear1(x))))
+
+
+class DeformablePixels(nn.Module):
+    """Mask2Former's pixel decoder: deformable attention over three levels, coarse to fine."""
+
+    def __init__(self, widths, channels, masks, heads, layers, hidden):
+        super().__init__()
+        self.input_proj = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(width, channels, 1), nn.GroupNorm(32, channels))
+            for width in widths[:0:-1])
+        self.transformer = nn.Module()
+        self.transformer.level_embed = nn.Parameter(torch.zeros(3, channels))
+        self.transformer.encoder = nn.Module()
+        self.transformer.encoder.layers = nn.ModuleList(
+            DeformableLayer(channels, heads, hidden) for _ in range(layers))
+        self.adapter_1 = NormedConv(widths[0], channels, 1)
+        self.layer_1 = NormedConv(channels, channels, 3)
+        self.mask_features = nn.Conv2d(channels, masks, 1)
+
+    def forward(self, features):
+        levels = [project(x) for project, x in zip(self.input_proj, features[:0:-1])]
+        sizes = [x.shape[2:] for x in levels]
+        x = torch.cat([tokens(level) for level in levels])
+        positions = torch.cat([tokens(sines(level)) + embed for level, embed
+                               in zip(levels, self.transformer.level_embed)])
+        places = torch.cat([self.centres(x, H, W) for H, W in sizes])
+        for layer in self.transformer.encoder.layers:
+            x = layer(x, positions, places, sizes)
+        levels = [part.T.unflatten(1, size)[None] for part, size
+                  in zip(x.split([H * W for H, W in sizes]), sizes)]
+        y = self.adapter_1(features[0])
+        y = y + F.interpolate(levels[-1], y.shape[2:], mode="bilinear")
+        return self.mask_features(F.relu(self.layer_1(y))), levels
+
+    @staticmethod
+    def centres(like, H, W):
+        """(x, y) of each pixel in 0..1, row by row."""
+        y, x = ((torch.arange(n, dtype=like.dtype) + 0.5) / n for n in (H, W))
+        return torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], -1).flatten(0, 1)
+
+
+class QueryAttention(nn.Module):
+    """X = norm(X + attention), `name`: of the attention among the modules."""
+
+    def __init__(self, name, width, heads):
+        super().__init__()
+        self.name = name
+        self.add_module(name, nn.MultiheadAttention(width, heads))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x, *inputs, **mask):
+        return self.norm(x + self.get_submodule(self.name)(*inputs, **mask)[0])
+
+
+class FeedForward(nn.Module):
+    def __init__(self, width, hidden):
+        super().__init__()
+        self.linear1, self.linear2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x):
+        return self.norm(x + self.linear2(F.relu(self.linear1(x))))
+
+
+class DetrLayer(nn.Module):
+    def __init__(self, width, heads, hidden):
+        super().__init__()
+        self.self_attn = nn.MultiheadAttention(width, heads)
+        self.multihead_attn = nn.MultiheadAttention(width, heads)
+        self.linear1, self.linear2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
+
+    def forward(self, x, places, keys, values):
+        x = self.norm1(x + self.self_attn(x + places, x + places, x)[0])
+        x = self.norm2(x + self.multihead_attn(x + places, keys, values)[0])
+        return self.norm3(x + self.linear2(F.relu(self.linear1(x))))
+
+
+class Detr(nn.Module):
+    """DETR's decoder."""
+
+    def __init__(self, width, heads, layers, hidden):
+        super().__init__()
+        self.layers = nn.ModuleList(DetrLayer(width, heads, hidden) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x, places, keys, values):
+        for layer in self.layers:
+            x = layer(x, places, keys, values)
+        return self.norm(x)
+
+
+class MaskMlp(nn.Module):
+    def __init__(self, width, masks):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Linear(width, n) for n in (width, width, masks))
+
+    def forward(self, x):
+        for layer in self.layers[:-1]:
+            x = F.relu(layer(x))
+        return self.layers[-1](x)
+
+
+class Predictor(nn.Module):
+    """What predictors share: classes, the last one for none, and masks."""
+
+    def __init__(self, width, queries, masks, classes):
+        super().__init__()
+        self.query_embed = nn.Embedding(queries, width)
+        self.class_embed = nn.Linear(width, classes + 1)
+        self.mask_embed = MaskMlp(width, masks)
+
+
+class DetrPredictor(Predictor):
+    """MaskFormer's."""
+
+    def __init__(self, attended, width, queries, masks, classes, heads, layers, hidden):
+        super().__init__(width, queries, masks, classes)
+        if attended != width:
+            self.input_proj = nn.Conv2d(attended, width, 1)
+        self.transformer = nn.ModuleDict({"decoder": Detr(width, heads, layers, hidden)})
+
+    def forward(self, pixels, levels):
+        x = self.input_proj(levels[0]) if hasattr(self, "input_proj") else levels[0]
+        places = self.query_embed.weight
+        x = self.transformer["decoder"](torch.zeros_like(places), places, tokens(x + sines(x)),
+                                        tokens(x))
+        return self.class_embed(x), torch.einsum("qc,chw->qhw", self.mask_embed(x), pixels[0])
+
+
+class MaskedPredictor(Predictor):
+    """Mask2Former's: a layer's attention is kept to where its queries' masks are."""
+
+    def __init__(self, attended, width, queries, masks, classes, heads, layers, hidden):
+        super().__init__(width, queries, masks, classes)
+        self.query_feat = nn.Embedding(queries, width)
+        self.level_embed = nn.Embedding(3, width)
+        if attended != width:
+            self.input_proj = nn.ModuleList(nn.Conv2d(attended, width, 1) for _ in range(3))
+        self.transformer_cross_attention_layers = nn.ModuleList(
+            QueryAttention("multihead_attn", width, heads) for _ in range(layers))
+        self.transformer_self_attention_layers = nn.ModuleList(
+            QueryAttention("self_attn", width, heads) for _ in range(layers))
+        self.transformer_ffn_layers = nn.ModuleList(
+            FeedForward(width, hidden) for _ in range(layers))
+        self.decoder_norm = nn.LayerNorm(width)
+
+    def masks(self, x, pixels):
+        return torch.einsum("qc,chw->qhw", self.mask_embed(self.decoder_norm(x)), pixels[0])
+
+    def forward(self, pixels, levels):
+        return self.decode(self.query_feat.weight, pixels, levels)
+
+    def decode(self, x, pixels, levels):
+        places = self.query_embed.weight
+        if hasattr(self, "input_proj"):
+            levels = [project(level) for project, level in zip(self.input_proj, levels)]
+        for i, (cross, own, feed) in enumerate(zip(
+                self.transformer_cross_attention_layers, self.transformer_self_attention_layers,
+                self.transformer_ffn_layers)):
+            level, embed = levels[i % 3], self.level_embed.weight[i % 3]
+            blocked = F.interpolate(self.masks(x, pixels)[None], level.shape[2:],
+                                    mode="bilinear")[0].flatten(1) < 0
+            blocked[blocked.all(1)] = False
+            seen = tokens(level) + embed
+            x = cross(x, x + places, seen + tokens(sines(level)), seen, attn_mask=blocked)
+            x = feed(own(x, x + places, x + places, x))
+        return self.class_embed(self.decoder_norm(x)), self.masks(x, pixels)
+
+
+class TaskPredictor(MaskedPredictor):
+    """OneFormer's: all queries start as the task, and look at the pixels before they decode."""
+
+    def __init__(self, attended, width, queries, masks, classes, heads, layers, hidden):
+        super().__init__(attended, width, queries, masks, classes, heads, layers, hidden)
+        del self.query_feat
+        self.class_input_proj = nn.Conv2d(attended, width, 1)
+        self.class_transformer = nn.ModuleDict({"decoder": Detr(width, heads, 2, hidden)})
+
+    def forward(self, pixels, levels, task):
+        task = self.decoder_norm(task)
+        x = self.class_input_proj(pixels)
+        first = self.class_transformer["decoder"](
+            task.expand(len(self.query_embed.weight) - 1, -1), self.query_embed.weight[:-1],
+            tokens(x + sines(x)), tokens(sines(x)))
+        return self.decode(torch.cat([first, task[None]]), pixels, levels)
+
+
+class QuerySegmentor(nn.Module):
+    """A backbone and a head with queries, of kind "MaskFormer", "Mask2Former" or "OneFormer".
+
+    Pictures are padded to multiples of 32; logits are the classes' scores at the picture's size.
+    """
+
+    TASK = (49406, 518, 10549, 533, 29119, 1550, 49407)     # "the task is semantic"
+
+    def __init__(self, kind, backbone, channels, masks, pixels=None, **decoder):
+        super().__init__()
+        self.backbone = Backbone(**backbone)
+        widths = self.backbone.widths
+        predictor = {"MaskFormer": DetrPredictor, "Mask2Former": MaskedPredictor,
+                     "OneFormer": TaskPredictor}[kind]
+        attended = widths[-1] if kind == "MaskFormer" else channels
+        self.sem_seg_head = nn.ModuleDict({
+            "pixel_decoder": DeformablePixels(widths, channels, masks, **pixels) if pixels
+                             else PyramidPixels(widths, channels, masks),
+            "predictor": predictor(attended, masks=masks, **decoder)})
+        if kind == "OneFormer":
+            width = decoder["width"]
+            self.task_mlp = nn.ModuleDict({
+                "layers": nn.ModuleList([nn.Linear(77, width), nn.Linear(width, width)])})
+
+    def forward(self, images):                          # [1, 3, H, W]
+        H, W = images.shape[2:]
+        features = self.backbone(F.pad(images, (0, -W % 32, 0, -H % 32)))
+        pixels, levels = self.sem_seg_head["pixel_decoder"](features)
+        inputs = [pixels, levels]
+        if hasattr(self, "task_mlp"):
+            ids = F.pad(images.new_tensor(self.TASK), (0, 77 - len(self.TASK)))
+            first, second = self.task_mlp["layers"]
+            inputs.append(second(F.relu(first(ids))))
+        classes, masks = self.sem_seg_head["predictor"](*inputs)
+        masks = F.interpolate(masks[None], (H + -H % 32, W + -W % 32), mode="bilinear")[0]
+        scores = torch.einsum("qk,qhw->khw", classes.softmax(-1)[:, :-1], masks.sigmoid())
+        return features, scores[None, :, :H, :W]
+
+
 # What a checkpoint holds --------------------------------------------------------------------------
 
 DERIVED = ("num_batches_tracked", "attn_mask", "relative_position_index", "relative_coords_table")

@@ -53,8 +53,37 @@ static double body_floats(const swin_config *g)
     return sum + (g->body ? matrix(16.0 * g->stage[0].width, g->stage[0].width) : 0);
 }
 
+/* Does the head have queries? */
+static int has_queries(const swin_config *g)
+{
+    return g->head.kind >= SWIN_HEAD_MASKFORMER && g->head.kind <= SWIN_HEAD_ONEFORMER;
+}
+
+static double query_layers_floats(const swin_config *g, int layers, int hidden)
+{
+    const double c = g->queries.width, packed = c + 15.0 * g->queries.heads;
+    return layers * (6 * matrix(packed, c) + 2 * matrix(c, packed) + matrix(hidden, c)
+                     + matrix(c, hidden) + 12 * c);
+}
+
+static double query_floats(const swin_config *g)
+{
+    const swin_queries_config *q = &g->queries;
+    const double c = q->width, ch = g->head.channels, last = g->stage[3].width;
+    const double packed = ch + 15.0 * q->pixel_heads;
+    return query_layers_floats(g, q->layers, q->hidden)
+           + query_layers_floats(g, q->start_layers, q->start_hidden)
+           + q->pixel_layers * (matrix(40.0 * q->pixel_heads, ch) + matrix(packed, ch)
+                                + matrix(ch, packed) + matrix(q->pixel_hidden, ch)
+                                + matrix(ch, q->pixel_hidden))
+           + 4 * matrix(ch, 9 * last) + 4 * matrix(ch, 9 * ch) + matrix(q->masks, 9 * ch)
+           + 2.0 * q->count * (c + 15) + 4 * matrix(c, ch > last ? ch : last) + 3 * matrix(c, c)
+           + matrix(q->masks, c) + matrix(g->classes + 1, c);
+}
+
 static double head_floats(const swin_config *g)
 {
+    if (has_queries(g)) return query_floats(g);
     const double ch = g->head.channels, last = g->stage[g->stages - 1].width;
     const double area = (double)g->head.conv_kernel * g->head.conv_kernel;
     const double neck = g->head.neck_channels, pools = g->head.pool_count;
@@ -238,12 +267,48 @@ static int reads_one(const swin_config *g)
     return g->head.kind == SWIN_HEAD_FCN || g->head.kind == SWIN_HEAD_PSP;
 }
 
+/* The largest divisor of n up to a number of 1 ... most. */
+static int draw_divisor(int n, int most)
+{
+    int divisor = within(1, n < most ? n : most);
+    while (n % divisor) divisor--;
+    return divisor;
+}
+
+static void draw_queries(swin_config *g, enum extent extent)
+{
+    swin_queries_config *q = &g->queries;
+    const int large = extent == LARGE, deformable = g->head.kind != SWIN_HEAD_MASKFORMER;
+    g->head.channels = 32 * within(1, large ? 512 : 2);
+    q->count = within(2, large ? 4096 : rarely(8) ? 100 : 12);
+    q->width = 4 * within(1, large ? 1024 : 8);
+    q->heads = draw_divisor(q->width, 256);
+    q->masks = g->head.kind == SWIN_HEAD_ONEFORMER ? g->head.channels
+                                                   : within(1, large ? 4096 : 40);
+    q->layers = within(1, large ? 64 : 4);
+    q->hidden = within(1, large ? 65536 : 40);
+    if (q->masks > 4096) q->masks = g->head.channels = 4096;
+    if (deformable) {
+        q->pixel_heads = draw_divisor(g->head.channels, 256);
+        q->pixel_layers = within(1, large ? 64 : 2);
+        q->pixel_hidden = within(1, large ? 65536 : 40);
+    }
+    if (g->head.kind == SWIN_HEAD_ONEFORMER) {
+        q->start_layers = within(1, large ? 64 : 2);
+        q->start_hidden = within(1, large ? 65536 : 40);
+    }
+    q->projected = (deformable ? g->head.channels : g->stage[3].width) != q->width || any(2);
+    q->scores = any(SWIN_SCORES_COUNT);
+    q->size_divisor = rarely(2) ? within(1, 40) : 0;
+}
+
 static void draw_head(swin_config *g, enum extent extent)
 {
     static const int many[] = {254, 255, 256, 257, 300};
     const int other = any(SWIN_HEAD_COUNT - 1);         /* than a Unet's */
     const int unet = g->body == SWIN_BODY_UNET || g->body == SWIN_BODY_CROSS_UNET;
     g->head.kind = unet ? SWIN_HEAD_UNET : other + (other >= SWIN_HEAD_UNET);
+    if (has_queries(g) && g->stages < 4) g->head.kind = SWIN_HEAD_UPER;
     if (g->head.kind == SWIN_HEAD_NONE) return;
     g->head.align_corners = any(2);
     g->classes = rarely(12) ? ONE_OF(many) : within(1, 24);
@@ -253,6 +318,11 @@ static void draw_head(swin_config *g, enum extent extent)
                      : reads_one(g)                       ? 1u << any(g->stages)
                                                           : between(1, (1u << g->stages) - 1);
     if (g->head.kind == SWIN_HEAD_CLASSIFIER) return;
+    if (has_queries(g)) {
+        g->head.inputs = 15;
+        draw_queries(g, extent);
+        return;
+    }
     g->head.channels = extent == LARGE ? (rarely(2) ? 16384 : within(1, 16384))
                        : rarely(6) ? within(33, 64) : within(1, 24);
     draw_convolutions(g, extent);
@@ -316,9 +386,11 @@ static inline void draw_preprocessing(swin_config *g, int sides)
         g->picture.resize_a = draw_length(g, sides);
         g->picture.resize_b = draw_length(g, sides);
     }
+    if (rarely(4)) g->sides.cut = 1;
+    if (rarely(4)) g->sides.multiple = 32;
     g->picture.resize_filter = any(4);
     g->picture.resize_round = any(2);
-    g->picture.mode = none || rarely(2) ? SWIN_MODE_WHOLE
+    g->picture.mode = none || has_queries(g) || rarely(2) ? SWIN_MODE_WHOLE
                       : classifier      ? SWIN_MODE_CENTRE
                                         : SWIN_MODE_SLIDE;
     if (!g->picture.mode) return;
@@ -370,7 +442,11 @@ static inline int draw_numbers(void)
     X(picture.stride_w, 0) X(rules.feature_eps, 1) X(rules.corners, 0) X(rules.one_class, 0)      \
     X(rules.input_multiple, 0) X(rules.straight, 0) X(decoder.width, 0) X(decoder.bilinear, 0)    \
     X(decoder.scse, 0) X(decoder.concat, 0) X(mit.kernel, 0) X(mit.stride, 0) X(mit.reduction, 0) \
-    X(mit.eps, 1)
+    X(mit.eps, 1) X(sides.cut, 0) X(sides.multiple, 0) X(queries.count, 0) X(queries.width, 0)    \
+    X(queries.masks, 0) X(queries.heads, 0) X(queries.layers, 0) X(queries.hidden, 0)             \
+    X(queries.projected, 0) X(queries.pixel_heads, 0) X(queries.pixel_layers, 0)                  \
+    X(queries.pixel_hidden, 0) X(queries.start_layers, 0) X(queries.start_hidden, 0)              \
+    X(queries.scores, 0) X(queries.size_divisor, 0)
 
 static void print_member(const char *name, const void *words, size_t length, int floats)
 {

@@ -1,4 +1,5 @@
-"""Reads checkpoints without PyTorch: zip and legacy pickles, safetensors, sharded indexes.
+"""Reads checkpoints without PyTorch: zip and legacy pickles, pickles of NumPy arrays, safetensors,
+sharded indexes.
 
 A file from a stranger is data. Pickles run on a small machine of our own that only builds numbers,
 texts, lists, dicts, descriptions of tensors, and inert stand-ins for everything else; nothing is
@@ -15,6 +16,7 @@ import re
 import struct
 import zipfile
 import zlib
+from math import prod
 
 import numpy as np
 
@@ -124,6 +126,74 @@ def view(storage, offset, shape, stride, dtype=None):
     return Tensor(shape, dtype, load)
 
 
+# NumPy's names of number types, without their byte order, and PyTorch's
+NUMPY_TYPES = {"f4": "float32", "f8": "float64", "f2": "float16", "i8": "int64", "i4": "int32",
+               "i2": "int16", "i1": "int8", "u1": "uint8", "b1": "bool", "u2": "uint16",
+               "u4": "uint32", "u8": "uint64"}
+NUMPY_PARTS = {f"{package}.{function}": function.rpartition(".")[2]
+               for package in ("numpy.core", "numpy._core")     # before version 2, and from there
+               for function in ("multiarray._reconstruct", "numeric._frombuffer")}
+
+
+class NumpyType:
+    """A numpy.dtype; BUILD gives it the byte order."""
+
+    def __init__(self, code):
+        self.code, self.order = code, "<"
+
+    def build(self, state):
+        if isinstance(state, tuple) and len(state) > 1 and state[1] == ">":
+            self.order = ">"
+
+
+class NumpyArray(Tensor):
+    """A numpy.ndarray: made empty by _reconstruct, filled by BUILD."""
+
+    def __init__(self):
+        super().__init__((0,), "uint8", lambda: np.zeros(0, "u1"))
+
+    def build(self, state):
+        """state: [version,] shape, type, "is it in Fortran's order?", bytes."""
+        if not isinstance(state, tuple) or len(state) not in (4, 5):
+            raise CheckpointError("a NumPy array is built from something else than its parts")
+        self.fill(*state[-4:])
+
+    def fill(self, shape, kind, columns_first, data):
+        """data: bytes, or the same as a text of Latin 1, as older protocols write them."""
+        if not isinstance(shape, tuple) or len(shape) > MAX_DIMENSIONS:
+            raise CheckpointError("a NumPy array's shape is no list of few numbers")
+        shape = tuple(count(n, "size") for n in shape)
+        code = kind.code if isinstance(kind, NumpyType) else None
+        if code not in NUMPY_TYPES or not isinstance(data, (bytes, bytearray, str)):
+            self.dtype = "object"               # texts, objects or records: no weights
+            return
+        dtype, total = np.dtype(kind.order + code), prod(shape)
+        if len(data) != total * dtype.itemsize:
+            raise CheckpointError(f"a NumPy array of shape {list(shape)} has {len(data)} bytes, "
+                                  f"not {total * dtype.itemsize}")
+
+        def load():
+            held = data.encode("latin-1") if isinstance(data, str) else data
+            return np.frombuffer(held, dtype).reshape(shape, order="F" if columns_first else "C")
+
+        self.shape, self.dtype, self.load = shape, NUMPY_TYPES[code], load
+
+
+def call_numpy(function, args):
+    """What a pickle gets for calling a function of NumPy: an array, its type, or a stand-in."""
+    if str(function) == "numpy.dtype" and args and isinstance(args[0], str):
+        return NumpyType(args[0])
+    part = NUMPY_PARTS.get(str(function))
+    if not part:
+        return Inert(function)
+    array = NumpyArray()
+    if part == "_frombuffer":               # of protocol 5
+        if len(args) != 4:
+            raise CheckpointError("a NumPy array without bytes, type, shape and order")
+        array.fill(args[2], args[1], args[3] == "F", args[0])
+    return array
+
+
 def is_key(value):
     """Names and small numbers are kept as keys: hashing anything else may take forever."""
     return isinstance(value, str) or isinstance(value, int) and value.bit_length() <= 64
@@ -158,7 +228,11 @@ def call(function, args):
         return Inert(args[0]) if args else Inert(function)
     if name == "torch.Size":
         return tuple(args[0]) if args and isinstance(args[0], (list, tuple)) else ()
-    return Inert(function)
+    if name == "_codecs.encode" and args and isinstance(args[0], str):
+        return args[0]                  # protocols before 3 write bytes as a text of Latin 1
+    if name in ("builtins.bytes", "__builtin__.bytes") and not args:
+        return b""
+    return call_numpy(function, args) if name and name.startswith("numpy.") else Inert(function)
 
 
 class Pickle:
@@ -166,6 +240,7 @@ class Pickle:
 
     def __init__(self, file, persistent):
         self.stack, self.marks, self.memo, self.copied = [], [], {}, 0
+        self.arrays = 0                 # of NumPy
         self.persistent = persistent
         self.value = self.run(file)
 
@@ -211,6 +286,11 @@ class Pickle:
         items = self.pop_to_mark()
         return zip(items[::2], items[1::2])
 
+    def dict_of_pairs(self, _):
+        pairs = self.pop_pairs()
+        self.push({})
+        self.store(pairs)
+
     def global_(self, name):
         self.push(Symbol(*name.split(" ", 1)))
 
@@ -226,7 +306,14 @@ class Pickle:
             self.copied += len(args[0])         # one list may be handed over again and again
             if self.copied > MAX_OPERATIONS:
                 raise CheckpointError(f"its pickle copies over {MAX_OPERATIONS} entries of lists")
-        self.push(call(self.stack.pop(), args))
+        made = call(self.stack.pop(), args)
+        self.arrays += isinstance(made, NumpyArray)
+        self.push(made)
+
+    def build(self, _):
+        state = self.stack.pop()
+        if isinstance(self.stack[-1], (NumpyType, NumpyArray)):
+            self.stack[-1].build(state)
 
     def new_object_with_keywords(self, _):
         self.stack.pop()
@@ -251,7 +338,8 @@ class Pickle:
     HANDLERS = {name: handler for names, handler in (
         ("PROTO FRAME", lambda self, _: None),
         ("BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT BINUNICODE SHORT_BINUNICODE BINUNICODE8 "
-         "BINBYTES SHORT_BINBYTES BINBYTES8 BINSTRING SHORT_BINSTRING BYTEARRAY8", push),
+         "BINBYTES SHORT_BINBYTES BINBYTES8 BINSTRING SHORT_BINSTRING BYTEARRAY8 "
+         "INT LONG FLOAT STRING UNICODE", push),
         ("NONE", lambda self, _: self.push(None)),
         ("NEWTRUE", lambda self, _: self.push(True)),
         ("NEWFALSE", lambda self, _: self.push(False)),
@@ -267,20 +355,20 @@ class Pickle:
         ("TUPLE2", lambda self, _: self.tuple_of(2)),
         ("TUPLE3", lambda self, _: self.tuple_of(3)),
         ("LIST FROZENSET", lambda self, _: self.push(self.pop_to_mark())),
-        ("DICT", lambda self, _: (self.push({}), self.store(self.pop_pairs()))),
+        ("DICT", dict_of_pairs),
         ("APPEND", lambda self, _: self.append([self.stack.pop()])),
         ("APPENDS ADDITEMS", lambda self, _: self.append(self.pop_to_mark())),
         ("SETITEM", lambda self, _: (self.tuple_of(2), self.store([self.stack.pop()]))),
         ("SETITEMS", lambda self, _: self.store(self.pop_pairs())),
-        ("BINPUT LONG_BINPUT", lambda self, n: self.memo.__setitem__(n, self.stack[-1])),
+        ("PUT BINPUT LONG_BINPUT", lambda self, n: self.memo.__setitem__(n, self.stack[-1])),
         ("MEMOIZE", lambda self, _: self.memo.__setitem__(len(self.memo), self.stack[-1])),
-        ("BINGET LONG_BINGET", lambda self, n: self.push(self.memo[n])),
+        ("GET BINGET LONG_BINGET", lambda self, n: self.push(self.memo[n])),
         ("GLOBAL", global_),
         ("STACK_GLOBAL", stack_global),
         ("REDUCE NEWOBJ", reduce),
         ("NEWOBJ_EX", new_object_with_keywords),
         ("OBJ", old_object),
-        ("BUILD", lambda self, _: self.stack.pop()),
+        ("BUILD", build),
         ("BINPERSID", lambda self, _: self.push(self.persistent(self.stack.pop()))),
     ) for name in names.split()}
 
@@ -368,10 +456,12 @@ def read_zip(data):
 
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+OLDEST_PICKLE = re.compile(rb"\(dp\d+\n|}q\x00|c\w+\n\w+\n")      # of a dict, protocols 0 and 1
 
 
-def read_legacy(data):
-    """What torch.save wrote before: five pickles, then each storage's count and numbers."""
+def read_pickle(data):
+    """What torch.save wrote before: five pickles, then each storage's count and numbers. Or one
+    pickle with NumPy's arrays in it, as detectron2's models come."""
     storages = {}
 
     def persistent(id_):
@@ -390,7 +480,10 @@ def read_legacy(data):
     def plain():
         return Pickle(data, lambda id_: FOREIGN).value
 
-    if plain() != LEGACY_MAGIC:
+    first = Pickle(data, lambda id_: FOREIGN)
+    if first.arrays:
+        return "pickle of NumPy arrays", first.value
+    if first.value != LEGACY_MAGIC:
         raise CheckpointError("a pickle, but not a checkpoint of PyTorch, which "
                               "torch.save(model.state_dict(), PATH) writes")
     if plain() != 1001:
@@ -543,18 +636,20 @@ def read_file(path):
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     if data[:4] in (b"PK\3\4", b"PK\5\6"):
         return read_zip(data)
+    if OLDEST_PICKLE.match(data):
+        return read_pickle(data)
     other = other_files.identify(data, os.path.basename(path))
     if not other and data[8:9] == b"{":
         return read_safetensors(data)
     if not other and data[:1] == b"\x80":
-        return read_legacy(data)
+        return read_pickle(data)
     raise CheckpointError("neither a PyTorch checkpoint (zip or legacy pickle) nor safetensors"
                           + (", but {}: {}".format(*other) if other else ""))
 
 
 FOLDER_FILES = (("model.safetensors.index.json",), ("pytorch_model.bin.index.json",),
                 ("*.index.json",), ("model.safetensors",), ("pytorch_model.bin",),
-                ("*.safetensors", "*.bin", "*.pth", "*.pt", "*.ckpt", "*.pth.tar"))
+                ("*.safetensors", "*.bin", "*.pth", "*.pt", "*.ckpt", "*.pth.tar", "*.pkl"))
 # the first kind that is there counts
 
 

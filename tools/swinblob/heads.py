@@ -5,8 +5,9 @@ function that yields its tensors, in the order of the blob, and one that checks 
 then reads its checkpoints (families/decode_heads.py has those of mmseg).
 """
 
-from .forms import Convolution, Spec, Vector, convolution, gate, linear, norm
-from .records import MAX_STAGES, Body, Head, need
+from .forms import (ROWS, Convolution, Matrix, Spec, Vector, convolution, gate, heads_in, heads_out,
+                    linear, norm)
+from .records import MAX_STAGES, Body, Head, Mode, need
 
 NOTHING, ONE, SOME, LAST = range(4)     # which features a head reads
 SCSE_SHARE, GROUPS = 16, 32             # the share of channels inside scSE; groups of GroupNorm
@@ -139,6 +140,126 @@ def smp_fpn(d):
     yield from classify(d, len(widths) * ch if d["decoder_concat"] else ch)
 
 
+# Tensors of heads with queries: MaskFormer, Mask2Former, OneFormer
+
+LEVELS = range(3)                       # that queries attend to, coarse to fine
+POINTS = 4                              # that a head of deformable attention samples in a level
+
+
+def normed_convolution(name, outputs, inputs, k, bias=False):
+    """A convolution and the GroupNorm after it."""
+    yield Spec(name + ".weight", Convolution(outputs, inputs, k))
+    if bias:
+        yield from [*convolution(name, outputs, inputs, k)][1:]
+    yield from norm(name + ".norm", outputs)
+
+
+def rows(name, count, n):
+    yield Spec(name, Matrix(count, n, ROWS))
+
+
+def attention(name, width, heads):
+    for part in ("q", "k", "v"):
+        yield from heads_in(f"{name}.{part}", 1, width, width, heads, query=part == "q")
+    yield from heads_out(name + ".proj", width, width, heads)
+
+
+def feed_forward(name, width, hidden, number):
+    """A feed-forward network and the norm after it, number `number` of its layer."""
+    yield from linear(name + ".fc1", hidden, width)
+    yield from linear(name + ".fc2", width, hidden)
+    yield from norm(f"{name}.norm{number}", width)
+
+
+def query_layers(name, count, d, hidden, order):
+    """Layers of a decoder, with attentions in this order."""
+    for i in range(count):
+        layer = f"{name}.layer{i}"
+        for number, part in enumerate(order, 1):
+            yield from attention(f"{layer}.{part}", d["query_width"], d["query_heads"])
+            yield from norm(f"{layer}.norm{number}", d["query_width"])
+        yield from feed_forward(layer, d["query_width"], hidden, 3)
+
+
+def query_results(d):
+    D = d["query_width"]
+    yield from norm("head.decoder.norm", D)
+    yield from linear("head.mask_embed.fc1", D, D)
+    yield from linear("head.mask_embed.fc2", D, D)
+    yield from linear("head.mask_embed.fc3", d["query_masks"], D)
+    yield from linear("head.classify", d["classes"] + 1, D)
+
+
+def pixel_level(d, level):
+    """The lateral and the output convolution of a level that is the sum of two."""
+    Cf = d["head_channels"]
+    yield from normed_convolution(f"head.pixel.lateral{level}", Cf, head_widths(d)[level], 1)
+    yield from normed_convolution(f"head.pixel.out{level}", Cf, Cf, 3)
+
+
+def maskformer(d):
+    Cf, D, widths = d["head_channels"], d["query_width"], head_widths(d)
+    yield from normed_convolution("head.pixel.stem", Cf, widths[-1], 3)
+    for level in reversed(range(len(widths) - 1)):
+        yield from pixel_level(d, level)
+    yield from convolution("head.pixel.mask", d["query_masks"], Cf, 3)
+    yield from rows("head.query.embed", d["query_count"], D)
+    if d["query_projected"]:
+        yield from convolution("head.query.project", D, widths[-1], 1)
+    yield from query_layers("head.decoder", d["query_layers"], d, d["query_hidden"],
+                            ("self", "cross"))
+    yield from query_results(d)
+
+
+def deformable_pixels(d):
+    """Multi-scale deformable attention over three levels, and the fourth beside it."""
+    Cf, heads = d["head_channels"], d["query_pixel_heads"]
+    samples = len(LEVELS) * POINTS
+    for level in LEVELS:
+        yield from normed_convolution(f"head.pixel.project{level}", Cf,
+                                      head_widths(d)[-1 - level], 1, bias=True)
+    yield from rows("head.pixel.levels", len(LEVELS), Cf)
+    for i in range(d["query_pixel_layers"]):
+        layer = f"head.pixel.layer{i}"
+        yield from linear(layer + ".offsets", 2 * samples * heads, Cf)
+        yield from heads_in(layer + ".weights", 1, samples * heads, Cf, heads, query=False)
+        yield from heads_in(layer + ".value", 1, Cf, Cf, heads, query=False)
+        yield from heads_out(layer + ".proj", Cf, Cf, heads)
+        yield from norm(layer + ".norm1", Cf)
+        yield from feed_forward(layer, Cf, d["query_pixel_hidden"], 2)
+    yield from pixel_level(d, 0)
+    yield from convolution("head.pixel.mask", d["query_masks"], Cf, 1)
+
+
+def masked_decoder(d):
+    D = d["query_width"]
+    for level in LEVELS if d["query_projected"] else ():
+        yield from convolution(f"head.query.project{level}", D, d["head_channels"], 1)
+    yield from rows("head.query.levels", len(LEVELS), D)
+    yield from query_layers("head.decoder", d["query_layers"], d, d["query_hidden"],
+                            ("cross", "self"))
+    yield from query_results(d)
+
+
+def mask2former(d):
+    yield from deformable_pixels(d)
+    yield from rows("head.query.embed", d["query_count"], d["query_width"])
+    yield from rows("head.query.start", d["query_count"], d["query_width"])
+    yield from masked_decoder(d)
+
+
+def oneformer(d):
+    D = d["query_width"]
+    yield from deformable_pixels(d)
+    yield from rows("head.query.embed", d["query_count"], D)
+    yield from rows("head.query.task", 1, D)
+    yield from convolution("head.query.input", D, d["head_channels"], 1)
+    yield from query_layers("head.start", d["query_start_layers"], d, d["query_start_hidden"],
+                            ("self", "cross"))
+    yield from norm("head.start.norm", D)
+    yield from masked_decoder(d)
+
+
 # Checks -------------------------------------------------------------------------------------------
 
 def check_pools(d):
@@ -179,6 +300,49 @@ def check_smp_fpn(d):
          f"{d['head_channels']} channels do not make {GROUPS} groups")
 
 
+def check_queries(d, deformable):
+    """Refuses what a head with queries does not compute; deformable: its pixel decoder's kind."""
+    D, Cf, heads = d["query_width"], d["head_channels"], d["query_heads"]
+    need(len(head_features(d)) == 4, "a head with queries reads four features")
+    for name in ("count", "width", "masks", "heads", "layers", "hidden"):
+        need(d["query_" + name], f"query_{name} is 0")
+    for name in ("heads", "layers", "hidden"):
+        need(not d["query_pixel_" + name] == (not deformable),
+             f"query_pixel_{name} is {d['query_pixel_' + name]}")
+    need(D % 4 == 0, f"query_width is {D}, not a multiple of 4")
+    need(D % heads == 0, f"{heads} heads do not divide queries of {D}")
+    need(Cf % GROUPS == 0, f"head_channels is {Cf}, not a multiple of {GROUPS}")
+    need(not deformable or Cf % d["query_pixel_heads"] == 0,
+         f"{d['query_pixel_heads']} heads do not divide pixels of {Cf}")
+    attended = Cf if deformable else head_widths(d)[-1]
+    need(d["query_projected"] or attended == D,
+         f"queries of {D} attend to pixels of {attended}, and nothing projects them")
+    need(d["mode"] != Mode.SLIDE, "a head with queries does not slide")
+
+
+def check_no_start(d):
+    need(not d["query_start_layers"] and not d["query_start_hidden"],
+         "layers that make queries without OneFormer")
+
+
+def check_maskformer(d):
+    check_queries(d, deformable=False)
+    check_no_start(d)
+
+
+def check_mask2former(d):
+    check_queries(d, deformable=True)
+    check_no_start(d)
+
+
+def check_oneformer(d):
+    check_queries(d, deformable=True)
+    need(d["query_start_layers"] and d["query_start_hidden"], "no layers that make the queries")
+    need(d["query_masks"] == d["head_channels"],
+         f"query_masks is {d['query_masks']}, not {d['head_channels']}, for OneFormer")
+    need(d["query_count"] > 1, "no query beside the task token")
+
+
 # The kinds ----------------------------------------------------------------------------------------
 
 class HeadKind:
@@ -202,4 +366,7 @@ HEADS = {
     Head.SMP_UNET: HeadKind("SMP's Unet", SOME, PIXELS, smp_unet, check_smp_unet),
     Head.SMP_FPN: HeadKind("SMP's FPN", SOME, PIXELS, smp_fpn, check_smp_fpn),
     Head.MERGED_SEGFORMER: HeadKind("the SegFormer authors' head", SOME, PIXELS,
-                                    merged_segformer)}
+                                    merged_segformer),
+    Head.MASKFORMER: HeadKind("MaskFormer", SOME, PIXELS, maskformer, check_maskformer),
+    Head.MASK2FORMER: HeadKind("Mask2Former", SOME, PIXELS, mask2former, check_mask2former),
+    Head.ONEFORMER: HeadKind("OneFormer", SOME, PIXELS, oneformer, check_oneformer)}

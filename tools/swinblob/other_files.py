@@ -97,7 +97,7 @@ def identify_message(head, name):
 
 # Zip archives and folders -------------------------------------------------------------------------
 
-CHECKPOINTS = (".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".pth.tar")
+CHECKPOINTS = (".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".pth.tar", ".pkl")
 
 
 def identify_zip(names):

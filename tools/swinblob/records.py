@@ -39,7 +39,7 @@ class Kind(IntEnum):
 
 Body = Kind("Body", "BACKBONE UNET CROSS_UNET MIT", start=0)
 Head = Kind("Head", "NONE UPER FCN PSP FPN SEGFORMER GLAM_SEGFORMER CLASSIFIER UNET SMP_UNET "
-            "SMP_FPN MERGED_SEGFORMER", start=0)
+            "SMP_FPN MERGED_SEGFORMER MASKFORMER MASK2FORMER ONEFORMER", start=0)
 Input = Kind("Input", "PAD FLOOR EXACT", start=0)
 Shift = Kind("Shift", "STORED SQUARE PER_AXIS", start=0)
 Position = Kind("Position", "RESIZED FIXED", start=0)
@@ -47,6 +47,7 @@ Resize = Kind("Resize", "NONE WITHIN LONGEST SHORTEST EXACT", start=0)
 Filter = Kind("Filter", "BILINEAR BILINEAR_ANTIALIASED BICUBIC BICUBIC_ANTIALIASED", start=0)
 Mode = Kind("Mode", "WHOLE SLIDE CENTRE", start=0)
 Corners = Kind("Corners", "AS_HEAD ALIGNED HALF_PIXEL", start=0)
+Scores = Kind("Scores", "AT_MASKS AT_384 AT_INPUT AT_PICTURE", start=0)
 
 
 # Fields -------------------------------------------------------------------------------------------
@@ -228,6 +229,30 @@ MIT = Record(
     number("patch_eps", 0, 1),
     times=OPTIONAL)
 
+SIDES = Record(
+    "sides",
+    flag("cut"),
+    count("multiple", 0, 1024),
+    times=OPTIONAL, prefix="sides_")
+
+QUERIES = Record(
+    "queries",
+    count("count", 0, 4096),
+    count("width", 0, 4096),
+    count("masks", 0, 4096),
+    count("heads", 0, 256),
+    count("layers", 0, 64),
+    count("hidden", 0, 1 << 16),
+    flag("projected"),
+    count("pixel_heads", 0, 256),
+    count("pixel_layers", 0, 64),
+    count("pixel_hidden", 0, 1 << 16),
+    count("start_layers", 0, 64),
+    count("start_hidden", 0, 1 << 16),
+    kind("scores", Scores),
+    count("size_divisor", 0, 1024),
+    times=OPTIONAL, prefix="query_")
+
 REFERENCE = Record(
     "reference",
     flag("present"),
@@ -239,7 +264,7 @@ REFERENCE = Record(
     prefix="reference_")
 
 # in the order of a blob
-RECORDS = (MODEL, STAGE, HEAD, CLASSES, PICTURE, RULES, DECODER, MIT, REFERENCE)
+RECORDS = (MODEL, STAGE, HEAD, CLASSES, PICTURE, RULES, DECODER, MIT, SIDES, QUERIES, REFERENCE)
 
 
 # Descriptions -------------------------------------------------------------------------------------

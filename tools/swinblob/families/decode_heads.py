@@ -3,6 +3,7 @@
 import re
 from itertools import combinations
 
+from .asking import ask, together
 from .names import renamer
 from ..canonical import fold_batch_norm, tensors
 from ..records import Head, Refused
@@ -48,15 +49,8 @@ class DecodeHead:
     def read(self):
         """Describes the head and takes its weights."""
         d, options = self.d, self.reader.options
-        classify = self.name("head.classify.weight")
-        outputs, channels, _, _ = self.source.shape(classify, 4)
-        d.update(head=self.kind, head_channels=channels,
-                 classes=self.reader.classes(outputs, classify, self.told.threshold))
-        self.told.check_head(self.mmseg_class, self)
-        if "neck" in self.source.groups and self.kind != Head.FPN:
-            raise Refused("this is a segmentation model with a neck before its "
-                          f"{self.mmseg_class}, which this version does not take")
-        self.describe(self)
+        together(self.describe_classes, lambda: self.told.check_head(self.mmseg_class, self),
+                 self.check_neck, lambda: self.describe(self))
         d["align_corners"] = int(self.told.align_corners if options.align_corners is None
                                  else options.align_corners)
         for spec in tensors(d):
@@ -66,6 +60,17 @@ class DecodeHead:
                 weights[module + ".weight"], weights[module + ".bias"] = self.take(module)
 
     # Describing
+
+    def describe_classes(self):
+        classify = self.name("head.classify.weight")
+        outputs, channels, _, _ = self.source.shape(classify, 4)
+        self.d.update(head=self.kind, head_channels=channels)
+        self.d["classes"] = self.reader.classes(outputs, classify, self.told.threshold)
+
+    def check_neck(self):
+        if "neck" in self.source.groups and self.kind != Head.FPN:
+            raise Refused("this is a segmentation model with a neck before its "
+                          f"{self.mmseg_class}, which this version does not take")
 
     def describe_uper(self):
         laterals = [f"head.lateral{l}" for l in range(self.count("head.lateral{}"))]
@@ -82,8 +87,8 @@ class DecodeHead:
         if not scales and pools == len(DEFAULT_POOL_SCALES):
             scales = list(DEFAULT_POOL_SCALES)
         if not scales:
-            raise Refused(f"the head has {pools} pools (decode_head.psp_modules), and nothing "
-                          "tells their scales: give --pool-scales")
+            raise ask(f"nothing tells the scales of the head's {pools} pools "
+                      "(decode_head.psp_modules)", "--pool-scales N,...")
         if len(scales) != pools or pools > 8:
             raise Refused(f"{len(scales)} pool scales {scales} for {pools} pools "
                           "(decode_head.psp_modules; at most 8)")

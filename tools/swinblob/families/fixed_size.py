@@ -6,25 +6,28 @@ size."""
 
 from math import isqrt
 
+from .asking import Asked, ask
 from ..canonical import stage_count
 from ..records import Input, Refused
 
-ASK = ("nothing tells the image size that this model was built for, and with it which blocks shift "
-       "their windows: give --image-size HxW")
+OPTION = "--image-size HxW"
+# Questions
+SIZE = ("nothing tells the image size that this model was built for, and with it which blocks "
+        "shift their windows", [OPTION])
+WINDOW = ("nothing tells the windows of this model", ["--window N"])
 
 
 def describe(reader):
     """Windows, shifts and the one input size; the grid of stage 0."""
     d, stages = reader.d, range(stage_count(reader.d))
-    windows = [stored_window(reader, i) for i in stages]
-    if not any(windows):
-        configured = reader.option("window")
-        if not configured:
-            raise Refused("nothing tells the windows of this model: give --window")
-        configured = configured[0]
-    else:
+    windows, grid = [stored_window(reader, i) for i in stages], told_grid(reader)
+    if any(windows):
         configured = max(filter(None, windows))
-    grid = told_grid(reader) or stored_grid(reader, windows, configured)
+    elif reader.option("window"):
+        configured = reader.option("window")[0]
+    else:
+        raise Asked([WINDOW] + [SIZE] * (not grid))
+    grid = grid or stored_grid(reader, windows, configured)
     for i in stages:
         rows, columns = (side >> i for side in grid)
         if (rows << i, columns << i) != grid or not min(rows, columns):
@@ -50,8 +53,8 @@ def check_mask(reader, i, shift, reason):
         raise Refused(f"{mask} is there, but {reason} shift nothing (--image-size)")
     if shifting is False and shift:
         if not reader.options.image_size:
-            raise Refused(f"{mask} is missing, but {reason} shift: if masks were taken out, give "
-                          "--image-size HxW")
+            raise ask(f"{mask} is missing, but {reason} shift, and nothing else tells the image "
+                      "size where masks were taken out", OPTION)
         reader.model.remarks.append(f"{mask} is missing, but {reason} shift: --image-size decides")
 
 
@@ -95,15 +98,14 @@ def stored_grid(reader, windows, configured):
             count, rows, _ = reader.shape(mask, 3)
             side = isqrt(count * rows)
             if side * side != count * rows:
-                raise Refused(f"{reader.name(mask)} belongs to a grid of {count * rows} patches, "
-                              "which is no square: give --image-size HxW")
+                raise ask(f"{reader.name(mask)} belongs to a grid of {count * rows} patches, "
+                          "which is no square", OPTION)
             found[reader.name(mask)] = side << i
         elif window and (window < configured or shifts(reader, i) is False):
             found[f"the window of stage {i}"] = window << i
     if not found:
-        raise Refused(ASK)
+        raise Asked([SIZE])
     if len(set(found.values())) > 1:
         places = ", ".join(f"{side} by {what}" for what, side in found.items())
-        raise Refused(f"the sides of the first grid contradict each other ({places}): give "
-                      "--image-size HxW")
+        raise ask(f"the sides of the first grid contradict each other ({places})", OPTION)
     return (next(iter(found.values())),) * 2

@@ -3,6 +3,7 @@
 Names are those of version 4, which version 5 writes too, or those of version 5's modules."""
 
 from . import decode_heads, hugging_face_pictures, swin_v2
+from .asking import together
 from .hub_config import entries, number, pair, real
 from .names import model_prefix, prefixes, renamer
 from .reader import Reader
@@ -85,18 +86,11 @@ def read(checkpoint, options):
     upernet = "decode_head" in reader.source.groups
     backbone = bool(upernet or d["feature_norms"] or config.is_backbone
                     or d["version"] == 2 and not reader.has_group("norm"))
-    if not backbone:
-        d["final_norm"] = 1
-        reader.describe_classifier()
-    if d["head"] == Head.CLASSIFIER:
-        config.check_task(reader.threshold)
-    d["eps"] = config.eps
-    if d["version"] == 1:
-        describe_v1(reader, config, backbone)
-    else:
-        describe_v2(reader, config)
-    if upernet:
-        decode_heads.read(reader, config, spell)
+    d.update(eps=config.eps, final_norm=int(not backbone))
+    together(lambda: backbone or describe_classifier(reader, config),
+             lambda: describe_v1(reader, config, backbone) if d["version"] == 1
+             else describe_v2(reader, config),
+             lambda: upernet and decode_heads.read(reader, config, spell))
     config.apply(reader.model, checkpoint.preprocessor)
     unused = [(pattern, "a backbone does not use it") for pattern in
               {f"{prefix}layernorm.*", f"{root}swin.layernorm.*"}] if backbone else []
@@ -107,6 +101,12 @@ def spell(name):
     """A name of mmseg's heads as UperNet has it."""
     return (name + ".").replace(".bn.", ".batch_norm.").replace(
         ".conv_seg.", ".classifier.")[:-1]
+
+
+def describe_classifier(reader, config):
+    reader.describe_classifier()
+    if reader.d["head"] == Head.CLASSIFIER:
+        config.check_task(reader.threshold)
 
 
 def describe_v1(reader, config, backbone):

@@ -26,7 +26,14 @@ CLASSES = {
     "CLIP": dict(CENTRE, **CLIP, size=224),
     "ConvNext": dict(USUAL, **HALF, size=384, resample=3, crop_pct=224 / 256),
     "Segformer": dict(USUAL, **IMAGENET, size=512, resample=2),
+    **{name: dict(USUAL, **IMAGENET, size=dict(shortest_edge=800, longest_edge=1333), resample=2,
+                  size_divisor=divisor)
+       for name, divisor in (("MaskFormer", 32), ("Mask2Former", 32), ("OneFormer", 0))},
 }
+QUERIES = ("MaskFormer", "Mask2Former", "OneFormer")    # classes with a way of their own to sizes
+QUERY_HEADS = {Head.MASKFORMER: "MaskFormer", Head.MASK2FORMER: "Mask2Former",
+               Head.ONEFORMER: "OneFormer"}
+DIVISORS = ("size_divisor", "size_divisibility")        # the second is an older name
 SHORTEST = ("Bit", "CLIP", "ConvNext")      # classes whose size of one number is a shortest edge
 HARMLESS = ("do_convert_rgb", "do_reduce_labels", *USUAL)
 # Other entries that change the input, where they are true or more than 1
@@ -43,7 +50,8 @@ class Processor:
 
     def __init__(self, model, told):
         self.d, self.remarks, self.told = model.description, model.remarks, told
-        usual = "Segformer" if HEADS[self.d["head"]].gives == PIXELS else "ViT"
+        usual = QUERY_HEADS.get(self.d["head"]) or (
+            "Segformer" if HEADS[self.d["head"]].gives == PIXELS else "ViT")
         name = told.get("image_processor_type") or told.get("feature_extractor_type") or usual
         self.kind = re.sub(r"(ImageProcessor(Fast|Pil)?|FeatureExtractor)$", "", str(name))
         self.defaults = CLASSES.get(self.kind, USUAL)
@@ -82,7 +90,8 @@ class Processor:
     def note_others(self):
         """Remarks what changes the input and is not done, or not known."""
         others = [key for key, value in self.told.items()
-                  if key in CHANGING and (value is True or value not in (None, 0, 1))
+                  if key in CHANGING and not (key in DIVISORS and self.kind in QUERIES)
+                  and (value is True or value not in (None, 0, 1))
                   or key.startswith("do_") and key not in HARMLESS and value is True]
         if self.kind != "ConvNext" and self.told.get("crop_pct") is not None:
             others.append("crop_pct")
@@ -110,12 +119,29 @@ class Processor:
                         "bicubic here")
             code = 3
         self.d.update(words, resize_filter=FILTERS[code])
+        if self.kind in QUERIES:
+            self.set_sides()
         if crop:
             self.crop()
+
+    def set_sides(self):
+        """Sides are cut, then stretched to multiples: nothing is padded."""
+        divisor = next((self.told[key] for key in DIVISORS if self.told.get(key) is not None),
+                       self.defaults["size_divisor"])
+        known = self.kind != "OneFormer" and number(divisor, 0, 1024)
+        if known is None:
+            self.remark(f"has a size_divisor ({str(divisor)[:20]}) that is no such number: it is "
+                        "32 here")
+            known = 32
+        self.d.update(sides_cut=1, sides_multiple=known if known and known > 1 else 0)
 
     def size_words(self):
         """The resize rule of `size`, or None."""
         size = self.get("size")
+        longest = next((self.told[key] for key in ("max_size", "_max_size")
+                        if number(self.told.get(key))), None)
+        if self.kind in QUERIES and number(size):       # as older versions write it
+            size = {"shortest_edge": size, "longest_edge": longest}
         if number(size) and self.kind in SHORTEST:
             size = {"shortest_edge": size}
         told = entries(size)

@@ -7,8 +7,10 @@ keep the shape.
 """
 
 from .literals import UNKNOWN, numbers, part, sides, type_of
-from ..records import MAX_SIDE, Filter, Resize
+from ..records import MAX_SIDE, Filter, Head, Resize
 
+QUERY_HEADS = (Head.MASKFORMER, Head.MASK2FORMER)
+MAX_DIVISOR = 1024              # of sides that padding makes multiples
 MAX_STEPS = 150                 # of a pipeline that is followed; real ones have about ten
 SAME = "same"                   # a scale: the picture's own size
 FILTERS = {("cv2", "bilinear"): Filter.BILINEAR, ("cv2", "bicubic"): Filter.BICUBIC,
@@ -18,10 +20,12 @@ FILTERS = {("cv2", "bilinear"): Filter.BILINEAR, ("cv2", "bicubic"): Filter.BICU
 # Variables and transforms that only configs of 1.x have
 NEWER = ("data_preprocessor", "default_scope", "optim_wrapper", "test_dataloader",
          "test_evaluator", "val_dataloader", "train_dataloader", "tta_model", "tta_pipeline")
-NEWER_STEPS = ("PackSegInputs", "TestTimeAug")
+NEWER_STEPS = ("PackSegInputs", "PackDetInputs", "TestTimeAug")
 # Transforms that leave the picture as it is
-INERT = ("LoadAnnotations", "ImageToTensor", "DefaultFormatBundle", "Collect", "PackSegInputs")
-PREPROCESSORS = (None, "SegDataPreProcessor", "ImgDataPreprocessor", "BaseDataPreprocessor")
+INERT = ("LoadAnnotations", "ImageToTensor", "DefaultFormatBundle", "Collect", "PackSegInputs",
+         "LoadPanopticAnnotations", "PackDetInputs")
+PREPROCESSORS = (None, "SegDataPreProcessor", "ImgDataPreprocessor", "BaseDataPreprocessor",
+                 "DetDataPreprocessor")
 # Entries that decide about the input
 TELLING = ("keep_ratio", "scale", "scale_factor", "img_scale", "img_ratios", "ratio_range", "flip",
            "prob", "min_size", "max_size", "interpolation", "backend", "to_float32", "color_type",
@@ -96,6 +100,7 @@ class Pictures:
         self.floating = False           # are pixels no longer 8-bit numbers?
         self.normalised = self.odd_normalisation = self.augmented = self.unread = False
         self.left = MAX_STEPS
+        self.padding = None, None, 0    # to a size, to multiples, with a value
         self.foreign, self.remarks = set(), []
         self.follow(self.steps or ())
         if self.newer:
@@ -106,6 +111,7 @@ class Pictures:
     def apply(self, model, options):
         """Gives a model what was found, and the remarks that options do not settle."""
         model.description.update(self.resizing)
+        self.apply_padding(model)
         assumption = self.assumption()
         if not assumption:
             model.description.update(self.planes.words())
@@ -347,14 +353,21 @@ class Pictures:
             self.planes.swap()
         if told.get("mean") is not None:
             self.scale_planes(told)
-        if kind == "ImgDataPreprocessor":
-            self.note_padding(None, told.get("pad_size_divisor"), told.get("pad_value", 0))
+        if kind in ("ImgDataPreprocessor", "DetDataPreprocessor"):
+            self.padding = None, told.get("pad_size_divisor"), told.get("pad_value", 0)
         else:
             test = part(told, "test_cfg")
-            self.note_padding(test.get("size"), test.get("size_divisor"), told.get("pad_val", 0))
+            self.padding = test.get("size"), test.get("size_divisor"), told.get("pad_val", 0)
 
-    def note_padding(self, size, divisor, value):
+    def apply_padding(self, model):
+        """Gives a model with queries, which knows padding to multiples, what was found; remarks
+        padding otherwise."""
+        size, divisor, value = self.padding
         if not self.pads(size, divisor):
+            return
+        if (model.description["head"] in QUERY_HEADS and size is None and value == 0
+                and type(divisor) is int and 1 < divisor <= MAX_DIVISOR):
+            model.description["query_size_divisor"] = divisor
             return
         what = "zeros" if value == 0 else f"{value}" if numbers([value], 1) else "a value"
         to = (f"multiples of {divisor} pixels" if size is None and type(divisor) is int

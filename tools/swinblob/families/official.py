@@ -2,6 +2,7 @@
 pre-trained by SimMIM or MoBY."""
 
 from . import fixed_size, pictures, swin_v2
+from .asking import together
 from .names import AUTHORS, model_prefix, renamer
 from .reader import COORDINATES, MASKS, Reader
 
@@ -41,11 +42,9 @@ def read(checkpoint, options):
     reader.describe_layers()
     reader.shape("norm.weight", 1)
     d["final_norm"] = 1
-    reader.describe_classifier()
-    grid = fixed_size.describe(reader)
-    reader.take_fixed_position(grid)
-    if d["version"] == 2:
-        swin_v2.describe_stored(reader)
+    together(reader.describe_classifier,
+             lambda: reader.take_fixed_position(fixed_size.describe(reader)),
+             lambda: d["version"] == 2 and swin_v2.describe_stored(reader))
     height, width = d["input_h"], d["input_w"]
     pictures.crop_centre(d, 256 * max(height, width) // 224, (height, width))
     return reader.finish(DROPPED + PRETRAINING * (prefix == "encoder.")

@@ -4,6 +4,7 @@ from math import isqrt, log
 
 import numpy as np
 
+from .asking import ask
 from .source import Source
 from .swin_v2 import relative_positions
 from ..canonical import Model, Weight, stage_count, tensors
@@ -128,12 +129,12 @@ class Reader:
             return outputs
         self.threshold = self.option("threshold")
         if self.threshold is None:
-            value, source = (told, "which the config says") if told else (
+            value, source = (told, f"the config says {told}") if told else (
                 0.5, "mmsegmentation's own default is 0.3")
-            raise Refused(f"{origin} has one output: a number, or one that is compared with a "
-                          f"threshold, but no choice between classes; --threshold {value:g} makes "
-                          "two classes of it, the second where the output's sigmoid exceeds "
-                          f"{value:g} ({source})")
+            raise ask(f"{origin} has one output: a number, or one that is compared with a "
+                      "threshold, but no choice between classes; a threshold makes two classes of "
+                      f"it, the second where the output's sigmoid exceeds it ({source})",
+                      f"--threshold {value:g}")
         return 2
 
     def add_background(self):
@@ -245,7 +246,8 @@ class Reader:
             self.add_background()
         self.source.finish()
         self.model.dropped += self.source.dropped
-        for option in ("image_size", "window", "pretrained_windows", "rules", "threshold"):
+        for option in ("image_size", "window", "pretrained_windows", "rules", "threshold",
+                       "decoder_heads", "task", "scores"):
             if getattr(self.options, option) is not None and option not in self.heard:
                 flag = self.options.rules if option == "rules" else option.replace("_", "-")
                 self.model.remarks.append(f"--{flag} has no effect on this model")

@@ -17,8 +17,10 @@ EMBEDDINGS = {
     "patch_embed.proj": ("backbone.swin_unet.", "encoder.model.", "backbone.", "swin_unet.",
                          "encoder.", "encoder_k.", "decode_head.", ""),
     "patch_embed.projection": ("backbone.", ""),
-    "embeddings.patch_embeddings.projection": ("backbone.swin.", "backbone.", "swin.", "swinv2.",
-                                               ""),
+    "embeddings.patch_embeddings.projection": (
+        "model.pixel_level_module.encoder.model.", "model.pixel_level_module.encoder.swin.",
+        "model.pixel_level_module.encoder.", "backbone.swin.", "backbone.", "swin.", "swinv2.",
+        ""),
     "features.1.0.attn.proj": ("",),
     "patch_embed1.proj": ("backbone.", ""),
     "layers.0.0.projection": ("backbone.", ""),
@@ -48,7 +50,8 @@ def is_own(own, prefix, names, heads):
     heads: what stands before the names of heads."""
     if not ("." + prefix).endswith("." + own):
         return False
-    if own.count(".") > 1:              # only segmentors and GLAM have a network in another
+    if own.count(".") > 1 and "pixel_level_module" not in own:
+        # Only segmentors and GLAM have a network in another.
         return (prefix[:len(prefix) - len(own)] in heads
                 or prefix + "layers.0.global_token" in names)
     if own == "encoder.":               # a segmentor's backbone has norms, a pretrained one none

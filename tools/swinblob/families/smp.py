@@ -4,6 +4,7 @@ tu-swin_s3_*, tu-swinv2_*), as state dicts, Lightning files and folders of save_
 import re
 
 from . import timm
+from .asking import ask
 from .names import renamer
 from .reader import Reader
 from ..canonical import BATCH_NORM_EPS, Weight, fold_batch_norm, stage_count, tensors
@@ -127,7 +128,7 @@ def windows(reader, config):
         return timm.describe_windows(reader, config)
     size = reader.option("image_size") or config.image_size
     if not size:
-        raise Refused("nothing tells the image size of this model: give --image-size HxW")
+        raise ask("nothing tells the image size of this model", "--image-size HxW")
     told = config.window if reader.d["version"] == 2 else None
     for i in range(stage_count(reader.d)):
         sides = told[i % len(told)] if told else reader.square_window(i)

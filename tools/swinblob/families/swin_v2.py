@@ -6,8 +6,15 @@ was pretrained with. Official files store the coordinates; other sources need a 
 
 import numpy as np
 
+from .asking import ask, listed
 from ..canonical import stage_count
 from ..records import Refused
+
+
+PRETRAINED = "--pretrained-windows N,... (as 12,12,12,6; 0: none)"
+# Facts beside the weights, and the options that tell them
+TELLING = {"image_size": "--image-size HxW", "window": "--window N",
+           "pretrained_windows": PRETRAINED}
 
 
 def relative_positions(window, pretrained):
@@ -25,16 +32,13 @@ def relative_positions(window, pretrained):
 def told(reader, config):
     """Image size, configured windows and pretrained windows: by options, else by config's
     properties of the same names."""
-    values = []
-    for name, option in (("image_size", "--image-size HxW"), ("window", "--window"),
-                         ("pretrained_windows", "--pretrained-windows, such as 12,12,12,6 "
-                                                "(0,0,0,0: none)")):
-        value = reader.option(name) or getattr(config, name)
-        if not value:
-            raise Refused(f"nothing tells the {name.replace('_', ' ')} of this Swin V2: give the "
-                          f"folder with its config.json, or {option}")
-        values.append(value)
-    return values
+    values = {name: reader.option(name) or getattr(config, name) for name in TELLING}
+    missing = [name for name, value in values.items() if not value]
+    if missing:
+        names = listed([name.replace("_", " ") for name in missing])
+        raise ask(f"nothing tells the {names} of this Swin V2, as its config.json would",
+                  *(TELLING[name] for name in missing))
+    return values.values()
 
 
 def set_pretrained(reader, windows):
@@ -57,18 +61,19 @@ def describe_stored(reader):
         return
     windows = reader.option("pretrained_windows")
     if not windows:
-        raise Refused(f"{reader.name(coordinates[0])} is not stored, and nothing else tells the "
-                      "windows this model was pretrained with: give --pretrained-windows, such as "
-                      "12,12,12,6 (0,0,0,0: none)")
+        raise ask(f"{reader.name(coordinates[0])} is not stored, and nothing else tells the "
+                  "windows this model was pretrained with", PRETRAINED)
     set_pretrained(reader, windows)
 
 
 def stored_pretrained(reader, i, name):
     """N from the largest coordinate m of a window w: 8 (w - 1) / (N - 1) = 2^(3 m) - 1."""
-    w, origin = reader.d["window_h"][i], reader.name(name)
+    w, origin = (reader.shape(name, 4)[1] + 1) // 2, reader.name(name)
+    if reader.d["window_h"][i] not in (0, w):           # 0: the windows are being asked for
+        raise Refused(f"{origin} belongs to a window of {w}, but stage {i} has windows of "
+                      f"{reader.d['window_h'][i]}")
     if w == 1:
         return 0
-    reader.shape(name, 4)
     largest = float(reader.source.numbers(origin).max())
     if not 0 < largest < 4:
         raise Refused(f"{origin} holds {largest:.3g} at most, which is no window's")

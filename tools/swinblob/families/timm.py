@@ -4,6 +4,7 @@ import re
 from math import floor
 
 from . import pictures, swin_v2
+from .asking import ask, together
 from .hub_config import entries, number, pair, real, triple
 from .names import AUTHORS, model_prefix, renamer
 from .reader import Reader
@@ -46,9 +47,10 @@ def read(checkpoint, options):
     d.update(input_rule=Input.EXACT, roll_before_pad=1)
     if not features:
         d["final_norm"] = 1
-    reader.describe_classifier()
-    config.check(d, d["classes"] if reader.threshold is None else 1)
-    grid = describe_windows(reader, config)
+    *_, grid = together(
+        reader.describe_classifier,
+        lambda: config.check(d, d["classes"] if reader.threshold is None else 1),
+        lambda: describe_windows(reader, config))
     config.apply(reader.model, [side * d["patch"] for side in grid])
     return reader.finish()
 
@@ -129,8 +131,8 @@ def deduce_v1(reader):
         pairs = [p for p in pairs if p[0] == p[1]] or pairs
         if len(pairs) != 1:
             name = reader.name(f"stage{i}.block0.attn.bias")
-            raise Refused(f"the {rows} rows of {name} do not tell the sides of its window: give "
-                          "--image-size HxW")
+            raise ask(f"the {rows} rows of {name} do not tell the sides of its window",
+                      "--image-size HxW")
         (short, long), = pairs
         square = square and short == long
         axes[0].append((short, short < long))
@@ -139,8 +141,8 @@ def deduce_v1(reader):
     for sides in axes:
         fitting = [side for side in range(1, MAX_GRID) if fits(side, sides)]
         if not fitting:
-            raise Refused("the bias tables' windows fit no image size together: give --image-size "
-                          "HxW")
+            raise ask("the bias tables' windows fit no image size together",
+                      "--image-size HxW")
         last = len(sides) - 1
         ends = halved(fitting[0], last)         # the last stage is as small as it can be,
         grid.append(max(side for side in fitting if halved(side, last) == ends))    # and even

@@ -2,6 +2,7 @@
 upsampling."""
 
 from . import fixed_size, glam
+from .asking import together
 from .mmseg_config import UNETS, Told
 from .names import AUTHORS, GLAM, prefixes, renamer
 from .reader import MASKS, Reader
@@ -81,20 +82,22 @@ def read(checkpoint, options):
     reader = Reader(checkpoint, options, recognised(names), name)
     d = reader.d
     reader.describe_layers()
-    outputs, _, _, _ = reader.shape("head.classify.weight", 4)
-    d.update(body=Body.CROSS_UNET if cross else Body.UNET, head=Head.UNET, final_norm=1,
-             classes=reader.classes(outputs, reader.name("head.classify.weight")))
+    d.update(body=Body.CROSS_UNET if cross else Body.UNET, head=Head.UNET, final_norm=1)
     if stage_count(d) != stages:
         raise Refused(f"{stage_count(d)} stages down and {stages} up")
     if any("global_token" in name for name in names):
         glam.describe_tokens(reader)
-    if prefix.startswith("backbone."):
-        read_glam(reader, Told(checkpoint.meta))
-    else:
-        read_fixed(reader)
+    glams = prefix.startswith("backbone.")
+    together(lambda: describe_classes(reader),
+             lambda: read_glam(reader, Told(checkpoint.meta)) if glams else read_fixed(reader))
     if cross:
         take_cross_tables(reader)
     return reader.finish(DROPPED)
+
+
+def describe_classes(reader):
+    outputs, _, _, _ = reader.shape("head.classify.weight", 4)
+    reader.d["classes"] = reader.classes(outputs, reader.name("head.classify.weight"))
 
 
 def read_fixed(reader):
