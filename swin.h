@@ -13983,6 +13983,9 @@ static swin_status swin__check_head(const swin_config *g, swin_error *err)
                  "config: head_inputs of %s", kind->name);
     SWIN__DEMAND(kind->reads != SWIN__READS_ONE || !(inputs & (inputs - 1)), SWIN_DAMAGED,
                  "config: %s reads one feature", kind->name);
+    SWIN__DEMAND(g->head.kind == SWIN_HEAD_SMP_UNET || g->head.kind == SWIN_HEAD_SMP_FPN ||
+                 swin__zero(&g->decoder, sizeof g->decoder), SWIN_DAMAGED,
+                 "config: fields of `decoder` with %s", kind->name);
     SWIN__DEMAND(!g->rules.one_class || (g->classes == 2 && kind->gives == SWIN__GIVES_PIXELS),
                  SWIN_DAMAGED, "config: one_class with %d classes of %s", g->classes, kind->name);
     SWIN__DEMAND(g->picture.mode != SWIN_MODE_SLIDE || kind->gives == SWIN__GIVES_PIXELS,

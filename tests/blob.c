@@ -233,6 +233,31 @@ static void test_optional_record(void)
     free(without.bytes);
 }
 
+/* What SMP's decoders alone have would be read as weights that others lack. */
+static void test_decoder(void)
+{
+    swin_config g = model_config(SEMANTIC_FPN);
+    g.decoder.concat = 1;
+    blob b = make_blob(&g);
+    report("semantic fpn", "levels side by side", refused_for(b, SWIN_DAMAGED, "decoder"));
+    free(b.bytes);
+    g = model_config(SMP_UNET);
+    g.decoder.width[1] = 15;
+    b = make_blob(&g);
+    report("smp unet", "scSE of few channels", refused_for(b, SWIN_DAMAGED, "block 1"));
+    free(b.bytes);
+    g = model_config(SMP_UNET);
+    g.head.channels++;
+    b = make_blob(&g);
+    report("smp unet", "the last block's channels", refused_for(b, SWIN_DAMAGED, "head_channels"));
+    free(b.bytes);
+    g = model_config(SMP_FPN);
+    g.head.channels = 33;
+    b = make_blob(&g);
+    report("smp fpn", "no groups", refused_for(b, SWIN_DAMAGED, "groups"));
+    free(b.bytes);
+}
+
 /* One logit of the source: class 0's stays inside, where the class map needs it. */
 static void test_one_class(void)
 {
@@ -565,6 +590,7 @@ int main(void)
     test_records();
     test_optional_record();
     test_one_class();
+    test_decoder();
     test_stages();
     test_many_notes();
     test_many_classes();

@@ -124,6 +124,9 @@ def check_head(d):
         wanted = 1 << stage_count(d) - 1 if kind.reads == LAST else 0
         need(inputs == wanted, f"head_inputs is {inputs}, not {wanted}, for {kind.name}")
         need(not d["head_channels"], f"head_channels is {d['head_channels']} for {kind.name}")
+    need(d["head"] in (Head.SMP_UNET, Head.SMP_FPN)
+         or not any(np.any(d[field.key]) for field in records.DECODER.fields),
+         f"fields of decoder with {kind.name}")
     need(not d["one_class"] or d["classes"] == 2 and kind.gives == PIXELS,
          f"one_class with {d['classes']} classes of {kind.name}")
     need(d["mode"] != Mode.SLIDE or kind.gives == PIXELS,
