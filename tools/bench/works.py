@@ -29,6 +29,8 @@ import models  # noqa: E402
 
 UPER = dict(type="UPerHead", channels=512, classes=150)
 GLAM = dict(tokens=10, pe_rows=[4096, 2048, 1024, 512])
+MIT_B0 = dict(embed_dim=(32, 64, 160, 256), depths=(2, 2, 2, 2), reductions=(8, 4, 2, 1))
+MIT_B2 = dict(embed_dim=(64, 128, 320, 512), depths=(3, 4, 6, 3), reductions=(8, 4, 2, 1))
 PHOTOS = sorted((ROOT / "examples" / "photos").glob("*.jpg"))
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)      # of pixels 0..255
 STREET = json.loads((ROOT / "weights" / "street.json").read_text())["model"]
@@ -62,6 +64,10 @@ WORKS = {
     "unet": Work("Swin-Unet, 9 classes, to logits, 224x224", "logits",
                  dict(depths=(2, 2, 2, 2), image=224, fixed=True), whole=models.SwinUnet,
                  classes=9, size=(224, 224)),
+    "segformer-b0": Work("SegFormer-B0, 150 classes, to logits, 512x512", "logits", MIT_B0,
+                         dict(type="SegFormerHead", channels=256, classes=150)),
+    "segformer-b2": Work("SegFormer-B2, 150 classes, to logits, 512x512", "logits", MIT_B2,
+                         dict(type="SegFormerHead", channels=768, classes=150)),
     "convolution": Work(
         "3x3 convolution 512 to 512 channels, 128x128", "logits",
         dict(embed_dim=512, depths=(1,), num_heads=(16,), mlp_ratio=0.0625, out_indices=(0,)),
