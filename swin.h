@@ -5644,6 +5644,8 @@ static swin_status swin__read_config(swin_config *g, const unsigned char *bytes,
            are there is asked when N is known
        feature_norms, head_inputs: name stages that there are
        queries: there are some where the head has them, none elsewhere
+       patch_stride: 2 at least but before stage 0, so that maps are halved, too; patch_kernel is
+           odd, as half of it lies before a patch's middle; reduction is above zero
        resize_a, resize_b, input_h, input_w, crop, stride: sides of pictures; a centre crop lies
            inside its picture, a stride is no longer than its crop; none divides by zero
        eps, feature_eps, patch_eps, mask, mean, scale: finite numbers; eps is above zero
@@ -8998,9 +9000,9 @@ static swin__fmap swin__plan_final(swin__plan *p, swin__fmap in)
 
 /* --- patches of a map: the embedding between stages, and the keys of attention ---------------- */
 
-/* out = after(W patch + b), of patches of kernel x kernel pixels, `stride` apart, the first of which
-   starts `padding` pixels before the map; beyond it lie zeros. In one step, or the patches alone
-   where the product is a step of its own. */
+/* out = after(W patch + b), of patches of kernel x kernel pixels, `stride` apart, the first of
+   which starts `padding` pixels before the map; beyond it lie zeros. In one step, or the patches
+   alone where the product is a step of its own. */
 typedef struct swin__patches_layer {
     swin__fmap in, out;
     swin__fmap cells;           /* [pixels of out][kernel * kernel * in.c], of the latter way */
@@ -9011,7 +9013,7 @@ typedef struct swin__patches_layer {
     float eps;                  /* of `after` */
 } swin__patches_layer;
 
-/* Copies patch number `index` to a row. room: for pixels that go through a norm, [kernel][in.ld]. */
+/* Copies patch number `index` to a row. room: for a norm's pixels, [kernel][in.ld]. */
 static void swin__gather_patch(const swin_context *c, const swin__patches_layer *l, int index,
                                float *to, float *room)
 {
@@ -9388,7 +9390,6 @@ static void swin__mix_tile(const swin_context *c, const swin__step *s, int unit,
     swin__rows middle = swin__make_rows(swin__row(in, ring), l->col_count, ring, l->col_count);
     swin__rows spread = swin__make_rows(swin__row(middle, ring), l->col_count, area, l->col_count);
     swin__rows out = swin__make_rows(swin__row(spread, area), l->x.ld, area, l->x.c);
-    (void)s;
     swin__gather_ring(c, l, &t, in);
     for (int h = 0; h < l->columns_hidden; h += l->col_count) {
         swin__linear fc1 = l->block->fc1, fc2 = l->block->fc2;
@@ -9430,11 +9431,10 @@ static void swin__mix_hidden(const swin_context *c, const swin__step *s, int uni
         swin__copy_rows(c, swin__rows_from(ring, r * (t.w + 2) + place, n), from);
     }
     for (int y = 0; y < t.h; y++) {
-        swin__tile line = { 0, 0, 1, t.w };
+        const swin__tile row = { 0, 0, 1, t.w };
         swin__rows to = swin__make_rows(swin__pixel(&l->out, (t.y + y) * l->out.w + t.x) + first,
                                         l->out.ld, t.w, col_count);
-        line.w = t.w;
-        swin__depthwise_tile(c, l, &line, first, swin__rows_from(ring, y * (t.w + 2), 3 * (t.w + 2)),
+        swin__depthwise_tile(c, l, &row, first, swin__rows_from(ring, y * (t.w + 2), 3 * (t.w + 2)),
                              to);
     }
 }
@@ -13323,7 +13323,7 @@ static swin__fmap swin__plan_segformer(swin__plan *p, const swin__fmap *feature)
     return swin__plan_classify(p, part[0]);
 }
 
-/* --- the SegFormer authors' head ------------------------------------------------------------------
+/* --- the SegFormer authors' head -----------------------------------------------------------------
 
    A layer of each level, resized and fused: as nothing is between these two, they are one product
    for each level, at its own resolution. The fused map never exists whole. */

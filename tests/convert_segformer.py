@@ -56,6 +56,14 @@ def test_every_source_is_recognised_and_comes_back_from_a_blob(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", SOURCES)
+def test_what_training_code_puts_before_names_comes_off(name):
+    state, config, *_ = SOURCES[name]
+    expected = convert(name)
+    model = convert_state({"net.model." + n: a for n, a in state.items()}, config=config)
+    assert model.description == expected.description
+
+
+@pytest.mark.parametrize("name", SOURCES)
 def test_no_other_source_takes_it(name):
     state, config, *_ = SOURCES[name]
     assert [f for f in families.FAMILIES if f.recognise(list(state))] == [families.segformer]

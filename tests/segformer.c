@@ -136,7 +136,8 @@ static double resized(swin_tensor t, int k, int y, int x, int w, int h)
     v = v > 0 ? v : 0;
     u = u > 0 ? u : 0;
     const int top = (int)v, left = (int)u;
-    const int below = top + 1 < t.height ? top + 1 : top, right = left + 1 < t.width ? left + 1 : left;
+    const int below = top + 1 < t.height ? top + 1 : top;
+    const int right = left + 1 < t.width ? left + 1 : left;
     const double a = v - top, b = u - left;
     return (1 - a) * ((1 - b) * (double)element(t, k, top, left) +
                       b * (double)element(t, k, top, right)) +

@@ -353,7 +353,7 @@ class Backbone(nn.Module):
         return [planes(self.get_submodule(f"norm{i}")(outputs[i])) for i in self.out_indices]
 
 
-# SegFormer's backbone ------------------------------------------------------------------------------
+# SegFormer's backbone -----------------------------------------------------------------------------
 
 class OverlapPatchEmbed(nn.Module):
     """Patches of `kernel` pixels a side, `stride` apart, the first around the first pixel."""
