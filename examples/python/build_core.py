@@ -25,11 +25,12 @@ typedef enum swin_status {
 typedef struct swin_error { swin_status status; char text[256]; } swin_error;
 
 typedef enum swin_body {
-    SWIN_BODY_BACKBONE, SWIN_BODY_UNET, SWIN_BODY_CROSS_UNET, ...
+    SWIN_BODY_BACKBONE, SWIN_BODY_UNET, SWIN_BODY_CROSS_UNET, SWIN_BODY_MIT, ...
 } swin_body;
 typedef enum swin_head {
     SWIN_HEAD_NONE, SWIN_HEAD_UPER, SWIN_HEAD_FCN, SWIN_HEAD_PSP, SWIN_HEAD_FPN,
-    SWIN_HEAD_SEGFORMER, SWIN_HEAD_GLAM_SEGFORMER, SWIN_HEAD_CLASSIFIER, SWIN_HEAD_UNET, ...
+    SWIN_HEAD_SEGFORMER, SWIN_HEAD_GLAM_SEGFORMER, SWIN_HEAD_CLASSIFIER, SWIN_HEAD_UNET,
+    SWIN_HEAD_SMP_UNET, SWIN_HEAD_SMP_FPN, SWIN_HEAD_MERGED_SEGFORMER, ...
 } swin_head;
 typedef enum swin_mode { SWIN_MODE_WHOLE, SWIN_MODE_SLIDE, SWIN_MODE_CENTRE, ... } swin_mode;
 
@@ -48,6 +49,17 @@ typedef struct swin_picture_config {
     int bgr, resize_rule, resize_a, resize_b, resize_filter, resize_round;
     int mode, crop_h, crop_w, stride_h, stride_w;
 } swin_picture_config;
+typedef struct swin_rules_config {
+    float feature_eps;
+    int corners, one_class, input_multiple, straight;
+} swin_rules_config;
+typedef struct swin_decoder_config {
+    int width[...], bilinear, scse, concat;
+} swin_decoder_config;
+typedef struct swin_mit_config {
+    int kernel[...], stride[...], reduction[...];
+    float eps;
+} swin_mit_config;
 typedef struct swin_reference {
     uint32_t present, seed, width, height, classes[2], logits[2];
 } swin_reference;
@@ -64,6 +76,9 @@ typedef struct swin_config {
     swin_head_config head;
     int classes;
     swin_picture_config picture;
+    swin_rules_config rules;
+    swin_decoder_config decoder;
+    swin_mit_config mit;
     swin_reference reference;
 } swin_config;
 typedef struct swin_model { swin_config config; ...; } swin_model;
