@@ -2407,6 +2407,7 @@ typedef struct swin__samples {
     X(transpose, (float *dst, const float *src, size_t ld, int rows, int w16)) \
     X(combine, (float *dst, int n16, const float *const *src, const float *coef, int count, \
                 int accumulate)) \
+    X(sample, (float *dst, size_t ldd, int n16, const swin__samples *s, int accumulate)) \
     X(pixels, (float *dst, const unsigned char *src, int n, float weight, int accumulate)) \
     X(labels, (void *dst, int bytes, int count, const float *row, size_t ld, const int *at, \
                const float *coef, int taps, int classes))
