@@ -33,13 +33,13 @@ A COMPLETE PROGRAM
 WHAT IT COMPUTES
    Swin Transformer V1 and V2 backbones of any width, depth, window and number of heads, V1 plain
    or with GLAM's global tokens; UPerHead, PSPHead, FCNHead, semantic FPN, both Segformer heads, the
-   decoders UPerNet, FPN, Segformer and Unet of segmentation_models_pytorch, MaskFormer,
-   Mask2Former and OneFormer to the map of classes, Swin-Unet and GLAM-Swin-Unet with plain or
-   cross-attention upsampling, the image classifier, or no head (features only). SegFormer, whose
-   backbone is MiT, as its authors, mmsegmentation and Hugging Face have it. Whole pictures,
-   sliding windows, averages over sizes and flips. Exactly what the authors' code computes, to
-   float32 rounding, whichever library the weights are from; what a file asks for and this
-   version does not know is refused by name. It does not train, use GPUs, run batches (take
+   decoders UPerNet, FPN, Segformer and Unet of segmentation_models_pytorch, MaskFormer, Mask2Former
+   and OneFormer to the map of classes, Swin-Unet and GLAM-Swin-Unet with plain or cross-attention
+   upsampling, BiRefNet (background removal), the image classifier, or no head (features only).
+   SegFormer, whose backbone is MiT, as its authors, mmsegmentation and Hugging Face have it. Whole
+   pictures, sliding windows, averages over sizes and flips. Exactly what the authors' code
+   computes, to float32 rounding, whichever library the weights are from; what a file asks for and
+   this version does not know is refused by name. It does not train, use GPUs, run batches (take
    several contexts side by side over one model) or other networks.
    Weights are stored as float32, f16, or whole numbers of eight bits with a scale an output, each
    tensor by itself. Rows that meet eight bits become such numbers, too, with a scale a row, or of
@@ -123,7 +123,8 @@ COMPILE-TIME OPTIONS, all for the file with SWIN_IMPLEMENTATION unless marked *
    SWIN_NO_AVX2_VNNI, SWIN_NO_AMX    leave out AVX2 with VNNI, for which GCC needs GNU binutils 2.36
                           or newer, and AVX-512 with AMX, which is built for Linux alone
    SWIN_NO_UPER, SWIN_NO_FCN, SWIN_NO_PSP, SWIN_NO_FPN, SWIN_NO_SEGFORMER, SWIN_NO_CLASSIFIER,
-   SWIN_NO_UNET, SWIN_NO_SMP_UNET, SWIN_NO_SMP_FPN, SWIN_NO_MIT, SWIN_NO_QUERIES, SWIN_NO_V2,
+   SWIN_NO_UNET, SWIN_NO_SMP_UNET, SWIN_NO_SMP_FPN, SWIN_NO_MIT, SWIN_NO_QUERIES, SWIN_NO_BIREFNET,
+   SWIN_NO_V2,
    SWIN_NO_GLAM, SWIN_NO_SLIDE, SWIN_NO_AVERAGE, SWIN_NO_ATTENTION_MAP, SWIN_NO_F16, SWIN_NO_INT8
                           leave out kinds of models, and what can be asked of them, where code has
                           to be small; what needs them is refused by name
@@ -158,7 +159,7 @@ MAP OF THIS FILE - search for the anchors
    >>resize     pictures and maps, along an axis   >>open     from a blob to a model
    >>rows       embedding, norms, products, MLP    >>run      contexts, slices, results
    >>attention  windows and global tokens          >>easy     files and malloc
-   >>merge      patch merging and expanding
+   >>merge      patch merging and expanding        >>refine   deformable convolution, BiRefNet's
    >>mit        SegFormer's backbone
 */
 #ifndef SWIN_H
@@ -227,7 +228,9 @@ SWIN_API const char *swin_status_text(swin_status status);      /* the sentence 
                                        the last */                                          \
     X(SWIN_BODY_CROSS_UNET)         /* the same with cross-attention upsampling */          \
     X(SWIN_BODY_MIT)                /* SegFormer's backbone, MiT: every query attends to    \
-                                       the pixels of a reduced map */
+                                       the pixels of a reduced map */                          \
+    X(SWIN_BODY_BIREFNET)           /* BiRefNet: the backbone of the input and of half its  \
+                                       size, features side by side */
 
 #define SWIN_HEAD_LIST(X)                                                                   \
     X(SWIN_HEAD_NONE)               /* features only */                                     \
@@ -247,7 +250,8 @@ SWIN_API const char *swin_status_text(swin_status status);      /* the sentence 
     X(SWIN_HEAD_MASKFORMER)         /* queries that each give a mask and its class: over an \
                                        FPN, */                                              \
     X(SWIN_HEAD_MASK2FORMER)        /* or deformable attention; masks guide the queries, */ \
-    X(SWIN_HEAD_ONEFORMER)          /* which a task token joins in OneFormer */
+    X(SWIN_HEAD_ONEFORMER)          /* which a task token joins in OneFormer */         \
+    X(SWIN_HEAD_BIREFNET)           /* BiRefNet's decoder, for its body */
 
 /* What becomes of an input that is no whole number of patches. */
 #define SWIN_INPUT_RULE_LIST(X)                                                             \
@@ -327,7 +331,7 @@ typedef enum swin_mode { SWIN_MODE_LIST(SWIN__ENUM) SWIN_MODE_COUNT } swin_mode;
 #undef SWIN__ENUM
 
 /* The most of each that a model may have. */
-enum { SWIN_MAX_STAGES = 8, SWIN_MAX_POOLS = 8, SWIN_MAX_CONVS = 8 };
+enum { SWIN_MAX_STAGES = 8, SWIN_MAX_POOLS = 8, SWIN_MAX_CONVS = 8, SWIN_MAX_BRANCHES = 4 };
 
 /* A stage of the backbone; a Unet's level up is like the stage beside it. */
 typedef struct swin_stage_config {
@@ -370,6 +374,15 @@ typedef struct swin_decoder_config {
     int scse;                   /* 1: the Unet's blocks have scSE attention */
     int concat;                 /* 1: the FPN's levels lie side by side; 0: they are summed */
 } swin_decoder_config;
+
+/* The widths of BiRefNet's decoder that do not follow from the stages' widths. */
+typedef struct swin_birefnet_config {
+    int inner;                  /* channels inside its blocks, */
+    int branch;                 /* and of each branch of their deformable pyramids; */
+    int kernel[SWIN_MAX_BRANCHES];      /* sides of the branches' kernels, 0 where there is none */
+    int patches;                /* channels inside the blocks that read the picture's patches */
+    int gate;                   /* channels that a gate is computed from */
+} swin_birefnet_config;
 
 /* How a picture becomes the network's input. */
 typedef struct swin_picture_config {
@@ -455,6 +468,7 @@ typedef struct swin_config {
     swin_mit_config mit;
     swin_sides_config sides;
     swin_queries_config queries;
+    swin_birefnet_config birefnet;
     swin_reference reference;
 } swin_config;
 
@@ -971,6 +985,7 @@ SWIN_API const char *swin_status_text(swin_status status)
     X(SMP_FPN,       "SMP's FPN") \
     X(MIT,           "SegFormer's backbone MiT") \
     X(QUERIES,       "MaskFormer, Mask2Former and OneFormer") \
+    X(BIREFNET,      "BiRefNet") \
     X(V2,            "Swin V2") \
     X(GLAM,          "GLAM's global tokens") \
     X(ATTENTION_MAP, "maps of attention") \
@@ -989,7 +1004,8 @@ enum {
     /* Are there convolutions to rewrite? */
     SWIN__REWRITES = SWIN__HAS_WINOGRAD &&
                      (SWIN__HAS_UPER || SWIN__HAS_FCN || SWIN__HAS_PSP || SWIN__HAS_FPN ||
-                      SWIN__HAS_SMP_UNET || SWIN__HAS_SMP_FPN || SWIN__HAS_QUERIES),
+                      SWIN__HAS_SMP_UNET || SWIN__HAS_SMP_FPN || SWIN__HAS_QUERIES ||
+                      SWIN__HAS_BIREFNET),
     SWIN__LOOKS = SWIN__HAS_GLAM && SWIN__HAS_ATTENTION_MAP
 };
 #undef SWIN__HAS
@@ -2407,7 +2423,6 @@ typedef struct swin__samples {
     X(transpose, (float *dst, const float *src, size_t ld, int rows, int w16)) \
     X(combine, (float *dst, int n16, const float *const *src, const float *coef, int count, \
                 int accumulate)) \
-    X(sample, (float *dst, size_t ldd, int n16, const swin__samples *s, int accumulate)) \
     X(pixels, (float *dst, const unsigned char *src, int n, float weight, int accumulate)) \
     X(labels, (void *dst, int bytes, int count, const float *row, size_t ld, const int *at, \
                const float *coef, int taps, int classes))
@@ -2421,7 +2436,7 @@ typedef struct swin__samples {
     X(SWIN__HAS_MIT, depthwise, \
       (float *dst, size_t ldd, const float *src, size_t ld, size_t row, int count, int n16, \
        const float *weight, size_t ldw, const float *bias)) \
-    X(SWIN__HAS_QUERIES, sample, \
+    X(SWIN__HAS_QUERIES || SWIN__HAS_BIREFNET, sample, \
       (float *dst, size_t ldd, int n16, const swin__samples *s, int accumulate)) \
     X(SWIN__HAS_F16, widen, (float *dst, const uint16_t *src, size_t n16)) \
     X(SWIN__REWRITES, wino_weights, \
@@ -5008,7 +5023,7 @@ SWIN_API int swin_cpu_exact(swin_cpu cpu)
       96  32 bytes zero
 
    config     records, one after another: model, one `stage` a stage, head, classes, picture,
-              rules, decoder and mit, each if one of its fields is not 0, reference
+              rules, decoder, mit and birefnet, each if one of its fields is not 0, reference
        0  12 bytes name, zero-padded ASCII
       12  u32      bytes that follow
       16           fields of four bytes each, in the order of the tables in >>config
@@ -5035,7 +5050,8 @@ SWIN_API int swin_cpu_exact(swin_cpu cpu)
                most
 
    Number types: weights in panels but embed's, tokens and positions may be f16, each tensor by
-   itself. Instead of in panels these weights may be s8 in quads: then .scale {1, outputs} follows
+   itself; of BiRefNet's gate{l}.out, out and image not. Instead of in panels these weights, but a
+   pyramid's branches, offsets, mean and fuse, may be s8 in quads: then .scale {1, outputs} follows
    .weight, finite and 0 at least, and output n's weights are its scale times the bytes. All else is
    f32.
 
@@ -5094,6 +5110,20 @@ SWIN_API int swin_cpu_exact(swin_cpu cpu)
        head. of FCNHead, one input, kernel K:
          conv{n} {ch, K*K*(n ? ch : c_in)}, cat {ch, K*K*(c_in + ch)} if conv_concat
          classify {classes, convs ? ch : c_in}
+       head. of BiRefNet, m, A, P and G being inner, branch, patches and gate, B its branches, c_l =
+         2 * width of stage l, i_l = c_(l+1) / 8 but i_3 = c_3 / 8, squeeze first:
+         squeeze and block{l}, all with such a prefix: conv_in {m, 9*n}, n being c_0 + c_1 + c_2 +
+           c_3 or c_l + i_l; for branch b of kernel k branch{b}.offset {3*k*k, k*k*m}, outputs
+           2*t and 2*t + 1 being row and column of tap t, 2*k*k + t what makes its factor; with
+           k > 3 {3*k*k, 9*p*p*m}, p = ceil(k/3): tap (3*i + y, 3*j + x), 0 beyond the kernel, at
+           (3*y + x)*p*p*m + (i*p + j)*m; branch{b} {A, k*k*m}; mean {A, m}; fuse {m, (B+1)*A}, the
+           mean last; conv_out {o, 9*m}, o being c_3 of squeeze, c_(l-1) of block{l}, which block0
+           lacks
+         for l = 3 ... 0: lateral{l} {c_l, c_l} if l < 3; patches{l} {P, 9*3*g*g}, g = 4 << l, input
+           (row*g + column)*3 + plane; patches{l}.out {i_l, 9*P}; block{l}; if l > 0
+           gate{l} {G, 9*c_(l-1)}, gate{l}.out {1, G}
+         out {9, m}, no bias: tap t's share of the logits, the last block's convolution and what
+           follows it in one; image {9, 27}, likewise of the input
        FPN: neck.lateral{l} {neck, c_l}, then neck.fpn{l} {neck, 9*neck}, then head.scale{l}.conv{n}
          {ch, 9*(n ? ch : neck)} for n < neck_convs[l], head.classify {classes, ch}
        head. of both Segformer kinds: lateral{l} {ch, c_l}, fuse {ch, L*ch}, classify {classes, ch}
@@ -5456,6 +5486,14 @@ static const swin__field swin__queries_fields[] = {
     SWIN__COUNTS("size_divisor", queries.size_divisor, 0, 1024),
 };
 
+static const swin__field swin__birefnet_fields[] = {
+    SWIN__COUNTS("inner", birefnet.inner, 0, 1024),
+    SWIN__COUNTS("branch", birefnet.branch, 0, 4096),
+    SWIN__COUNTS("kernel", birefnet.kernel, 0, 11),
+    SWIN__COUNTS("patches", birefnet.patches, 0, 1024),
+    SWIN__COUNTS("gate", birefnet.gate, 0, 1024),
+};
+
 /* Whoever opens a blob may run its self-test: the picture of it is bounded like any other field. */
 enum { SWIN__REFERENCE_SIDE = 1024 };
 
@@ -5495,6 +5533,7 @@ static const swin__record swin__records[] = {       /* in the order of the blob 
     SWIN__RECORD("mit", swin__mit_fields, SWIN__OPTIONAL),
     SWIN__RECORD("sides", swin__sides_fields, SWIN__OPTIONAL),
     SWIN__RECORD("queries", swin__queries_fields, SWIN__OPTIONAL),
+    SWIN__RECORD("birefnet", swin__birefnet_fields, SWIN__OPTIONAL),
     SWIN__RECORD("reference", swin__reference_fields, SWIN__ONE),
 };
 #undef SWIN__RECORD
@@ -5852,6 +5891,24 @@ typedef struct swin__query_weights {
     swin__linear fc1, fc2, fc3;         /* from queries to the masks' channels */
 } swin__query_weights;
 
+/* A block of BiRefNet's decoder: a convolution, the branches of a deformable pyramid and the mean,
+   a layer that fuses them, and a convolution. */
+typedef struct swin__pyramid {
+    swin__linear conv_in, conv_out, mean, fuse;
+    swin__linear offset[SWIN_MAX_BRANCHES], branch[SWIN_MAX_BRANCHES];
+} swin__pyramid;
+
+enum { SWIN__REFINED = 4 };     /* the levels of BiRefNet's decoder, one a stage */
+
+/* BiRefNet's decoder; a level's members have the number of its stage, and number 3 of lateral and 0
+   of the gates are not set. */
+typedef struct swin__birefnet {
+    swin__pyramid squeeze, block[SWIN__REFINED];
+    swin__linear patches[SWIN__REFINED], patches_out[SWIN__REFINED];
+    swin__linear gate[SWIN__REFINED], gate_out[SWIN__REFINED];
+    swin__linear out, image;    /* shares of the logits, a tap each */
+} swin__birefnet;
+
 /* All weights of a model but those of the blocks; what a model lacks is not set. */
 typedef struct swin__weights {
     swin__linear embed;
@@ -5869,6 +5926,7 @@ typedef struct swin__weights {
     swin__affine scale_norm[SWIN_MAX_STAGES][SWIN_MAX_CONVS];
     swin__smp_block decoder[SWIN_MAX_STAGES];
     swin__query_weights queries;
+    swin__birefnet birefnet;
 } swin__weights;
 
 /* What the blocks of a stage, or of a Unet's level up, are made of. */
@@ -7101,6 +7159,8 @@ typedef struct swin__embed_layer {
     swin__affine norm;
     float eps;
     swin__axis rows, cols;
+    int from_map;               /* 1: the patches are those of `input`, else of the picture */
+    swin__fmap input;           /* its rows follow each other without padding: ld is c */
 } swin__embed_layer;
 
 /* Red is (Y - black) luma + (V - 128) red, blue the same with U, and from green both are taken. */
@@ -7265,10 +7325,13 @@ static void swin__embed(const swin_context *c, const swin__step *s, int unit, fl
     swin__rows x = swin__map_rows(&l->x, unit * l->x.w, l->x.w);
     swin__rows patches = swin__make_rows(scratch, swin__padded(k), x.n, k);
     float *row = swin__row(patches, x.n), *sum = row + 3 * c->desc.width;
+    int h = l->from_map ? l->input.h : crops->h, w = l->from_map ? l->input.w : crops->w;
     swin__clear_rows(patches);  /* what lies beyond the picture is zero */
-    for (int py = swin__max(0, -first); py < l->kernel && first + py < crops->h; py++) {
-        swin__input_row(c, l, top + first + py, row, sum);
-        swin__gather_patches(l, row + 3 * left, crops->w, py, patches);
+    for (int py = swin__max(0, -first); py < l->kernel && first + py < h; py++) {
+        const float *from = row + 3 * left;
+        if (l->from_map) from = swin__pixel(&l->input, (first + py) * w);
+        else swin__input_row(c, l, top + first + py, row, sum);
+        swin__gather_patches(l, from, w, py, patches);
     }
     swin__apply(c, &l->linear, patches, x, SWIN__LINEAR);
     if (l->norm.weight) swin__norm_rows(c, &l->norm, l->eps, x, x);
@@ -7324,17 +7387,33 @@ static int swin__padded_side(const swin_config *g, int side)
     return swin__divide_up(side, divisor) * divisor;
 }
 
-/* From the picture to the first stage's map: resizing, patch embedding, absolute positions. */
-static swin__fmap swin__plan_embed(swin__plan *p)
+/* The axes along which the picture is resized, as far as it is. */
+static void swin__resize_input(swin__plan *p, swin__embed_layer *l)
+{
+    const swin_desc *d = &p->desc;
+    swin__resized to = swin__resize(p->config, d);
+    if (to.w == d->picture_width && to.h == d->picture_height && !to.left && !to.top) return;
+    l->rows = swin__axis_picture(p, d->picture_height, to.h, to.top, d->height);
+    l->cols = swin__axis_picture(p, d->picture_width, to.w, to.left, d->width);
+}
+
+/* The scratch of swin__input_row: a row of the input, and one of the picture. */
+static uint64_t swin__input_scratch(const swin_desc *d)
+{
+    return swin__floats(3, d->width) + swin__floats(3, d->picture_width);
+}
+
+/* From the picture, or if it is given from a map of its pixels, to the first stage's map: resizing,
+   patch embedding, absolute positions. */
+static swin__fmap swin__plan_embed(swin__plan *p, const swin__fmap *input)
 {
     const swin_config *g = p->config;
-    const swin_desc *d = &p->desc;
     int patch = g->patch, floor = g->input.rule == SWIN_INPUT_FLOOR, mit = g->body == SWIN_BODY_MIT;
     int kernel = mit ? g->mit.kernel[0] : patch, k = 3 * kernel * kernel;
-    int rows = swin__padded_side(g, p->crops.h), cols = swin__padded_side(g, p->crops.w);
-    int h = floor ? rows / patch : swin__divide_up(rows, patch);
-    int w = floor ? cols / patch : swin__divide_up(cols, patch);
-    swin__resized to = swin__resize(g, d);
+    int input_h = input ? input->h : swin__padded_side(g, p->crops.h);
+    int input_w = input ? input->w : swin__padded_side(g, p->crops.w);
+    int h = floor ? input_h / patch : swin__divide_up(input_h, patch);
+    int w = floor ? input_w / patch : swin__divide_up(input_w, patch);
     swin__job job = { "embed", 0, swin__embed, h, 0, 0 };
     swin__embed_layer l;
     memset(&l, 0, sizeof l);
@@ -7345,12 +7424,10 @@ static swin__fmap swin__plan_embed(swin__plan *p)
     l.linear = p->weights->embed;
     l.norm = p->weights->embed_norm;
     l.eps = swin__eps(g->mit.eps);
-    if (to.w != d->picture_width || to.h != d->picture_height || to.left || to.top) {
-        l.rows = swin__axis_picture(p, d->picture_height, to.h, to.top, d->height);
-        l.cols = swin__axis_picture(p, d->picture_width, to.w, to.left, d->width);
-    }
-    job.scratch = swin__floats(w, swin__padded(k)) + swin__floats(3, d->width) +
-                  swin__floats(3, d->picture_width);
+    l.from_map = input != NULL;
+    if (input) l.input = *input;
+    else swin__resize_input(p, &l);
+    job.scratch = swin__floats(w, swin__padded(k)) + swin__input_scratch(&p->desc);
     job.madds = (double)h * w * k * l.x.c;
     swin__add_step(p, &job, &l, sizeof l);
     if (g->position.h) swin__plan_position(p, l.x);
@@ -9520,6 +9597,7 @@ typedef struct swin__source {
     int first;                  /* its first channel, counted through the channels of all sources
                                    of a convolution in the order of the weights */
     swin__axis rows, cols;
+    int down, right;            /* a convolution reads it so many pixels further on */
 } swin__source;
 
 /* *mix = pixel (y, x) of a resized source, its channels from `channel` on. */
@@ -9876,6 +9954,8 @@ static void swin__fetch(const swin_context *c, const swin__conv *conv, const swi
                         int y, int x, float *row)
 {
     const swin__source *source = slice->source;
+    y += source->down;
+    x += source->right;
     if (!swin__inside(&conv->out, y, x)) {
         swin__clear(row, slice->count);
     } else if (!source->resized) {
@@ -10318,13 +10398,14 @@ static const float *swin__seen(const swin_context *c, const swin__winograd *w,
                                float *spare)
 {
     const swin__fmap *map = &slice->source->map;
+    int down = y + slice->source->down, right = x + slice->source->right;
     if (w->doubled) {
         y = swin__max(0, swin__min(y, map->h - 1));
         x = swin__max(0, swin__min(x, map->w - 1));
         return swin__at(map, y, x) + slice->first;
     }
-    if (!swin__inside(&w->conv->out, y, x)) return zeros;
-    if (!slice->source->resized) return swin__at(map, y, x) + slice->first;
+    if (!swin__inside(&w->conv->out, down, right)) return zeros;
+    if (!slice->source->resized) return swin__at(map, down, right) + slice->first;
     swin__fetch(c, w->conv, slice, y, x, spare);
     return spare;
 }
@@ -11031,6 +11112,423 @@ static void swin__add_source(swin__conv *conv, swin__fmap map, int first)
     conv->source[conv->sources].map = map;
     conv->source[conv->sources].first = first;
     conv->sources++;
+}
+
+/* -------------------------------------------------------------------------- */
+/* >>refine: layers of BiRefNet - the input as a map, deformable convolution, gates
+
+   Zheng et al., "Bilateral Reference for High-Resolution Dichotomous Image Segmentation", 2024. The
+   network reads its input several times: as it is, at half its size, and cut into patches. So it is
+   kept as a map of pixels without padding, [h][w][plane]. */
+
+/* Row y of the network's input becomes that of the map. */
+static void swin__keep_input(const swin_context *c, const swin__step *s, int y, float *scratch)
+{
+    const swin__embed_layer *l = (const swin__embed_layer *)s->layer;
+    const swin__crops *crops = &c->crops;
+    int top = swin__crop_top(crops, c->crop), left = swin__crop_left(crops, c->crop);
+    swin__input_row(c, l, top + y, scratch, scratch + 3 * c->desc.width);
+    swin__copy(swin__at(&l->x, y, 0), scratch + 3 * left, 3 * l->x.w);
+}
+
+/* Plans the input as a map. */
+static swin__fmap swin__plan_input(swin__plan *p)
+{
+    swin__job job = { "input", -1, swin__keep_input, p->crops.h, swin__input_scratch(&p->desc), 0 };
+    swin__embed_layer l;
+    memset(&l, 0, sizeof l);
+    l.x = swin__alloc_rows(p, p->crops.h, p->crops.w, 3, 3);
+    job.madds = 3.0 * swin__pixels(&l.x);
+    swin__resize_input(p, &l);
+    swin__add_step(p, &job, &l, sizeof l);
+    return l.x;
+}
+
+/* A map of pixels without padding, resized. */
+typedef struct swin__shrink_layer {
+    swin__fmap in, out;
+    swin__axis rows, cols;
+} swin__shrink_layer;
+
+/* Row y of the smaller map: two rows are mixed, then their pixels. */
+static void swin__shrink(const swin_context *c, const swin__step *s, int y, float *scratch)
+{
+    const swin__shrink_layer *l = (const swin__shrink_layer *)s->layer;
+    const float *from[2] = { swin__at(&l->in, l->rows.at[2 * y], 0),
+                             swin__at(&l->in, l->rows.at[2 * y + 1], 0) };
+    float *to = swin__at(&l->out, y, 0);
+    c->kernels->combine(scratch, 3 * l->in.w, from, l->rows.coef + 2 * y, 2, 0);
+    for (int x = 0; x < l->out.w; x++) {
+        const int *at = l->cols.at + 2 * x;
+        const float *coef = l->cols.coef + 2 * x;
+        for (int k = 0; k < 3; k++)
+            *to++ = swin__timesf(coef[0], scratch[3 * at[0] + k]) +
+                    swin__timesf(coef[1], scratch[3 * at[1] + k]);
+    }
+}
+
+/* Plans the input at half its size; its rows are whole vectors. */
+static swin__fmap swin__plan_half(swin__plan *p, swin__fmap in)
+{
+    swin__job job = { "half", -1, swin__shrink, in.h / 2, swin__floats(3, in.w), 0 };
+    swin__shrink_layer l;
+    l.in = in;
+    l.out = swin__alloc_rows(p, in.h / 2, in.w / 2, 3, 3);
+    l.rows = swin__axis_bilinear(p, in.h, l.out.h, 0, l.out.h, 1);
+    l.cols = swin__axis_bilinear(p, in.w, l.out.w, 0, l.out.w, 1);
+    job.madds = 3.0 * swin__pixels(&in);
+    swin__add_step(p, &job, &l, sizeof l);
+    return l.out;
+}
+
+/* --- maps side by side, and patches side by side ---------------------------------------------- */
+
+/* out = the channels of one map, then those of another, resized to its size. */
+typedef struct swin__join_layer { swin__fmap first, out; swin__source second; } swin__join_layer;
+
+static void swin__join(const swin_context *c, const swin__step *s, int y, float *scratch)
+{
+    const swin__join_layer *l = (const swin__join_layer *)s->layer;
+    int first = l->first.c, both = first + l->second.map.c;
+    for (int x = 0; x < l->out.w; x++) {
+        float *to = swin__at(&l->out, y, x);
+        swin__mix mix;
+        swin__resized_pixel(&l->second, y, x, 0, &mix);
+        swin__combine(c, &mix, l->second.map.ld, scratch, 0);
+        swin__copy(to, swin__at(&l->first, y, x), first);
+        swin__copy(to + first, scratch, l->second.map.c);
+        swin__clear(to + both, l->out.ld - both);
+    }
+}
+
+static swin__fmap swin__plan_join(swin__plan *p, int stage, swin__fmap first, swin__fmap second)
+{
+    swin__job job = { "join", stage, swin__join, first.h, (uint64_t)second.ld, 0 };
+    swin__join_layer l;
+    memset(&l, 0, sizeof l);
+    l.first = first;
+    l.out = swin__alloc_fmap(p, first.h, first.w, first.c + second.c);
+    l.second.map = second;
+    l.second.rows = swin__axis_bilinear(p, second.h, first.h, 0, first.h, 1);
+    l.second.cols = swin__axis_bilinear(p, second.w, first.w, 0, first.w, 1);
+    job.madds = 4.0 * swin__pixels(&first) * second.c;
+    swin__add_step(p, &job, &l, sizeof l);
+    return l.out;
+}
+
+/* The input cut into grid x grid patches, which lie above each other: channel
+   (row*grid + column)*3 + plane of a pixel is that of the patch in this row and column. */
+typedef struct swin__stack_layer { swin__fmap in, out; int grid; } swin__stack_layer;
+
+static void swin__stack(const swin_context *c, const swin__step *s, int y, float *scratch)
+{
+    const swin__stack_layer *l = (const swin__stack_layer *)s->layer;
+    (void)c;
+    (void)scratch;
+    for (int patch = 0; patch < l->grid * l->grid; patch++) {
+        int row = patch / l->grid, column = patch % l->grid;
+        const float *from = swin__at(&l->in, row * l->out.h + y, column * l->out.w);
+        float *to = swin__at(&l->out, y, 0) + 3 * patch;
+        for (int x = 0; x < l->out.w; x++, to += l->out.ld) swin__copy(to, from + 3 * x, 3);
+    }
+    for (int x = 0; x < l->out.w; x++)
+        swin__clear(swin__at(&l->out, y, x) + l->out.c, l->out.ld - l->out.c);
+}
+
+/* Plans the input's patches, each as large as a map of this level. */
+static swin__fmap swin__plan_stack(swin__plan *p, int level, swin__fmap in, int grid)
+{
+    swin__job job = { "stack", level, swin__stack, in.h / grid, 0, 0 };
+    swin__stack_layer l;
+    l.in = in;
+    l.grid = grid;
+    l.out = swin__alloc_fmap(p, in.h / grid, in.w / grid, 3 * grid * grid);
+    job.madds = 3.0 * swin__pixels(&in);
+    swin__add_step(p, &job, &l, sizeof l);
+    return l.out;
+}
+
+/* --- deformable convolution ----------------------------------------------------------------------
+
+   Dai et al., "Deformable Convolutional Networks", 2017, and its second version, 2019: each tap of
+   each pixel reads the map at an offset of its own, in fractions of pixels, and has a factor of its
+   own. Here a branch is one such convolution with ReLU, and the layer that fuses all branches
+   follows at once: out (+)= F relu(bias + W samples). Only the samples of the pixels at hand
+   exist, some taps at a time: the left matrix of a product, whose sums go on from tap to tap. */
+
+typedef struct swin__dcn_layer {
+    swin__fmap in, out;
+    swin__fmap told;            /* of each pixel (row, column) a tap, then what makes the factors */
+    int kernel, taps;           /* taps at a time */
+    swin__linear branch;
+    swin__panels fuse;          /* the branch's share, */
+    int fused;                  /* of so many inputs */
+    int first;                  /* the first branch: its sums start from `start`, [out.ld] */
+    const float *start;
+    int act;
+} swin__dcn_layer;
+
+/* What a unit of it works with, for so many pixels. */
+typedef struct swin__dcn_scratch {
+    swin__rows factors, samples, made;
+    float *y, *x;               /* of each tap */
+} swin__dcn_scratch;
+
+/* The floats from the samples of a pixel to those of the next: the last tap is a whole row. */
+static int swin__samples_ld(const swin__dcn_layer *l)
+{
+    return swin__padded(l->taps * l->in.c + 16);
+}
+
+static swin__dcn_scratch swin__cut_scratch(const swin__dcn_layer *l, int n, float *scratch)
+{
+    int taps = swin__padded(l->kernel * l->kernel), made = l->fused;
+    swin__dcn_scratch t;
+    t.y = scratch;
+    t.x = t.y + taps;
+    t.factors = swin__make_rows(t.x + taps, taps, n, l->kernel * l->kernel);
+    t.samples = swin__make_rows(swin__row(t.factors, n), swin__samples_ld(l), n, 0);
+    t.made = swin__make_rows(swin__row(t.samples, n), swin__padded(made), n, made);
+    return t;
+}
+
+/* The factors of pixels from `first` on: twice the sigmoid. */
+static void swin__dcn_factors(const swin_context *c, const swin__dcn_layer *l, int first,
+                                 swin__rows factors)
+{
+    for (int i = 0; i < factors.n; i++) {
+        float *to = swin__row(factors, i);
+        swin__copy(to, swin__pixel(&l->told, first + i) + 2 * factors.c, factors.c);
+        swin__clear(to + factors.c, (int)factors.ld - factors.c);
+    }
+    c->kernels->sigmoid(factors.data, factors.ld, factors.n, (int)factors.ld);
+    c->kernels->add(factors.data, factors.ld, factors.data, factors.ld, factors.n,
+                    (int)factors.ld);
+}
+
+/* Samples the map for `taps` taps of a pixel from tap `tap` on: [tap][channel], side by side. */
+static void swin__dcn_samples(const swin_context *c, const swin__dcn_layer *l, int pixel,
+                                 int tap, int taps, const swin__dcn_scratch *t,
+                                 const float *factors, float *to)
+{
+    const float *offset = swin__pixel(&l->told, pixel) + 2 * tap;
+    const swin__samples samples = { l->in.data, (size_t)l->in.ld, l->in.h, l->in.w, taps,
+                                    t->y, t->x, factors + tap };
+    int y = pixel / l->in.w - l->kernel / 2, x = pixel % l->in.w - l->kernel / 2;
+    for (int i = 0; i < taps; i++) {
+        t->y[i] = (float)(y + (tap + i) / l->kernel) + offset[2 * i];
+        t->x[i] = (float)(x + (tap + i) % l->kernel) + offset[2 * i + 1];
+    }
+    c->kernels->sample(to, (size_t)l->in.c, swin__padded(l->in.c), &samples, 0);
+}
+
+/* The branch's outputs for pixels from `first` on. */
+static void swin__dcn_branch(const swin_context *c, const swin__dcn_layer *l, int first,
+                                const swin__dcn_scratch *t)
+{
+    int all = l->kernel * l->kernel;
+    for (int tap = 0; tap < all; tap += l->taps) {
+        int taps = swin__min(l->taps, all - tap);
+        swin__rows samples = t->samples;
+        swin__linear part = l->branch;
+        swin__product p;
+        samples.c = taps * l->in.c;
+        for (int i = 0; i < samples.n; i++)
+            swin__dcn_samples(c, l, first + i, tap, taps, t, swin__row(t->factors, i),
+                                 swin__row(samples, i));
+        part.weight = swin__panels_from(part.weight, 0, tap * l->in.c);
+        p = swin__rows_product(&part, samples, t->made,
+                               tap + taps == all ? SWIN__RELU : SWIN__LINEAR);
+        if (tap) p.init = p.c, p.ldi = p.ldc;
+        c->kernels->gemm(&p);
+    }
+}
+
+/* A share of the pixels: the branch, and its share of the layer that fuses all. */
+static void swin__dcn(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__dcn_layer *l = (const swin__dcn_layer *)s->layer;
+    swin__linear fuse = { l->fuse, l->start };
+    swin__dcn_scratch t;
+    swin__product p;
+    swin__rows out;
+    int from, to;
+    swin__share(swin__pixels(&l->out), s->units, unit, &from, &to);
+    t = swin__cut_scratch(l, to - from, scratch);
+    out = swin__map_rows(&l->out, from, to - from);
+    swin__dcn_factors(c, l, from, t.factors);
+    swin__dcn_branch(c, l, from, &t);
+    p = swin__rows_product(&fuse, t.made, out, l->act);
+    if (!l->first) p.init = p.c, p.ldi = p.ldc;
+    c->kernels->gemm(&p);
+}
+
+/* The most numbers of a pixel that are sampled at a time: the samples of a unit then stay in the
+   second cache. */
+enum { SWIN__SAMPLED = 512 };
+
+/* Adds the step of a branch; `in`, `out`, `told`, `kernel`, weights, `start` and `act` are set. */
+static void swin__plan_dcn(swin__plan *p, int level, swin__dcn_layer l)
+{
+    int area = l.kernel * l.kernel, made = l.fused, pixels = swin__pixels(&l.out), rows;
+    double madds = (double)made * (area * l.in.c + l.out.c);
+    swin__job job = { "deform", level, swin__dcn, swin__units(pixels, madds, SWIN__MANY), 0,
+                      madds * pixels };
+    l.taps = swin__evenly(area, swin__max(1, SWIN__SAMPLED / l.in.c));
+    rows = swin__divide_up(pixels, job.units);
+    job.scratch = swin__floats(rows + 2, swin__padded(area)) +
+                  swin__floats(rows, swin__samples_ld(&l) + swin__padded(made));
+    swin__add_step(p, &job, &l, sizeof l);
+}
+
+/* --- gates ------------------------------------------------------------------------------------ */
+
+/* x *= sigmoid(W in + b), one factor a pixel. */
+typedef struct swin__gate_layer { swin__fmap x, in; swin__linear linear; } swin__gate_layer;
+
+static void swin__gate(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__gate_layer *l = (const swin__gate_layer *)s->layer;
+    swin__rows x = swin__unit_rows(&l->x, s, unit), in = swin__unit_rows(&l->in, s, unit);
+    const swin__rows gates = swin__make_rows(scratch, 16, x.n, 1);
+    swin__apply(c, &l->linear, in, gates, SWIN__LINEAR);
+    c->kernels->sigmoid(gates.data, gates.ld, gates.n, 16);
+    for (int i = 0; i < x.n; i++) scratch[i] = *swin__row(gates, i);
+    c->kernels->scale(x.data, x.ld, x.n, (int)x.ld, scratch);
+}
+
+static void swin__plan_gate(swin__plan *p, int level, swin__fmap x, swin__fmap in,
+                            swin__linear linear)
+{
+    const swin__gate_layer l = { x, in, linear };
+    swin__job job = { "gate", level, swin__gate, 0, swin__floats(SWIN__NORM_ROWS, 16), 0 };
+    job.units = swin__divide_up(swin__pixels(&x), SWIN__NORM_ROWS);
+    job.madds = (double)swin__pixels(&x) * in.c;
+    swin__add_step(p, &job, &l, sizeof l);
+}
+
+/* --- convolutions with one output ----------------------------------------------------------------
+
+   A 3 x 3 convolution with one output is a product with nine outputs, one a tap, and then the sum
+   of these, each taken from the pixel that its tap meets. What comes before the convolution and is
+   linear becomes part of the product, zeros beyond the ends included. */
+
+/* The sum over the taps that meet a pixel inside: rows above, of and below it, [pixel][ld], NULL
+   beyond the ends. */
+static float swin__sum_nine(const float *const rows[3], size_t ld, int x, int w, float sum)
+{
+    for (int tap = 0; tap < 9; tap++) {
+        int at = x + tap % 3 - 1;
+        if (rows[tap / 3] && at >= 0 && at < w) sum += rows[tap / 3][(size_t)at * ld + (size_t)tap];
+    }
+    return sum;
+}
+
+/* out, one float a pixel, = the sum of a map's nine shares. */
+typedef struct swin__nine_layer { swin__fmap in, out; } swin__nine_layer;
+
+static void swin__nine(const swin_context *c, const swin__step *s, int y, float *scratch)
+{
+    const swin__nine_layer *l = (const swin__nine_layer *)s->layer;
+    const float *rows[3];
+    (void)c;
+    (void)scratch;
+    for (int i = 0; i < 3; i++)
+        rows[i] = swin__inside(&l->in, y + i - 1, 0) ? swin__at(&l->in, y + i - 1, 0) : NULL;
+    for (int x = 0; x < l->out.w; x++)
+        *swin__at(&l->out, y, x) = swin__sum_nine(rows, (size_t)l->in.ld, x, l->in.w, 0);
+}
+
+static swin__fmap swin__plan_nine(swin__plan *p, swin__fmap in)
+{
+    swin__job job = { "sum", 0, swin__nine, in.h, 0, 0 };
+    swin__nine_layer l;
+    l.in = in;
+    l.out = swin__alloc_rows(p, in.h, in.w, 1, 1);
+    job.madds = 9.0 * swin__pixels(&in);
+    swin__add_step(p, &job, &l, sizeof l);
+    return l.out;
+}
+
+/* The logits of two classes: 0, and a resized map's number plus a convolution of the input. */
+typedef struct swin__matte_layer {
+    swin__source coarse;
+    swin__fmap input, out;
+    swin__linear image;         /* nine outputs of 3 x 3 pixels of the input */
+} swin__matte_layer;
+
+enum { SWIN__SEEN = 3 * 3 * 3 };        /* numbers of the input that an output sees */
+
+/* Fills rows of SWIN__SEEN with the input around each pixel of row y, zeros beyond its ends. */
+static void swin__see_input(const swin__fmap *input, int y, swin__rows seen)
+{
+    for (int ky = 0; ky < 3; ky++) {
+        for (int x = 0; x < seen.n; x++) {
+            float *to = swin__row(seen, x) + 9 * ky;
+            int first = swin__max(0, x - 1), last = swin__min(seen.n - 1, x + 1);
+            if (first != x - 1 || last != x + 1 || !swin__inside(input, y + ky - 1, x))
+                swin__clear(to, 9);
+            if (swin__inside(input, y + ky - 1, x))
+                swin__copy(to + 3 * (first - x + 1), swin__at(input, y + ky - 1, first),
+                           3 * (last - first + 1));
+        }
+    }
+}
+
+/* Row y of the logits from three rows of the input's shares. */
+static void swin__matte_row(const swin__matte_layer *l, int y, const float *const rows[3])
+{
+    for (int x = 0; x < l->out.w; x++) {
+        float *to = swin__at(&l->out, y, x), sum = 0;
+        swin__mix mix;
+        swin__resized_pixel(&l->coarse, y, x, 0, &mix);
+        for (int i = 0; i < mix.count; i++) sum += swin__timesf(mix.coef[i], *mix.from[i]);
+        swin__clear(to, l->out.ld);
+        to[1] = swin__sum_nine(rows, 16, x, l->out.w, sum);
+    }
+}
+
+/* A share of the rows; those of the input's shares that they need pass through three places. */
+static void swin__matte(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__matte_layer *l = (const swin__matte_layer *)s->layer;
+    int from, to, w = l->out.w;
+    const swin__rows seen = swin__make_rows(scratch, swin__padded(SWIN__SEEN), w, SWIN__SEEN);
+    swin__rows nine = swin__make_rows(swin__row(seen, w), 16, w, 9);
+    const float *rows[3] = { NULL, NULL, NULL };
+    swin__share(l->out.h, s->units, unit, &from, &to);
+    for (int y = from - 1; y <= to; y++) {
+        swin__rows place = swin__rows_from(nine, (y + 1) % 3 * w, w);
+        rows[0] = rows[1];
+        rows[1] = rows[2];
+        rows[2] = NULL;
+        if (y >= 0 && y < l->out.h) {
+            swin__see_input(&l->input, y, seen);
+            swin__apply(c, &l->image, seen, place, SWIN__LINEAR);
+            rows[2] = place.data;
+        }
+        if (y > from) swin__matte_row(l, y - 1, rows);
+    }
+}
+
+enum { SWIN__MATTE_ROWS = 16 };         /* of a unit: it computes two more than it writes */
+
+static swin__fmap swin__plan_matte(swin__plan *p, swin__fmap coarse, swin__fmap input,
+                                   swin__linear image)
+{
+    swin__job job = { "matte", 0, swin__matte, swin__divide_up(input.h, SWIN__MATTE_ROWS), 0, 0 };
+    swin__matte_layer l;
+    memset(&l, 0, sizeof l);
+    l.coarse.map = coarse;
+    l.coarse.rows = swin__axis_bilinear(p, coarse.h, input.h, 0, input.h, 1);
+    l.coarse.cols = swin__axis_bilinear(p, coarse.w, input.w, 0, input.w, 1);
+    l.input = input;
+    l.image = image;
+    l.out = swin__alloc_fmap(p, input.h, input.w, 2);
+    job.scratch = swin__floats(input.w, swin__padded(SWIN__SEEN) + 3 * 16);
+    job.madds = (double)swin__pixels(&input) * 9 * SWIN__SEEN;
+    swin__add_step(p, &job, &l, sizeof l);
+    return l.out;
 }
 
 /* -------------------------------------------------------------------------- */
@@ -13549,8 +14047,8 @@ static void swin__channel_means(const swin_context *c, const swin__step *s, int 
 static swin__fmap swin__plan_channel_means(swin__plan *p, int level, swin__fmap x)
 {
     int chunks = swin__divide_up(swin__pixels(&x), SWIN__MOMENT_PIXELS);
-    swin__job moments = { "scse mean", level, swin__group_moments, chunks, 0, 0 };
-    swin__job means = { "scse mean", level, swin__channel_means, 1, 0, 0 };
+    swin__job moments = { "mean", level, swin__group_moments, chunks, 0, 0 };
+    swin__job means = { "mean", level, swin__channel_means, 1, 0, 0 };
     swin__fmap mean = swin__alloc_fmap(p, 1, 1, x.c);
     swin__group_norm_layer l;
     memset(&l, 0, sizeof l);
@@ -13895,6 +14393,281 @@ static swin__fmap swin__plan_oneformer(swin__plan *p, const swin__fmap *feature)
     return swin__plan_query_scores(p, state.x, pixels);
 }
 
+/* --- BiRefNet --------------------------------------------------------------------------------- */
+
+/* The channels of a level's feature: those of both passes of the backbone. */
+static int swin__refined(const swin_config *g, int level) { return 2 * g->stage[level].width; }
+
+/* The channels that the patches of the input become on a level. */
+static int swin__patch_width(const swin_config *g, int level)
+{
+    return swin__refined(g, swin__min(level + 1, SWIN__REFINED - 1)) / 8;
+}
+
+/* How many branches a pyramid has. */
+static int swin__branches(const swin_config *g)
+{
+    int n = 0;
+    while (n < SWIN_MAX_BRANCHES && g->birefnet.kernel[n]) n++;
+    return n;
+}
+
+static swin_status swin__check_birefnet_head(const swin_config *g, swin_error *err)
+{
+    const swin_birefnet_config *b = &g->birefnet;
+    SWIN__DEMAND(g->body == SWIN_BODY_BIREFNET, SWIN_DAMAGED,
+                 "config: BiRefNet's decoder without its backbone");
+    SWIN__DEMAND(g->rules.one_class && g->head.align_corners, SWIN_DAMAGED,
+                 "config: BiRefNet has one class and keeps corners in resizes");
+    SWIN__DEMAND(b->inner && b->branch && b->patches && b->gate && b->kernel[0], SWIN_DAMAGED,
+                 "config: a width of BiRefNet's decoder is 0");
+    for (int i = 0; i < SWIN_MAX_BRANCHES; i++)
+        SWIN__DEMAND(i < swin__branches(g) ? b->kernel[i] % 2 : !b->kernel[i], SWIN_DAMAGED,
+                     "config: BiRefNet's kernel %d has no middle, or comes after none", i);
+    return SWIN_OK;
+}
+
+/* A convolution for offsets, of a kernel wider than 3, is stored as the sum of so many by so many
+   3 x 3 convolutions of one map, each shifted by three pixels more: Winograd's takes that. */
+static int swin__kernel_parts(int kernel) { return swin__divide_up(kernel, 3); }
+
+/* Binds a block of the decoder: from so many channels to `outputs`, 0: without the convolution at
+   its end. Names begin with `name`. */
+static void swin__bind_pyramid(swin__binder *b, swin__pyramid *w, const char *name, int inputs,
+                               int outputs)
+{
+    const swin_config *g = &b->model->config;
+    int m = g->birefnet.inner, made = g->birefnet.branch, branches = swin__branches(g);
+    char full[40];
+    swin__format(b->prefix, sizeof b->prefix, "head.%s.", name);
+    w->conv_in = swin__take_linear(b, "conv_in", m, 9 * inputs, 1);
+    for (int i = 0; i < branches; i++) {
+        int area = g->birefnet.kernel[i] * g->birefnet.kernel[i];
+        int parts = swin__kernel_parts(g->birefnet.kernel[i]), taps = parts > 1 ? 9 : area;
+        swin__format(full, sizeof full, "branch%d.offset", i);
+        w->offset[i] = swin__take_linear_as(b, full, 3 * area, taps * parts * parts * m, 1,
+                                            SWIN__AS_FLOATS);
+        swin__format(full, sizeof full, "branch%d", i);
+        w->branch[i] = swin__take_linear_as(b, full, made, area * m, 1, SWIN__AS_FLOATS);
+    }
+    w->mean = swin__take_linear_as(b, "mean", made, m, 1, SWIN__AS_FLOATS);
+    w->fuse = swin__take_linear_as(b, "fuse", m, (branches + 1) * made, 1, SWIN__AS_FLOATS);
+    if (outputs) w->conv_out = swin__take_linear(b, "conv_out", outputs, 9 * m, 1);
+    swin__format(b->prefix, sizeof b->prefix, "head.");
+}
+
+/* The layers name{level}{part}. */
+static swin__linear swin__take_level(swin__binder *b, const char *name, int level, const char *part,
+                                     int outputs, int inputs, unsigned types)
+{
+    char full[40];
+    swin__format(full, sizeof full, "%s%d%s", name, level, part);
+    return swin__take_linear_as(b, full, outputs, inputs, 1, types);
+}
+
+static void swin__bind_birefnet_head(swin__binder *b, swin__weights *w)
+{
+    const swin_config *g = &b->model->config;
+    swin__birefnet *d = &w->birefnet;
+    int inputs = 0, coarsest = SWIN__REFINED - 1, gate = g->birefnet.gate;
+    for (int l = 0; l <= coarsest; l++) inputs += swin__refined(g, l);
+    swin__bind_pyramid(b, &d->squeeze, "squeeze", inputs, swin__refined(g, coarsest));
+    for (int l = coarsest; l >= 0; l--) {
+        int c = swin__refined(g, l), patches = swin__patch_width(g, l), grid = 4 << l;
+        char name[16];
+        if (l < coarsest)
+            w->lateral[l] = swin__take_level(b, "lateral", l, "", c, c, SWIN__AS_WEIGHTS);
+        d->patches[l] = swin__take_level(b, "patches", l, "", g->birefnet.patches,
+                                         9 * 3 * grid * grid, SWIN__AS_WEIGHTS);
+        d->patches_out[l] = swin__take_level(b, "patches", l, ".out", patches,
+                                             9 * g->birefnet.patches, SWIN__AS_WEIGHTS);
+        swin__format(name, sizeof name, "block%d", l);
+        swin__bind_pyramid(b, &d->block[l], name, c + patches, l ? swin__refined(g, l - 1) : 0);
+        if (!l) continue;
+        d->gate[l] = swin__take_level(b, "gate", l, "", gate, 9 * swin__refined(g, l - 1),
+                                      SWIN__AS_WEIGHTS);
+        d->gate_out[l] = swin__take_level(b, "gate", l, ".out", 1, gate, SWIN__AS_F32);
+    }
+    d->out = swin__take_linear_as(b, "out", 9, g->birefnet.inner, 0, SWIN__AS_F32);
+    d->image = swin__take_linear_as(b, "image", 9, SWIN__SEEN, 1, SWIN__AS_F32);
+}
+
+/* Plans a convolution of one map. */
+static swin__fmap swin__plan_conv_of(swin__plan *p, const char *name, int level,
+                                     swin__linear linear, int kernel, swin__fmap in, int channels,
+                                     int act)
+{
+    swin__conv conv = swin__make_conv(linear, kernel, in.c, in, channels);
+    conv.act = act;
+    swin__add_source(&conv, in, 0);
+    return swin__plan_conv(p, name, level, conv);
+}
+
+/* Plans the convolution that tells a branch's offsets and factors. */
+static swin__fmap swin__plan_offsets(swin__plan *p, int level, swin__linear linear, int kernel,
+                                     swin__fmap in)
+{
+    int parts = swin__kernel_parts(kernel), side = parts > 1 ? 3 : kernel;
+    swin__conv conv = swin__make_conv(linear, side, parts * parts * in.c, in, 3 * kernel * kernel);
+    conv.act = SWIN__LINEAR;
+    for (int i = 0; i < parts * parts; i++) {
+        swin__source *source = &conv.source[i];
+        swin__add_source(&conv, in, i * in.c);
+        source->down = i / parts * 3 + side / 2 - kernel / 2;
+        source->right = i % parts * 3 + side / 2 - kernel / 2;
+    }
+    return swin__plan_conv(p, "offset", level, conv);
+}
+
+/* Plans what a pyramid's fusing layer gets from the mean: its bias and the mean's share. */
+static swin__fmap swin__plan_mean_share(swin__plan *p, int level, const swin__pyramid *w,
+                                        swin__fmap in)
+{
+    swin__linear share = w->fuse;
+    swin__fmap mean = swin__plan_channel_means(p, level, in), made, out;
+    made = swin__plan_linear(p, "mean", level, mean, p->config->birefnet.branch, w->mean,
+                             SWIN__RELU);
+    swin__release(p, mean.data);
+    share.weight = swin__panels_from(share.weight, 0, swin__branches(p->config) * made.c);
+    out = swin__plan_linear(p, "mean", level, made, in.c, share, SWIN__LINEAR);
+    swin__release(p, made.data);
+    return out;
+}
+
+/* Plans a pyramid after its first convolution, whose output `in` it gives back, up to the fusing
+   layer: relu(F concat[branches, mean] + b). */
+static swin__fmap swin__plan_branches(swin__plan *p, int level, const swin__pyramid *w,
+                                      swin__fmap in)
+{
+    const swin_birefnet_config *g = &p->config->birefnet;
+    int branches = swin__branches(p->config);
+    swin__fmap start = swin__plan_mean_share(p, level, w, in);
+    swin__fmap out = swin__alloc_fmap(p, in.h, in.w, in.c);
+    for (int i = 0; i < branches; i++) {
+        swin__dcn_layer l;
+        memset(&l, 0, sizeof l);
+        l.in = in;
+        l.out = out;
+        l.kernel = g->kernel[i];
+        l.told = swin__plan_offsets(p, level, w->offset[i], l.kernel, in);
+        l.branch = w->branch[i];
+        l.fuse = swin__panels_from(w->fuse.weight, 0, i * g->branch);
+        l.fused = g->branch;
+        l.start = i ? NULL : start.data;
+        l.first = !i;
+        l.act = i + 1 == branches ? SWIN__RELU : SWIN__LINEAR;
+        swin__plan_dcn(p, level, l);
+        swin__release(p, l.told.data);
+        if (!i) swin__release(p, start.data);
+    }
+    swin__release(p, in.data);
+    return out;
+}
+
+/* Plans the context of all features at the coarsest size, squeezed. */
+static swin__fmap swin__plan_squeeze(swin__plan *p, const swin__fmap *feature)
+{
+    const swin_config *g = p->config;
+    const swin__pyramid *w = &p->weights->birefnet.squeeze;
+    const swin__fmap *coarsest = &feature[SWIN__REFINED - 1];
+    int inputs = 0;
+    swin__fmap x, out;
+    swin__conv conv;
+    for (int l = 0; l < SWIN__REFINED; l++) inputs += feature[l].c;
+    conv = swin__make_conv(w->conv_in, 3, inputs, *coarsest, g->birefnet.inner);
+    for (int l = 0, first = 0; l < SWIN__REFINED; first += feature[l++].c)
+        swin__add_source(&conv, feature[l], first);
+    x = swin__plan_conv(p, "squeeze", SWIN__REFINED - 1, conv);
+    x = swin__plan_branches(p, SWIN__REFINED - 1, w, x);
+    out = swin__plan_conv_of(p, "squeeze", SWIN__REFINED - 1, w->conv_out, 3, x, coarsest->c,
+                             SWIN__LINEAR);
+    swin__release(p, x.data);
+    return out;
+}
+
+/* Plans what a level's block reads of the input: two convolutions of its patches. */
+static swin__fmap swin__plan_seen_patches(swin__plan *p, int level, swin__fmap input)
+{
+    const swin__birefnet *w = &p->weights->birefnet;
+    swin__fmap stack = swin__plan_stack(p, level, input, 4 << level), inner, out;
+    inner = swin__plan_conv_of(p, "patches", level, w->patches[level], 3, stack,
+                               p->config->birefnet.patches, SWIN__LINEAR);
+    swin__release(p, stack.data);
+    out = swin__plan_conv_of(p, "patches", level, w->patches_out[level], 3, inner,
+                             swin__patch_width(p->config, level), SWIN__LINEAR);
+    swin__release(p, inner.data);
+    return out;
+}
+
+/* Plans the sum of the coarser level's output, resized, and a layer of this level's feature. */
+static swin__fmap swin__plan_lateral(swin__plan *p, int level, swin__fmap feature,
+                                     swin__fmap coarser)
+{
+    swin__linear_layer l = swin__make_linear(p, feature, feature.c, p->weights->lateral[level],
+                                             SWIN__LINEAR);
+    swin__add_bilinear(p, &l, coarser, 1);
+    swin__add_linear(p, "lateral", level, &l);
+    swin__release(p, coarser.data);
+    return l.out;
+}
+
+/* Plans a level of the decoder up to its pyramid's fusing layer. x: what the coarser level gave,
+   which it gives back. */
+static swin__fmap swin__plan_level(swin__plan *p, int level, const swin__fmap *feature,
+                                   swin__fmap input, swin__fmap x)
+{
+    const swin__pyramid *w = &p->weights->birefnet.block[level];
+    swin__fmap patches, inner;
+    swin__conv conv;
+    if (level + 1 < SWIN__REFINED) x = swin__plan_lateral(p, level, feature[level], x);
+    swin__drop_feature(p, feature[level]);
+    patches = swin__plan_seen_patches(p, level, input);
+    conv = swin__make_conv(w->conv_in, 3, x.c + patches.c, x, p->config->birefnet.inner);
+    swin__add_source(&conv, x, 0);
+    swin__add_source(&conv, patches, x.c);
+    inner = swin__plan_conv(p, "block", level, conv);
+    swin__release(p, x.data);
+    swin__release(p, patches.data);
+    return swin__plan_branches(p, level, w, inner);
+}
+
+/* Plans the end of a level: its last convolution, and the gate. x is given back. */
+static swin__fmap swin__plan_gated(swin__plan *p, int level, swin__fmap x)
+{
+    const swin__birefnet *w = &p->weights->birefnet;
+    swin__fmap out = swin__plan_conv_of(p, "block", level, w->block[level].conv_out, 3, x,
+                                        swin__refined(p->config, level - 1), SWIN__LINEAR);
+    swin__fmap gate;
+    swin__release(p, x.data);
+    gate = swin__plan_conv_of(p, "gate", level, w->gate[level], 3, out, p->config->birefnet.gate,
+                              SWIN__RELU);
+    swin__plan_gate(p, level, out, gate, w->gate_out[level]);
+    swin__release(p, gate.data);
+    return out;
+}
+
+/* Plans the decoder. feature[stages] is the input, which the body hands over. The last block's
+   convolution, which has no activation, and the logits' share of it are one product, as are the
+   convolutions of the input and theirs. */
+static swin__fmap swin__plan_birefnet_head(swin__plan *p, const swin__fmap *feature)
+{
+    const swin__birefnet *w = &p->weights->birefnet;
+    swin__fmap input = feature[SWIN__REFINED], x = swin__plan_squeeze(p, feature);
+    swin__fmap nine, coarse, logits;
+    for (int l = SWIN__REFINED - 1; l >= 0; l--) {
+        x = swin__plan_level(p, l, feature, input, x);
+        if (l) x = swin__plan_gated(p, l, x);
+    }
+    nine = swin__plan_linear(p, "out", 0, x, 9, w->out, SWIN__LINEAR);
+    swin__release(p, x.data);
+    coarse = swin__plan_nine(p, nine);
+    swin__release(p, nine.data);
+    logits = swin__plan_matte(p, coarse, input, w->image);
+    swin__release(p, coarse.data);
+    swin__release(p, input.data);
+    return logits;
+}
+
 /* --- the kinds of heads ----------------------------------------------------------------------- */
 
 /* Which features a head reads, and so what head_inputs and head_channels may be. */
@@ -13960,6 +14733,8 @@ static const swin__head_kind swin__heads[] = {          /* in the order of SWIN_
                swin__check_mask2former, swin__bind_mask2former, swin__plan_mask2former),
     SWIN__HEAD(QUERIES, "OneFormer", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
                swin__check_mask2former, swin__bind_oneformer, swin__plan_oneformer),
+    SWIN__HEAD(BIREFNET, "BiRefNet's decoder", SWIN__READS_NOTHING, SWIN__GIVES_PIXELS,
+               swin__check_birefnet_head, swin__bind_birefnet_head, swin__plan_birefnet_head),
 };
 #undef SWIN__HEAD
 typedef char swin__heads_are_all_there[sizeof swin__heads / sizeof *swin__heads == SWIN_HEAD_COUNT
@@ -14099,7 +14874,7 @@ static void swin__plan_backbone(swin__plan *p, swin__fmap feature[SWIN_MAX_STAGE
     uint32_t wanted = all ? given : g->head.inputs;
     uint32_t reached = p->desc.outputs & SWIN_OUT_ATTENTION ? wanted | 1u << p->desc.attend_stage
                                                         : wanted;
-    swin__fmap x = swin__plan_embed(p);
+    swin__fmap x = swin__plan_embed(p, NULL);
     for (int i = 0; i < stages && reached >> i && p->status == SWIN_OK; i++) {
         int as_is = 0;          /* the map is a feature without a norm */
         swin__fmap merged = x;
@@ -14175,7 +14950,7 @@ static void swin__plan_unet(swin__plan *p, swin__fmap feature[SWIN_MAX_STAGES + 
     static const swin__affine none = { NULL, NULL };
     const swin_config *g = p->config;
     int stages = g->stages;
-    swin__fmap skip[SWIN_MAX_STAGES + 1], x = swin__plan_embed(p);
+    swin__fmap skip[SWIN_MAX_STAGES + 1], x = swin__plan_embed(p, NULL);
     for (int i = 0; i < stages && p->status == SWIN_OK; i++) {
         swin__fmap next;
         if (i + 1 < stages || p->desc.outputs & SWIN_OUT_FEATURES) {
@@ -14270,7 +15045,7 @@ static void swin__plan_mit(swin__plan *p, swin__fmap feature[SWIN_MAX_STAGES + 1
     const swin_config *g = p->config;
     int all = p->desc.outputs & SWIN_OUT_FEATURES;
     uint32_t wanted = all ? (1u << g->stages) - 1 : g->head.inputs;
-    swin__fmap x = swin__plan_embed(p);
+    swin__fmap x = swin__plan_embed(p, NULL);
     for (int i = 0; i < g->stages && wanted >> i && p->status == SWIN_OK; i++) {
         swin__fmap normed = swin__plan_mit_stage(p, i, x);
         if (wanted >> (i + 1)) x = swin__plan_embed_stage(p, i + 1, normed);
@@ -14279,6 +15054,72 @@ static void swin__plan_mit(swin__plan *p, swin__fmap feature[SWIN_MAX_STAGES + 1
             swin__show_feature(p, i, normed);
         } else swin__release(p, normed.data);
     }
+}
+
+/* --- BiRefNet --------------------------------------------------------------------------------- */
+
+enum { SWIN__REFINED_SIDES = 32 };      /* the sides of its inputs are multiples of this */
+
+/* Four stages of Swin V1 whose features are normalised, of patches of 4; the coarsest map has a
+   pixel for each patch of the finest grid, and each level's patches become a channel at least. */
+static swin_status swin__check_birefnet(const swin_config *g, swin_error *err)
+{
+    SWIN__DEMAND(g->head.kind == SWIN_HEAD_BIREFNET || g->head.kind == SWIN_HEAD_NONE,
+                 SWIN_DAMAGED, "config: BiRefNet's backbone with another head");
+    SWIN__DEMAND(g->stages == SWIN__REFINED && g->version == 1 && g->patch == 4 && !g->tokens &&
+                 !g->final_norm && g->feature_norms == (1u << SWIN__REFINED) - 1,
+                 SWIN_UNSUPPORTED, "config: not BiRefNet's stages, version, patch or norms");
+    SWIN__DEMAND(g->rules.input_multiple && g->rules.input_multiple % SWIN__REFINED_SIDES == 0,
+                 SWIN_DAMAGED, "config: input_multiple is none of BiRefNet's %d",
+                 SWIN__REFINED_SIDES);
+    for (int i = 0; i < SWIN__REFINED; i++)
+        SWIN__DEMAND(g->stage[i].width >= 4, SWIN_DAMAGED,
+                     "config: BiRefNet's stage %d is too narrow", i);
+    return SWIN_OK;
+}
+
+/* Plans the stages on an input, and the norms of their outputs: feature[0 ... stages - 1]. */
+static void swin__plan_pass(swin__plan *p, const swin__fmap *input, swin__fmap *feature)
+{
+    const swin_config *g = p->config;
+    swin__fmap x = swin__plan_embed(p, input);
+    p->block_count = 0;
+    p->entry = 0;
+    for (int i = 0; i < g->stages && p->status == SWIN_OK; i++) {
+        swin__fmap merged = x;
+        swin__plan_stage(p, i, &p->weights->stage[i], x);
+        feature[i] = swin__plan_norm(p, i, x, p->weights->stage[i].norm,
+                                     swin__eps(g->rules.feature_eps));
+        if (i + 1 < g->stages) merged = swin__plan_merge(p, i, x);
+        swin__release(p, x.data);
+        x = merged;
+    }
+}
+
+/* Plans both passes, and joins their features; the input follows these. */
+static void swin__plan_birefnet(swin__plan *p, swin__fmap feature[SWIN_MAX_STAGES + 1])
+{
+    swin__fmap whole[SWIN__REFINED], half[SWIN__REFINED], input, halved;
+    memset(whole, 0, sizeof whole);
+    memset(half, 0, sizeof half);
+    if (p->crops.h % SWIN__REFINED_SIDES || p->crops.w % SWIN__REFINED_SIDES) {
+        p->status = swin__fail(p->err, SWIN_SIZE, "BiRefNet takes inputs and crops whose sides are "
+                               "multiples of %d, not %d x %d", SWIN__REFINED_SIDES, p->crops.w,
+                               p->crops.h);
+        return;
+    }
+    input = swin__plan_input(p);
+    halved = swin__plan_half(p, input);
+    swin__plan_pass(p, &halved, half);
+    swin__release(p, halved.data);
+    swin__plan_pass(p, &input, whole);
+    for (int i = SWIN__REFINED - 1; i >= 0 && p->status == SWIN_OK; i--) {
+        feature[i] = swin__plan_join(p, i, whole[i], half[i]);
+        swin__show_feature(p, i, feature[i]);
+        swin__release(p, whole[i].data);
+        swin__release(p, half[i].data);
+    }
+    feature[SWIN__REFINED] = input;
 }
 
 /* --- the kinds of bodies ---------------------------------------------------------------------- */
@@ -14299,6 +15140,7 @@ static const swin__body_kind swin__bodies[] = {         /* in the order of SWIN_
     SWIN__BODY(UNET, swin__check_unet, swin__bind_unet, swin__plan_unet),
     SWIN__BODY(UNET, swin__check_unet, swin__bind_unet, swin__plan_unet),
     SWIN__BODY(MIT, swin__check_mit, swin__bind_mit, swin__plan_mit),
+    SWIN__BODY(BIREFNET, swin__check_birefnet, swin__bind_backbone, swin__plan_birefnet),
 };
 #undef SWIN__BODY
 typedef char swin__bodies_are_all_there[sizeof swin__bodies / sizeof *swin__bodies ==
@@ -15493,6 +16335,7 @@ SWIN_API void swin_free(swin_model *m)
               object, and swin_logits shows the one logit. segment --alpha and --cutout.
             - SegFormer: the body SWIN_BODY_MIT, its fields swin_config.mit, and its authors' head,
               SWIN_HEAD_MERGED_SEGFORMER; rules.straight resizes logits to the picture at once.
+            - BiRefNet over Swin: background removal, from its own checkpoints and RMBG-2.0's.
             - Weights of f16 and of eight bits (tools/convert.py --f16, --int8), with kernels of
               their own in AVX2, AVX-512, NEON and WebAssembly, and the sets SWIN_CPU_AVX2_VNNI,
               SWIN_CPU_AVX512_VNNI, SWIN_CPU_NEON_DOT and SWIN_CPU_NEON_I8MM.

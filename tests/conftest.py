@@ -28,6 +28,8 @@ def case_options(case):
     config = json.loads((case / "case.json").read_text()).get("config", {})
     scales = config.get("pool_scales") or []
     options = ["--align-corners"] if config.get("align_corners") else []
+    if "patch_order" in config:
+        options += ["--patch-order", config["patch_order"]]
     if len(scales) not in (0, 4):
         options += ["--pool-scales", ",".join(map(str, scales))]
     return options

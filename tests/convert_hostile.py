@@ -33,6 +33,7 @@ import numpy as np
 from checkpoints import (GLAM, SMALL, File, backbone_state, fcn_state, fpn_state,
                          glam_segformer_state, psp_state, safetensors, segformer_state,
                          uper_state, upstream_names)
+from checkpoints.birefnet import birefnet_state
 from checkpoints.convert import blob, tool, write_small
 from checkpoints.families import (glam_unet_state, hucao_state, hugging_face_state, moby_state,
                                   official_state, simmim_state, smp_state, split_unet_state,
@@ -82,11 +83,13 @@ STATES = [SMALL, GLAM, upstream_names(SMALL), {**backbone_state(), **fcn_state()
           hub_state("classifier", modules=True),
           *(hugging_face_queries_state(kind, modules) for kind in KINDS for modules in (0, 1)),
           *(detectron2_state(kind) for kind in KINDS), detectron2_state("maskformer", old=True),
-          mm_state("maskformer"), mm_state("mask2former", "panoptic_head.")]
+          mm_state("maskformer"), mm_state("mask2former", "panoptic_head."),
+          birefnet_state()]
 OPTIONS = ["--image-size 48x48", "--image-size 4x16384", "--window 3", "--window 1,64",
            "--pretrained-windows 0,0,0", "--pretrained-windows 64,1,2", "--pool-scales 1,2,3,6",
            "--pool-scales 99999999999", "--heads 1,2", "--max-size 16384x16384", "--mode slide",
            "--mode centre", "--mode whole", "--crop 32x32", "--stride 16384x1", "--size 16384",
+           "--patch-order rows", "--patch-order columns",
            "--backbone", "--model", "--align-corners", "--palette ade20k", "--classes imagenet1k",
            "--decoder-heads 2", "--decoder-heads 999", "--task panoptic", "--scores input",
            "--entry model", "--entry state_dict", "--entry 0", "--info"]

@@ -82,7 +82,8 @@ def neon(tmp_path_factory):
 
 def test_there_are_cases():
     assert {"upernet", "fcn", "fpn", "psp", "segformer", "unet", "xattn", "swinv2", "timm", "hf",
-            "tv", "ms", "smp", "binary", "maskformer", "mask2former", "oneformer"} <= {word for name in CASES for word in name.split("-")}
+            "tv", "ms", "smp", "binary", "maskformer", "mask2former", "oneformer", "birefnet"} <= {
+                word for name in CASES for word in name.split("-")}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -25,6 +25,7 @@ from swinblob import checkpoint  # noqa: E402
 TOLERANCE = 5e-6
 COSINES = 5e-5                              # of Swin V2's attention: up to 100 times their rounding
 WINOGRAD = 2e-5                             # its transforms magnify rounding
+DEFORMED = 3e-5                             # rounded offsets move what the next layers sample
 ORIGINAL = sorted(path.parent.name for path in GOLDEN.glob("*/case.json")
                   if path.parent.name.startswith(("seg-", "fam-ms-"))
                   and not re.search("upstream|transformers|mmseg",
@@ -190,6 +191,23 @@ UNETS = {
              pe_rows=[600, 400, 400, 400]), "glam", (), [(64, 64), (120, 75)]),
 }
 
+BIREFNET = dict(SMALL, embed_dim=8, depths=[1, 2, 1, 1], num_heads=[1, 2, 2, 4], inner=12,
+                branch=20, patches=6, gate=5)
+
+# name: BiRefNet, silent layers, sizes, tolerance
+BIREFNETS = {
+    "both passes": (BIREFNET, (), [(64, 96), (32, 32), (160, 64)], DEFORMED),
+    "patches by columns, other kernels": (
+        dict(BIREFNET, patch_order="columns", kernels=[3, 5], inner=16, window=4), (),
+        [(96, 64), (32, 224)], DEFORMED),
+    "offsets of zero": (BIREFNET, (r"\.offset_conv\.", r"\.modulator_conv\."), [(64, 64)],
+                        TOLERANCE),
+    "pictures alone": (BIREFNET, (r"lateral_block\d\.", r"squeeze_module\.0\.bn_out\."),
+                       [(64, 64)], DEFORMED),
+    "BiRefNet by Winograd": (dict(BIREFNET, embed_dim=64, inner=64, branch=48, patches=32, gate=16),
+                             (), [(64, 96)], DEFORMED),
+}
+
 # name: classifier, silent layers, sides
 CLASSIFIERS = {
     "classifier": (OFFICIAL, (), [32, 64]),
@@ -331,6 +349,16 @@ def test_unet(name, make, tmp_path):
     compare(reference, converted, names, sizes, tmp_path)
 
 
+@pytest.mark.parametrize("name", BIREFNETS)
+def test_birefnet(name, make, tmp_path):
+    arguments, silent, sizes, tolerance = BIREFNETS[name]
+    model = models.BiRefNet(**arguments)
+    order = ["--patch-order", arguments.get("patch_order", "rows")]
+    reference, converted = make(model, silent, nn.Module.state_dict, *order)
+    compare(reference, converted, [f"feature{i}" for i in range(4)] + ["logits"], sizes, tmp_path,
+            tolerance)
+
+
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_classifier(name, make, tmp_path):
     backbone, silent, sides = CLASSIFIERS[name]
@@ -348,8 +376,10 @@ def test_models_are_the_originals(name):
     case = GOLDEN / name
     about = json.loads((case / "case.json").read_text())
     options = {key: about["config"][key] for key in ("pool_scales", "align_corners")
-               if key in about["config"] and about["config"]["head"] in ("UPerHead", "PSPHead")}
-    tensors = checkpoint.read(str(case / about.get("checkpoint", "checkpoint.pth"))).tensors
+               if key in about["config"] and about["config"].get("head") in ("UPerHead", "PSPHead")}
+    options |= {key: about["config"][key] for key in ("patch_order",) if key in about["config"]}
+    file = "" if (case / "config.json").exists() else about.get("checkpoint", "checkpoint.pth")
+    tensors = checkpoint.read(str(case / file)).tensors
     model = models.from_state_dict({key: torch.from_numpy(x.read().astype("float32"))
                                     for key, x in tensors.items()}, **options).double()
     sources = sorted(case.glob("input-*.npy"))

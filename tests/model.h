@@ -562,6 +562,67 @@ static void query_head(maker *k)
     linear(k, "classify", k->g->classes + 1, c, 1);
 }
 
+/* A layer whose inputs are no rows of eight bits. */
+static void float_linear(maker *k, const char *name, int outputs, int inputs)
+{
+    char full[64];
+    snprintf(full, sizeof full, "%s.weight", name);
+    add_tensor(k, full, 1, PANELS_LAYOUT, outputs, inputs, 1, 0, 2 / sqrtf((float)inputs));
+    vector(k, name, ".bias", outputs, 0, 0.5f);
+}
+
+/* A block of BiRefNet's decoder, number l or, with -1, the one before it; outputs 0: without the
+   convolution at its end. */
+static void pyramid(maker *k, int l, int inputs, int outputs)
+{
+    const swin_birefnet_config *b = &k->g->birefnet;
+    char name[32];
+    int branches = 0;
+    snprintf(k->prefix, sizeof k->prefix, l < 0 ? "head.squeeze." : "head.block%d.", l);
+    linear(k, "conv_in", b->inner, 9 * inputs, 1);
+    for (; branches < SWIN_MAX_BRANCHES && b->kernel[branches]; branches++) {
+        const int area = b->kernel[branches] * b->kernel[branches];
+        snprintf(name, sizeof name, "branch%d.offset", branches);
+        const int parts = (b->kernel[branches] + 2) / 3;
+        float_linear(k, name, 3 * area, (parts > 1 ? 9 * parts * parts : area) * b->inner);
+        snprintf(name, sizeof name, "branch%d", branches);
+        float_linear(k, name, b->branch, area * b->inner);
+    }
+    float_linear(k, "mean", b->branch, b->inner);
+    float_linear(k, "fuse", b->inner, (branches + 1) * b->branch);
+    if (outputs) linear(k, "conv_out", outputs, 9 * b->inner, 1);
+}
+
+static void birefnet_head(maker *k)
+{
+    const swin_config *g = k->g;
+    const swin_birefnet_config *b = &g->birefnet;
+    const int last = g->stages - 1;
+    int width[8] = {0}, all = 0;
+    char name[32];
+    for (int l = 0; l <= last; l++) all += width[l] = 2 * g->stage[l].width;
+    pyramid(k, -1, all, width[last]);
+    for (int l = last; l >= 0; l--) {
+        const int grid = 4 << l, patches = width[l < last ? l + 1 : last] / 8;
+        snprintf(k->prefix, sizeof k->prefix, "head.");
+        snprintf(name, sizeof name, "lateral%d", l);
+        if (l < last) linear(k, name, width[l], width[l], 1);
+        snprintf(name, sizeof name, "patches%d", l);
+        linear(k, name, b->patches, 9 * 3 * grid * grid, 1);
+        snprintf(name, sizeof name, "patches%d.out", l);
+        linear(k, name, patches, 9 * b->patches, 1);
+        pyramid(k, l, width[l] + patches, l ? width[l - 1] : 0);
+        snprintf(k->prefix, sizeof k->prefix, "head.");
+        if (!l) break;
+        snprintf(name, sizeof name, "gate%d", l);
+        linear(k, name, b->gate, 9 * width[l - 1], 1);
+        snprintf(name, sizeof name, "gate%d.out", l);
+        add_linear(k, name, 0, 1, b->gate, 1);
+    }
+    add_linear(k, "out", 0, 9, b->inner, 0);
+    add_linear(k, "image", 0, 9, 27, 1);
+}
+
 static void head(maker *k)
 {
     const swin_config *g = k->g;
@@ -712,6 +773,7 @@ static size_t put_config(const swin_config *g, unsigned char *to)
     at = put_optional(to, at, "mit", &g->mit, sizeof g->mit);
     at = put_optional(to, at, "sides", &g->sides, sizeof g->sides);
     at = put_optional(to, at, "queries", &g->queries, sizeof g->queries);
+    at = put_optional(to, at, "birefnet", &g->birefnet, sizeof g->birefnet);
     return put_record(to, at, "reference", &g->reference, sizeof g->reference);
 }
 
@@ -746,7 +808,8 @@ static void make_tensors(maker *k)
                    0, 1);
     for (int i = 0; i < g->stages; i++) stage(k, i);
     after_stages(k);
-    if (g->head.kind) head(k);
+    if (g->head.kind == SWIN_HEAD_BIREFNET) birefnet_head(k);
+    else if (g->head.kind) head(k);
 }
 
 /* Where a blob's data starts. */
@@ -838,16 +901,18 @@ static inline blob make_blob(const swin_config *g) { return make_blob_of(g, FLOA
    one class; SMP_FPN: GroupNorm, levels side by side; SEGFORMER: MiT whose keys are pixels, for the
    smallest pictures; logits resized straight to the picture; MASKFORMER: queries
    over an FPN, scores at the masks' size; MASK2FORMER: projected levels, scores at the size of
-   inputs padded to 32; ONEFORMER: a task token, scores at 384 x 384. */
+   inputs padded to 32; ONEFORMER: a task token, scores at 384 x 384; BIREFNET: deformable
+   convolutions, inputs in multiples of 32 pixels. */
 enum {
     PLAIN, GLAM_UPER, FCN_HEAD, SWIN_V2, UNET, CROSS_UNET, SEMANTIC_FPN, MLP_HEAD, PSP_HEAD,
     WIDE_UPER, SMP_UNET, SMP_FPN, SEGFORMER, MASKFORMER, MASK2FORMER, ONEFORMER,
-    MODELS
+    BIREFNET, MODELS
 };
 
 static const char *const model_names[MODELS] = {
     "plain", "glam", "fcn", "v2", "unet", "cross unet", "semantic fpn", "mlp", "psp", "wide",
-    "smp unet", "smp fpn", "segformer", "maskformer", "mask2former", "oneformer"};
+    "smp unet", "smp fpn", "segformer", "maskformer", "mask2former", "oneformer",
+    "birefnet"};
 
 static const struct { int width, stages, depth[4], heads[4], window[4]; } shapes[MODELS] = {
     {6, 1, {2}, {1}, {2}},                          /* PLAIN */
@@ -866,10 +931,11 @@ static const struct { int width, stages, depth[4], heads[4], window[4]; } shapes
     {4, 4, {1, 1, 1, 1}, {1, 2, 2, 4}, {3, 3, 3, 3}},       /* MASKFORMER */
     {4, 4, {1, 2, 1, 1}, {1, 2, 2, 4}, {4, 3, 3, 3}},       /* MASK2FORMER */
     {4, 4, {1, 1, 1, 1}, {1, 1, 2, 2}, {3, 3, 3, 3}},       /* ONEFORMER */
+    {4, 4, {1, 2, 1, 1}, {1, 2, 2, 4}, {3, 3, 3, 3}},   /* BIREFNET */
 };
 
-/* The queries of a model: those of the kinds from MASKFORMER on. */
-static const swin_queries_config query_fields[MODELS - MASKFORMER] = {
+/* The queries of a model: those from MASKFORMER to ONEFORMER. */
+static const swin_queries_config query_fields[ONEFORMER - MASKFORMER + 1] = {
     {7, 24, 20, 3, 2, 19, 1, 0, 0, 0, 0, 0, SWIN_SCORES_AT_MASKS, 0},
     {90, 12, 24, 2, 4, 20, 1, 4, 2, 21, 0, 0, SWIN_SCORES_AT_INPUT, 32},
     {9, 32, 32, 2, 3, 16, 0, 2, 1, 33, 2, 18, SWIN_SCORES_AT_384, 0},
@@ -885,6 +951,7 @@ static const struct { int head, classes, channels; unsigned inputs; } heads[MODE
     {SWIN_HEAD_MERGED_SEGFORMER, 6, 20, 7},
     {SWIN_HEAD_MASKFORMER, 5, 32, 15}, {SWIN_HEAD_MASK2FORMER, 6, 64, 15},
     {SWIN_HEAD_ONEFORMER, 17, 32, 15},
+    {SWIN_HEAD_BIREFNET, 2, 0, 0},
 };
 
 static inline swin_config model_config(int which)
@@ -897,6 +964,7 @@ static inline swin_config model_config(int which)
     g.body = which == UNET         ? SWIN_BODY_UNET
              : which == CROSS_UNET ? SWIN_BODY_CROSS_UNET
              : which == SEGFORMER  ? SWIN_BODY_MIT
+             : which == BIREFNET   ? SWIN_BODY_BIREFNET
                                    : SWIN_BODY_BACKBONE;
     g.patch = 4;
     g.planes = 3;
@@ -958,7 +1026,7 @@ static inline swin_config model_config(int which)
         memcpy(g.decoder.width, widths, sizeof widths);
         g.decoder.scse = g.rules.one_class = g.roll_before_pad = 1;
     }
-    if (which >= MASKFORMER) g.queries = query_fields[which - MASKFORMER];
+    if (which >= MASKFORMER && which <= ONEFORMER) g.queries = query_fields[which - MASKFORMER];
     if (which == PSP_HEAD) {
         g.picture.mode = SWIN_MODE_SLIDE;
         g.picture.crop_h = 24;
@@ -977,6 +1045,14 @@ static inline swin_config model_config(int which)
         g.merge_norm = 0;
         g.eps = g.rules.feature_eps = 1e-6f;
         g.rules.straight = 1;
+    }
+    if (which == BIREFNET) {
+        static const swin_birefnet_config widths = {8, 12, {1, 3, 5}, 6, 5};
+        g.birefnet = widths;
+        g.input.rule = SWIN_INPUT_EXACT;
+        g.rules.input_multiple = 32;
+        g.rules.one_class = 1;
+        g.head.align_corners = 1;
     }
     if (which == FCN_HEAD) {
         g.head.convs = 2;

@@ -22,7 +22,7 @@ NEEDS = {
     "cross unet": "UNET GLAM", "semantic fpn": "FPN", "mlp": "SEGFORMER", "psp": "PSP SLIDE",
     "wide": "UPER", "smp unet": "SMP_UNET", "smp fpn": "SMP_FPN",
     "segformer": "MIT SEGFORMER", "maskformer": "QUERIES", "mask2former": "QUERIES",
-    "oneformer": "QUERIES", "average": "FCN AVERAGE", "slide": "FCN SLIDE",
+    "oneformer": "QUERIES", "birefnet": "BIREFNET", "average": "FCN AVERAGE", "slide": "FCN SLIDE",
     "attention": "UPER GLAM ATTENTION_MAP"}
 TYPES = {"f32": "", "f16": "F16", "s8": "INT8"}
 

@@ -14,11 +14,22 @@ static inline swin_desc desc_of(int w, int h)
     return d;
 }
 
+/* What a model whose inputs are multiples of 32 pixels makes of a desc: its sizes become the
+   picture's, and the input is as much larger as it has to be. */
+static inline void fit_input(const swin_model *m, swin_desc *d)
+{
+    if (m->config.body != SWIN_BODY_BIREFNET || !d->width) return;
+    if (!d->picture_width) d->picture_width = d->width, d->picture_height = d->height;
+    d->width = (d->width + 31) / 32 * 32;
+    d->height = (d->height + 31) / 32 * 32;
+}
+
 /* A failure to start ends the tests. The memory is as malloc gives it: not initialised. */
 static inline session start_as(const swin_model *m, swin_desc d)
 {
     session s;
     swin_error e;
+    fit_input(m, &d);
     s.size = swin_workspace_size(m, &d, &e);
     s.memory = need(s.size);
     if (!s.size || swin_init(&s.c, m, &d, s.memory, s.size, &e)) {

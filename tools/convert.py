@@ -138,6 +138,8 @@ def parse_arguments(arguments):
     tell.add_argument("--scores", choices=[score.name[len("AT_"):].lower() for score in Scores],
                       help="MaskFormer and its kin: where masks become probabilities (default: as "
                            "the source does it); input: at the input's size, as in the papers")
+    tell.add_argument("--patch-order", choices=("rows", "columns"),
+                      help="BiRefNet: how patches of the picture are stacked")
     rules = tell.add_mutually_exclusive_group()
     rules.add_argument("--backbone", dest="rules", action="store_const", const="backbone",
                        help="Hugging Face Swin: windows shift as in SwinBackbone, always")
@@ -266,6 +268,7 @@ def refuse_options_of_checkpoints(options):
             ("image_size", "--image-size"), ("window", "--window"),
             ("pretrained_windows", "--pretrained-windows"), ("threshold", "--threshold"),
             ("decoder_heads", "--decoder-heads"), ("task", "--task"), ("scores", "--scores"),
+            ("patch_order", "--patch-order"),
             ("rules", "--" + str(options.rules)), ("max_size", "--max-size")):
         if getattr(options, name) is not None:
             raise Refused(f"{option} is about checkpoints, and this is a .swin model")
@@ -439,7 +442,8 @@ def describe_model(d):
 
     tokens = f", {d['tokens']} global token{'s'[:d['tokens'] > 1]} a window" if d["tokens"] else ""
     body = {Body.BACKBONE: f"Swin V{d['version']}", Body.UNET: "Swin-Unet V1",
-            Body.CROSS_UNET: "Swin-Unet with cross-attention upsampling V1", Body.MIT: "MiT"}
+            Body.CROSS_UNET: "Swin-Unet with cross-attention upsampling V1", Body.MIT: "MiT",
+            Body.BIREFNET: "Swin V1 on two sizes of input"}
     inside = (f"reductions {listed('reduction')}" if d["body"] == Body.MIT
               else f"windows {sides('window')}, shifts {sides('shift')}{tokens}")
     row("backbone", f"{body[d['body']]}: widths {listed('width')}, depths {listed('depth')}, "

@@ -7,6 +7,7 @@ These classes load the authors' checkpoints as they are: modules carry the names
     SwinUnet    GLAM's, and HuCaoFighting's for one size: state_dict(prefix="backbone.swin_unet."),
                 state_dict(prefix="swin_unet.")
     Classifier  the official classification code's, V1 and V2
+    BiRefNet    ZhengPeng7/BiRefNet's over Swin
 
 They are what tools/train.py trains and what the tests compare swin.h with.
 
@@ -1125,6 +1126,174 @@ class QuerySegmentor(nn.Module):
         return features, scores[None, :, :H, :W]
 
 
+# BiRefNet -----------------------------------------------------------------------------------------
+
+def resize_aligned(x, size):
+    return F.interpolate(x, size, mode="bilinear", align_corners=True)
+
+
+def stack_patches(x, side, order):
+    """A picture cut into side x side patches, stacked: [B, 3·side², H/side, W/side]."""
+    x = x.unflatten(2, (side, -1)).unflatten(4, (side, -1))
+    planes_first = (0, 1, 2, 4, 3, 5)
+    return x.permute(planes_first if order == "rows" else (0, 4, 2, 1, 3, 5)).flatten(1, 3)
+
+
+class DeformableConv(nn.Module):
+    """Each tap of each pixel reads the map at an offset of its own, and has a factor of its own."""
+
+    def __init__(self, inputs, outputs, kernel):
+        super().__init__()
+        self.kernel = kernel
+        self.offset_conv, self.modulator_conv, self.regular_conv = (
+            nn.Conv2d(inputs, n, kernel, padding=kernel // 2, bias=bias)
+            for n, bias in ((2 * kernel ** 2, True), (kernel ** 2, True), (outputs, False)))
+
+    def forward(self, x):                               # [B, C, H, W]
+        (H, W), k = x.shape[2:], self.kernel
+        offsets = self.offset_conv(x).unflatten(1, (-1, 2))
+        factors = 2 * self.modulator_conv(x).sigmoid()
+        rows, columns = torch.arange(H, device=x.device), torch.arange(W, device=x.device)
+        total = 0
+        for t in range(k * k):
+            v = rows[:, None] + t // k - k // 2 + offsets[:, t, 0]
+            u = columns + t % k - k // 2 + offsets[:, t, 1]
+            places = torch.stack([(2 * u + 1) / W - 1, (2 * v + 1) / H - 1], -1)
+            sample = F.grid_sample(x, places, align_corners=False) * factors[:, t:t + 1]
+            total = total + torch.einsum("oc,bchw->bohw",
+                                         self.regular_conv.weight[:, :, t // k, t % k], sample)
+        return total
+
+
+class DeformableBranch(nn.Module):
+    """Deformable convolution, batch norm, ReLU."""
+
+    def __init__(self, inputs, outputs, kernel):
+        super().__init__()
+        self.atrous_conv = DeformableConv(inputs, outputs, kernel)
+        self.bn = nn.BatchNorm2d(outputs)
+
+    def forward(self, x):
+        return F.relu(self.bn(self.atrous_conv(x)))
+
+
+class DeformablePyramid(nn.Module):
+    """Deformable branches beside one another and the mean, fused (ASPPDeformable)."""
+
+    def __init__(self, inner, branch, kernels):
+        super().__init__()
+        self.aspp1 = DeformableBranch(inner, branch, kernels[0])
+        self.aspp_deforms = nn.ModuleList(DeformableBranch(inner, branch, k) for k in kernels[1:])
+        self.global_avg_pool = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(inner, branch, 1, bias=False),
+            nn.BatchNorm2d(branch), nn.ReLU())
+        self.conv1 = nn.Conv2d((len(kernels) + 1) * branch, inner, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+
+    def forward(self, x):
+        levels = [self.aspp1(x), *(deform(x) for deform in self.aspp_deforms)]
+        levels.append(self.global_avg_pool(x).expand_as(levels[0]))
+        return F.relu(self.bn1(self.conv1(torch.cat(levels, 1))))
+
+
+class DecoderBlock(nn.Module):
+    def __init__(self, inputs, outputs, inner, branch, kernels):
+        super().__init__()
+        self.conv_in = nn.Conv2d(inputs, inner, 3, padding=1)
+        self.bn_in = nn.BatchNorm2d(inner)
+        self.dec_att = DeformablePyramid(inner, branch, kernels)
+        self.conv_out = nn.Conv2d(inner, outputs, 3, padding=1)
+        self.bn_out = nn.BatchNorm2d(outputs)
+
+    def forward(self, x):
+        return self.bn_out(self.conv_out(self.dec_att(F.relu(self.bn_in(self.conv_in(x))))))
+
+
+class PatchBlock(nn.Module):
+    """Two convolutions without an activation between them."""
+
+    def __init__(self, inputs, outputs, inner):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, inner, 3, padding=1)
+        self.conv_out = nn.Conv2d(inner, outputs, 3, padding=1)
+
+    def forward(self, x):
+        return self.conv_out(self.conv1(x))
+
+
+class Lateral(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 1)
+
+    def forward(self, x):
+        return self.conv(x)
+
+
+class BiRefNetDecoder(nn.Module):
+    """Levels and their modules are numbered 1..4, finest first; every block reads the picture."""
+
+    def __init__(self, widths, block, patches, gate, patch_order):
+        super().__init__()
+        c1, c2, c3, c4 = widths
+        self.patch_order = patch_order
+        inputs = {4: (c4, c4 // 8, c3), 3: (c3, c4 // 8, c2), 2: (c2, c3 // 8, c1),
+                  1: (c1, c2 // 8, c1 // 2)}
+        for level, (width, planes_, outputs) in inputs.items():
+            self.add_module(f"decoder_block{level}", block(width + planes_, outputs))
+            self.add_module(f"ipt_blk{level + 1}",
+                            PatchBlock(3 * 4 ** (level + 1), planes_, patches))
+            if level < 4:
+                self.add_module(f"lateral_block{level + 1}", Lateral(width))
+            if level > 1:
+                self.add_module(f"gdt_convs_{level}", nn.Sequential(
+                    nn.Conv2d(outputs, gate, 3, padding=1), nn.BatchNorm2d(gate), nn.ReLU()))
+                self.add_module(f"gdt_convs_attn_{level}", nn.Sequential(nn.Conv2d(gate, 1, 1)))
+        self.ipt_blk1 = PatchBlock(3, c1 // 8, patches)
+        self.conv_out1 = nn.Sequential(nn.Conv2d(c1 // 2 + c1 // 8, 1, 1))
+
+    def forward(self, images, features, x):
+        part = self.get_submodule
+        for level in (4, 3, 2, 1):
+            if level < 4:
+                x = resize_aligned(x, features[level - 1].shape[2:])
+                x = x + part(f"lateral_block{level + 1}")(features[level - 1])
+            patches = stack_patches(images, 2 ** (level + 1), self.patch_order)
+            x = torch.cat([x, part(f"ipt_blk{level + 1}")(patches)], 1)
+            x = part(f"decoder_block{level}")(x)
+            if level > 1:
+                gate = part(f"gdt_convs_attn_{level}")(part(f"gdt_convs_{level}")(x))
+                x = x * gate.sigmoid()
+        x = resize_aligned(x, images.shape[2:])
+        return self.conv_out1(torch.cat([x, self.ipt_blk1(images)], 1))
+
+
+class BiRefNet(nn.Module):
+    """Two passes of a backbone, of the picture and at half its size, and a decoder that reads the
+    picture, too. Returns the features of both passes and one logit a pixel.
+
+    H and W are multiples of 32; kernels: of the decoder's deformable branches."""
+
+    def __init__(self, inner=64, branch=256, kernels=(1, 1, 3, 7), patches=64, gate=16,
+                 patch_order="rows", **backbone):
+        super().__init__()
+
+        def block(inputs, outputs):
+            return DecoderBlock(inputs, outputs, inner, branch, kernels)
+
+        self.bb = Backbone(**backbone)
+        widths = [2 * C for C in self.bb.widths]
+        self.squeeze_module = nn.Sequential(block(sum(widths), widths[-1]))
+        self.decoder = BiRefNetDecoder(widths, block, patches, gate, patch_order)
+
+    def forward(self, images):                          # [B, 3, H, W]
+        half = self.bb(resize_aligned(images, [side // 2 for side in images.shape[2:]]))
+        features = [torch.cat([x, resize_aligned(y, x.shape[2:])], 1)
+                    for x, y in zip(self.bb(images), half)]
+        x = torch.cat([resize_aligned(x, features[-1].shape[2:]) for x in features], 1)
+        return features, self.decoder(images, features, self.squeeze_module(x))
+
+
 # What a checkpoint holds --------------------------------------------------------------------------
 
 DERIVED = ("num_batches_tracked", "attn_mask", "relative_position_index", "relative_coords_table")
@@ -1133,10 +1302,12 @@ DERIVED = ("num_batches_tracked", "attn_mask", "relative_position_index", "relat
 def from_state_dict(state, **head_options):
     """The model of a checkpoint, its configuration read from names and shapes.
 
-    `head_options` say what no shape tells: pool_scales, align_corners.
+    `head_options` say what no shape tells: pool_scales, align_corners, patch_order.
     """
     state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
-    if any("layers_up." in name for name in state):
+    if "squeeze_module.0.conv_in.weight" in state:
+        model = BiRefNet(**infer_birefnet(state), **head_options)
+    elif any("layers_up." in name for name in state):
         names = re.compile(r"(?:(?:backbone|decode_head)\.)?(?:swin_unet\.)?(.*)")
         state = {names.fullmatch(name)[1]: tensor for name, tensor in state.items()
                  if not name.startswith(("decode_head.conv_seg.", "decode_head.patch_embed."))}
@@ -1223,6 +1394,21 @@ def infer_backbone(state):
         opti=f"layers.{deepest}.blocks.{depths[deepest] - 1}.gt_attn.qkv.weight" not in state,
         version=version, pretrained=[pretrained(i) for i in stages] if version == 2 else 0,
         out_indices=[i for i in stages if f"norm{i}.weight" in state])
+
+
+def infer_birefnet(state):
+    """Arguments of BiRefNet, but the order of its patches."""
+    block = "decoder.decoder_block4."
+    end = ".atrous_conv.regular_conv.weight"
+    branches = sorted(name[:-len(end)] for name in state        # aspp1 comes first
+                      if name.startswith(block) and name.endswith(end))
+    kernels = [state[name + end].shape[2] for name in branches]
+    return dict(infer_backbone({name.removeprefix("bb."): tensor for name, tensor in state.items()
+                                if name.startswith("bb.")}),
+                inner=len(state[block + "conv_in.weight"]), kernels=kernels,
+                branch=len(state[f"{branches[0]}.bn.weight"]),
+                patches=len(state["decoder.ipt_blk5.conv1.weight"]),
+                gate=len(state["decoder.gdt_convs_4.0.weight"]))
 
 
 def infer_image(state, backbone):

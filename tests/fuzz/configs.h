@@ -45,12 +45,32 @@ static double body_floats(const swin_config *g)
         sum += (double)g->position.h * g->position.w * (g->stage[0].width + 15);
     for (int i = 0; i < g->stages; i++) {
         const double c = g->stage[i].width, tokens = g->tokens + g->stage[i].token_rows;
-        const int up = g->body && i + 1 < g->stages;
+        const int up = is_unet(g) && i + 1 < g->stages;
         sum += (g->stage[i].depth * block_floats(g, i) + tokens * (c + 15)) * (up ? 2 : 1);
         if (i + 1 < g->stages) sum += matrix(g->stage[i + 1].width, 4 * c);
         if (up) sum += matrix(4 * c, 2 * c) + 4 * block_floats(g, i) + matrix(c, 2 * c);
     }
-    return sum + (g->body ? matrix(16.0 * g->stage[0].width, g->stage[0].width) : 0);
+    return sum + (is_unet(g) ? matrix(16.0 * g->stage[0].width, g->stage[0].width) : 0);
+}
+
+/* Of BiRefNet's decoder: five blocks as large as the largest, and what reads patches. */
+static double birefnet_floats(const swin_config *g)
+{
+    const swin_birefnet_config *b = &g->birefnet;
+    double widths = 0, sum = 0;
+    for (int i = 0; i < g->stages; i++) {
+        const double c = 2.0 * g->stage[i].width, grid = 4 << i;
+        widths += c;
+        sum += matrix(b->patches, 27 * grid * grid) + matrix(c, 9.0 * b->patches) + matrix(c, c) +
+               matrix(b->gate, 9 * c);
+    }
+    for (int i = 0; i < SWIN_MAX_BRANCHES; i++) {
+        const double area = (double)b->kernel[i] * b->kernel[i];
+        sum += 5 * (matrix(3 * area, 2 * area * b->inner) + matrix(b->branch, area * b->inner) +
+                    matrix(b->inner, b->branch));
+    }
+    return sum + 5 * (matrix(b->inner, 9 * widths) + matrix(widths, 9.0 * b->inner) +
+                      2 * matrix(b->branch, b->inner));
 }
 
 /* Does the head have queries? */
@@ -84,6 +104,7 @@ static double query_floats(const swin_config *g)
 static double head_floats(const swin_config *g)
 {
     if (has_queries(g)) return query_floats(g);
+    if (g->head.kind == SWIN_HEAD_BIREFNET) return birefnet_floats(g);
     const double ch = g->head.channels, last = g->stage[g->stages - 1].width;
     const double area = (double)g->head.conv_kernel * g->head.conv_kernel;
     const double neck = g->head.neck_channels, pools = g->head.pool_count;
@@ -188,6 +209,16 @@ static void draw_mit(swin_config *g)
     }
 }
 
+/* Its four stages are wide enough, and have no tokens. */
+static void fit_birefnet(swin_config *g)
+{
+    g->tokens = 0;
+    g->input.rule = SWIN_INPUT_EXACT;
+    g->rules.input_multiple = 32;
+    while (g->stage[0].width < 4)
+        for (int i = 0; i < g->stages; i++) g->stage[i].width *= 2;
+}
+
 static void draw_body(swin_config *g, enum extent extent)
 {
     static const int patches[] = {4, 4, 4, 4, 4, 2, 1, 3, 5, 7, 8, 16, 32};
@@ -195,12 +226,13 @@ static void draw_body(swin_config *g, enum extent extent)
     static const int most[] = {96, 128, 192, 1024, 1536, 4095, 4096};
     static const float epsilons[] = {1e-5f, 1e-5f, 1e-6f, 1e-12f, 1e-30f, 0.99f};
     static const float masks[] = {-100, -100, -200, 0, -0.5f, -1e6f};
-    const int kind = any(8);
-    g->body = kind < 5 ? 0 : kind < 6 ? 1 : 2;
+    const int kind = any(9);
+    g->body = kind < 5 ? 0 : kind < 6 ? 1 : kind < 8 ? 2 : SWIN_BODY_BIREFNET;
     g->version = !g->body && rarely(4) ? 2 : 1;
     g->patch = g->body ? 4 : ONE_OF(patches);
     g->planes = 3;
     g->stages = within(g->body ? 2 : 1, rarely(8) ? 6 : 4);
+    if (g->body == SWIN_BODY_BIREFNET) g->stages = 4;
     draw_widths(g, extent == LARGE ? ONE_OF(most) : ONE_OF(widths));
     g->shift_rule = any(3);
     g->roll_before_pad = any(2);
@@ -208,11 +240,13 @@ static void draw_body(swin_config *g, enum extent extent)
     g->eps = ONE_OF(epsilons);
     g->tokens = g->version == 2 || rarely(2) ? 0 : rarely(16) ? within(5, 40) : within(1, 4);
     if (extent == LARGE && g->tokens) g->tokens = rarely(2) ? 256 : within(1, 255);
+    if (g->body == SWIN_BODY_BIREFNET) fit_birefnet(g);
     for (int i = 0; i < g->stages; i++) draw_stage(g, &g->stage[i], extent);
     g->patch_norm = any(2);
     g->qkv_bias = any(2);
     g->merge_norm = any(2);
-    g->final_norm = g->body || any(2);
+    g->final_norm = is_unet(g) || (!g->body && any(2));
+    if (g->body == SWIN_BODY_BIREFNET) g->feature_norms = 15;
     if (!g->body) g->feature_norms = rarely(3) ? 0 : draw(1u << g->stages);
     if (!g->body && rarely(4)) draw_mit(g);
     if (g->body == SWIN_BODY_MIT || any(2)) return;
@@ -302,12 +336,31 @@ static void draw_queries(swin_config *g, enum extent extent)
     q->size_divisor = rarely(2) ? within(1, 40) : 0;
 }
 
+/* BiRefNet's decoder, or none. */
+static void draw_birefnet(swin_config *g, enum extent extent)
+{
+    swin_birefnet_config *b = &g->birefnet;
+    const int large = extent == LARGE, branches = within(1, SWIN_MAX_BRANCHES);
+    g->head.kind = rarely(8) ? SWIN_HEAD_NONE : SWIN_HEAD_BIREFNET;
+    if (g->head.kind == SWIN_HEAD_NONE) return;
+    g->head.align_corners = g->rules.one_class = 1;
+    g->classes = 2;
+    b->inner = within(1, large ? 1024 : 24);
+    b->branch = within(1, large ? 4096 : 40);
+    b->patches = within(1, large ? 1024 : 12);
+    b->gate = within(1, large ? 1024 : 20);
+    for (int i = 0; i < branches; i++) b->kernel[i] = 2 * any(large ? 6 : 3) + 1;
+}
+
 static void draw_head(swin_config *g, enum extent extent)
 {
     static const int many[] = {254, 255, 256, 257, 300};
-    const int other = any(SWIN_HEAD_COUNT - 1);         /* than a Unet's */
-    const int unet = g->body == SWIN_BODY_UNET || g->body == SWIN_BODY_CROSS_UNET;
-    g->head.kind = unet ? SWIN_HEAD_UNET : other + (other >= SWIN_HEAD_UNET);
+    const int other = any(SWIN_HEAD_BIREFNET - 1);      /* than a Unet's and BiRefNet's */
+    if (g->body == SWIN_BODY_BIREFNET) {
+        draw_birefnet(g, extent);
+        return;
+    }
+    g->head.kind = is_unet(g) ? SWIN_HEAD_UNET : other + (other >= SWIN_HEAD_UNET);
     if (has_queries(g) && g->stages < 4) g->head.kind = SWIN_HEAD_UPER;
     if (g->head.kind == SWIN_HEAD_NONE) return;
     g->head.align_corners = any(2);
@@ -347,6 +400,7 @@ static int draw_length(const swin_config *g, int sides)
 {
     const int least = has_least(g) ? (sides + 1) / 2 : 1;
     const int whole = within(least, sides) * g->patch;
+    if (g->body == SWIN_BODY_BIREFNET) return 32 * within(1, sides < 16 ? 1 : sides / 8);
     if (g->input.rule == SWIN_INPUT_EXACT || rarely(3)) return whole;
     return g->input.rule == SWIN_INPUT_FLOOR ? whole + any(g->patch) : whole - any(g->patch);
 }
@@ -376,7 +430,9 @@ static inline void draw_preprocessing(swin_config *g, int sides)
         g->picture.scale[i] = 0.001f * (float)within(1, 40);
     }
     g->picture.bgr = any(2);
-    g->input.rule = g->body == SWIN_BODY_MIT ? SWIN_INPUT_PAD : any(3);
+    g->input.rule = g->body == SWIN_BODY_MIT        ? SWIN_INPUT_PAD
+                    : g->body == SWIN_BODY_BIREFNET ? SWIN_INPUT_EXACT
+                                                    : any(3);
     if (g->input.rule == SWIN_INPUT_EXACT && rarely(2)) {
         g->input.h = draw_length(g, sides);
         g->input.w = draw_length(g, sides);
@@ -446,7 +502,9 @@ static inline int draw_numbers(void)
     X(queries.masks, 0) X(queries.heads, 0) X(queries.layers, 0) X(queries.hidden, 0)             \
     X(queries.projected, 0) X(queries.pixel_heads, 0) X(queries.pixel_layers, 0)                  \
     X(queries.pixel_hidden, 0) X(queries.start_layers, 0) X(queries.start_hidden, 0)              \
-    X(queries.scores, 0) X(queries.size_divisor, 0)
+    X(queries.scores, 0) X(queries.size_divisor, 0)                                  \
+    X(birefnet.inner, 0) X(birefnet.branch, 0) X(birefnet.kernel, 0) X(birefnet.patches, 0)       \
+    X(birefnet.gate, 0)
 
 static void print_member(const char *name, const void *words, size_t length, int floats)
 {

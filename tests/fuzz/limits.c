@@ -67,13 +67,13 @@ static swin_config draw_large(void)
     g.picture.scale[0] = g.picture.scale[1] = g.picture.scale[2] = 1;
     g.position.rule = 0;
     g.picture.resize_filter = any(SWIN_FILTER_COUNT);
-    g.input.rule = any(SWIN_INPUT_RULE_COUNT);
+    if (g.body != SWIN_BODY_BIREFNET) g.input.rule = any(SWIN_INPUT_RULE_COUNT);
     return g;
 }
 
 static swin_desc draw_desc(const swin_config *g)
 {
-    const int dense = is_dense(g), multiple = g->patch;
+    const int dense = is_dense(g), multiple = g->body == SWIN_BODY_BIREFNET ? 32 : g->patch;
     swin_desc d;
     memset(&d, 0, sizeof d);
     draw_rectangle(multiple, &d.width, &d.height);

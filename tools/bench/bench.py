@@ -132,7 +132,7 @@ def prepare(name):
         folder.mkdir(parents=True)
         call(sys.executable, TOOLS / "bench" / "works.py", name, folder)
         call(sys.executable, TOOLS / "convert.py", folder / "model.pth",
-             "-o", model_of(Entrant(SWIN), folder))
+             "-o", model_of(Entrant(SWIN), folder), *WORKS[name].told)
         made.write_text(description)
     return folder
 

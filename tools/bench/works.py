@@ -42,11 +42,12 @@ class Work:
     outputs: str                # logits, classes, features or scores
     backbone: dict
     head: dict = None
-    whole: type = models.Segmentor      # or a Classifier or SwinUnet of `classes`
+    whole: type = models.Segmentor      # or a Classifier or SwinUnet of `classes`, or a BiRefNet
     classes: int = 0
     size: tuple = (512, 512)    # of the picture: width, height
     start: str = None           # a part: begins with the step of swin.h of this name, and takes
     takes: str = None           # what the model has computed before: features or logits
+    told: tuple = ()            # options of tools/convert.py that the weights need
 
 
 WORKS = {
@@ -68,6 +69,8 @@ WORKS = {
                          dict(type="SegFormerHead", channels=256, classes=150)),
     "segformer-b2": Work("SegFormer-B2, 150 classes, to logits, 512x512", "logits", MIT_B2,
                          dict(type="SegFormerHead", channels=768, classes=150)),
+    "birefnet": Work("BiRefNet over Swin-T to logits, 1024x1024", "logits", {},
+                     whole=models.BiRefNet, size=(1024, 1024), told=("--patch-order", "rows")),
     "convolution": Work(
         "3x3 convolution 512 to 512 channels, 128x128", "logits",
         dict(embed_dim=512, depths=(1,), num_heads=(16,), mlp_ratio=0.0625, out_indices=(0,)),
@@ -114,17 +117,28 @@ def plain_attention(q, k, v, bias=None, scale=None):
     return (scores if bias is None else scores + bias).softmax(-1) @ v
 
 
+def deform(self, x):
+    """models.DeformableConv.forward as the one operator that ONNX has for it."""
+    k = self.kernel
+    shape = (len(x), self.regular_conv.weight.shape[0], *x.shape[2:])
+    return torch.onnx.ops.symbolic(
+        "DeformConv", (x, self.regular_conv.weight, self.offset_conv(x), None,
+                       2 * self.modulator_conv(x).sigmoid()),
+        {"kernel_shape": [k, k], "pads": [k // 2] * 4}, dtype=x.dtype, shape=shape, version=19)
+
+
 def export(task, x, outputs, path):
     names = [f"output{i}" for i in range(len(outputs))]
-    with mock.patch.object(models, "attention", plain_attention):
+    with (mock.patch.object(models, "attention", plain_attention),
+          mock.patch.object(models.DeformableConv, "forward", deform)):
         torch.onnx.export(task, (x,), path, input_names=["input"], output_names=names,
                           opset_version=20, external_data=False, dynamo=True, verbose=False)
 
 
 def make_model(work):
     torch.manual_seed(0)
-    model = (work.whole(work.classes, **work.backbone) if work.classes
-             else models.Segmentor(work.backbone, work.head)).eval()
+    model = (models.Segmentor(work.backbone, work.head) if work.whole is models.Segmentor
+             else work.whole(*[work.classes][:bool(work.classes)], **work.backbone)).eval()
     for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
         nn.init.normal_(norm.running_mean, std=0.1)     # as after some training
         nn.init.uniform_(norm.running_var, 0.5, 1.5)

@@ -69,6 +69,8 @@ def check_model(d):
         need(d[name] % d["patch"] == 0, f"{name} is {d[name]}: no whole patches")
     if d["body"] in UNETS:
         check_unet(d)
+    if d["body"] == Body.BIREFNET:
+        check_birefnet(d)
     if d["body"] == Body.MIT:
         check_mit(d)
     for name in ("patch_kernel", "patch_stride", "reduction"):
@@ -98,6 +100,16 @@ def check_mit(d):
         need(stride >= 2 if i else stride == d["patch"],
              f"stage {i}: patches {stride} pixels apart")
         need(d["reduction"][i], f"reduction[{i}] is 0")
+
+
+def check_birefnet(d):
+    need(d["head"] in (Head.BIREFNET, Head.NONE), "BiRefNet's backbone with another head")
+    need(stage_count(d) == 4 and d["version"] == 1 and d["patch"] == 4 and not d["tokens"]
+         and not d["final_norm"] and d["feature_norms"] == 15,
+         "not BiRefNet's stages, version, patch or norms")
+    need(d["input_multiple"] and d["input_multiple"] % 32 == 0,
+         f"input_multiple is {d['input_multiple']}, no multiple of 32")
+    need(min(d["width"]) >= 4, f"BiRefNet's stages {d['width']} are too narrow")
 
 
 def check_stage(d, i):

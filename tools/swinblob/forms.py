@@ -140,6 +140,40 @@ class Depthwise:
         return m.T.reshape(self.natural)
 
 
+class FloatConvolution(Convolution):
+    """One whose inputs are no rows of 8 bits."""
+
+    types = (F32, F16)
+
+
+class SplitConvolution(FloatConvolution):
+    """One of a wide kernel as a sum of 3 x 3 convolutions of one map, each shifted by three pixels
+    more: [outputs, inputs, k, k] <-> [outputs, 9 * parts * parts * inputs], tap by tap the inputs
+    of all parts."""
+
+    def __init__(self, outputs, inputs, k):
+        super().__init__(outputs, inputs, k)
+        self.parts = -(-k // 3)
+        self.shape = (outputs, 9 * self.parts ** 2 * inputs)
+
+    def pack(self, x):
+        n, more = self.parts, 3 * self.parts - x.shape[2]
+        x = np.pad(x, [(0, 0), (0, 0), (0, more), (0, more)])
+        return x.reshape(*x.shape[:2], n, 3, n, 3).transpose(0, 3, 5, 2, 4, 1).reshape(self.shape)
+
+    def unpack(self, m):
+        outputs, inputs, k, _ = self.natural
+        n = self.parts
+        x = m.reshape(outputs, 3, 3, n, n, inputs).transpose(0, 5, 3, 1, 4, 2)
+        return x.reshape(outputs, inputs, 3 * n, 3 * n)[:, :, :k, :k]
+
+
+class ExactConvolution(Convolution):
+    """One of few weights, whose outputs add up to logits: float32 in every blob."""
+
+    types = (F32,)
+
+
 class Spec:
     """One tensor of a blob: its name, form and number type, one of the form's."""
 
@@ -175,8 +209,8 @@ def linear(name, outputs, inputs, bias=True):
         yield Spec(name + ".bias", Vector(outputs))
 
 
-def convolution(name, outputs, inputs, k):
-    yield Spec(name + ".weight", Convolution(outputs, inputs, k))
+def convolution(name, outputs, inputs, k, form=Convolution):
+    yield Spec(name + ".weight", form(outputs, inputs, k))
     yield Spec(name + ".bias", Vector(outputs))
 
 

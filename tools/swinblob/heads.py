@@ -5,8 +5,8 @@ function that yields its tensors, in the order of the blob, and one that checks 
 then reads its checkpoints (families/decode_heads.py has those of mmseg).
 """
 
-from .forms import (ROWS, Convolution, Matrix, Spec, Vector, convolution, gate, heads_in, heads_out,
-                    linear, norm)
+from .forms import (ROWS, Convolution, ExactConvolution, FloatConvolution, Matrix, SplitConvolution,
+                    Spec, Vector, convolution, gate, heads_in, heads_out, linear, norm)
 from .records import MAX_STAGES, Body, Head, Mode, need
 
 NOTHING, ONE, SOME, LAST = range(4)     # which features a head reads
@@ -260,6 +260,48 @@ def oneformer(d):
     yield from masked_decoder(d)
 
 
+def birefnet_widths(d):
+    """Channels of BiRefNet's features: those of both passes of the backbone."""
+    return [2 * C for C in d["width"]]
+
+
+def birefnet_kernels(d):
+    """Sides of the kernels of a pyramid's branches."""
+    return [k for k in d["birefnet_kernel"] if k]
+
+
+def birefnet_block(name, d, inputs, outputs):
+    """A block of the decoder; outputs 0: without the convolution at its end."""
+    inner, branch, kernels = d["birefnet_inner"], d["birefnet_branch"], birefnet_kernels(d)
+    yield from convolution(name + ".conv_in", inner, inputs, 3)
+    for b, k in enumerate(kernels):
+        yield from convolution(f"{name}.branch{b}.offset", 3 * k * k, inner, k,
+                               SplitConvolution if k > 3 else FloatConvolution)
+        yield from convolution(f"{name}.branch{b}", branch, inner, k, FloatConvolution)
+    yield from convolution(name + ".mean", branch, inner, 1, FloatConvolution)
+    yield from convolution(name + ".fuse", inner, (len(kernels) + 1) * branch, 1, FloatConvolution)
+    if outputs:
+        yield from convolution(name + ".conv_out", outputs, inner, 3)
+
+
+def birefnet(d):
+    widths, last = birefnet_widths(d), len(d["width"]) - 1
+    yield from birefnet_block("head.squeeze", d, sum(widths), widths[last])
+    for l in range(last, -1, -1):
+        grid, patches = 4 << l, widths[min(l + 1, last)] // 8
+        if l < last:
+            yield from convolution(f"head.lateral{l}", widths[l], widths[l], 1)
+        yield from convolution(f"head.patches{l}", d["birefnet_patches"], 3 * grid * grid, 3)
+        yield from convolution(f"head.patches{l}.out", patches, d["birefnet_patches"], 3)
+        yield from birefnet_block(f"head.block{l}", d, widths[l] + patches,
+                                  widths[l - 1] if l else 0)
+        if l:
+            yield from convolution(f"head.gate{l}", d["birefnet_gate"], widths[l - 1], 3)
+            yield from gate(f"head.gate{l}.out", d["birefnet_gate"])
+    yield Spec("head.out.weight", ExactConvolution(9, d["birefnet_inner"], 1))
+    yield from convolution("head.image", 9, 3, 3, ExactConvolution)
+
+
 # Checks -------------------------------------------------------------------------------------------
 
 def check_pools(d):
@@ -280,6 +322,17 @@ def check_fpn(d):
 
 def check_unet(d):
     need(d["body"] in (Body.UNET, Body.CROSS_UNET), "a Unet's head without a Unet")
+
+
+def check_birefnet(d):
+    need(d["body"] == Body.BIREFNET, "BiRefNet's decoder without its backbone")
+    need(d["one_class"] and d["align_corners"],
+         "BiRefNet has one class and keeps corners in resizes")
+    for name in ("inner", "branch", "patches", "gate"):
+        need(d["birefnet_" + name], f"{name} is 0 for BiRefNet's decoder")
+    kernels = birefnet_kernels(d)
+    need(kernels and kernels == d["birefnet_kernel"][:len(kernels)] and all(k % 2 for k in kernels),
+         f"birefnet_kernel is {d['birefnet_kernel']}: odd sides, then zeros")
 
 
 def check_smp_unet(d):
@@ -369,4 +422,5 @@ HEADS = {
                                     merged_segformer),
     Head.MASKFORMER: HeadKind("MaskFormer", SOME, PIXELS, maskformer, check_maskformer),
     Head.MASK2FORMER: HeadKind("Mask2Former", SOME, PIXELS, mask2former, check_mask2former),
-    Head.ONEFORMER: HeadKind("OneFormer", SOME, PIXELS, oneformer, check_oneformer)}
+    Head.ONEFORMER: HeadKind("OneFormer", SOME, PIXELS, oneformer, check_oneformer),
+    Head.BIREFNET: HeadKind("BiRefNet's decoder", NOTHING, PIXELS, birefnet, check_birefnet)}

@@ -37,9 +37,9 @@ class Kind(IntEnum):
         return f"{type(self).__name__}_{self.name}".upper()
 
 
-Body = Kind("Body", "BACKBONE UNET CROSS_UNET MIT", start=0)
+Body = Kind("Body", "BACKBONE UNET CROSS_UNET MIT BIREFNET", start=0)
 Head = Kind("Head", "NONE UPER FCN PSP FPN SEGFORMER GLAM_SEGFORMER CLASSIFIER UNET SMP_UNET "
-            "SMP_FPN MERGED_SEGFORMER MASKFORMER MASK2FORMER ONEFORMER", start=0)
+            "SMP_FPN MERGED_SEGFORMER MASKFORMER MASK2FORMER ONEFORMER BIREFNET", start=0)
 Input = Kind("Input", "PAD FLOOR EXACT", start=0)
 Shift = Kind("Shift", "STORED SQUARE PER_AXIS", start=0)
 Position = Kind("Position", "RESIZED FIXED", start=0)
@@ -253,6 +253,15 @@ QUERIES = Record(
     count("size_divisor", 0, 1024),
     times=OPTIONAL, prefix="query_")
 
+BIREFNET = Record(
+    "birefnet",
+    count("inner", 0, 1024),
+    count("branch", 0, 4096),
+    count("kernel", 0, 11, 4),
+    count("patches", 0, 1024),
+    count("gate", 0, 1024),
+    times=OPTIONAL, prefix="birefnet_")
+
 REFERENCE = Record(
     "reference",
     flag("present"),
@@ -264,7 +273,8 @@ REFERENCE = Record(
     prefix="reference_")
 
 # in the order of a blob
-RECORDS = (MODEL, STAGE, HEAD, CLASSES, PICTURE, RULES, DECODER, MIT, SIDES, QUERIES, REFERENCE)
+RECORDS = (MODEL, STAGE, HEAD, CLASSES, PICTURE, RULES, DECODER, MIT, SIDES, QUERIES, BIREFNET,
+           REFERENCE)
 
 
 # Descriptions -------------------------------------------------------------------------------------

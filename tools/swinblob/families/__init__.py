@@ -5,12 +5,13 @@
     recognised(names)           what it is, for the user (else FAMILY says it)
 """
 
-from . import (detectron2, foreign, glam, hugging_face, hugging_face_queries, mm_queries, modified,
-               official, root, segformer, smp, swin_seg, timm, torchvision, unet, upstream)
+from . import (birefnet, detectron2, foreign, glam, hugging_face, hugging_face_queries, mm_queries,
+               modified, official, root, segformer, smp, swin_seg, timm, torchvision, unet,
+               upstream)
 from ..records import Refused
 
-FAMILIES = (smp, torchvision, segformer, hugging_face_queries, detectron2, mm_queries, hugging_face,
-            upstream, unet, glam, swin_seg, timm, official)
+FAMILIES = (birefnet, smp, torchvision, segformer, hugging_face_queries, detectron2, mm_queries,
+            hugging_face, upstream, unet, glam, swin_seg, timm, official)
 
 
 def read(checkpoint, options):

@@ -2,9 +2,17 @@
 
 import re
 
+BIREFNET = r"(^|\.)decoder\.decoder_block4\."
 # (what it is, patterns of which each must occur in some name, or in none after a !); the first that
 # fits counts
 FOREIGN = (
+    ("a BiRefNet over another backbone than Swin", BIREFNET, r"!(^|\.)bb\.layers\.0\.blocks\."),
+    ("an early BiRefNet (of March or April 2024), whose decoder does not read the picture",
+     BIREFNET, r"!(^|\.)decoder\.ipt_blk5\."),
+    ("a BiRefNet with residual blocks (ResBlk)", BIREFNET, r"\.conv_resi\."),
+    ("a BiRefNet with a plain ASPP", BIREFNET, r"\.dec_att\.aspp2\."),
+    ("a BiRefNet without a deformable ASPP", BIREFNET, r"!\.dec_att\.aspp_deforms\."),
+    ("a BiRefNet with a refiner", BIREFNET, r"(^|\.)(refiner|stem_layer)\."),
     ("timm's swinv2_cr", r"meta_mlp"),
     ("a Swin-MoE", r"experts|\._?moe"),
     ("a Swin-MLP", r"spatial_mlp"),

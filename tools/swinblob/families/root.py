@@ -15,7 +15,7 @@ from ..values import enumerate_names
 # encoder_k. and decode_head. stand beside another.
 EMBEDDINGS = {
     "patch_embed.proj": ("backbone.swin_unet.", "encoder.model.", "backbone.", "swin_unet.",
-                         "encoder.", "encoder_k.", "decode_head.", ""),
+                         "encoder.", "encoder_k.", "decode_head.", "bb.", ""),
     "patch_embed.projection": ("backbone.", ""),
     "embeddings.patch_embeddings.projection": (
         "model.pixel_level_module.encoder.model.", "model.pixel_level_module.encoder.swin.",
@@ -54,6 +54,8 @@ def is_own(own, prefix, names, heads):
         # Only segmentors and GLAM have a network in another.
         return (prefix[:len(prefix) - len(own)] in heads
                 or prefix + "layers.0.global_token" in names)
+    if own == "bb.":                    # BiRefNet's backbone stands beside its decoder
+        return any(name.startswith(prefix[:-len(own)] + "decoder.") for name in names)
     if own == "encoder.":               # a segmentor's backbone has norms, a pretrained one none
         return not any(f"{prefix}norm{i}.weight" in names for i in range(4))
     return True
