@@ -129,19 +129,20 @@ def test_the_processor_makes_pictures_of_one_size():
     assert (d["resize_rule"], d["resize_a"], d["resize_b"]) == (Resize.EXACT, 640, 640)
 
 
-def test_the_authors_resize_pictures_within_a_size():
-    """Their second resize, to multiples of 32, is told to be left out."""
+def test_the_authors_raise_sides_to_multiples():
     text = """
 test_pipeline = [dict(type='LoadImageFromFile'), dict(
     type='MultiScaleFlipAug', img_scale=(2048, 512), flip=False, transforms=[
-        dict(type='AlignedResize', keep_ratio=True, size_divisor=32), dict(type='RandomFlip'),
+        dict(type='AlignedResize', keep_ratio=True, size_divisor={}), dict(type='RandomFlip'),
         dict(type='Normalize', mean=[1, 2, 3], std=[4, 5, 6], to_rgb=True)])]
 data = dict(test=dict(pipeline=test_pipeline))
 """
-    model = convert_state(authors_state(), config=text)
-    d = model.description
-    assert (d["resize_rule"], d["resize_a"], d["resize_b"]) == (Resize.WITHIN, 2048, 512)
-    assert d["mean"] == [1, 2, 3] and any("AlignedResize" in text for text in model.remarks)
+    for divisor, multiple in ((32, 32), (1, 0), ("'a'", 0)):
+        model = convert_state(authors_state(), config=text.format(divisor))
+        d = model.description
+        assert (d["resize_rule"], d["resize_a"], d["resize_b"]) == (Resize.WITHIN, 2048, 512)
+        assert d["mean"] == [1, 2, 3] and d["sides_multiple"] == multiple
+        assert any("size_divisor" in text for text in model.remarks) == (divisor == "'a'")
 
 
 def test_mmseg_tells_the_eps_of_all_norms():

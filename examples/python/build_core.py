@@ -30,7 +30,8 @@ typedef enum swin_body {
 typedef enum swin_head {
     SWIN_HEAD_NONE, SWIN_HEAD_UPER, SWIN_HEAD_FCN, SWIN_HEAD_PSP, SWIN_HEAD_FPN,
     SWIN_HEAD_SEGFORMER, SWIN_HEAD_GLAM_SEGFORMER, SWIN_HEAD_CLASSIFIER, SWIN_HEAD_UNET,
-    SWIN_HEAD_SMP_UNET, SWIN_HEAD_SMP_FPN, SWIN_HEAD_MERGED_SEGFORMER, ...
+    SWIN_HEAD_SMP_UNET, SWIN_HEAD_SMP_FPN, SWIN_HEAD_MERGED_SEGFORMER,
+    SWIN_HEAD_MASKFORMER, SWIN_HEAD_MASK2FORMER, SWIN_HEAD_ONEFORMER, ...
 } swin_head;
 typedef enum swin_mode { SWIN_MODE_WHOLE, SWIN_MODE_SLIDE, SWIN_MODE_CENTRE, ... } swin_mode;
 
@@ -60,6 +61,11 @@ typedef struct swin_mit_config {
     int kernel[...], stride[...], reduction[...];
     float eps;
 } swin_mit_config;
+typedef struct swin_sides_config { int cut, multiple; } swin_sides_config;
+typedef struct swin_queries_config {
+    int count, width, masks, heads, layers, hidden, projected;
+    int pixel_heads, pixel_layers, pixel_hidden, start_layers, start_hidden, scores, size_divisor;
+} swin_queries_config;
 typedef struct swin_reference {
     uint32_t present, seed, width, height, classes[2], logits[2];
 } swin_reference;
@@ -79,6 +85,8 @@ typedef struct swin_config {
     swin_rules_config rules;
     swin_decoder_config decoder;
     swin_mit_config mit;
+    swin_sides_config sides;
+    swin_queries_config queries;
     swin_reference reference;
 } swin_config;
 typedef struct swin_model { swin_config config; ...; } swin_model;

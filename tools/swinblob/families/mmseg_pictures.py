@@ -278,13 +278,17 @@ class Pictures:
                                 "their own size (--size)")
 
     def resize_aligned(self, step):
-        """AlignedResize of SegFormer's authors: Resize, then both sides up to multiples."""
+        """AlignedResize of SegFormer's authors: Resize, then once more with both sides raised to
+        multiples; here at once."""
         self.resize(step)
         multiple = step.get("size_divisor", 32)
-        if multiple not in (None, 0, 1):
-            self.remarks.append("the authors then enlarge both sides of a picture to multiples of "
-                                f"{multiple if type(multiple) is int else 'a number'} "
-                                "(AlignedResize), which a blob cannot say: the shape is kept here")
+        if not self.resizing or multiple in (None, 0, 1):
+            return
+        if type(multiple) is int and 1 < multiple <= 1024:
+            self.resizing["sides_multiple"] = multiple
+        else:
+            self.remarks.append("the config's AlignedResize has no size_divisor that is known: the "
+                                "shape of pictures is kept here")
 
     def own_scale(self, step):
         """What a Resize says itself: (width, height), SAME, or what cannot be done."""
