@@ -5147,8 +5147,8 @@ SWIN_API int swin_cpu_exact(swin_cpu cpu)
          of the others: for l = 0, 1, 2 pixel.project{l} {ch, c_(3-l)}, normed; pixel.levels rows
            {3, ch}; for layer i, all with the prefix pixel.layer{i}.: offsets {24*pixel_heads, ch},
            row ((head*3 + l)*4 + point)*2 + {0: x, 1: y}; weights {16*pixel_heads, ch}, row head*16
-           + l*4 + point, rows beyond 11 of a head zero; value {packed, ch}, proj {ch, packed} of the
-           pixel_heads; norm1; fc1 {pixel_hidden, ch}, fc2 {ch, pixel_hidden}; norm2; then
+           + l*4 + point, rows beyond 11 of a head zero; value {packed, ch}, proj {ch, packed} of
+           the pixel_heads; norm1; fc1 {pixel_hidden, ch}, fc2 {ch, pixel_hidden}; norm2; then
            pixel.lateral0, pixel.out0, as above; pixel.mask {masks, ch}
          query.embed rows {count, width}; of Mask2Former query.start rows {count, width}; of
            OneFormer query.task rows {1, width}, query.input {width, ch}, start.layer{i}. as
@@ -8395,8 +8395,8 @@ typedef struct swin__stream {
     const float *keys, *v;      /* the head's panels, and its values, ldv apart */
     size_t ldv;
     int depth;                  /* rows of a panel: the head's, first, and others */
-    const float *bias;          /* or NULL: [queries][keys] in beyond's place, SWIN__NO_SCORE in the */
-    size_t ldb;                 /* padding, rows ldb apart */
+    const float *bias;          /* or NULL: [queries][keys] in beyond's place, rows ldb apart, */
+    size_t ldb;                 /* SWIN__NO_SCORE in the padding */
     int block;                  /* keys that are taken at a time */
     float *scores;              /* [queries][block] */
     float *beyond;              /* [block]: what scores start from */

@@ -30,7 +30,7 @@ ORIGINAL = sorted(path.parent.name for path in GOLDEN.glob("*/case.json")
                   if path.parent.name.startswith(("seg-", "fam-ms-"))
                   and not re.search("upstream|transformers|mmseg",
                                     json.loads(path.read_text()).get("key_names", ""))
-                  and not re.search("-(smp|maskformer|mask2former|oneformer)-", path.parent.name))
+                  and not re.search("smp|former-(d2|hf)", path.parent.name))
 
 ATTENTION = (r"\.attn\.proj\.",)            # silent: no block adds its attention
 MLP = (r"\.mlp\.fc2\.",)
