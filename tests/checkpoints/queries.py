@@ -6,7 +6,7 @@ import re
 import numpy as np
 
 from . import upstream_names
-from .families import official_state
+from .families import hugging_face_state, official_state
 
 KINDS = ("maskformer", "mask2former", "oneformer")
 WIDTHS = (4, 8, 16, 32)
@@ -82,7 +82,7 @@ def head_state(kind, M=32, Q=5, K=3, layers=2, heads=2, hidden=12, D=None, proje
     return state
 
 
-def body_state(norm="norm{}"):
+def body_state():
     """The Swin of four stages, by its authors' names."""
     state = official_state(E=4, depths=(2, 1, 1, 1), heads=(1, 2, 2, 4), grid=24, window=3,
                            classes=0)
@@ -91,7 +91,7 @@ def body_state(norm="norm{}"):
     rng = np.random.default_rng(12)
     for i, width in enumerate(WIDTHS):
         for part in ("weight", "bias"):
-            state[f"{norm.format(i)}.{part}"] = rng.normal(1, 0.3, width).astype("f4")
+            state[f"norm{i}.{part}"] = rng.normal(1, 0.3, width).astype("f4")
     return state
 
 
@@ -210,40 +210,18 @@ def mm_state(kind, head="decode_head.", **sizes):
 
 # Hugging Face -------------------------------------------------------------------------------------
 
-CLASSIC = (("attn.proj", "attention.output.dense"), ("attn.", "attention.self."),
-           ("mlp.fc1", "intermediate.dense"), ("mlp.fc2", "output.dense"))
-MODULES = (("attn.proj", "attention.o_proj"),
-           ("attn.relative_position_bias_table",
-            "attention.relative_position_bias.relative_position_bias_table"),
-           ("attn.query", "attention.q_proj"), ("attn.key", "attention.k_proj"),
-           ("attn.value", "attention.v_proj"))
-
-
 def hugging_face_body(kind, modules):
     E = "model.pixel_level_module.encoder."
     inner = "model." if kind == "maskformer" else "swin." * modules
-    names = MODULES if modules and kind != "maskformer" else CLASSIC
-    norm = "out.{}" if kind == "maskformer" else "out.stage{}"
-    result = {}
-    for name, a in body_state(norm).items():
-        if name.endswith("relative_position_index"):
-            continue
-        if name.startswith("out."):
-            name = re.sub(r"stage(\d)", lambda m: f"stage{int(m[1]) + 1}", name)
-            result[E + name.replace("out.", "hidden_states_norms.")] = a
-            continue
-        parts = {name: a}
-        if ".attn.qkv." in name:
-            parts = {name.replace("qkv", part): third for part, third in
-                     zip(("query", "key", "value"), np.split(a, 3))}
-        for name, a in parts.items():
-            for old, new in (("patch_embed.proj", "embeddings.patch_embeddings.projection"),
-                             ("patch_embed.norm", "embeddings.norm"),
-                             ("layers.", "encoder.layers."), (".norm1.", ".layernorm_before."),
-                             (".norm2.", ".layernorm_after."), *names):
-                name = name.replace(old, new)
-            result[E + inner + name] = a
+    body = body_state()
+    names = hugging_face_state({name: a for name, a in body.items() if not name.startswith("norm")},
+                               "backbone", modules and kind != "maskformer")
+    result = {E + inner + name: a for name, a in names.items()
+              if not name.startswith(("hidden_states_norms.", "swin."))}
     for part in ("weight", "bias"):
+        for i in range(len(WIDTHS)):
+            norm = str(i) if kind == "maskformer" else f"stage{i + 1}"
+            result[f"{E}hidden_states_norms.{norm}.{part}"] = body[f"norm{i}.{part}"]
         result[f"{E}{inner or 'swin.'}layernorm.{part}"] = np.ones(32, "f4")
     return result
 
