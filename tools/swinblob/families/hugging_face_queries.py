@@ -4,8 +4,8 @@ Names are those that save_pretrained of versions 4 and 5 writes, or those of ver
 
 import re
 
-from . import hugging_face, hugging_face_pictures
-from .hub_config import entries, number, real
+from . import hugging_face
+from .hub_config import entries, number
 from .names import renamer
 from .queries import DROPPED, NAMES, QueryReader
 from ..records import Head, Refused, Scores
