@@ -425,6 +425,8 @@ def test_configs_that_fit():
     ("pixel_decoder=dict(act_cfg=dict(type='GELU'))", "activation of the head to GELU"),
     ("transformer_decoder=dict(layer_cfg=dict(ffn_cfg=dict(act_cfg=dict(type='GELU'))))", "GELU"),
     ("transformer_decoder=dict(num_layers=9)", "num_layers is 9, but the weights have 2"),
+    ("positional_encoding=dict(num_feats=16)", "not normalised"),
+    ("pixel_decoder=dict(positional_encoding=dict(normalize=False))", "not normalised"),
     ("num_queries=100", "num_queries is 100"), ("num_transformer_feat_level=4", "not 3")])
 def test_config_texts_that_speak_of_another_model(words, message):
     with pytest.raises(Refused, match=message):

@@ -1,7 +1,7 @@
 """MaskFormer and Mask2Former of mmsegmentation and mmdetection, over upstream's Swin."""
 
 from . import upstream
-from .literals import part, type_of
+from .literals import UNKNOWN, part, type_of
 from .mmseg_config import SWIN, Told
 from .names import renamer
 from .queries import DROPPED, NAMES, QueryReader
@@ -132,6 +132,11 @@ class Config(Told):
             if told not in (None, "ReLU"):
                 raise Refused(f"the config text sets an activation of the head to {told[:40]}, "
                               "not ReLU")
+        for mapping in (self.head, self.pixels):
+            position = part(mapping, "positional_encoding")
+            if position and position.get("normalize", False) not in (True, UNKNOWN):
+                raise Refused("the config text sets a positional_encoding of the head that is not "
+                              "normalised, which is not known")
         reader.expect_told((("feat_channels", self.head.get("feat_channels"), "query_width"),
                             ("num_queries", self.head.get("num_queries"), "query_count"),
                             ("transformer_decoder's num_layers", self.decoder.get("num_layers"),
