@@ -5135,8 +5135,8 @@ SWIN_API int swin_cpu_exact(swin_cpu cpu)
          attend2. if scSE; attend1 of c channels and attend2 of d_i have
            reduce {c/16, c}, restore {c, c/16}, pixel {1, c}, of f32
          then classify {classes, 9*d of the last block}
-       SMP's FPN: neck.lateral{l} {neck, c_l}; then, for n < neck_convs[l], head.scale{l}.conv{n} {ch,
-         9*(n ? ch : neck)} and head.scale{l}.norm{n}; head.classify {classes, ch, or 4*ch, coarsest
+       SMP's FPN: neck.lateral{l} {neck, c_l}; then, for n < neck_convs[l], head.scale{l}.conv{n}
+         {ch, 9*(n ? ch : neck)} and head.scale{l}.norm{n}; head.classify {classes, ch, or 4*ch, coarsest
          level first, if concat}
        head. of MaskFormer, Mask2Former and OneFormer, with fields of the record queries; inputs are
        four features of c_0 ... c_3 channels; what is normed has name.norm after name, and what has
@@ -11526,7 +11526,7 @@ static swin__fmap swin__plan_matte(swin__plan *p, swin__fmap coarse, swin__fmap 
     l.image = image;
     l.out = swin__alloc_fmap(p, input.h, input.w, 2);
     job.scratch = swin__floats(input.w, swin__padded(SWIN__SEEN) + 3 * 16);
-    job.madds = (double)swin__pixels(&input) * 9 * SWIN__SEEN;
+    job.madds = (double)swin__pixels(&input) * (9 * SWIN__SEEN);
     swin__add_step(p, &job, &l, sizeof l);
     return l.out;
 }
@@ -13665,8 +13665,8 @@ static swin_status swin__check_fpn(const swin_config *g, swin_error *err)
     return SWIN_OK;
 }
 
-/* Binds the neck of an FPN and the head's convolutions on its levels; SMP's have norms, and its neck
-   is laterals alone. */
+/* Binds the neck of an FPN and the head's convolutions on its levels; SMP's have norms, and its
+   neck is laterals alone. */
 static void swin__bind_fpn(swin__binder *b, swin__weights *w)
 {
     const swin_config *g = &b->model->config;
@@ -13724,8 +13724,8 @@ static swin__fmap swin__plan_neck_conv(swin__plan *p, int l, swin__fmap lateral)
     return x;
 }
 
-/* Plans the head's convolutions on a level: x is doubled before each but the first, and SMP's have a
-   GroupNorm each. Gives x back. */
+/* Plans the head's convolutions on a level: x is doubled before each but the first, and SMP's have
+   a GroupNorm each. Gives x back. */
 static swin__fmap swin__plan_scale(swin__plan *p, int l, swin__fmap x)
 {
     const swin_config *g = p->config;
@@ -13748,8 +13748,8 @@ static swin__fmap swin__plan_scale(swin__plan *p, int l, swin__fmap x)
     return x;
 }
 
-/* Plans laterals and a convolution of each (the neck); then every level is convolved and enlarged in
-   turn, and classified; the classes of all levels are summed at the finest size, as classifying
+/* Plans laterals and a convolution of each (the neck); then every level is convolved and enlarged
+   in turn, and classified; the classes of all levels are summed at the finest size, as classifying
    commutes with resizing. Levels side by side have a share of the classifying weights each, the
    coarsest the first. */
 static swin__fmap swin__plan_fpn(swin__plan *p, const swin__fmap *feature)
