@@ -13101,8 +13101,16 @@ typedef struct swin__deform_layer {
 typedef struct swin__deform_rows {
     swin__rows in, room, offsets, weights, sampled, out;
     float *inverse;
-    uint64_t size;              /* floats in all */
 } swin__deform_rows;
+
+/* The floats of n tokens' memory. */
+static uint64_t swin__deform_room(const swin__deform_layer *l, int n)
+{
+    const swin__fmap *x = &l->x.all;
+    int offsets = swin__padded(2 * SWIN__PLACES * l->heads);
+    return swin__floats(n, 2 * x->ld + swin__quantised(x->c) + offsets + l->values[0].c) +
+           swin__floats(n, 17 * l->heads);
+}
 
 static swin__deform_rows swin__lay_deform(const swin__deform_layer *l, int n, float *memory)
 {
@@ -13116,8 +13124,6 @@ static swin__deform_rows swin__lay_deform(const swin__deform_layer *l, int n, fl
     r.sampled = swin__make_rows(swin__row(r.weights, n), packed, n, packed);
     r.out = swin__make_rows(swin__row(r.sampled, n), x->ld, n, x->c);
     r.inverse = swin__row(r.out, n);
-    r.size = swin__floats(n, 2 * x->ld + swin__quantised(x->c) + offsets + packed) +
-             swin__floats(n, 17 * l->heads);
     return r;
 }
 
@@ -13241,7 +13247,7 @@ static void swin__plan_pixel_layer(swin__plan *p, int at, const swin__tokens *x,
                                                       x->all.ld));
         job.units += swin__divide_up(swin__pixels(&x->level[i]), SWIN__SEEN_ROWS);
     }
-    job.scratch = swin__lay_deform(&l, SWIN__SEEN_ROWS, NULL).size;
+    job.scratch = swin__deform_room(&l, SWIN__SEEN_ROWS);
     job.madds = (double)swin__pixels(&x->all) *
                 ((double)ch * (packed + (2 * SWIN__PLACES + 16) * l.heads) +
                  4.0 * (double)SWIN__PLACES * packed);
