@@ -16,11 +16,17 @@
 
 #include <float.h>
 
-enum { W = 45, H = 38 };
+enum { W = 45, H = 38, MULTIPLE = 32, MOST = 64 };
+
+/* A side of the pictures of a model: some take multiples of MULTIPLE alone. */
+static int side_of(const swin_model *m, int side)
+{
+    return m->config.rules.input_multiple ? (side + MULTIPLE - 1) / MULTIPLE * MULTIPLE : side;
+}
 
 static swin_desc everything(const swin_model *m, int cpu)
 {
-    swin_desc d = desc_of(W, H);
+    swin_desc d = desc_of(side_of(m, W), side_of(m, H));
     d.cpu = (swin_cpu)cpu;
     d.outputs = outputs_of(&m->config, SWIN_OUT_CONFIDENCE_F32);
     if (m->config.tokens && !m->config.body) d.outputs |= SWIN_OUT_ATTENTION;
@@ -31,7 +37,7 @@ static swin_desc everything(const swin_model *m, int cpu)
 static int sound(const swin_model *m, const swin_context *c)
 {
     const swin_map classes = swin_classes(c), sure = swin_confidence(c);
-    const int n = classes.data ? W * H : 0;
+    const int n = classes.data ? classes.width * classes.height : 0;
     for (int i = 0; i < n; i++) {
         const int id = classes.bytes == 1 ? ((const uint8_t *)classes.data)[i]
                                           : ((const uint16_t *)classes.data)[i];
@@ -102,11 +108,11 @@ static int fine(const swin_model *m, const swin_image *in, int kind)
 
 static int odd_pictures(const swin_model *m, int kind)
 {
-    float planes[3 * W * H];
-    swin_image in = picture(NULL, W, H);
+    float planes[3 * MOST * MOST];
+    swin_image in = picture(NULL, side_of(m, W), side_of(m, H));
     in.data = planes;
     in.format = SWIN_PLANES;
-    for (int i = 0; i < 3 * W * H; i++) planes[i] = odd_number(kind, uniform());
+    for (int i = 0; i < 3 * in.width * in.height; i++) planes[i] = odd_number(kind, uniform());
     return fine(m, &in, kind);
 }
 
@@ -153,13 +159,13 @@ static void test_all(int which, const swin_model *m, const blob b, const swin_im
 
 int main(int argc, char **argv)
 {
-    unsigned char *rgb = make_rgb(W, H);
-    const swin_image in = picture(rgb, W, H);
+    unsigned char *rgb = make_rgb(MOST, MOST);
     (void)argv;
     for (int which = 0; which < MODELS; which++) {
         const blob b = model_blob(which);
         swin_model m;
         if (swin_open(&m, b.bytes, b.size, SWIN_VERIFY, NULL)) return 1;
+        const swin_image in = picture(rgb, side_of(&m, W), side_of(&m, H));
         if (argc > 1) test_once(which, &m, &in);
         else test_all(which, &m, b, &in);
         free(b.bytes);
