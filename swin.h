@@ -123,13 +123,12 @@ COMPILE-TIME OPTIONS, all for the file with SWIN_IMPLEMENTATION unless marked *
    SWIN_NO_AVX2_VNNI, SWIN_NO_AMX    leave out AVX2 with VNNI, for which GCC needs GNU binutils 2.36
                           or newer, and AVX-512 with AMX, which is built for Linux alone
    SWIN_NO_UPER, SWIN_NO_FCN, SWIN_NO_PSP, SWIN_NO_FPN, SWIN_NO_SEGFORMER, SWIN_NO_CLASSIFIER,
-   SWIN_NO_UNET, SWIN_NO_SMP_UNET, SWIN_NO_SMP_FPN, SWIN_NO_MIT, SWIN_NO_QUERIES, SWIN_NO_BIREFNET,
-   SWIN_NO_V2,
+   SWIN_NO_UNET, SWIN_NO_SMP_UNET, SWIN_NO_MIT, SWIN_NO_QUERIES, SWIN_NO_BIREFNET, SWIN_NO_V2,
    SWIN_NO_GLAM, SWIN_NO_SLIDE, SWIN_NO_AVERAGE, SWIN_NO_ATTENTION_MAP, SWIN_NO_F16, SWIN_NO_INT8
                           leave out kinds of models, and what can be asked of them, where code has
                           to be small; what needs them is refused by name
-   SWIN_NO_WINOGRAD       plain convolutions everywhere, as with SWIN_RUN_DIRECT: less than half of
-                          the code, slower, and other last bits, so that self-tests of logits fail
+   SWIN_NO_WINOGRAD       plain convolutions everywhere, as with SWIN_RUN_DIRECT: 120 KB less code,
+                          slower, and other last bits, so that self-tests of logits fail
    SWIN_NO_SCALAR         leaves the scalar pass out of builds for WebAssembly's SIMD and AArch64,
                           which get smaller
    SWIN_MAX_SIDE, SWIN_MAX_PIXELS    the largest picture or input, 16384 and 2^26
@@ -977,12 +976,11 @@ SWIN_API const char *swin_status_text(swin_status status)
     X(UPER,          "UPerHead") \
     X(FCN,           "FCNHead") \
     X(PSP,           "PSPHead") \
-    X(FPN,           "FPNHead") \
+    X(FPN,           "FPNHead and SMP's FPN") \
     X(SEGFORMER,     "Segformer heads") \
     X(CLASSIFIER,    "classifiers") \
     X(UNET,          "Unets") \
     X(SMP_UNET,      "SMP's Unet") \
-    X(SMP_FPN,       "SMP's FPN") \
     X(MIT,           "SegFormer's backbone MiT") \
     X(QUERIES,       "MaskFormer, Mask2Former and OneFormer") \
     X(BIREFNET,      "BiRefNet") \
@@ -1004,8 +1002,7 @@ enum {
     /* Are there convolutions to rewrite? */
     SWIN__REWRITES = SWIN__HAS_WINOGRAD &&
                      (SWIN__HAS_UPER || SWIN__HAS_FCN || SWIN__HAS_PSP || SWIN__HAS_FPN ||
-                      SWIN__HAS_SMP_UNET || SWIN__HAS_SMP_FPN || SWIN__HAS_QUERIES ||
-                      SWIN__HAS_BIREFNET),
+                      SWIN__HAS_SMP_UNET || SWIN__HAS_QUERIES || SWIN__HAS_BIREFNET),
     SWIN__LOOKS = SWIN__HAS_GLAM && SWIN__HAS_ATTENTION_MAP
 };
 #undef SWIN__HAS
@@ -13678,7 +13675,7 @@ static void swin__bind_fpn(swin__binder *b, swin__weights *w)
     const swin_config *g = &b->model->config;
     int ch = g->head.channels, neck = g->head.neck_channels;
     int widths[SWIN_MAX_STAGES], levels = swin__head_widths(g, widths);
-    int smp = SWIN__HAS_SMP_FPN && g->head.kind == SWIN_HEAD_SMP_FPN;
+    int smp = g->head.kind == SWIN_HEAD_SMP_FPN;
     char name[24];
     swin__format(b->prefix, sizeof b->prefix, "neck.");
     swin__bind_row(b, w->lateral, "lateral", levels, neck, 0, widths);
@@ -13735,7 +13732,7 @@ static swin__fmap swin__plan_neck_conv(swin__plan *p, int l, swin__fmap lateral)
 static swin__fmap swin__plan_scale(swin__plan *p, int l, swin__fmap x)
 {
     const swin_config *g = p->config;
-    int smp = SWIN__HAS_SMP_FPN && g->head.kind == SWIN_HEAD_SMP_FPN;
+    int smp = g->head.kind == SWIN_HEAD_SMP_FPN;
     for (int n = 0; n < g->head.neck_convs[l]; n++) {
         swin__fmap like = x;
         swin__conv conv;
@@ -14729,7 +14726,7 @@ static const swin__head_kind swin__heads[] = {          /* in the order of SWIN_
                swin__check_unet_head, swin__bind_unet_head, swin__plan_unet_head),
     SWIN__HEAD(SMP_UNET, "SMP's Unet", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
                swin__check_smp_unet, swin__bind_smp_unet, swin__plan_smp_unet),
-    SWIN__HEAD(SMP_FPN, "SMP's FPN", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
+    SWIN__HEAD(FPN, "SMP's FPN", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
                swin__check_fpn, swin__bind_fpn, swin__plan_fpn),
     SWIN__HEAD(SEGFORMER, "the SegFormer authors' head", SWIN__READS_SOME, SWIN__GIVES_PIXELS,
                swin__check_nothing, swin__bind_merged, swin__plan_merged),

@@ -20,7 +20,7 @@ spec.loader.exec_module(sizes)
 NEEDS = {
     "plain": "", "glam": "UPER GLAM", "fcn": "FCN", "v2": "V2 CLASSIFIER", "unet": "UNET GLAM",
     "cross unet": "UNET GLAM", "semantic fpn": "FPN", "mlp": "SEGFORMER", "psp": "PSP SLIDE",
-    "wide": "UPER", "smp unet": "SMP_UNET", "smp fpn": "SMP_FPN",
+    "wide": "UPER", "smp unet": "SMP_UNET", "smp fpn": "FPN",
     "segformer": "MIT SEGFORMER", "maskformer": "QUERIES", "mask2former": "QUERIES",
     "oneformer": "QUERIES", "birefnet": "BIREFNET", "average": "FCN AVERAGE", "slide": "FCN SLIDE",
     "attention": "UPER GLAM ATTENTION_MAP"}
