@@ -35,8 +35,10 @@ static void line(const char *name, int which, int numbers, swin_desc d, int kept
     swin_error e;
     const swin_image in = picture(rgb, W, H);
     for (size_t i = 0; i < sizeof rgb; i++) rgb[i] = (unsigned char)dice(256);
-    d.width = W, d.height = H;
+    d.picture_width = W, d.picture_height = H;
     if (!swin_open(&m, b.bytes, b.size, SWIN_VERIFY, &e)) {
+        const int exact = m.config.input.rule == SWIN_INPUT_EXACT;
+        d.width = exact ? 64 : W, d.height = exact ? 32 : H;    /* BiRefNet's are multiples of 32 */
         if (!d.outputs && !kept) d.outputs = outputs_of(&m.config, SWIN_OUT_CONFIDENCE);
         const size_t size = kept ? swin_kept_size(&m, &d, &e) : 0;
         void *logits = need(size);

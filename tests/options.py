@@ -16,7 +16,7 @@ sizes = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sizes)
 
 # What each line of tests/options.c needs, beside what its types of weights do: models of s8 have
-# tables of f16, where they have tokens or queries. SWIN_NO_WINOGRAD refuses nothing.
+# tables or layers of f16, too, where HALVES_BESIDE says so. SWIN_NO_WINOGRAD refuses nothing.
 NEEDS = {
     "plain": "", "glam": "UPER GLAM", "fcn": "FCN", "v2": "V2 CLASSIFIER", "unet": "UNET GLAM",
     "cross unet": "UNET GLAM", "semantic fpn": "FPN", "mlp": "SEGFORMER", "psp": "PSP SLIDE",
@@ -25,13 +25,14 @@ NEEDS = {
     "oneformer": "QUERIES", "birefnet": "BIREFNET", "average": "FCN AVERAGE", "slide": "FCN SLIDE",
     "attention": "UPER GLAM ATTENTION_MAP"}
 TYPES = {"f32": "", "f16": "F16", "s8": "INT8"}
+HALVES_BESIDE = {"GLAM", "QUERIES", "BIREFNET"}
 
 
 def needs_of(line):
     name, _, numbers = line.rpartition(" ")
     needs = f"{NEEDS[name]} {TYPES[numbers]}".split()
-    tables = ["F16"] if {"GLAM", "QUERIES"} & {*needs} and numbers == "s8" else []
-    return {f"SWIN_NO_{need}" for need in needs + tables}
+    halves = ["F16"] if numbers == "s8" and HALVES_BESIDE & {*needs} else []
+    return {f"SWIN_NO_{need}" for need in needs + halves}
 
 
 @pytest.fixture(scope="module")
