@@ -12,18 +12,18 @@
 #include <unistd.h>
 
 /* The easy tier's memory is counted and can be made to run out; nothing else may allocate. */
-static int held, allocations, failing;
+static int handed_out, allocations, failing;
 
 static void *counted_malloc(size_t size)
 {
     void *p = ++allocations == failing || size > (size_t)1 << 40 ? NULL : malloc(size);
-    held += p != NULL;
+    handed_out += p != NULL;
     return p;
 }
 
 static void counted_free(void *p)
 {
-    held -= p != NULL;
+    handed_out -= p != NULL;
     free(p);
 }
 
@@ -1568,9 +1568,9 @@ static void test_easy(const char *program)
                           && strlen(e.text) > 10 && segments(m, 5, 5));
     swin_free(m);
     swin_free(NULL);
-    report("all is freed", held == 0);
+    report("all is freed", handed_out == 0);
 
-    report("memory runs out", runs_out_of_memory(path) && held == 0);
+    report("memory runs out", runs_out_of_memory(path) && handed_out == 0);
 
     save(path, blobs[SWIN_V2].bytes, blobs[SWIN_V2].size);
     report("a classifier gives no class map", refuses_classes(path, SWIN_ARGUMENT));
@@ -1584,7 +1584,7 @@ static void test_easy(const char *program)
     b.bytes[b.size - 9] ^= 1;
     save(path, b.bytes, b.size);
     b.bytes[b.size - 9] ^= 1;
-    report("damaged files", ok && fails_to_load(path, SWIN_DAMAGED) && held == 0);
+    report("damaged files", ok && fails_to_load(path, SWIN_DAMAGED) && handed_out == 0);
     remove(path);
 }
 

@@ -434,14 +434,14 @@ static void smp_unet(maker *k)
 /* Its tensors are named after `layer`. */
 static void named(maker *k, const char *layer, const char *name, int outputs, int inputs, int bias)
 {
-    char full[64];
+    char full[96];
     snprintf(full, sizeof full, "%s%s", layer, name);
     linear(k, full, outputs, inputs, bias);
 }
 
 static void named_norm(maker *k, const char *layer, const char *name, int n)
 {
-    char full[64];
+    char full[96];
     snprintf(full, sizeof full, "%s%s", layer, name);
     affine(k, full, n);
 }
@@ -464,7 +464,7 @@ static void to_heads(maker *k, const char *layer, const char *name, int heads, i
 static void query_attention(maker *k, const char *layer, const char *name, int number)
 {
     const int c = k->g->queries.width, heads = k->g->queries.heads, d = c / heads;
-    char part[64];
+    char part[48];
     snprintf(part, sizeof part, "%s%s", layer, name);
     to_heads(k, part, ".q", heads, d, c);
     to_heads(k, part, ".k", heads, d, c);
