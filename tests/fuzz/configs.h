@@ -226,8 +226,9 @@ static void draw_body(swin_config *g, enum extent extent)
     static const int most[] = {96, 128, 192, 1024, 1536, 4095, 4096};
     static const float epsilons[] = {1e-5f, 1e-5f, 1e-6f, 1e-12f, 1e-30f, 0.99f};
     static const float masks[] = {-100, -100, -200, 0, -0.5f, -1e6f};
-    const int kind = any(9);
-    g->body = kind < 5 ? 0 : kind < 6 ? 1 : kind < 8 ? 2 : SWIN_BODY_BIREFNET;
+    const int kind = any(8);
+    g->body = kind < 5 ? 0 : kind < 6 ? 1 : 2;
+    if (rarely(40)) g->body = SWIN_BODY_BIREFNET;       /* which takes ten times as long */
     g->version = !g->body && rarely(4) ? 2 : 1;
     g->patch = g->body ? 4 : ONE_OF(patches);
     g->planes = 3;
@@ -332,8 +333,9 @@ static void draw_queries(swin_config *g, enum extent extent)
         q->start_hidden = within(1, large ? 65536 : 40);
     }
     q->projected = (deformable ? g->head.channels : g->stage[3].width) != q->width || any(2);
-    q->scores = any(SWIN_SCORES_COUNT);
-    q->size_divisor = rarely(2) ? within(1, 40) : 0;
+    q->scores = rarely(3) ? SWIN_SCORES_AT_INPUT : rarely(2) ? SWIN_SCORES_AT_PICTURE : 0;
+    if (rarely(40)) q->scores = SWIN_SCORES_AT_384;     /* many more pixels than the others */
+    q->size_divisor = rarely(4) ? within(1, 40) : 0;
 }
 
 /* BiRefNet's decoder, or none. */
@@ -443,7 +445,7 @@ static inline void draw_preprocessing(swin_config *g, int sides)
         g->picture.resize_b = draw_length(g, sides);
     }
     if (rarely(4)) g->sides.cut = 1;
-    if (rarely(4)) g->sides.multiple = 32;
+    if (rarely(16)) g->sides.multiple = 32;
     g->picture.resize_filter = any(4);
     g->picture.resize_round = any(2);
     g->picture.mode = none || has_queries(g) || rarely(2) ? SWIN_MODE_WHOLE
