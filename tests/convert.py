@@ -23,7 +23,7 @@ from swinblob import heads
 from swinblob.canonical import Refused
 from swinblob.families import foreign, mmseg_config, mmseg_pictures
 from swinblob.families.literals import UNKNOWN, parse
-from swinblob.records import IMAGENET_MEAN, RECORDS, Filter, Head, Mode, Resize
+from swinblob.records import IMAGENET_MEAN, RECORDS, Body, Filter, Head, Mode, Resize
 
 
 # Recognising and mapping --------------------------------------------------------------------------
@@ -262,18 +262,32 @@ def test_refusals_name_the_tensor():
 PLAIN = "layers.0.blocks.0.attn.qkv.weight "
 SEGMENTOR = "backbone." + PLAIN
 UPSTREAM = "backbone.stages.0.blocks.0.attn.w_msa.qkv.weight "
+BIREFNET = "bb.layers.0.blocks.0.attn.qkv.weight decoder.decoder_block4.conv_in.weight "
+REFINED = BIREFNET + "decoder.ipt_blk5.conv1.weight "
+PIXELS = "sem_seg_head.pixel_decoder."
 KNOWN = {                           # words of the refusal: names that call for it
     "swinv2_cr": "stages.0.blocks.0.attn.meta_mlp.fc1.weight",
     "Swin-MoE": "layers.2.blocks.1.mlp._moe_layer.experts.w1",
     "Swin-MLP": "layers.0.blocks.0.spatial_mlp.weight",
-    "Hugging Face MaskFormer or Mask2Former":
-        "model.pixel_level_module.encoder.embeddings.patch_embeddings.projection.weight",
+    "BiRefNet over another backbone": "decoder.decoder_block4.conv_in.weight",
+    "early BiRefNet": BIREFNET,
+    "ResBlk": REFINED + "decoder.decoder_block4.conv_resi.weight",
+    "plain ASPP": REFINED + "decoder.decoder_block4.dec_att.aspp2.weight",
+    "without a deformable ASPP": REFINED,
+    "with a refiner": REFINED + "decoder.decoder_block4.dec_att.aspp_deforms.0.weight "
+                      "refiner.conv.weight",
+    "MaskDINO": PIXELS + "mask_features.weight sem_seg_head.predictor.label_enc.weight",
+    "TransformerEncoderPixelDecoder":
+        PIXELS + "transformer.encoder.layers.0.self_attn.in_proj_weight",
+    "ENC_LAYERS": "sem_seg_head.predictor.transformer.encoder.layers.0.linear1.weight",
+    "more than one level": PIXELS + "adapter_2.weight " + PIXELS + "transformer.level_embed",
+    "features only": "pixel_level_module.encoder.embeddings.patch_embeddings.projection.weight",
     "over a timm backbone": "backbone._backbone.layers_0.blocks.0.attn.qkv.weight",
     "SwinUNETR": "swinViT.layers1.0.blocks.0.attn.qkv.weight",
     "MoBY variant": "encoder." + PLAIN + "encoder.layers.0.blocks.0.norm2.running_mean",
     "over Swin V2": SEGMENTOR + "backbone.norm0.weight "
                     "backbone.layers.0.blocks.0.attn.cpb_mlp.0.weight",
-    "MaskFormer": SEGMENTOR + "backbone.norm0.weight decode_head.pixel_decoder.mask_feature.weight",
+    "of a kind of its own": SEGMENTOR + "backbone.norm0.weight decode_head.pixel_decoder.mask_feature.weight",
     "K-Net": SEGMENTOR + "decode_head.kernel_update_head.0.attention.weight",
     "detector": SEGMENTOR + "roi_head.bbox_head.0.fc_cls.weight",
     "cascade": SEGMENTOR + "decode_head.0.conv_seg.weight",
@@ -791,25 +805,31 @@ HEADS = {"UPerHead": Head.UPER, "FCNHead": Head.FCN,
          "SegformerHead": Head.SEGFORMER, "(inside)": Head.UNET,
          "SwinUNetDV2": Head.UNET,
          "UPerNet": Head.UPER, "Segformer": Head.GLAM_SEGFORMER, "FPN": Head.SMP_FPN,
-         "Unet": Head.SMP_UNET}     # SMP's
+         "Unet": Head.SMP_UNET,     # SMP's
+         "SegformerDecodeHead": Head.MERGED_SEGFORMER, "SegFormerHead": Head.MERGED_SEGFORMER,
+         "classifier": Head.CLASSIFIER}
 
 
 @pytest.mark.parametrize("case", sorted(p.parent.name for p in GOLDEN.glob("*/case.json")))
 def test_golden_cases_are_described_as_they_were_made(case, convert):
     config = json.loads((GOLDEN / case / "case.json").read_text()).get("config", {})
+    config.update(config.get("backbone", {}))
     d = blob.read(convert(case)).description
     stages = len(d["width"])
     if case in MADE:
         windows, shifts = MADE[case]
     elif "windows" in config:
         windows, shifts = (list(map(tuple, config[name])) for name in ("windows", "shifts"))
+    elif d["body"] == Body.MIT:
+        windows, shifts = (list(zip(d[n + "_h"], d[n + "_w"])) for n in ("window", "shift"))
     else:
         windows, shifts = ([(n, n)] * stages for n in (config["window"], config["window"] // 2))
     for name, pairs in (("window", windows), ("shift", shifts)):
         for i, found in enumerate(zip(d[name + "_h"], d[name + "_w"])):
             if name == "window" or d["depth"][i] > 1:       # a stage's first block never shifts
                 assert found == pairs[i], (name, i)
-    for key, word in (("embed_dim", d["width"][0]), ("depths", d["depth"]),
+    for key, word in (("embed_dim", d["width"][0]), ("widths", d["width"]), ("depths", d["depth"]),
+                      ("sr_ratios", d["reduction"][:stages]), ("queries", d["query_count"]),
                       ("num_heads", d["heads"]), ("head_channels", d["head_channels"]),
                       ("classes", d["classes"] - d["one_class"]), ("num_classes", d["classes"]),
                       ("tokens", d["tokens"]),
@@ -822,7 +842,7 @@ def test_golden_cases_are_described_as_they_were_made(case, convert):
                       ("patch_norm", bool(d["patch_norm"])),
                       ("ape", bool(d["position_h"]))):
         if key != "head_channels" or d["head"] != Head.UNET:
-            assert config.get(key, word) == word, key
+            assert config.get(key) in (None, word), key
     if "mlp_ratio" in config:
         assert d["hidden"] == [int(config["mlp_ratio"] * width) for width in d["width"]]
     if "head" in config:
