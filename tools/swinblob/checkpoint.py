@@ -651,13 +651,15 @@ FOLDER_FILES = (("model.safetensors.index.json",), ("pytorch_model.bin.index.jso
                 ("*.index.json",), ("model.safetensors",), ("pytorch_model.bin",),
                 ("*.safetensors", "*.bin", "*.pth", "*.pt", "*.ckpt", "*.pth.tar", "*.pkl"))
 # the first kind that is there counts
+ARCHIVE_PICKLES = ("data.pkl", "constants.pkl")     # of an unpacked archive: no checkpoints
 
 
 def file_in(folder):
     """The one checkpoint that a folder holds."""
     names = sorted(os.listdir(folder))
     for patterns in FOLDER_FILES:
-        found = [name for name in names if any(fnmatch.fnmatch(name, p) for p in patterns)]
+        found = [name for name in names if name not in ARCHIVE_PICKLES
+                 and any(fnmatch.fnmatch(name, p) for p in patterns)]
         if len(found) > 1:
             raise CheckpointError("the folder holds several files, name one: "
                                   + enumerate_names(found))
