@@ -888,7 +888,8 @@ static float plain_sample(const swin__samples *s, int i, size_t channel, float s
     const float down[2] = { 1 - (s->y[i] - top), s->y[i] - top };
     const float across[2] = { 1 - (s->x[i] - left), s->x[i] - left };
     for (int corner = 0; corner < 4; corner++) {
-        const float y = top + (float)(corner / 2), x = left + (float)(corner % 2);
+        const int below = corner / 2, right = corner % 2;
+        const float y = top + (float)below, x = left + (float)right;
         if (!(y >= 0 && y < (float)s->h && x >= 0 && x < (float)s->w)) continue;
         sum = fmaf(down[corner / 2] * across[corner % 2] * s->factor[i],
                    s->map[((size_t)y * (size_t)s->w + (size_t)x) * s->ld + channel], sum);

@@ -57,7 +57,7 @@ static double difference(const swin_model *m)
         for (int y = 0; y < H; y++)
             for (int x = 0; x < W; x++) {
                 const float a = element(swin_logits(tiles.c), k, y, x);
-                most = fmax(most, fabs(a - element(swin_logits(plain.c), k, y, x)));
+                most = fmax(most, fabsf(a - element(swin_logits(plain.c), k, y, x)));
             }
     free(tiles.memory);
     free(plain.memory);
