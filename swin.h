@@ -7458,6 +7458,14 @@ static void swin__norm_quantised(const swin_context *c, const swin__affine *norm
     }
 }
 
+/* LayerNorm of rows that a product with these weights reads. */
+static void swin__norm_factor(const swin_context *c, const swin__panels *w,
+                              const swin__affine *norm, float eps, swin__rows from, swin__rows to)
+{
+    if (swin__is_s8(w->type)) swin__norm_quantised(c, norm, eps, from, to);
+    else swin__norm_rows(c, norm, eps, from, to);
+}
+
 /* Norms or copies a share of the pixels. */
 static void swin__norm_map(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
@@ -7757,14 +7765,12 @@ static void swin__mlp(const swin_context *c, const swin__step *s, int unit, floa
 {
     const swin__mlp_layer *l = (const swin__mlp_layer *)s->layer;
     float eps = c->model->config.eps;
-    int quantises = swin__is_s8(l->fc1.weight.type);
     int pre_norm = !l->post_norm && !l->sum_norm;
     swin__rows x = swin__unit_rows(&l->x, s, unit);
     swin__rows in = swin__make_rows(scratch, l->x.ld, x.n, x.c);
     swin__rows middle = swin__make_rows(swin__row(in, x.n), l->col_count, x.n, l->col_count);
     swin__rows out = swin__make_rows(swin__row(middle, x.n), l->x.ld, x.n, x.c);
-    if (quantises && pre_norm) swin__norm_quantised(c, &l->norm, eps, x, in);
-    else if (pre_norm) swin__norm_rows(c, &l->norm, eps, x, in);
+    if (pre_norm) swin__norm_factor(c, &l->fc1.weight, &l->norm, eps, x, in);
     else in = swin__factor(c, &l->fc1.weight, x, in.data);
     swin__mlp_parts(c, l, in, middle, out, x);
     if (l->sum_norm) swin__norm_rows(c, &l->norm, SWIN__EPS, x, x);
@@ -9266,8 +9272,7 @@ static void swin__reduced_attention(const swin_context *c, const swin__step *s, 
     swin__rows in = swin__make_rows(scratch, ld, x.n, x.c), mixed = in;
     swin__rows q = swin__make_rows(swin__row(in, x.n), ld, x.n, packed), projected = q;
     swin__product proj;
-    if (block->q.weight.type == SWIN__S8) swin__norm_quantised(c, &block->norm1, eps, x, in);
-    else swin__norm_rows(c, &block->norm1, eps, x, in);
+    swin__norm_factor(c, &block->q.weight, &block->norm1, eps, x, in);
     swin__apply(c, &block->q, in, q, SWIN__LINEAR);
     mixed.c = packed;
     for (int h = 0; h < l->shape.heads; h++)
@@ -9437,9 +9442,8 @@ static void swin__gather_ring(const swin_context *c, const swin__mix_layer *l, c
         int pixel, place, n = swin__ring_pixels(&l->x, t, r, &pixel, &place);
         swin__rows rows = swin__rows_from(to, r * (t->w + 2) + place, n);
         if (!n) continue;
-        if (l->block->fc1.weight.type == SWIN__S8)
-            swin__norm_quantised(c, norm, eps, swin__map_rows(&l->x, pixel, n), rows);
-        else swin__norm_rows(c, norm, eps, swin__map_rows(&l->x, pixel, n), rows);
+        swin__norm_factor(c, &l->block->fc1.weight, norm, eps, swin__map_rows(&l->x, pixel, n),
+                          rows);
     }
     swin__clear_beyond(&l->x, t, to);
 }
@@ -12980,27 +12984,29 @@ static void swin__bind_pixel_level(swin__binder *b, swin__query_weights *w, int 
     w->out[level] = swin__take_normed(b, name, ch, 9 * ch, 0);
 }
 
-/* x += another map, resized along axes. */
-typedef struct swin__onto_layer { swin__fmap x; swin__source source; } swin__onto_layer;
+/* x = another map, resized along axes; or x += it. */
+typedef struct swin__onto_layer { swin__fmap x; swin__source source; int adds; } swin__onto_layer;
 
 /* A unit is a row of the map. */
-static void swin__add_onto(const swin_context *c, const swin__step *s, int unit, float *scratch)
+static void swin__resize_onto(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__onto_layer *l = (const swin__onto_layer *)s->layer;
     (void)scratch;
     for (int x = 0; x < l->x.w; x++) {
         swin__mix mix;
         swin__resized_pixel(&l->source, unit, x, 0, &mix);
-        swin__combine(c, &mix, l->x.ld, swin__at(&l->x, unit, x), 1);
+        swin__combine(c, &mix, l->x.ld, swin__at(&l->x, unit, x), l->adds);
     }
 }
 
-static void swin__plan_onto(swin__plan *p, int level, swin__fmap x, swin__fmap map, int nearest)
+static void swin__plan_onto(swin__plan *p, const char *name, int level, swin__fmap x,
+                            swin__fmap map, int nearest, int adds)
 {
-    swin__job job = { "add resized", level, swin__add_onto, x.h, 0, 0 };
+    swin__job job = { name, level, swin__resize_onto, x.h, 0, 0 };
     swin__onto_layer l;
     memset(&l, 0, sizeof l);
     l.x = x;
+    l.adds = adds;
     l.source.map = map;
     l.source.resized = 1;
     l.source.rows = nearest ? swin__axis_nearest(p, map.h, x.h)
@@ -13044,7 +13050,7 @@ static swin__fmap swin__plan_pixel_level(swin__plan *p, int level, swin__fmap fe
     swin__drop_feature(p, feature);
     swin__plan_group_norm(p, "group norm", level, x, w->lateral[level].norm, SWIN__GROUPS,
                           SWIN__LINEAR);
-    swin__plan_onto(p, level, x, above, nearest);
+    swin__plan_onto(p, "add resized", level, x, above, nearest, 1);
     out = swin__plan_normed_conv(p, level, x, &w->out[level]);
     swin__release(p, x.data);
     return out;
@@ -13328,35 +13334,16 @@ static void swin__guide(const swin_context *c, const swin__step *s, int unit, fl
     for (int k = l->masks.c; k < l->masks.ld; k++) row[k] = SWIN__NO_SCORE;
 }
 
-/* Resizes a map bilinearly: a unit is a row. */
-static void swin__resize_map(const swin_context *c, const swin__step *s, int unit, float *scratch)
-{
-    const swin__onto_layer *l = (const swin__onto_layer *)s->layer;
-    (void)scratch;
-    for (int x = 0; x < l->x.w; x++) {
-        swin__mix mix;
-        swin__resized_pixel(&l->source, unit, x, 0, &mix);
-        swin__combine(c, &mix, l->x.ld, swin__at(&l->x, unit, x), 0);
-    }
-}
-
 /* Plans the pixels that queries multiply, at the size of a level: as resizing commutes with the
    product, masks need no larger size. Returns panels. */
 static float *swin__plan_level_panels(swin__plan *p, int level, swin__fmap pixels,
                                       swin__fmap like)
 {
-    swin__job job = { "resize", level, swin__resize_map, like.h, 0, 0 };
-    swin__onto_layer l;
+    swin__fmap x = swin__alloc_fmap(p, like.h, like.w, pixels.c);
     float *panels;
-    memset(&l, 0, sizeof l);
-    l.x = swin__alloc_fmap(p, like.h, like.w, pixels.c);
-    l.source.map = pixels;
-    l.source.resized = 1;
-    l.source.rows = swin__axis_bilinear(p, pixels.h, like.h, 0, like.h, 0);
-    l.source.cols = swin__axis_bilinear(p, pixels.w, like.w, 0, like.w, 0);
-    swin__add_step(p, &job, &l, sizeof l);
-    panels = swin__plan_panels(p, "resize panels", level, l.x);
-    swin__release(p, l.x.data);
+    swin__plan_onto(p, "resize", level, x, pixels, 0, 0);
+    panels = swin__plan_panels(p, "resize panels", level, x);
+    swin__release(p, x.data);
     return panels;
 }
 

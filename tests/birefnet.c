@@ -6,6 +6,7 @@
 #include "../swin.h"
 #include "model.h"
 #include "report.h"
+#include "session.h"
 
 /* BiRefNet over Swin-T, as it is published for 1024 x 1024 pixels. */
 static swin_config swin_t(void)
@@ -47,12 +48,6 @@ static blob hollow_blob(const swin_config *g)
     return b;
 }
 
-static void any_order(void *user, swin_task task, void *arg, int count)
-{
-    (void)user;
-    while (count--) task(arg, count);
-}
-
 /* The workspace at 1024 x 1024 pixels for so many tasks, in MiB. */
 static double workspace(const swin_model *m, int tasks)
 {
@@ -62,7 +57,7 @@ static double workspace(const swin_model *m, int tasks)
     d.picture_width = 1600;
     d.picture_height = 1200;
     d.tasks = tasks;
-    d.parallel_for = tasks > 1 ? any_order : NULL;
+    d.parallel_for = tasks > 1 ? backwards : NULL;
     return (double)swin_workspace_size(m, &d, &e) / (1 << 20);
 }
 

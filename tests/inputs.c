@@ -16,13 +16,7 @@
 
 #include <float.h>
 
-enum { W = 45, H = 38, MULTIPLE = 32, MOST = 64 };
-
-/* A side of the pictures of a model: some take multiples of MULTIPLE alone. */
-static int side_of(const swin_model *m, int side)
-{
-    return m->config.rules.input_multiple ? (side + MULTIPLE - 1) / MULTIPLE * MULTIPLE : side;
-}
+enum { W = 45, H = 38, MOST = 64 };
 
 static swin_desc everything(const swin_model *m, int cpu)
 {

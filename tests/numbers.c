@@ -37,13 +37,6 @@ static uint64_t once(const swin_model *m, swin_desc d, int w, int h)
     return result;
 }
 
-/* Runs tasks from the last to the first. */
-static void backwards(void *user, swin_task task, void *arg, int count)
-{
-    (void)user;
-    while (count--) task(arg, count);
-}
-
 /* A model at one size: the same bits on all instruction sets, and in pieces; 0 where not. */
 static uint64_t everywhere(const swin_model *m, int w, int h)
 {

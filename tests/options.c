@@ -37,8 +37,7 @@ static void line(const char *name, int which, int numbers, swin_desc d, int kept
     for (size_t i = 0; i < sizeof rgb; i++) rgb[i] = (unsigned char)dice(256);
     d.picture_width = W, d.picture_height = H;
     if (!swin_open(&m, b.bytes, b.size, SWIN_VERIFY, &e)) {
-        const int exact = m.config.input.rule == SWIN_INPUT_EXACT;
-        d.width = exact ? 64 : W, d.height = exact ? 32 : H;    /* BiRefNet's are multiples of 32 */
+        d.width = side_of(&m, W), d.height = side_of(&m, H);
         if (!d.outputs && !kept) d.outputs = outputs_of(&m.config, SWIN_OUT_CONFIDENCE);
         const size_t size = kept ? swin_kept_size(&m, &d, &e) : 0;
         void *logits = need(size);

@@ -32,14 +32,6 @@ static swin_config mask2former(void)
     return g;
 }
 
-static void open_blob(swin_model *m, blob b)
-{
-    swin_error e;
-    if (!swin_open(m, b.bytes, b.size, SWIN_VERIFY, &e)) return;
-    printf("%s\n", e.text);
-    exit(1);
-}
-
 /* Of scores by Winograd's convolutions and by plain ones, the largest difference. */
 static double difference(const swin_model *m)
 {
@@ -100,13 +92,6 @@ static void test_padding(void)
     free(s.memory);
     free(b.bytes);
     free(rgb);
-}
-
-/* Runs the tasks from the last to the first. */
-static void backwards(void *user, void (*task)(void *arg, int index), void *arg, int count)
-{
-    (void)user;
-    while (count-- > 0) task(arg, count);
 }
 
 /* A checksum of the results of a picture of 50 x 41 pixels, w x h as the network's input. */

@@ -41,14 +41,6 @@ static swin_config small_config(void)
     return config_of(widths, depths, 24, 7);
 }
 
-static void open_blob(swin_model *m, blob b)
-{
-    swin_error e;
-    if (!swin_open(m, b.bytes, b.size, SWIN_VERIFY, &e)) return;
-    printf("%s\n", e.text);
-    exit(1);
-}
-
 /* The bound is a little more than logits, their product's input and the largest features need. */
 static void test_workspace(void)
 {
@@ -81,13 +73,6 @@ static void test_sizes(void)
     }
     report("a map smaller than a key's patch is refused", ok);
     free(b.bytes);
-}
-
-/* Runs the tasks from the last to the first. */
-static void backwards(void *user, void (*task)(void *arg, int index), void *arg, int count)
-{
-    (void)user;
-    while (count-- > 0) task(arg, count);
 }
 
 static uint64_t run(const swin_model *m, int w, int h, swin_cpu cpu, int tasks)

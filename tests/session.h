@@ -14,14 +14,37 @@ static inline swin_desc desc_of(int w, int h)
     return d;
 }
 
-/* What a model whose inputs are multiples of 32 pixels makes of a desc: its sizes become the
-   picture's, and the input is as much larger as it has to be. */
+/* A side of the inputs of a model: some take multiples of a number alone. */
+static inline int side_of(const swin_model *m, int side)
+{
+    const int multiple = m->config.rules.input_multiple;
+    return multiple ? (side + multiple - 1) / multiple * multiple : side;
+}
+
+/* What a model whose inputs are multiples makes of a desc: its sizes become the picture's, and the
+   input is as much larger as it has to be. */
 static inline void fit_input(const swin_model *m, swin_desc *d)
 {
-    if (m->config.body != SWIN_BODY_BIREFNET || !d->width) return;
+    if (!m->config.rules.input_multiple || !d->width) return;
     if (!d->picture_width) d->picture_width = d->width, d->picture_height = d->height;
-    d->width = (d->width + 31) / 32 * 32;
-    d->height = (d->height + 31) / 32 * 32;
+    d->width = side_of(m, d->width);
+    d->height = side_of(m, d->height);
+}
+
+/* Opens a model; a failure ends the tests. */
+static inline void open_blob(swin_model *m, blob b)
+{
+    swin_error e;
+    if (!swin_open(m, b.bytes, b.size, SWIN_VERIFY, &e)) return;
+    printf("%s\n", e.text);
+    exit(1);
+}
+
+/* A parallel_for: runs the tasks from the last to the first. */
+static inline void backwards(void *user, void (*task)(void *arg, int index), void *arg, int count)
+{
+    (void)user;
+    while (count-- > 0) task(arg, count);
 }
 
 /* A failure to start ends the tests. The memory is as malloc gives it: not initialised. */
