@@ -108,26 +108,31 @@ $(OUT)/gst/libgstswin.so: examples/gst/gstswinsegment.c examples/common.h swin.h
 	@mkdir -p "$(BUILD)/gst"
 	$(COMPILE) -shared -fPIC $< -o "$@" $$(pkg-config --cflags --libs gstreamer-video-1.0) $(LIBS)
 
-# WebAssembly without a C library: the headers alone are wasi-libc's.
+# WebAssembly without a C library: the headers alone are wasi-libc's. Linked without -O: clang would
+# call the wasm-opt of an installed binaryen, and an older one does not know relaxed SIMD.
 WASM_CC ?= clang-19
 # Less is inlined than by -Os alone: 4 % less to download, 2 % more time.
-WASM    = $(WASM_CC) --target=wasm32-wasi -nostdlib $(STRICT) -Os -mllvm -inline-threshold=20 \
-          -matomics -mbulk-memory -msimd128 \
+WASM    = $(WASM_CC) --target=wasm32-wasi $(STRICT) -Os -mllvm -inline-threshold=20 \
+          -matomics -mbulk-memory -msimd128 -c
+LINK    = $(WASM_CC) --target=wasm32-wasi -nostdlib \
           -Wl,--no-entry,--import-memory,--shared-memory,--initial-memory=16777216 \
           -Wl,--max-memory=1073741824,--export=__stack_pointer,-z,stack-size=1048576,--strip-all
 PAGE    = $(addprefix examples/web/,index.html style.css page.js worker.js offline.js swinh.js \
           helper.js swinh.d.ts package.json)
 
-$(OUT)/web/swinh.wasm: examples/web/module.c swin.h | $(OUT)
-	@mkdir -p "$(BUILD)/web"
-	$(WASM) -mrelaxed-simd -DSWIN_NO_SCALAR $< -o "$@"
+# What a page loads first, for most models; the whole one for all; the plain one for engines without
+# relaxed SIMD, and for the same bits where it does not fuse.
+FORMS   = $(addprefix $(OUT)/web/swinh,.wasm -whole.wasm -plain.wasm)
+$(OUT)/web/swinh.wasm: WASM += -mrelaxed-simd -DSWIN_NO_SCALAR -DSWIN_NO_UNET -DSWIN_NO_SMP_UNET \
+                               -DSWIN_NO_MIT -DSWIN_NO_QUERIES -DSWIN_NO_BIREFNET
+$(OUT)/web/swinh-whole.wasm: WASM += -mrelaxed-simd -DSWIN_NO_SCALAR
 
-# For engines without relaxed SIMD, and for the same bits where it does not fuse.
-$(OUT)/web/swinh-plain.wasm: examples/web/module.c swin.h | $(OUT)
+$(FORMS): examples/web/module.c swin.h | $(OUT)
 	@mkdir -p "$(BUILD)/web"
-	$(WASM) $< -o "$@"
+	$(WASM) $< -o "$@.o"
+	$(LINK) "$@.o" -o "$@" && rm "$@.o"
 
-page: $(OUT)/web/swinh.wasm $(OUT)/web/swinh-plain.wasm
+page: $(FORMS)
 	cp $(PAGE) LICENSE weights/street.swin "$(BUILD)/web/"
 
 # WEB='--port 8001' and other options of examples/web/serve.py

@@ -7740,7 +7740,7 @@ enum { SWIN__MLP_COLUMNS = 384 };
 /* out = fc2(GELU(fc1(in))), some hidden columns at a time; the last product also adds to x,
    unless a norm comes first. */
 static void swin__mlp_parts(const swin_context *c, const swin__mlp_layer *l, swin__rows in,
-                             swin__rows middle, swin__rows out, swin__rows x)
+                            swin__rows middle, swin__rows out, swin__rows x)
 {
     for (int h = 0; h < l->hidden; h += l->col_count) {
         int last = h + l->col_count >= l->hidden;
@@ -8438,7 +8438,7 @@ static void swin__stream_block(const swin_context *c, const swin__stream *t, int
     scores.c = t->scores;  scores.ldc = (size_t)t->block;
     c->kernels->gemm(&scores);
     c->kernels->softmax_block(t->scores, scores.ldc, t->q.n, lanes, t->top, t->sum, t->out.data,
-                       t->out.ld, dp);
+                              t->out.ld, dp);
     mix.m = t->q.n;  mix.n = dp;  mix.k = count;
     mix.a = t->scores;  mix.lda = scores.ldc;
     mix.b = t->v + (size_t)key * t->ldv;  mix.ldb = t->ldv;  mix.panel = 16;
@@ -10707,7 +10707,7 @@ typedef struct swin__columns { int first, count; } swin__columns;
 /* Subtracts from pixel `at` along an edge what its sums took from beyond it; what they took from
    beyond a corner counts to top and bottom. */
 static void swin__subtract_beyond(const swin_context *c, const swin__doubled_layer *l, int edge,
-                              int at, swin__columns part, float *to)
+                                  int at, swin__columns part, float *to)
 {
     int upright = swin__upright(edge);
     const swin__tap_rows products = swin__edge_rows(l, edge);
@@ -11295,7 +11295,7 @@ static swin__dcn_scratch swin__cut_scratch(const swin__dcn_layer *l, int n, floa
 
 /* The factors of pixels from `first` on: twice the sigmoid. */
 static void swin__dcn_factors(const swin_context *c, const swin__dcn_layer *l, int first,
-                                 swin__rows factors)
+                              swin__rows factors)
 {
     for (int i = 0; i < factors.n; i++) {
         float *to = swin__row(factors, i);
@@ -11309,23 +11309,24 @@ static void swin__dcn_factors(const swin_context *c, const swin__dcn_layer *l, i
 
 /* Samples the map for `taps` taps of a pixel from tap `tap` on: [tap][channel], side by side. */
 static void swin__dcn_samples(const swin_context *c, const swin__dcn_layer *l, int pixel,
-                                 int tap, int taps, const swin__dcn_scratch *t,
-                                 const float *factors, float *to)
+                              int tap, int taps, const swin__dcn_scratch *t,
+                              const float *factors, float *to)
 {
     const float *offset = swin__pixel(&l->told, pixel) + 2 * tap;
     const swin__samples samples = { l->in.data, (size_t)l->in.ld, l->in.h, l->in.w, taps,
                                     t->y, t->x, factors + tap };
     int y = pixel / l->in.w - l->kernel / 2, x = pixel % l->in.w - l->kernel / 2;
     for (int i = 0; i < taps; i++) {
-        t->y[i] = (float)(y + (tap + i) / l->kernel) + offset[2 * i];
-        t->x[i] = (float)(x + (tap + i) % l->kernel) + offset[2 * i + 1];
+        int row = y + (tap + i) / l->kernel, col = x + (tap + i) % l->kernel;
+        t->y[i] = (float)row + offset[2 * i];
+        t->x[i] = (float)col + offset[2 * i + 1];
     }
     c->kernels->sample(to, (size_t)l->in.c, swin__padded(l->in.c), &samples, 0);
 }
 
 /* The branch's outputs for pixels from `first` on. */
 static void swin__dcn_branch(const swin_context *c, const swin__dcn_layer *l, int first,
-                                const swin__dcn_scratch *t)
+                             const swin__dcn_scratch *t)
 {
     int all = l->kernel * l->kernel;
     for (int tap = 0; tap < all; tap += l->taps) {
@@ -11336,7 +11337,7 @@ static void swin__dcn_branch(const swin_context *c, const swin__dcn_layer *l, in
         samples.c = taps * l->in.c;
         for (int i = 0; i < samples.n; i++)
             swin__dcn_samples(c, l, first + i, tap, taps, t, swin__row(t->factors, i),
-                                 swin__row(samples, i));
+                              swin__row(samples, i));
         part.weight = swin__panels_from(part.weight, 0, tap * l->in.c);
         p = swin__rows_product(&part, samples, t->made,
                                tap + taps == all ? SWIN__RELU : SWIN__LINEAR);
@@ -11598,7 +11599,7 @@ static swin__span swin__full_row(const swin__fmap *map, float *data)
 
 /* to = or, with add, += the sum over i of coef[i] from[i], which are rows like `to`. */
 static void swin__sum_rows(const swin_context *c, swin__rows to, const float *const *from,
-                          const float *coef, int count, int add)
+                           const float *coef, int count, int add)
 {
     c->kernels->combine(to.data, to.n * (int)to.ld, from, coef, count, add);
 }
@@ -12337,7 +12338,7 @@ static void swin__chunk_sums(const swin_context *c, const swin__average_layer *l
         for (int i = 0; i < soft->exps.n; i++) {
             const float *exps = swin__row(soft->exps, i);
             swin__sum_rows(c, swin__rows_from(chunk->sums, i, 1), &exps, &soft->inverse[i], 1,
-                          r > 0);
+                           r > 0);
         }
     }
 }
@@ -12488,7 +12489,8 @@ static const float *swin__sine_table(swin__plan *p, int count, int first, int n,
     if (!p->context) return table;
     memset(table, 0, swin__offset(count, ld) * sizeof(float));
     for (int i = 0; i < n; i++) {
-        double slower = swin__decay(swin__times(ln_base, (double)(i / 2 * 2) / n));
+        int even = i - i % 2;
+        double slower = swin__decay(swin__times(ln_base, (double)even / n));
         for (int at = 0; at < count; at++) {
             double turn = swin__times((at + 1) / (count + 1e-6), 6.2831853071795865);
             table[swin__offset(at, ld) + (size_t)(first + i)] =
@@ -12569,7 +12571,7 @@ static void swin__project_sight(const swin_context *c, const swin__step *s, int 
 
 /* Plans a layer from what is seen of a map like `out`; returns its output, of so many channels. */
 static swin__fmap swin__plan_sight(swin__plan *p, const char *name, int level, swin__sight seen,
-                                  swin__fmap like, swin__linear linear, int channels)
+                                   swin__fmap like, swin__linear linear, int channels)
 {
     int pixels = swin__pixels(&like);
     swin__job job = { name, level, swin__project_sight, swin__divide_up(pixels, SWIN__SEEN_ROWS),
@@ -13194,9 +13196,10 @@ static void swin__deform(const swin_context *c, const swin__step *s, int unit, f
     swin__weigh_places(c, &r, l->heads);
     swin__clear_rows(r.sampled);
     for (int i = 0; i < n; i++) {
+        int row = (from + i) / own->w, col = (from + i) % own->w;
         float place[2];
-        place[0] = ((float)((from + i) / own->w) + 0.5f) / (float)own->h;
-        place[1] = ((float)((from + i) % own->w) + 0.5f) / (float)own->w;
+        place[0] = ((float)row + 0.5f) / (float)own->h;
+        place[1] = ((float)col + 0.5f) / (float)own->w;
         for (int head = 0; head < l->heads; head++)
             for (int at = 0; at < SWIN__LEVELS; at++)
                 swin__sample_level(c, l, &r, i, head, at, place);
@@ -13262,7 +13265,7 @@ static void swin__plan_pixel_layer(swin__plan *p, int at, const swin__tokens *x,
 /* Plans the tokens: features, coarsest first, projected and normed; drops but the finest. */
 static swin__tokens swin__plan_tokens(swin__plan *p, const swin__fmap *feature)
 {
-    int inputs[SWIN_MAX_STAGES], ch = p->config->head.channels, all = 0;
+    int inputs[SWIN_MAX_STAGES] = {0}, ch = p->config->head.channels, all = 0;
     int64_t tokens = 0;
     swin__tokens x;
     swin__head_inputs(p->config, inputs);
@@ -13794,8 +13797,8 @@ static swin__fmap swin__plan_segformer(swin__plan *p, const swin__fmap *feature)
     for (int l = levels - 1; l >= 0; l--) {
         swin__linear share = p->weights->fuse;
         swin__fmap x = swin__plan_linear(p, "lateral", l, feature[inputs[l]], ch,
-                                        p->weights->lateral[l],
-                                        glam ? SWIN__LINEAR : SWIN__RELU);
+                                         p->weights->lateral[l],
+                                         glam ? SWIN__LINEAR : SWIN__RELU);
         swin__linear_layer layer;
         swin__drop_feature(p, feature[inputs[l]]);
         share.weight = swin__panels_from(share.weight, 0, l * ch);

@@ -754,7 +754,7 @@ static size_t put_record(unsigned char *to, size_t at, const char *name, const v
 static size_t put_optional(unsigned char *to, size_t at, const char *name, const void *fields,
                            size_t size)
 {
-    static const unsigned char zeros[256];
+    static const unsigned char zeros[256] = {0};
     return memcmp(fields, zeros, size) ? put_record(to, at, name, fields, size) : at;
 }
 

@@ -492,9 +492,10 @@ def test_headers_cost_no_memory(programs):
 # Writing ------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("size, error", [
-    ("4 4 1", 0), ("4 4 2", 0), ("4 4 3", 0), ("0 4 3", "EINVAL"), ("4 0 3", "EINVAL"),
-    ("-1 4 3", "EINVAL"), ("4 4 0", "EINVAL"), ("4 4 4", "EINVAL"), ("2147483647 2 3", "EFBIG"),
-    ("2147483647 2147483647 1", "EFBIG"), ("715827882 1 3", "EFBIG"), ("1 268435456 1", "EFBIG")])
+    ("4 4 1", 0), ("4 4 2", 0), ("4 4 3", 0), ("4 4 4", 0), ("0 4 3", "EINVAL"),
+    ("4 0 3", "EINVAL"), ("-1 4 3", "EINVAL"), ("4 4 0", "EINVAL"), ("4 4 5", "EINVAL"),
+    ("2147483647 2 3", "EFBIG"), ("2147483647 2147483647 1", "EFBIG"), ("715827882 1 3", "EFBIG"),
+    ("1 268435456 1", "EFBIG")])
 def test_sizes_that_are_written(programs, size, error):
     said = subprocess.run([programs("system's stb"), *size.split()], stdout=subprocess.PIPE,
                           check=True)

@@ -32,7 +32,8 @@ WebAssembly.instantiate(require('fs').readFileSync(args[0]),
     .then(m => process.exit(wasi.start(m.instance)));
 """
 NODE = ["node", "--no-warnings", "--experimental-wasi-unstable-preview1", "-e", WASI]
-WASI_FLAGS = ("--target=wasm32-wasi -O2 -Wl,-z,stack-size=1048576 "
+# Node 20 may crash where a program's memory grows in many steps: it has all of it from the start.
+WASI_FLAGS = ("--target=wasm32-wasi -O2 -Wl,-z,stack-size=1048576 -Wl,--initial-memory=1073741824 "
               "-D_WASI_EMULATED_PROCESS_CLOCKS -lwasi-emulated-process-clocks")
 # Debian 12's own clang has a draft's codes, too.
 WASM_CLANG = os.environ.get("WASM_CC") or "clang-19"

@@ -35,9 +35,9 @@ def picture(tmp_path_factory):
     return path
 
 
-def native_of(picture):
+def native_of(picture, model=MODEL):
     """What build/segment makes of a picture: RGB of the class map, and the classes that occur."""
-    segment = [BUILD / "segment", "-m", MODEL]
+    segment = [BUILD / "segment", "-m", model]
     mask = picture.with_name("mask.png")
     subprocess.run([*segment, "--mask", "-o", mask, picture], check=True)
     said = subprocess.run([*segment, "--json", picture], check=True, capture_output=True, text=True)
@@ -298,7 +298,7 @@ def project(tmp_path_factory):
     about = json.loads(said.stdout)[0]
     assert {f["path"] for f in about["files"]} == {
         "package.json", "LICENSE", "swinh.js", "swinh.d.ts", "helper.js", "swinh.wasm",
-        "swinh-plain.wasm"}
+        "swinh-whole.wasm", "swinh-plain.wasm"}
     (folder / "package.json").write_text('{"private": true}')
     subprocess.run(["npm", "install", "--offline", "--no-audit", "--no-fund",
                     folder / about["filename"]], cwd=folder, check=True, capture_output=True)
@@ -318,11 +318,11 @@ m.close();
 """
 
 
-def segment_in_node(project, picture, threads, exact):
+def segment_in_node(project, picture, threads, exact, model=MODEL):
     image = Image.open(picture).convert("RGBA")
     pixels = project / "pixels"
     pixels.write_bytes(image.tobytes())
-    return node(project, SEGMENT, MODEL, pixels, *image.size, threads, exact)
+    return node(project, SEGMENT, model, pixels, *image.size, threads, exact)
 
 
 def wrong_pixels(result, mask):
@@ -342,6 +342,15 @@ def test_package_gives_the_native_classes(project, picture, native, threads):
     assert {c["name"] for c in r["classes"]} == set(shares)
     assert all(abs(c["share"] - shares[c["name"]]) <= 1e-3 for c in r["classes"])
     assert r["classes"] == sorted(r["classes"], key=lambda c: -c["share"])
+
+
+@pytest.mark.parametrize("case", ["seg-swin-unet", "seg-smp-unet", "seg-segformer-mmseg",
+                                  "seg-mask2former-mmseg", "seg-birefnet-rows-half"])
+def test_package_takes_what_the_small_module_leaves_out(project, picture, convert, tmp_path, case):
+    small, model = tmp_path / "small.png", convert(case)
+    Image.open(picture).resize((96, 64)).save(small)
+    r = segment_in_node(project, small, 2, "fast", model)
+    assert r["same"] and wrong_pixels(r, native_of(small, model)[0]) <= (0 if r["exact"] else 1e-2)
 
 
 def test_helpers_change_nothing(project, picture):

@@ -25,13 +25,15 @@ typedef enum swin_status {
 typedef struct swin_error { swin_status status; char text[256]; } swin_error;
 
 typedef enum swin_body {
-    SWIN_BODY_BACKBONE, SWIN_BODY_UNET, SWIN_BODY_CROSS_UNET, SWIN_BODY_MIT, ...
+    SWIN_BODY_BACKBONE, SWIN_BODY_UNET, SWIN_BODY_CROSS_UNET, SWIN_BODY_MIT,
+    SWIN_BODY_BIREFNET, ...
 } swin_body;
 typedef enum swin_head {
     SWIN_HEAD_NONE, SWIN_HEAD_UPER, SWIN_HEAD_FCN, SWIN_HEAD_PSP, SWIN_HEAD_FPN,
     SWIN_HEAD_SEGFORMER, SWIN_HEAD_GLAM_SEGFORMER, SWIN_HEAD_CLASSIFIER, SWIN_HEAD_UNET,
     SWIN_HEAD_SMP_UNET, SWIN_HEAD_SMP_FPN, SWIN_HEAD_MERGED_SEGFORMER,
-    SWIN_HEAD_MASKFORMER, SWIN_HEAD_MASK2FORMER, SWIN_HEAD_ONEFORMER, ...
+    SWIN_HEAD_MASKFORMER, SWIN_HEAD_MASK2FORMER, SWIN_HEAD_ONEFORMER,
+    SWIN_HEAD_BIREFNET, ...
 } swin_head;
 typedef enum swin_mode { SWIN_MODE_WHOLE, SWIN_MODE_SLIDE, SWIN_MODE_CENTRE, ... } swin_mode;
 
@@ -66,6 +68,9 @@ typedef struct swin_queries_config {
     int count, width, masks, heads, layers, hidden, projected;
     int pixel_heads, pixel_layers, pixel_hidden, start_layers, start_hidden, scores, size_divisor;
 } swin_queries_config;
+typedef struct swin_birefnet_config {
+    int inner, branch, kernel[...], patches, gate;
+} swin_birefnet_config;
 typedef struct swin_reference {
     uint32_t present, seed, width, height, classes[2], logits[2];
 } swin_reference;
@@ -87,6 +92,7 @@ typedef struct swin_config {
     swin_mit_config mit;
     swin_sides_config sides;
     swin_queries_config queries;
+    swin_birefnet_config birefnet;
     swin_reference reference;
 } swin_config;
 typedef struct swin_model { swin_config config; ...; } swin_model;

@@ -9,6 +9,8 @@
 
 #define SWIN_NO_STDIO
 #define SWIN_NO_MALLOC
+#define SWIN_NO_AVERAGE
+#define SWIN_NO_ATTENTION_MAP
 #define SWIN_STATIC
 #define SWIN_IMPLEMENTATION
 #include "../../swin.h"
@@ -121,6 +123,7 @@ static struct {
     unsigned char *blob;
     size_t size;
     swin_model model;
+    swin_status opened;
     swin_context *context;
     unsigned char *pixels;
     int width, height;
@@ -161,7 +164,8 @@ EXPORT(place_model) unsigned char *place_model(size_t size)
 /* Checks the model file that was placed; 0: see error_text. */
 EXPORT(open_model) int open_model(void)
 {
-    if (swin_open(&state.model, state.blob, state.size, SWIN_VERIFY, &state.error)) return 0;
+    state.opened = swin_open(&state.model, state.blob, state.size, SWIN_VERIFY, &state.error);
+    if (state.opened) return 0;
     if (state.model.config.classes > 0 && state.model.config.classes <= 256) return 1;
     swin__fail(&state.error, SWIN_UNSUPPORTED, "the model has %d classes; 1 to 256 can be shown",
                (int)state.model.config.classes);
@@ -205,6 +209,7 @@ EXPORT(run) const unsigned char *run(void)
 /* --- questions -------------------------------------------------------------------------------- */
 
 EXPORT(error_text) const char *error_text(void) { return state.error.text; }
+EXPORT(unsupported) int unsupported(void) { return state.opened == SWIN_UNSUPPORTED; }
 EXPORT(class_count) int class_count(void) { return (int)state.model.config.classes; }
 EXPORT(class_name) const char *class_name(int k) { return swin_class_name(&state.model, k); }
 EXPORT(class_color) uint32_t class_color(int k) { return swin_class_color(&state.model, k); }

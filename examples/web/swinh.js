@@ -12,6 +12,10 @@ const RELAXED_MADD = new Uint8Array([
     10, 13, 1, 11, 0, 32, 0, 32, 1, 32, 2, 253, 133, 2, 11,       // its code
 ]);
 
+/* Forms of the module with relaxed SIMD. The first is small and leaves models out, which it refuses
+   as not supported; the next has them. */
+const RELAXED_FORMS = ['swinh.wasm', 'swinh-whole.wasm'];
+
 export class SwinhError extends Error {
     name = 'SwinhError';
 }
@@ -128,10 +132,17 @@ export async function load(model, { threads = 1, exact = false } = {}) {
         throw new TypeError('load wants the bytes of a model: an ArrayBuffer or a Uint8Array');
     if (!Number.isInteger(threads) || threads < 1 || threads > MOST_THREADS)
         throw new TypeError(`load takes 1 to ${MOST_THREADS} threads`);
-    let wasm = await instantiate(WebAssembly.validate(RELAXED_MADD) ? 'swinh.wasm'
-                                                                     : 'swinh-plain.wasm');
-    if (exact && !wasm.exports.fuses()) wasm = await instantiate('swinh-plain.wasm');
-    const opened = new Model(wasm, exact);
+    for (const form of WebAssembly.validate(RELAXED_MADD) ? RELAXED_FORMS : []) {
+        const wasm = await instantiate(form), opened = new Model(wasm, exact);
+        if (exact && !wasm.exports.fuses()) break;
+        try {
+            await opened.open(model, threads);
+            return opened;
+        } catch (error) {
+            if (!wasm.exports.unsupported()) throw error;
+        }
+    }
+    const opened = new Model(await instantiate('swinh-plain.wasm'), exact);
     await opened.open(model, threads);
     return opened;
 }
