@@ -1,8 +1,7 @@
 /* tests/birefnet.c - BiRefNet: the memory that published models need, and the sizes of inputs
 
-   cc -std=c99 -O2 tests/birefnet.c -lm && ./a.out */
+   cc -std=c99 -O2 -DSWIN_IMPLEMENTATION tests/birefnet.c -lm && ./a.out */
 
-#define SWIN_IMPLEMENTATION
 #include "../swin.h"
 #include "model.h"
 #include "report.h"

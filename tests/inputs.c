@@ -2,12 +2,11 @@
    what memory held before, denormal numbers give the same bits in every pass, and numbers that are
    none or infinite give classes and confidences all the same
 
-   cc -std=c99 -O2 tests/inputs.c -lm && ./a.out
+   cc -std=c99 -O2 -DSWIN_IMPLEMENTATION tests/inputs.c -lm && ./a.out
 
    With any argument every kind runs but once, in memory that was never written: for valgrind, which
    then sees whether a result comes from it (with -DSWIN_NO_SIMD, as it knows no AVX-512). */
 
-#define SWIN_IMPLEMENTATION
 #include "../swin.h"
 #include "model.h"
 #include "report.h"

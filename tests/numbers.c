@@ -4,9 +4,8 @@
    bits everywhere, in pieces too; those of f16 the bits of the f32 blob that holds the same
    numbers, and those of s8 about what it gives.
 
-   cc -std=c99 -O2 tests/numbers.c -lm && ./a.out */
+   cc -std=c99 -O2 -DSWIN_IMPLEMENTATION tests/numbers.c -lm && ./a.out */
 
-#define SWIN_IMPLEMENTATION
 #include "../swin.h"
 #include "model.h"
 #include "report.h"

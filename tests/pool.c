@@ -2,6 +2,8 @@
 
    cc -std=c99 -O2 tests/pool.c -lm -lpthread && ./a.out     (also with -fsanitize=thread) */
 
+#define SWIN_NO_SIMD        /* nothing runs a model here */
+#define SWIN_NO_WINOGRAD
 #define SWIN_IMPLEMENTATION
 #include "../examples/common.h"
 #include "report.h"

@@ -2,7 +2,6 @@
 
    Models are those of model.h's makers. */
 
-#define SWIN_IMPLEMENTATION
 #include "../swin.h"
 #include "model.h"
 #include "report.h"

@@ -3,7 +3,6 @@
 
    Models are those of model.h's makers, with the reductions 8, 4, 2 and 1 of the paper. */
 
-#define SWIN_IMPLEMENTATION
 #include "../swin.h"
 #include "model.h"
 #include "report.h"

@@ -10,6 +10,7 @@ import pytest
 
 import ports
 
+WHOLE = ["-DSWIN_IMPLEMENTATION"]
 PLAIN = ["-msimd128"]
 RELAXED = ["-msimd128", "-mrelaxed-simd"]
 # Node 18 has the codes of a draft.
@@ -62,11 +63,11 @@ def test_kernels_where_fused(build, root):
 
 @needs_relaxed
 def test_models_of_eight_bits_where_fused(build, root):
-    ports.checked(*ports.NODE, build(root / "tests" / "numbers.c", WASM, RELAXED))
+    ports.checked(*ports.NODE, build(root / "tests" / "numbers.c", WASM, WHOLE + RELAXED))
 
 
 def test_models_of_eight_bits_without_relaxed_simd(build, rounded_twice):
-    ports.checked(*ports.NODE, build(rounded_twice / "tests" / "numbers.c", WASM, PLAIN))
+    ports.checked(*ports.NODE, build(rounded_twice / "tests" / "numbers.c", WASM, WHOLE + PLAIN))
 
 
 @needs_relaxed
