@@ -5,6 +5,7 @@ them into README.md's table. The objects that it compiles are left in FOLDER.
 CC names the compiler; default: gcc.
 """
 
+import argparse
 import concurrent.futures
 import os
 import pathlib
@@ -67,9 +68,10 @@ def table(sizes):
 
 
 def main():
-    if len(sys.argv) != 2:
-        sys.exit("usage: tools/sizes.py FOLDER")
-    sizes = {name: bytes_of(path) for name, path in compile_all(sys.argv[1]).items()}
+    said = argparse.ArgumentParser(usage="sizes.py FOLDER", description=__doc__.split(" - ")[1])
+    said.add_argument("folder", metavar="FOLDER", help="is made where it is missing")
+    folder = said.parse_args().folder
+    sizes = {name: bytes_of(path) for name, path in compile_all(folder).items()}
     readme = ROOT / "README.md"
     readme.write_text(TABLE.sub(lambda _: table(sizes), readme.read_text(), count=1))
 
