@@ -25,12 +25,15 @@ from swinblob import checkpoint  # noqa: E402
 TOLERANCE = 5e-6
 COSINES = 5e-5                              # of Swin V2's attention: up to 100 times their rounding
 WINOGRAD = 2e-5                             # its transforms magnify rounding
+GATED = 1e-5                                # scSE's factors: PyTorch itself comes to 4e-6
 DEFORMED = 3e-5                             # rounded offsets move what the next layers sample
 ORIGINAL = sorted(path.parent.name for path in GOLDEN.glob("*/case.json")
                   if path.parent.name.startswith(("seg-", "fam-ms-"))
                   and not re.search("upstream|transformers|mmseg",
                                     json.loads(path.read_text()).get("key_names", ""))
-                  and not re.search("smp|former-(d2|hf)", path.parent.name))
+                  and not re.search("former-(d2|hf)", path.parent.name)
+                  and all(height == width for height, width in      # windows of models.py
+                          json.loads(path.read_text())["config"].get("windows", [])))
 
 ATTENTION = (r"\.attn\.proj\.",)            # silent: no block adds its attention
 MLP = (r"\.mlp\.fc2\.",)
@@ -42,6 +45,7 @@ UPER = dict(type="UPerHead", channels=8, classes=7, pool_scales=[1, 2, 3, 6], in
 FCN = dict(type="FCNHead", channels=8, classes=5, in_index=[0])
 
 PSP = dict(type="PSPHead", channels=8, classes=6, in_index=[0])
+FOUR = dict(SMALL, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 2, 2, 4])
 LEVELS = dict(SMALL, depths=[1, 1, 1], num_heads=[1, 2, 2])
 ALL = dict(channels=8, classes=6, in_index=[0, 1, 2])
 MIT = dict(embed_dim=[12, 24, 36], depths=[1, 1, 1], num_heads=[1, 2, 3], reductions=[4, 2, 1],
@@ -208,6 +212,28 @@ BIREFNETS = {
                              (), [(64, 96)], DEFORMED),
 }
 
+SMP = dict(FOUR, depths=[2, 2, 2, 1])
+UNET_CHANNELS = dict(channels=(20, 18, 17, 16, 19))
+
+# name: SMP's decoder, its options, the encoder, silent layers, sides, tolerance
+SMP_MODELS = {
+    "SMP's UPerNet": ("UPerNet", dict(channels=12), SMP, (), [64, 96]),
+    "norms of features": ("UPerNet", dict(channels=12), SMP, BLOCKS, [64]),
+    "rolled before padded": ("UPerNet", dict(channels=8), dict(SMP, window=5), MLP, [64, 96]),
+    "SMP's UPerNet, three stages": (
+        "UPerNet", dict(channels=12), dict(SMP, depths=[1, 2, 2], num_heads=[1, 2, 2]), (), [80]),
+    "SMP's UPerNet by Winograd": ("UPerNet", dict(channels=64), dict(SMP, embed_dim=32), (), [96],
+                                  WINOGRAD),
+    "SMP's Segformer": ("Segformer", dict(channels=14), SMP, (), [64, 96]),
+    "SMP's FPN": ("FPN", dict(pyramid=12, channels=64), SMP, (), [64, 96]),
+    "SMP's FPN, levels side by side": (
+        "FPN", dict(pyramid=32, channels=32, concat=True), dict(SMP, embed_dim=32), (), [96],
+        WINOGRAD),
+    "SMP's Unet": ("Unet", UNET_CHANNELS, SMP, (), [64, 72]),
+    "SMP's Unet, scSE": ("Unet", dict(UNET_CHANNELS, scse=True), dict(SMP, embed_dim=16), (),
+                         [64, 72], GATED),
+}
+
 # name: classifier, silent layers, sides
 CLASSIFIERS = {
     "classifier": (OFFICIAL, (), [32, 64]),
@@ -317,7 +343,6 @@ def test_layer(name, make, tmp_path):
 
 # Heads with queries. In detectron2's files nothing tells their heads: MaskFormer has 8, the others
 # as many as the pixel decoder.
-FOUR = dict(SMALL, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 2, 2, 4])
 DECODER = dict(queries=9, classes=5, heads=4, layers=4, hidden=20)
 PIXELS = dict(heads=4, layers=2, hidden=40)
 QUERIES = {
@@ -359,6 +384,17 @@ def test_birefnet(name, make, tmp_path):
             tolerance)
 
 
+@pytest.mark.parametrize("name", SMP_MODELS)
+def test_smp(name, make, tmp_path):
+    decoder, head, encoder, silent, sides, *tolerance = SMP_MODELS[name]
+    names = [f"feature{i}" for i in range(len(encoder["depths"]))] + ["logits"]
+    for side in sides:
+        model = models.SmpModel(5, decoder, head, image=side, **encoder)
+        reference, converted = make(model, silent, nn.Module.state_dict,
+                                    "--image-size", f"{side}x{side}")
+        compare(reference, converted, names, [(side, side)], tmp_path, *tolerance)
+
+
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_classifier(name, make, tmp_path):
     backbone, silent, sides = CLASSIFIERS[name]
@@ -377,7 +413,10 @@ def test_models_are_the_originals(name):
     about = json.loads((case / "case.json").read_text())
     options = {key: about["config"][key] for key in ("pool_scales", "align_corners")
                if key in about["config"] and about["config"].get("head") in ("UPerHead", "PSPHead")}
-    options |= {key: about["config"][key] for key in ("patch_order",) if key in about["config"]}
+    options |= {key: about["config"][key] for key in ("patch_order", "upsampling")
+                if key in about["config"]}
+    if name.startswith("seg-smp-"):
+        options["image"] = about["config"]["img_size"][0]
     file = "" if (case / "config.json").exists() else about.get("checkpoint", "checkpoint.pth")
     tensors = checkpoint.read(str(case / file)).tensors
     model = models.from_state_dict({key: torch.from_numpy(x.read().astype("float32"))

@@ -8,6 +8,7 @@ These classes load the authors' checkpoints as they are: modules carry the names
                 state_dict(prefix="swin_unet.")
     Classifier  the official classification code's, V1 and V2
     BiRefNet    ZhengPeng7/BiRefNet's over Swin
+    SmpModel    segmentation_models_pytorch's UPerNet, Segformer, FPN and Unet over timm's Swin
 
 They are what tools/train.py trains and what the tests compare swin.h with.
 
@@ -179,6 +180,7 @@ class Block(nn.Module):
             self.gt_attn = gt_attn
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
+        self.roll_before_pad = False
 
     def forward(self, x, tokens):                       # x [B, H, W, C], tokens [B, nW, g, C]
         y, tokens = self.attend(self.norm1(x), tokens)
@@ -186,19 +188,25 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x)), tokens
 
     def attend(self, x, tokens):
-        (_, H, W, _), w, s = x.shape, self.attn.window, self.shift
-        x = F.pad(x, (0, 0, 0, -W % w, 0, -H % w))
-        Hp, Wp = x.shape[1:3]
-        mask = None
-        if s:
-            x = x.roll((-s, -s), (1, 2))
-            mask = shift_mask(Hp, Wp, w, s, x.device)
-        g = tokens.shape[2]
+        H, W = x.shape[1:3]
+        if self.roll_before_pad:
+            x, tokens = self.attend_windows(self.pad(self.roll(x, -self.shift)), tokens)
+            return self.roll(x[:, :H, :W], self.shift), tokens
+        x, tokens = self.attend_windows(self.roll(self.pad(x), -self.shift), tokens)
+        return self.roll(x, self.shift)[:, :H, :W], tokens
+
+    def pad(self, x):
+        (_, H, W, _), w = x.shape, self.attn.window
+        return F.pad(x, (0, 0, 0, -W % w, 0, -H % w))
+
+    def roll(self, x, by):
+        return x.roll((by, by), (1, 2)) if by else x
+
+    def attend_windows(self, x, tokens):                # x of whole windows
+        (_, H, W, _), w, g = x.shape, self.attn.window, tokens.shape[2]
+        mask = shift_mask(H, W, w, self.shift, x.device) if self.shift else None
         x = self.attn(torch.cat([tokens.to(x.dtype), partition(x, w)], 2), mask)
-        tokens, x = x[:, :, :g], unpartition(x[:, :, g:], Hp, Wp, w)
-        if s:
-            x = x.roll((s, s), (1, 2))
-        return x[:, :H, :W], tokens
+        return unpartition(x[:, :, g:], H, W, w), x[:, :, :g]
 
     def mix_tokens(self, tokens, pe):                   # tokens [B, nW, g, C], pe [m, C]
         B, nW, g, C = tokens.shape
@@ -1294,18 +1302,231 @@ class BiRefNet(nn.Module):
         return features, self.decoder(images, features, self.squeeze_module(x))
 
 
+# Models of segmentation_models_pytorch ------------------------------------------------------------
+
+class TimmSwin(Backbone):
+    """timm's Swin: raw outputs; a block rolls before it pads, a stage begins with its merging.
+
+    `image`: the side of the pictures that windows and shifts are made for; others fit, too."""
+
+    def __init__(self, **backbone):
+        super().__init__(out_indices=(), **backbone)
+        merges = [None] + [stage.downsample for stage in self.layers[:-1]]
+        for i, (stage, merge) in enumerate(zip(self.layers, merges)):
+            stage.downsample = merge
+            self.add_module(f"layers_{i}", stage)
+            for block in stage.blocks:
+                block.roll_before_pad = True
+        del self.layers
+
+    def forward(self, x):                               # [B, 3, H, W]
+        x, features = self.patch_embed(x), []
+        for i in range(len(self.widths)):
+            stage = self.get_submodule(f"layers_{i}")
+            x = stage(stage.downsample(x) if i else x)
+            features.append(planes(x))
+        return features
+
+
+def cbr(inputs, outputs, kernel):
+    """Convolution, batch norm, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+def resize(x, size):
+    return F.interpolate(x, size, mode="bilinear")
+
+
+class SmpUPerNet(nn.Module):
+    """UPerHead with norms of the features; `channels`: of all levels."""
+
+    def __init__(self, widths, channels=256):
+        super().__init__()
+        self.outputs = channels
+        *lower, last = widths
+        self.feature_norms = nn.ModuleList(nn.LayerNorm(C, eps=1e-6) for C in widths)
+        self.psp = nn.Module()
+        self.psp.blocks = nn.ModuleList(
+            nn.Sequential(nn.AdaptiveAvgPool2d(s), cbr(last, channels, 1)) for s in (1, 2, 3, 6))
+        self.psp.out_conv = cbr(last + 4 * channels, channels, 3)
+        self.fpn_lateral_blocks = nn.ModuleList(
+            nn.ModuleDict({"conv_norm_relu": cbr(C, channels, 1)}) for C in lower[::-1])
+        self.fpn_conv_blocks = nn.ModuleList(cbr(channels, channels, 3) for _ in lower)
+        self.fusion_block = cbr(len(widths) * channels, channels, 3)
+
+    def normalised(self, features):
+        return [planes(norm(x.permute(0, 2, 3, 1)))
+                for norm, x in zip(self.feature_norms, features)]
+
+    def forward(self, features, size):
+        last = features[-1]
+        pooled = [resize(block(last), last.shape[2:]) for block in self.psp.blocks]
+        levels = [self.psp.out_conv(torch.cat([last, *pooled], 1))]
+        for lateral, x in zip(self.fpn_lateral_blocks, features[-2::-1]):
+            levels.append(resize(levels[-1], x.shape[2:]) + lateral["conv_norm_relu"](x))
+        levels[1:] = [conv(x) for conv, x in zip(self.fpn_conv_blocks, levels[1:])]
+        return self.fusion_block(torch.cat([resize(x, features[0].shape[2:])
+                                            for x in levels[::-1]], 1))
+
+
+class SmpSegformer(nn.Module):
+    """Linear layers, fused from coarse to fine."""
+
+    def __init__(self, widths, channels=256):
+        super().__init__()
+        self.outputs = channels
+        self.mlp_stage = nn.ModuleList(
+            nn.ModuleDict({"linear": nn.Linear(C, channels)}) for C in widths[::-1])
+        self.fuse_stage = cbr(len(widths) * channels, channels, 1)
+
+    def forward(self, features, size):
+        levels = [resize(planes(mlp["linear"](x.permute(0, 2, 3, 1))), features[0].shape[2:])
+                  for mlp, x in zip(self.mlp_stage, features[::-1])]
+        return self.fuse_stage(torch.cat(levels, 1))
+
+
+class SmpRise(nn.Module):
+    """3x3 convolutions with GroupNorm, each but that of no doublings followed by one."""
+
+    def __init__(self, inputs, channels, doublings):
+        super().__init__()
+        self.doublings = doublings
+        self.block = nn.ModuleList(
+            nn.ModuleDict({"block": nn.Sequential(
+                nn.Conv2d(channels if n else inputs, channels, 3, padding=1, bias=False),
+                nn.GroupNorm(32, channels), nn.ReLU())}) for n in range(max(1, doublings)))
+
+    def forward(self, x):
+        for step in self.block:
+            x = step["block"](x)
+            if self.doublings:
+                x = resize_aligned(x, [2 * side for side in x.shape[2:]])
+        return x
+
+
+class SmpFPN(nn.Module):
+    """Four levels, summed from the top down, doubled to the finest one's size and added up, or with
+    `concat` stacked."""
+
+    def __init__(self, widths, pyramid=256, channels=128, concat=False):
+        super().__init__()
+        self.outputs, self.concat = channels * (4 if concat else 1), concat
+        for l, C in enumerate(widths[:-1], 2):
+            self.add_module(f"p{l}", nn.ModuleDict({"skip_conv": nn.Conv2d(C, pyramid, 1)}))
+        self.p5 = nn.Conv2d(widths[-1], pyramid, 1)
+        self.seg_blocks = nn.ModuleList(SmpRise(pyramid, channels, n) for n in (3, 2, 1, 0))
+
+    def forward(self, features, size):
+        levels = [self.p5(features[-1])]
+        for l in (4, 3, 2):
+            skip = self.get_submodule(f"p{l}")["skip_conv"](features[l - 2])
+            levels.append(F.interpolate(levels[-1], skip.shape[2:]) + skip)
+        levels = [rise(x) for rise, x in zip(self.seg_blocks, levels)]
+        return torch.cat(levels, 1) if self.concat else sum(levels)
+
+
+class Scse(nn.Module):
+    """Factors of channels and of pixels (scSE)."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.cSE = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, channels // 16, 1), nn.ReLU(),
+            nn.Conv2d(channels // 16, channels, 1), nn.Sigmoid())
+        self.sSE = nn.Sequential(nn.Conv2d(channels, 1, 1), nn.Sigmoid())
+
+    def forward(self, x):
+        return x * self.cSE(x) + x * self.sSE(x)
+
+
+class SmpUnetBlock(nn.Module):
+    def __init__(self, inputs, skipped, outputs, scse):
+        super().__init__()
+
+        def attention(channels):
+            return nn.ModuleDict({"attention": Scse(channels) if scse else nn.Identity()})
+
+        self.conv1 = cbr(inputs + skipped, outputs, 3)
+        self.attention1 = attention(inputs + skipped)
+        self.conv2 = cbr(outputs, outputs, 3)
+        self.attention2 = attention(outputs)
+
+    def forward(self, x, skip, size):
+        x = F.interpolate(x, size)
+        if skip is not None:
+            x = self.attention1["attention"](torch.cat([x, skip], 1))
+        return self.attention2["attention"](self.conv2(self.conv1(x)))
+
+
+class SmpUnet(nn.Module):
+    """From feature to feature up to half the picture's size, where a skip has no channels, and to
+    the picture's size. `channels`: of each step's output."""
+
+    def __init__(self, widths, channels=(256, 128, 64, 32, 16), scse=False):
+        super().__init__()
+        self.outputs = channels[-1]
+        inputs, skipped = [widths[-1], *channels[:-1]], [*widths[-2::-1], 0, 0]
+        self.blocks = nn.ModuleList(SmpUnetBlock(*sizes, scse)
+                                    for sizes in zip(inputs, skipped, channels))
+
+    def forward(self, features, size):
+        x, half = features[-1], [side // 2 for side in size]
+        skips = [*features[-2::-1], x.new_empty(len(x), 0, *half)]
+        for block, skip in zip(self.blocks, skips):
+            x = block(x, skip, skip.shape[2:])
+        return self.blocks[-1](x, None, size)
+
+
+SMP_DECODERS = {"UPerNet": SmpUPerNet, "Segformer": SmpSegformer, "FPN": SmpFPN, "Unet": SmpUnet}
+
+
+class SmpModel(nn.Module):
+    """A model of segmentation_models_pytorch 0.5 or later. `decoder`: of SMP_DECODERS; `head`: its
+    options; the rest is TimmSwin's.
+
+    Returns the features as the decoder reads them, and logits, which all decoders but Unet make at
+    the size of the finest feature: they are enlarged `upsampling` times (SMP: 4), corners aligned.
+    """
+
+    def __init__(self, classes, decoder, head=None, upsampling=1, **backbone):
+        super().__init__()
+        self.upsampling = upsampling
+        self.encoder = nn.ModuleDict({"model": TimmSwin(**backbone)})
+        self.decoder = SMP_DECODERS[decoder](self.encoder["model"].widths, **(head or {}))
+        kernel = 3 if decoder == "Unet" else 1
+        self.segmentation_head = nn.Sequential(
+            nn.Conv2d(self.decoder.outputs, classes, kernel, padding=kernel // 2))
+
+    def forward(self, images):                          # [B, 3, H, W]
+        features = self.encoder["model"](images)
+        if hasattr(self.decoder, "feature_norms"):
+            features = self.decoder.normalised(features)
+        logits = self.segmentation_head(self.decoder(features, images.shape[2:]))
+        if self.upsampling > 1:
+            logits = resize_aligned(logits, [self.upsampling * n for n in logits.shape[2:]])
+        return features, logits
+
+
 # What a checkpoint holds --------------------------------------------------------------------------
 
+SMP_CLASSIFY = "segmentation_head.0.weight"
 DERIVED = ("num_batches_tracked", "attn_mask", "relative_position_index", "relative_coords_table")
 
 
 def from_state_dict(state, **head_options):
     """The model of a checkpoint, its configuration read from names and shapes.
 
-    `head_options` say what no shape tells: pool_scales, align_corners, patch_order.
+    `head_options` say what no shape tells: pool_scales, align_corners, patch_order, and of SMP's
+    models image and upsampling.
     """
     state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
-    if "squeeze_module.0.conv_in.weight" in state:
+    smp = next((name[:-len(SMP_CLASSIFY)] for name in state if name.endswith(SMP_CLASSIFY)), None)
+    if smp is not None:
+        state = {name.removeprefix(smp): tensor for name, tensor in state.items()}
+        model = SmpModel(**infer_smp(state), **head_options)
+    elif "squeeze_module.0.conv_in.weight" in state:
         model = BiRefNet(**infer_birefnet(state), **head_options)
     elif any("layers_up." in name for name in state):
         names = re.compile(r"(?:(?:backbone|decode_head)\.)?(?:swin_unet\.)?(.*)")
@@ -1409,6 +1630,31 @@ def infer_birefnet(state):
                 branch=len(state[f"{branches[0]}.bn.weight"]),
                 patches=len(state["decoder.ipt_blk5.conv1.weight"]),
                 gate=len(state["decoder.gdt_convs_4.0.weight"]))
+
+
+def infer_smp(state):
+    """Arguments of SmpModel over Swin V1, but the size that it is built for."""
+    def width(name):
+        return len(state[f"decoder.{name}.weight"])
+
+    backbone = infer_backbone({
+        name.removeprefix("encoder.model.").replace("layers_", "layers."): tensor
+        for name, tensor in state.items()})
+    del backbone["out_indices"]
+    classes, channels = state[SMP_CLASSIFY].shape[:2]
+    if "decoder.feature_norms.0.weight" in state:
+        decoder, head = "UPerNet", dict(channels=channels)
+    elif "decoder.mlp_stage.0.linear.weight" in state:
+        decoder, head = "Segformer", dict(channels=channels)
+    elif "decoder.p5.weight" in state:
+        each = width("seg_blocks.0.block.0.block.0")
+        decoder, head = "FPN", dict(pyramid=width("p5"), channels=each, concat=each != channels)
+    else:
+        blocks = range(len(backbone["depths"]) + 1)
+        decoder = "Unet"
+        head = dict(channels=[width(f"blocks.{i}.conv1.0") for i in blocks],
+                    scse="decoder.blocks.0.attention2.attention.sSE.0.weight" in state)
+    return dict(backbone, classes=classes, decoder=decoder, head=head)
 
 
 def infer_image(state, backbone):
