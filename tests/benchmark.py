@@ -19,6 +19,7 @@ from conftest import ROOT
 
 sys.path.append(str(ROOT / "tools" / "bench"))
 import bench  # noqa: E402
+import models  # noqa: E402
 import peers  # noqa: E402
 import report  # noqa: E402
 import works  # noqa: E402
@@ -26,6 +27,15 @@ import works  # noqa: E402
 SMALL = dict(embed_dim=16, depths=(1, 1), num_heads=(1, 2), out_indices=(0, 1))
 HEAD = dict(type="FCNHead", channels=16, classes=5, num_convs=1, in_index=(0,))
 SIZE = dict(size=(56, 84))
+FOUR = dict(SMALL, depths=(1,) * 4, num_heads=(1, 2, 2, 4), out_indices=(0, 1, 2, 3))
+QUERIES = works.Work("", "classes", dict(
+    kind="Mask2Former", backbone=FOUR, channels=32, masks=32, width=32, queries=50, classes=20,
+    heads=4, layers=4, hidden=32, pixels=dict(heads=4, layers=1, hidden=32)),
+    whole=models.QuerySegmentor, **SIZE)
+SMP = works.Work("", "logits", dict(
+    decoder="UPerNet", head=dict(channels=16), image=64, embed_dim=16, depths=(1, 2, 1),
+    num_heads=(1, 2, 2)), whole=models.SmpModel, classes=5, size=(64, 64),
+    told=("--image-size", "64x64"))
 
 
 @pytest.fixture
@@ -51,7 +61,8 @@ def written(tmp_path, monkeypatch):
     (works.Work("", "logits", SMALL, HEAD, start="conv", takes="features", **SIZE),
      [(1, 5, 21, 14)]),
     (works.Work("", "classes", SMALL, HEAD, start="labels", takes="logits", **SIZE),
-     [(1, 84, 56)])])
+     [(1, 84, 56)]),
+    (QUERIES, [(1, 84, 56)]), (SMP, [(1, 5, 16, 16)])])
 def test_a_work_loads_as_it_was_written(written, work, shapes):
     folder = written("small", work)
     inputs = numpy.load(folder / "inputs.npy")
@@ -236,6 +247,19 @@ def test_swin_runs_in_all_its_numbers(written, programs, monkeypatch, outputs, l
     full, half, eight = [row["loss"] for row in rows]
     assert sizes == sorted(sizes, reverse=True) and sizes[2] < 0.4 * sizes[0]
     assert full <= half <= eight and 0 < eight < 0.1
+
+
+@pytest.mark.parametrize("work", [QUERIES, SMP], ids=["queries", "smp"])
+def test_swin_agrees_on_whole_models(written, programs, monkeypatch, work):
+    folder, entrant = written("small", work), bench.Entrant(bench.SWIN)
+    monkeypatch.setattr(bench, "BUILD", programs)
+    monkeypatch.setattr(bench, "prepare", lambda name: folder)
+    monkeypatch.setattr(bench, "machine_peak", lambda cpu, threads: None)
+    bench.call(sys.executable, bench.TOOLS / "convert.py", folder / "model.pth", "-o",
+               bench.model_of(entrant, folder), *work.told)
+    row, = bench.measure("small", [entrant], 1, 1)
+    assert "failed" not in row, row["failed"]
+    assert row["ms"] > 0 and len(numpy.unique(bench.arrays_of(folder / "expected0.npz")[0])) > 1
 
 
 def test_all_crops_of_a_sliding_window_count(program, convert):

@@ -957,7 +957,8 @@ class QueryAttention(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x, *inputs, **mask):
-        return self.norm(x + self.get_submodule(self.name)(*inputs, **mask)[0])
+        attention = self.get_submodule(self.name)
+        return self.norm(x + attention(*inputs, need_weights=False, **mask)[0])
 
 
 class FeedForward(nn.Module):
@@ -1070,7 +1071,7 @@ class MaskedPredictor(Predictor):
             level, embed = levels[i % 3], self.level_embed.weight[i % 3]
             blocked = F.interpolate(self.masks(x, pixels)[None], level.shape[2:],
                                     mode="bilinear")[0].flatten(1) < 0
-            blocked[blocked.all(1)] = False
+            blocked &= ~blocked.all(1, keepdim=True)
             seen = tokens(level) + embed
             x = cross(x, x + places, seen + tokens(sines(level)), seen, attn_mask=blocked)
             x = feed(own(x, x + places, x + places, x))

@@ -29,6 +29,9 @@ import models  # noqa: E402
 
 UPER = dict(type="UPerHead", channels=512, classes=150)
 GLAM = dict(tokens=10, pe_rows=[4096, 2048, 1024, 512])
+MASK2FORMER = dict(kind="Mask2Former", backbone={}, channels=256, masks=256, width=256, queries=100,
+                   classes=150, heads=8, layers=9, hidden=2048,
+                   pixels=dict(heads=8, layers=6, hidden=1024))
 MIT_B0 = dict(embed_dim=(32, 64, 160, 256), depths=(2, 2, 2, 2), reductions=(8, 4, 2, 1))
 MIT_B2 = dict(embed_dim=(64, 128, 320, 512), depths=(3, 4, 6, 3), reductions=(8, 4, 2, 1))
 PHOTOS = sorted((ROOT / "examples" / "photos").glob("*.jpg"))
@@ -42,8 +45,8 @@ class Work:
     outputs: str                # logits, classes, features or scores
     backbone: dict
     head: dict = None
-    whole: type = models.Segmentor      # or a Classifier or SwinUnet of `classes`, or a BiRefNet
-    classes: int = 0
+    whole: type = models.Segmentor      # or another class of models.py: of `classes`, where told,
+    classes: int = 0                    # and `backbone`
     size: tuple = (512, 512)    # of the picture: width, height
     start: str = None           # a part: begins with the step of swin.h of this name, and takes
     takes: str = None           # what the model has computed before: features or logits
@@ -69,6 +72,12 @@ WORKS = {
                          dict(type="SegFormerHead", channels=256, classes=150)),
     "segformer-b2": Work("SegFormer-B2, 150 classes, to logits, 512x512", "logits", MIT_B2,
                          dict(type="SegFormerHead", channels=768, classes=150)),
+    "mask2former": Work("Mask2Former over Swin-T, 150 classes, to the class map, 512x512",
+                        "classes", MASK2FORMER, whole=models.QuerySegmentor),
+    "smp-upernet": Work(
+        "SMP's UPerNet over Swin-T, 150 classes, to logits before they are enlarged, 512x512",
+        "logits", dict(decoder="UPerNet", head=dict(channels=512), image=512),
+        whole=models.SmpModel, classes=150, told=("--image-size", "512x512")),
     "birefnet": Work("BiRefNet over Swin-T to logits, 1024x1024", "logits", {},
                      whole=models.BiRefNet, size=(1024, 1024), told=("--patch-order", "rows")),
     "convolution": Work(
@@ -98,7 +107,8 @@ class Task(nn.Module):
 
     def forward(self, x):
         if self.model:
-            return self.model(x)[1]
+            logits = self.model(x)[1]
+            return logits.argmax(1) if self.work.outputs == "classes" else logits
         if self.backbone:
             x = self.backbone(x)
         if self.work.outputs == "features":
@@ -144,6 +154,11 @@ def make_model(work):
         nn.init.uniform_(norm.running_var, 0.5, 1.5)
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.normal_(norm.bias, std=0.1)
+    for predictor in (m for m in model.modules() if isinstance(m, models.Predictor)):
+        nn.init.normal_(predictor.class_embed.weight, std=0.25)     # queries see other things
+        for layer in predictor.mask_embed.layers:
+            nn.init.kaiming_normal_(layer.weight)
+            nn.init.zeros_(layer.bias)
     return model
 
 
