@@ -190,18 +190,22 @@ def test_every_peer_has_its_function():
     ("openvino", "work.onnx", "f32"), ("openvino-bf16", "work.onnx", "bf16"),
     ("openvino-int8", "int8.xml", "f32")])
 def test_openvino_is_asked_for_the_numbers(monkeypatch, tmp_path, name, model, hint):
-    asked = []
+    asked, extensions = [], []
 
     class Core:
+        add_extension = extensions.append
+
         def compile_model(self, path, device, settings):
             asked.append((path, settings["INFERENCE_PRECISION_HINT"],
                           settings["INFERENCE_NUM_THREADS"]))
             return types.SimpleNamespace(create_infer_request=lambda: None)
 
     monkeypatch.setitem(sys.modules, "openvino", types.SimpleNamespace(Core=Core))
+    monkeypatch.setitem(sys.modules, "openvino.frontend.onnx",
+                        types.SimpleNamespace(ConversionExtension=lambda *what: what[:2]))
     monkeypatch.setattr(peers, "processor_flags", lambda: {"avx512_bf16"})
     peers.ENGINES[name](tmp_path, 2)
-    assert asked == [(tmp_path / model, hint, 2)]
+    assert asked == [(tmp_path / model, hint, 2)] and extensions == [("DeformConv", "")]
 
 
 def test_bf16_needs_a_processor_that_has_it(monkeypatch, tmp_path):

@@ -57,9 +57,27 @@ def quantise_for_onnxruntime(folder):
                                      quant_format=quantization.QuantFormat.QDQ)
 
 
-def openvino(folder, threads, model="work.onnx", hint="f32"):
+def openvino_core():
+    """What reads and compiles models. OpenVINO has deformable convolutions, as BiRefNet's, but of
+    its own accord it does not read them from ONNX files."""
     import openvino
-    compiled = openvino.Core().compile_model(folder / model, "CPU", {
+    from openvino.frontend.onnx import ConversionExtension
+    core = openvino.Core()
+    core.add_extension(ConversionExtension("DeformConv", "", deformable_convolution))
+    return core
+
+
+def deformable_convolution(node):
+    """OpenVINO's for a node of ONNX; outside the map lie zeros, which samples at its edge mix in."""
+    from openvino import opset8
+    x, weight, offsets, _, factors = (node.get_input(i) for i in range(5))
+    pads = node.get_attribute("pads")
+    return opset8.deformable_convolution(x, offsets, weight, [1, 1], pads[:2], pads[2:], [1, 1],
+                                         factors, bilinear_interpolation_pad=True).outputs()
+
+
+def openvino(folder, threads, model="work.onnx", hint="f32"):
+    compiled = openvino_core().compile_model(folder / model, "CPU", {
         "INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads})
     request = compiled.create_infer_request()
@@ -97,7 +115,7 @@ def quantise_for_openvino(folder):
     import openvino
     made = folder / "int8.xml"
     if not made.exists():
-        model = openvino.Core().read_model(folder / "work.onnx")
+        model = openvino_core().read_model(folder / "work.onnx")
         openvino.save_model(nncf.quantize(model, nncf.Dataset(np.load(folder / "inputs.npy"))),
                             made)
 
