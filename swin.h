@@ -34,8 +34,9 @@ WHAT IT COMPUTES
    Swin Transformer V1 and V2 backbones of any width, depth, window and number of heads, V1 plain
    or with GLAM's global tokens; UPerHead, PSPHead, FCNHead, semantic FPN, both Segformer heads, the
    decoders UPerNet, FPN, Segformer and Unet of segmentation_models_pytorch, MaskFormer, Mask2Former
-   and OneFormer to the map of classes, Swin-Unet and GLAM-Swin-Unet with plain or cross-attention
-   upsampling, BiRefNet (background removal), the image classifier, or no head (features only).
+   and OneFormer to the map of classes and to panoptic segments, Swin-Unet and GLAM-Swin-Unet with
+   plain or cross-attention upsampling, BiRefNet (background removal), the image classifier, or no
+   head (features only).
    SegFormer, whose backbone is MiT, as its authors, mmsegmentation and Hugging Face have it. Whole
    pictures, sliding windows, averages over sizes and flips. Exactly what the authors' code
    computes, to float32 rounding, whichever library the weights are from; what a file asks for and
@@ -51,7 +52,8 @@ INPUT AND OUTPUT
    The model file knows how a picture is resized and normalised. Or give float planes that are
    normalised already (SWIN_PLANES). The class map has one id a pixel, 0 ... classes-1, at the
    picture's size, and beside it, if you like, how sure that is (SWIN_OUT_CONFIDENCE; a threshold
-   makes doubtful pixels SWIN_IGNORE). Names and colours are in the model file. Logits, features, a
+   makes doubtful pixels SWIN_IGNORE). Models trained for panoptic results also list things one by
+   one (SWIN_OUT_SEGMENTS). Names and colours are in the model file. Logits, features, a
    classifier's scores and the tokens' attention are views with strides, [channels][height][width]
    through them.
 
@@ -159,7 +161,7 @@ MAP OF THIS FILE - search for the anchors
    >>rows       embedding, norms, products, MLP    >>run      contexts, slices, results
    >>attention  windows and global tokens          >>easy     files and malloc
    >>merge      patch merging and expanding        >>refine   deformable convolution, BiRefNet's
-   >>mit        SegFormer's backbone
+   >>mit        SegFormer's backbone               >>segments panoptic results of queries
 */
 #ifndef SWIN_H
 #define SWIN_H
@@ -298,6 +300,18 @@ SWIN_API const char *swin_status_text(swin_status status);      /* the sentence 
     X(SWIN_SCORES_AT_INPUT)         /* at the input's size (detectron2, mmseg) */           \
     X(SWIN_SCORES_AT_PICTURE)       /* at the picture's size (detectron2's panoptic) */
 
+/* How queries become segments. Those that are sure of their class compete for each pixel, and the
+   highest product of the class's and the mask's probability wins it. A query whose winnings are
+   less than a share of its mask, of where that is probable, has no segment. */
+#define SWIN_SEGMENTS_LIST(X)                                                               \
+    X(SWIN_SEGMENTS_NONE)           /* the model was not trained for them */                \
+    X(SWIN_SEGMENTS_MASK2FORMER)    /* a segment is what a query wins inside its mask       \
+                                       (detectron2's Mask2Former and OneFormer) */          \
+    X(SWIN_SEGMENTS_MASKFORMER)     /* all that it wins (detectron2's MaskFormer) */        \
+    X(SWIN_SEGMENTS_HUGGING_FACE)   /* likewise, but its mask is where the product is 1/2   \
+                                       or more, and it needs more than that share           \
+                                       (Hugging Face) */
+
 /* Which part of the resized picture the network sees at a time. */
 #define SWIN_MODE_LIST(X)                                                                   \
     X(SWIN_MODE_WHOLE)              /* all of it */                                         \
@@ -326,11 +340,15 @@ typedef enum swin_corner_rule {
 typedef enum swin_scores_rule {
     SWIN_SCORES_LIST(SWIN__ENUM) SWIN_SCORES_COUNT
 } swin_scores_rule;
+typedef enum swin_segments_rule {
+    SWIN_SEGMENTS_LIST(SWIN__ENUM) SWIN_SEGMENTS_COUNT
+} swin_segments_rule;
 typedef enum swin_mode { SWIN_MODE_LIST(SWIN__ENUM) SWIN_MODE_COUNT } swin_mode;
 #undef SWIN__ENUM
 
 /* The most of each that a model may have. */
 enum { SWIN_MAX_STAGES = 8, SWIN_MAX_POOLS = 8, SWIN_MAX_CONVS = 8, SWIN_MAX_BRANCHES = 4 };
+enum { SWIN_MAX_THINGS = 512 };         /* classes of a model that gives segments */
 
 /* A stage of the backbone; a Unet's level up is like the stage beside it. */
 typedef struct swin_stage_config {
@@ -427,6 +445,15 @@ typedef struct swin_queries_config {
     int size_divisor;           /* zeros pad the input to multiples of it; 0: they do not */
 } swin_queries_config;
 
+/* Panoptic results of MaskFormer, Mask2Former and OneFormer. */
+typedef struct swin_segments_config {
+    int rule;                   /* SWIN_SEGMENTS_... */
+    int object_score;           /* queries compete whose class is more probable than that, */
+    int overlap_share;          /* and want that share of their mask; both in thousandths */
+    uint32_t things[SWIN_MAX_THINGS / 32];      /* bit k % 32 of number k / 32: class k is one of
+                                   things, which are segments one by one; of stuff, all is one */
+} swin_segments_config;
+
 /* The self-test a blob may carry: segmenting the generated picture `seed` of width x height gives a
    class map and logits with these checksums, on every machine. */
 typedef struct swin_reference {
@@ -468,6 +495,7 @@ typedef struct swin_config {
     swin_sides_config sides;
     swin_queries_config queries;
     swin_birefnet_config birefnet;
+    swin_segments_config segments;
     swin_reference reference;
 } swin_config;
 
@@ -560,7 +588,8 @@ enum swin_output {
     SWIN_OUT_SCORES = 8,        /* a classifier's logits: swin_scores */
     SWIN_OUT_CONFIDENCE = 16,   /* how sure the class map is, 0..255 a pixel: swin_confidence */
     SWIN_OUT_CONFIDENCE_F32 = 32,       /* the same as floats, 0..1 */
-    SWIN_OUT_ATTENTION = 64     /* where GLAM's global tokens let a pixel look: swin_attention */
+    SWIN_OUT_ATTENTION = 64,    /* where GLAM's global tokens let a pixel look: swin_attention */
+    SWIN_OUT_SEGMENTS = 128     /* panoptic results: swin_segments, swin_segment_map */
 };
 /* How to run; none changes what a model means. */
 enum swin_run_flag {
@@ -721,6 +750,21 @@ SWIN_API swin_tensor swin_scores(const swin_context *c);
    Its attention to its window's tokens in the stage's last block, times these tokens' attention to
    all tokens (G-MSA), times what those took from the pixels of their windows; heads averaged. */
 SWIN_API swin_tensor swin_attention(const swin_context *c);
+
+/* A thing in the picture, or all that it shows of a class of stuff. */
+typedef struct swin_region {
+    int id;                     /* of its pixels in the map, 1, 2, ... in the order of the list */
+    int class_id, thing;        /* thing: 0 where the class is one of stuff */
+    float score;                /* the probability of its class, of stuff that of its first query */
+    int area;                   /* pixels */
+    int x, y, width, height;    /* the smallest box around them, in pixels of the picture */
+} swin_region;
+
+/* The segments of a model with config.segments.rule, which other models do not give; *count: how
+   many, at most config.queries.count. NULL: not there. They are in the workspace, as views are. */
+SWIN_API const swin_region *swin_segments(const swin_context *c, int *count);
+/* Their ids, uint16, at the picture's size; 0 where there is none. */
+SWIN_API swin_map swin_segment_map(const swin_context *c);
 
 /* The class of most votes (the lowest of equals) for each of n pixels: votes [n][classes] as
    desc.votes gathers them, ids of 1 byte, or 2 where there are more than 256 classes. runs: how
@@ -5020,7 +5064,8 @@ SWIN_API int swin_cpu_exact(swin_cpu cpu)
       96  32 bytes zero
 
    config     records, one after another: model, one `stage` a stage, head, classes, picture,
-              rules, decoder, mit and birefnet, each if one of its fields is not 0, reference
+              rules, decoder, mit, sides, queries, birefnet and segments, each if one of its fields
+              is not 0, reference
        0  12 bytes name, zero-padded ASCII
       12  u32      bytes that follow
       16           fields of four bytes each, in the order of the tables in >>config
@@ -5358,6 +5403,7 @@ static const char *const swin__resize_names[] = { SWIN_RESIZE_RULE_LIST(SWIN__NA
 static const char *const swin__filter_names[] = { SWIN_FILTER_LIST(SWIN__NAME_OF) };
 static const char *const swin__corner_names[] = { SWIN_CORNERS_LIST(SWIN__NAME_OF) };
 static const char *const swin__scores_names[] = { SWIN_SCORES_LIST(SWIN__NAME_OF) };
+static const char *const swin__segments_names[] = { SWIN_SEGMENTS_LIST(SWIN__NAME_OF) };
 static const char *const swin__mode_names[] = { SWIN_MODE_LIST(SWIN__NAME_OF) };
 #undef SWIN__NAME_OF
 
@@ -5491,6 +5537,13 @@ static const swin__field swin__birefnet_fields[] = {
     SWIN__COUNTS("gate", birefnet.gate, 0, 1024),
 };
 
+static const swin__field swin__segments_fields[] = {
+    SWIN__KINDS("rule", segments.rule, swin__segments_names),
+    SWIN__COUNTS("object_score", segments.object_score, 0, 1000),
+    SWIN__COUNTS("overlap_share", segments.overlap_share, 0, 1000),
+    { "things", SWIN__BITS, SWIN__PLACE(segments.things), 0, 0, NULL },
+};
+
 /* Whoever opens a blob may run its self-test: the picture of it is bounded like any other field. */
 enum { SWIN__REFERENCE_SIDE = 1024 };
 
@@ -5531,6 +5584,7 @@ static const swin__record swin__records[] = {       /* in the order of the blob 
     SWIN__RECORD("sides", swin__sides_fields, SWIN__OPTIONAL),
     SWIN__RECORD("queries", swin__queries_fields, SWIN__OPTIONAL),
     SWIN__RECORD("birefnet", swin__birefnet_fields, SWIN__OPTIONAL),
+    SWIN__RECORD("segments", swin__segments_fields, SWIN__OPTIONAL),
     SWIN__RECORD("reference", swin__reference_fields, SWIN__ONE),
 };
 #undef SWIN__RECORD
@@ -5681,6 +5735,7 @@ static swin_status swin__read_config(swin_config *g, const unsigned char *bytes,
            are there is asked when N is known
        feature_norms, head_inputs: name stages that there are
        queries: there are some where the head has them, none elsewhere
+       segments: of queries, and things has a bit for each class
        patch_stride: 2 at least but before stage 0, so that maps are halved, too; patch_kernel is
            odd, as half of it lies before a patch's middle; reduction is above zero
        resize_a, resize_b, input_h, input_w, crop, stride: sides of pictures; a centre crop lies
@@ -5757,6 +5812,9 @@ static swin_status swin__check_config(const swin_config *g, swin_error *err)
                  SWIN_DAMAGED, "config: input_multiple");
     SWIN__DEMAND(!(g->mit.eps > 0) || g->mit.eps >= FLT_MIN, SWIN_DAMAGED,
                  "config: patch_eps is too small");
+    SWIN__DEMAND(!g->segments.rule || (g->queries.count && g->classes <= SWIN_MAX_THINGS),
+                 SWIN_DAMAGED, "config: segments without queries, or of more than %d classes",
+                 SWIN_MAX_THINGS);
     for (int i = 0; i < SWIN_MAX_STAGES; i++)
         SWIN__DEMAND((g->body == SWIN_BODY_MIT && i < g->stages) ||
                      !(g->mit.kernel[i] || g->mit.stride[i] || g->mit.reduction[i]), SWIN_DAMAGED,
@@ -6379,14 +6437,18 @@ typedef struct swin__picture_map { void *data; int width, height, bytes; } swin_
 /* What the scores of a head with queries are made of. */
 typedef struct swin__scores {
     swin__fmap masks;           /* a logit a query */
-    swin__fmap shares;          /* rows of queries: the probability of each class */
+    swin__fmap shares;          /* rows of queries: the probability of each class; data NULL: the
+                                   scores are the masks' own probabilities */
     swin__axis rows, cols;      /* from masks to the grid of scores */
+    float *none;                /* a query's probability of no class, where segments need it */
 } swin__scores;
 
 /* What a run gives; what nobody asked for has data NULL. */
 typedef struct swin__results {
-    swin__picture_map classes, confidence;
+    swin__picture_map classes, confidence, segment_ids;
     swin_tensor logits, feature[SWIN_MAX_STAGES + 1], scores, attention;
+    swin_region *segments;
+    int *segment_count;
 } swin__results;
 
 /* It lies at the start of the workspace; steps, what is computed once and buffers follow. */
@@ -11847,7 +11909,8 @@ static void swin__plan_maps(swin__plan *p, int classes)
 /* --- scores of queries' classes --------------------------------------------------------------- */
 
 /* A row of the grid of scores: those of class k are the sum over queries q of share[q][k] *
-   sigmoid(mask of q). scratch: swin__score_room floats. */
+   sigmoid(mask of q); without shares, there is a score sigmoid(mask of q) a query. scratch:
+   swin__score_room floats. */
 static void swin__score_row(const swin_context *c, const swin__scores *s, int y, swin__rows to,
                             float *scratch)
 {
@@ -11868,11 +11931,12 @@ static void swin__score_row(const swin_context *c, const swin__scores *s, int y,
     swin__resize_row(c, &masks, &s->rows, y, &row);
     for (int x = 0; x < to.n; x += SWIN__SCORED) {
         part.n = p.m = swin__min(SWIN__SCORED, to.n - x);
+        if (!p.b) part.data = swin__row(to, x);
         for (int i = 0; i < part.n; i++)
             swin__resize_column(c, &row, &s->cols, x + i, part, i, 0);
         c->kernels->sigmoid(part.data, part.ld, part.n, s->masks.ld);
         p.c = swin__row(to, x);
-        c->kernels->gemm(&p);
+        if (p.b) c->kernels->gemm(&p);
     }
 }
 
@@ -11985,14 +12049,47 @@ static void swin__labels(const swin_context *c, const swin__step *s, int unit, f
     }
 }
 
-/* The row of scores number y: memory[0] or memory[1], of which `other` is to stay. */
-static int swin__have_scores(const swin_context *c, const swin__labels_layer *l, int y,
-                             swin__rows memory[2], int held[2], int other, float *scratch)
+/* Rows of scores while those of the picture are made of them, one after the other. */
+typedef struct swin__score_rows {
+    swin__rows memory[2];
+    int held[2];                /* their numbers, -1: none yet */
+    float *scratch;             /* swin__score_room */
+} swin__score_rows;
+
+/* None yet, in memory for 2 w pixels from number `first` of rows on, and swin__score_room. */
+static swin__score_rows swin__no_scores(swin__rows row, int first)
 {
-    int i = held[1] == y || (held[0] != y && other == 0);
-    if (held[i] != y) swin__score_row(c, &l->scores, y, memory[i], scratch);
-    held[i] = y;
+    int w = row.n;
+    swin__score_rows r;
+    r.memory[0] = swin__rows_from(row, first, w);
+    r.memory[1] = swin__rows_from(row, first + w, w);
+    r.held[0] = r.held[1] = -1;
+    r.scratch = swin__row(row, first + 2 * w);
+    return r;
+}
+
+/* The row of scores number y: memory[0] or memory[1], of which `other` is to stay. */
+static int swin__have_scores(const swin_context *c, const swin__scores *s, int y,
+                             swin__score_rows *r, int other)
+{
+    int i = r->held[1] == y || (r->held[0] != y && other == 0);
+    if (r->held[i] != y) swin__score_row(c, s, y, r->memory[i], r->scratch);
+    r->held[i] = y;
     return i;
+}
+
+/* Makes row y of the picture, whose columns are still those of the scores. */
+static void swin__mix_scores(const swin_context *c, const swin__scores *s, const swin__axis *rows,
+                             int y, swin__score_rows *r, swin__rows to)
+{
+    const int *at = rows->at + y * rows->taps;
+    const float *coef = rows->coef + y * rows->taps, *from[4];
+    int count = 0, last = -1;
+    for (int t = 0; t < rows->taps && (t == 0 || coef[t] != 0); t++) {
+        last = swin__have_scores(c, s, at[t], r, last);
+        from[count++] = r->memory[last].data;
+    }
+    swin__sum_rows(c, to, from, coef, count, 0);
 }
 
 /* Labels the pixels of a band of the picture by scores of queries. scratch: a row of scores and a
@@ -12003,22 +12100,11 @@ static void swin__score_labels(const swin_context *c, const swin__step *s, int u
     const swin__labels_layer *l = (const swin__labels_layer *)s->layer;
     const swin__picture_map *classes = &c->results.classes;
     swin__span row = swin__full_row(&l->logits.map, scratch);
-    int w = row.logits.n, to = swin__min(l->rows.count, (unit + 1) * SWIN__SCORE_BAND);
-    swin__rows memory[2];
-    int held[2] = { -1, -1 };
-    memory[0] = swin__rows_from(row.logits, w + SWIN__SOFT, w);
-    memory[1] = swin__rows_from(row.logits, 2 * w + SWIN__SOFT, w);
-    scratch = swin__row(row.logits, 3 * w + SWIN__SOFT);
+    swin__score_rows scores = swin__no_scores(row.logits, row.logits.n + SWIN__SOFT);
+    int to = swin__min(l->rows.count, (unit + 1) * SWIN__SCORE_BAND);
     for (int y = unit * SWIN__SCORE_BAND; y < to; y++) {
-        const int *at = l->rows.at + y * l->rows.taps;
-        const float *coef = l->rows.coef + y * l->rows.taps, *from[4];
         size_t place = swin__map_index(classes, y, 0) * (size_t)classes->bytes;
-        int count = 0, last = -1;
-        for (int t = 0; t < l->rows.taps && (t == 0 || coef[t] != 0); t++) {
-            last = swin__have_scores(c, l, at[t], memory, held, last, scratch);
-            from[count++] = memory[last].data;
-        }
-        swin__sum_rows(c, row.logits, from, coef, count, 0);
+        swin__mix_scores(c, &l->scores, &l->rows, y, &scores, row.logits);
         swin__label_row(c, row.logits, &l->cols, (char *)classes->data + place, classes->bytes);
         if (l->soft) swin__soft_row(c, l, y, &row);
     }
@@ -12899,8 +12985,8 @@ static void swin__plan_detr(swin__plan *p, const char *decoder, int layers,
 /* --- classes of queries ----------------------------------------------------------------------- */
 
 /* Logits become probabilities in place; that of the last class, which stands for none, goes to
-   zero. */
-typedef struct swin__share_layer { swin__fmap x; } swin__share_layer;
+   zero, and to none[query] if there is such a place. */
+typedef struct swin__share_layer { swin__fmap x; float *none; } swin__share_layer;
 
 static void swin__query_softmax(const swin_context *c, const swin__step *s, int unit,
                                 float *scratch)
@@ -12912,6 +12998,7 @@ static void swin__query_softmax(const swin_context *c, const swin__step *s, int 
     float inverse[16];
     c->kernels->softmax(row, (size_t)l->x.ld, 1, l->x.ld, NULL, 0, inverse);
     c->kernels->scale(row, (size_t)l->x.ld, 1, l->x.ld, inverse);
+    if (l->none) l->none[unit] = row[l->x.c - 1];
     row[l->x.c - 1] = 0;
 }
 
@@ -12922,6 +13009,10 @@ static swin__fmap swin__plan_query_classes(swin__plan *p, swin__fmap x)
     swin__share_layer l;
     l.x = swin__plan_query_linear(p, "classify", -1, x, p->weights->classify,
                                   p->config->classes + 1, SWIN__LINEAR);
+    l.none = NULL;
+    if (p->desc.outputs & SWIN_OUT_SEGMENTS)
+        l.none = swin__alloc(p, swin__floats(swin__pixels(&x), 1));
+    p->scores.none = l.none;
     swin__add_step(p, &job, &l, sizeof l);
     return l.x;
 }
@@ -13455,6 +13546,271 @@ static swin__fmap swin__plan_query_scores(swin__plan *p, swin__fmap x, swin__fma
     s->rows = swin__score_axis(p, rule, s->masks.h, p->crops.h, p->desc.picture_height);
     s->cols = swin__score_axis(p, rule, s->masks.w, p->crops.w, p->desc.picture_width);
     return s->masks;
+}
+
+/* -------------------------------------------------------------------------- */
+/* >>segments: panoptic results - which pixels are of one thing, or of one kind of stuff
+
+   The queries that are sure of a class compete for each pixel: the one of the highest product of
+   its class's and its mask's probability wins it. What a query wins is a segment if that is most of
+   its mask. Masks of the picture's size are never in memory: bands of rows count what each query
+   wins, in whole numbers, then it is decided, then the winners' numbers become ids. */
+
+/* A query that competes. The last one of a list is followed by one with query -1. */
+typedef struct swin__rival { int query, class_id; float score; } swin__rival;
+
+/* What a rival has in some rows of the picture. */
+typedef struct swin__claim {
+    int mask;                   /* pixels of its mask */
+    int won;                    /* that it wins, */
+    int area;                   /* and of these, such as become its segment's, in this box: */
+    int left, top, right, bottom;       /* the last two are the first column and row beyond */
+} swin__claim;
+
+/* All that the steps from masks to segments share. */
+typedef struct swin__contest {
+    swin__scores scores;        /* without shares: the masks' probabilities, on their grid */
+    swin__fmap grid;            /* a row of it */
+    swin__axis rows, cols;      /* from the grid to the picture; */
+    int straight;               /* 1: the grid is the picture, cols go there from masks */
+    swin__fmap shares;          /* the probabilities of the classes, a row a query */
+    swin__rival *rivals;
+    swin__claim *claims;        /* [bands][queries] */
+    int *id;                    /* of the segment of each rival; 0: it has none */
+    int bands, queries;
+} swin__contest;
+
+/* Lists the queries that compete. */
+static void swin__list_rivals(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__contest *l = (const swin__contest *)s->layer;
+    const swin_config *g = &c->model->config;
+    float least = (float)(g->segments.object_score / 1000.0);
+    swin__rival *rival = l->rivals;
+    (void)unit;
+    (void)scratch;
+    for (int q = 0; q < l->queries; q++) {
+        const float *share = swin__pixel(&l->shares, q);
+        int best = 0;
+        for (int k = 1; k < g->classes; k++)
+            if (share[k] > share[best]) best = k;
+        if (!(share[best] > least && share[best] >= l->scores.none[q])) continue;
+        rival->query = q;
+        rival->class_id = best;
+        rival->score = share[best];
+        rival++;
+    }
+    rival->query = -1;
+}
+
+/* Adds what is claimed elsewhere. */
+static void swin__add_claim(swin__claim *sum, const swin__claim *claim)
+{
+    sum->mask += claim->mask;
+    sum->won += claim->won;
+    if (!claim->area) return;
+    sum->left = sum->area ? swin__min(sum->left, claim->left) : claim->left;
+    sum->top = sum->area ? swin__min(sum->top, claim->top) : claim->top;
+    sum->right = swin__max(sum->right, claim->right);
+    sum->bottom = swin__max(sum->bottom, claim->bottom);
+    sum->area += claim->area;
+}
+
+/* Who wins pixel (y, x), whose masks' probabilities these are: the number of a rival, from 1 on, or
+   0 where the pixel is no segment's. */
+static int swin__contest_pixel(const swin__contest *l, int rule, swin__claim *claims,
+                               const float *mask, int y, int x)
+{
+    swin__claim claim = { 0, 1, 1, x, y, x + 1, y + 1 };
+    int winner = 0;
+    float most = 0;
+    for (int k = 0; l->rivals[k].query >= 0; k++) {
+        float own = mask[l->rivals[k].query], weighed = swin__timesf(own, l->rivals[k].score);
+        claims[k].mask += (rule == SWIN_SEGMENTS_HUGGING_FACE ? weighed : own) >= 0.5f;
+        if (winner && !(weighed > most)) continue;
+        winner = k + 1;
+        most = weighed;
+    }
+    if (!winner) return 0;
+    claim.area = rule != SWIN_SEGMENTS_MASK2FORMER || mask[l->rivals[winner - 1].query] >= 0.5f;
+    swin__add_claim(&claims[winner - 1], &claim);
+    return claim.area ? winner : 0;
+}
+
+/* Makes row y of the masks, whose columns are still those that l->cols read. */
+static void swin__mix_masks(const swin_context *c, const swin__contest *l, int y,
+                            swin__score_rows *rows, const swin__span *to)
+{
+    swin__ring masks = swin__whole(l->scores.masks);
+    if (l->straight) swin__resize_row(c, &masks, &l->scores.rows, y, to);
+    else swin__mix_scores(c, &l->scores, &l->rows, y, rows, to->logits);
+}
+
+/* Finds out who wins the pixels of row y. row: its masks; pixels: memory for some of them. */
+static void swin__compete_row(const swin_context *c, const swin__contest *l, int y,
+                              const swin__span *row, swin__rows pixels, swin__claim *claims)
+{
+    const swin__picture_map *map = &c->results.segment_ids;
+    uint16_t *winner = (uint16_t *)map->data + swin__map_index(map, y, 0);
+    int rule = c->model->config.segments.rule;
+    for (int x = 0; x < map->width; x += SWIN__SCORED) {
+        pixels.n = swin__min(SWIN__SCORED, map->width - x);
+        for (int i = 0; i < pixels.n; i++)
+            swin__resize_column(c, row, &l->cols, x + i, pixels, i, 0);
+        if (l->straight)
+            c->kernels->sigmoid(pixels.data, pixels.ld, pixels.n, (int)pixels.ld);
+        for (int i = 0; i < pixels.n; i++)
+            *winner++ = (uint16_t)swin__contest_pixel(l, rule, claims, swin__row(pixels, i), y,
+                                                      x + i);
+    }
+}
+
+/* The same of a band. scratch: pixels, a row of masks, and swin__no_scores' memory. */
+static void swin__compete(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__contest *l = (const swin__contest *)s->layer;
+    swin__claim *claims = l->claims + (size_t)unit * (size_t)l->queries;
+    int to = swin__min(c->desc.picture_height, (unit + 1) * SWIN__SCORE_BAND);
+    swin__rows pixels = swin__make_rows(scratch, l->grid.ld, SWIN__SCORED, l->grid.c);
+    swin__span row = swin__full_row(&l->grid, swin__row(pixels, SWIN__SCORED));
+    swin__score_rows rows = swin__no_scores(row.logits, row.logits.n);
+    memset(claims, 0, (size_t)l->queries * sizeof *claims);
+    for (int y = unit * SWIN__SCORE_BAND; y < to; y++) {
+        swin__mix_masks(c, l, y, &rows, &row);
+        swin__compete_row(c, l, y, &row, pixels, claims);
+    }
+}
+
+/* Is enough of a mask left for a segment? A quotient is a float in Hugging Face's library. */
+static int swin__claim_holds(const swin_segments_config *g, const swin__claim *claim)
+{
+    double least = g->overlap_share / 1000.0;
+    if (!claim->area || !claim->mask) return 0;
+    if (g->rule == SWIN_SEGMENTS_HUGGING_FACE)
+        return (double)((float)claim->won / (float)claim->mask) > least;
+    return !((double)claim->won / claim->mask < least);
+}
+
+/* The segment that a rival's pixels go to: a new one, or that of the same stuff. */
+static int swin__segment_of(const swin__results *to, const swin__rival *rival, int thing)
+{
+    int i = thing ? *to->segment_count : 0;
+    while (i < *to->segment_count && to->segments[i].class_id != rival->class_id) i++;
+    if (i < *to->segment_count) return i;
+    memset(&to->segments[i], 0, sizeof to->segments[i]);
+    to->segments[i].id = ++*to->segment_count;
+    to->segments[i].class_id = rival->class_id;
+    to->segments[i].thing = thing;
+    to->segments[i].score = rival->score;
+    return i;
+}
+
+/* A segment grows by what a rival has. */
+static void swin__grow_segment(swin_region *to, const swin__claim *claim)
+{
+    swin__claim sum = { 0, 0, to->area, to->x, to->y, to->x + to->width, to->y + to->height };
+    swin__add_claim(&sum, claim);
+    to->area = sum.area;
+    to->x = sum.left;
+    to->y = sum.top;
+    to->width = sum.right - sum.left;
+    to->height = sum.bottom - sum.top;
+}
+
+/* Decides which rivals have segments, in their order. */
+static void swin__decide_segments(const swin_context *c, const swin__step *s, int unit,
+                                  float *scratch)
+{
+    const swin__contest *l = (const swin__contest *)s->layer;
+    const swin_segments_config *g = &c->model->config.segments;
+    const swin__results *to = &c->results;
+    (void)unit;
+    (void)scratch;
+    *to->segment_count = 0;
+    for (int k = 0; l->rivals[k].query >= 0; k++) {
+        const swin__rival *rival = &l->rivals[k];
+        int thing = (int)(g->things[rival->class_id / 32] >> rival->class_id % 32 & 1), at;
+        swin__claim sum;
+        memset(&sum, 0, sizeof sum);
+        for (int band = 0; band < l->bands; band++)
+            swin__add_claim(&sum, &l->claims[(size_t)band * (size_t)l->queries + (size_t)k]);
+        l->id[k] = 0;
+        if (!swin__claim_holds(g, &sum)) continue;
+        at = swin__segment_of(to, rival, thing);
+        swin__grow_segment(&to->segments[at], &sum);
+        l->id[k] = to->segments[at].id;
+    }
+}
+
+/* The winners' numbers become ids, in a band. */
+static void swin__name_segments(const swin_context *c, const swin__step *s, int unit,
+                                float *scratch)
+{
+    const swin__contest *l = (const swin__contest *)s->layer;
+    const swin__picture_map *map = &c->results.segment_ids;
+    int to = swin__min(map->height, (unit + 1) * SWIN__SCORE_BAND);
+    uint16_t *at = (uint16_t *)map->data + swin__map_index(map, unit * SWIN__SCORE_BAND, 0);
+    const uint16_t *end = (uint16_t *)map->data + swin__map_index(map, to, 0);
+    (void)scratch;
+    for (; at < end; at++)
+        if (*at) *at = (uint16_t)l->id[*at - 1];
+}
+
+/* A contest by the scores of a plan; nothing is taken for it yet. */
+static swin__contest swin__make_contest(swin__plan *p)
+{
+    const swin_desc *d = &p->desc;
+    swin__contest l;
+    memset(&l, 0, sizeof l);
+    l.scores = p->scores;
+    l.shares = p->scores.shares;
+    l.scores.shares.data = NULL;
+    l.queries = p->config->queries.count;
+    l.bands = swin__divide_up(d->picture_height, SWIN__SCORE_BAND);
+    l.straight = l.scores.rows.count == d->picture_height &&
+                 l.scores.cols.count == d->picture_width;
+    l.grid = l.scores.masks;
+    if (l.straight) {
+        l.cols = swin__score_axis(p, p->config->queries.scores, l.grid.w, p->crops.w,
+                                  d->picture_width);
+    } else {
+        l.grid.w = l.scores.cols.count;
+        l.rows = swin__axis_bilinear(p, l.scores.rows.count, d->picture_height, 0,
+                                     d->picture_height, 0);
+        l.cols = swin__axis_bilinear(p, l.grid.w, d->picture_width, 0, d->picture_width, 0);
+    }
+    if (d->flags & SWIN_RUN_FLIP) swin__mirror(p, &l.cols);
+    return l;
+}
+
+/* Plans the segments, from masks and classes of queries, which stay. */
+static void swin__plan_segments(swin__plan *p)
+{
+    const swin_desc *d = &p->desc;
+    swin__contest l = swin__make_contest(p);
+    uint64_t queries = (uint64_t)l.queries, claim = sizeof(swin__claim) / sizeof(float);
+    swin__job list = { "rivals", -1, swin__list_rivals, 1, 0, 0 };
+    swin__job compete = { "compete", -1, swin__compete, l.bands, 0, 0 };
+    swin__job decide = { "segments", -1, swin__decide_segments, 1, 0, 0 };
+    swin__job name = { "segment ids", -1, swin__name_segments, l.bands, 0, 0 };
+    p->results.segment_ids = swin__plan_map(p, 2);
+    p->results.segment_count = (int *)swin__alloc(p, 1);
+    p->results.segments = (swin_region *)swin__alloc(p, queries * sizeof(swin_region) /
+                                                        sizeof(float));
+    l.rivals = (swin__rival *)swin__alloc(p, (queries + 1) * sizeof(swin__rival) / sizeof(float));
+    l.claims = (swin__claim *)swin__alloc(p, queries * (uint64_t)l.bands * claim);
+    l.id = (int *)swin__alloc(p, queries);
+    compete.scratch = swin__floats(SWIN__SCORED + 3 * l.grid.w, l.grid.ld) +
+                      swin__score_room(&l.scores);
+    compete.madds = (double)d->picture_width * d->picture_height * l.grid.c * l.cols.taps;
+    swin__add_step(p, &list, &l, sizeof l);
+    swin__add_step(p, &compete, &l, sizeof l);
+    swin__add_step(p, &decide, &l, sizeof l);
+    swin__add_step(p, &name, &l, sizeof l);
+    swin__release(p, p->scores.none);
+    swin__release(p, l.rivals);
+    swin__release(p, l.claims);
+    swin__release(p, l.id);
 }
 
 /* -------------------------------------------------------------------------- */
@@ -15212,6 +15568,7 @@ static swin_status swin__plan_network(swin__plan *p)
     const swin__head_kind *head = swin__head_of(g);
     int pixels = head->gives == SWIN__GIVES_PIXELS;
     int labels = pixels && (d->outputs & SWIN_OUT_CLASSES || swin__wants_softmax(d));
+    int segments = SWIN__HAS_QUERIES && d->outputs & SWIN_OUT_SEGMENTS;
     int logits = labels || d->outputs & SWIN_OUT_LOGITS, slides = logits && swin__slides(&p->crops);
     swin__fmap feature[SWIN_MAX_STAGES + 1], out;
     swin__ring sums;
@@ -15224,9 +15581,12 @@ static swin_status swin__plan_network(swin__plan *p)
 
     swin__bodies[g->body].plan(p, feature);
     p->repeated = p->step_count;
-    if (p->status != SWIN_OK || !(pixels ? logits || d->kept : d->outputs & SWIN_OUT_SCORES))
+    if (p->status != SWIN_OK ||
+        !(pixels ? logits || segments || d->kept : d->outputs & SWIN_OUT_SCORES))
         return p->status;
     out = head->plan(p, feature);
+    if (segments) swin__plan_segments(p);
+    if (segments && !logits && !d->kept) return p->status;
     if (SWIN__HAS_QUERIES && g->queries.count && labels && !slides && !d->kept &&
         !(d->outputs & SWIN_OUT_LOGITS)) {
         swin__plan_maps(p, g->classes);
@@ -15472,7 +15832,8 @@ static swin_status swin__check_outputs(const swin_config *g, const swin_desc *d,
 {
     static const unsigned pixels = SWIN_OUT_CLASSES | SWIN_OUT_LOGITS | SWIN_OUT_CONFIDENCE |
                                    SWIN_OUT_CONFIDENCE_F32;
-    unsigned known = pixels | SWIN_OUT_FEATURES | SWIN_OUT_SCORES | SWIN_OUT_ATTENTION;
+    unsigned known = pixels | SWIN_OUT_FEATURES | SWIN_OUT_SCORES | SWIN_OUT_ATTENTION |
+                     SWIN_OUT_SEGMENTS;
     int gives = swin__head_of(g)->gives;
     unsigned flags = SWIN_RUN_DIRECT | SWIN_RUN_WHOLE | SWIN_RUN_FLIP;
     if (d->outputs & ~known || d->flags & ~flags || d->tasks < 0)
@@ -15483,6 +15844,9 @@ static swin_status swin__check_outputs(const swin_config *g, const swin_desc *d,
                           "gives none (a classifier, or features only)");
     if (gives != SWIN__GIVES_SCORES && d->outputs & SWIN_OUT_SCORES)
         return swin__fail(err, SWIN_ARGUMENT, "desc: scores of a model that is no classifier");
+    if (d->outputs & SWIN_OUT_SEGMENTS && !g->segments.rule)
+        return swin__fail(err, SWIN_ARGUMENT, "desc: segments of a model that does not give them: "
+                          "its checkpoint was not converted as one trained for panoptic results");
     if (d->outputs & SWIN_OUT_ATTENTION && swin__check_need(SWIN__NEEDS_ATTENTION_MAP, err))
         return SWIN_UNSUPPORTED;
     if (d->outputs & SWIN_OUT_ATTENTION &&
@@ -15597,9 +15961,9 @@ static swin_status swin__resolve_crops(swin__setup *s, swin_error *err)
     if (crops->rows * crops->cols > 1 && swin__check_need(SWIN__NEEDS_SLIDE, err) != SWIN_OK)
         return SWIN_UNSUPPORTED;
     if (crops->rows * crops->cols > 1 &&
-        (d->outputs & (SWIN_OUT_FEATURES | SWIN_OUT_ATTENTION) || scores))
-        return swin__fail(err, SWIN_ARGUMENT,
-                          "desc: a sliding window gives no features, attention or scores");
+        (d->outputs & (SWIN_OUT_FEATURES | SWIN_OUT_ATTENTION | SWIN_OUT_SEGMENTS) || scores))
+        return swin__fail(err, SWIN_ARGUMENT, "desc: a sliding window gives no features, "
+                          "attention, segments or scores");
     if ((crops->rows > 1 && crops->stride_h > crops->h) ||
         (crops->cols > 1 && crops->stride_w > crops->w))
         return swin__fail(err, SWIN_ARGUMENT, "desc: a stride larger than its crop");
@@ -16111,6 +16475,18 @@ SWIN_API swin_map swin_confidence(const swin_context *c)
     return swin__map_result(c, &c->results.confidence);
 }
 
+SWIN_API swin_map swin_segment_map(const swin_context *c)
+{
+    return swin__map_result(c, &c->results.segment_ids);
+}
+
+SWIN_API const swin_region *swin_segments(const swin_context *c, int *count)
+{
+    int there = c->finished && c->results.segments;
+    *count = there ? *c->results.segment_count : 0;
+    return there ? c->results.segments : NULL;
+}
+
 SWIN_API swin_tensor swin_logits(const swin_context *c)
 {
     return swin__tensor_result(c, &c->results.logits, (c->desc.outputs & SWIN_OUT_LOGITS) != 0);
@@ -16322,6 +16698,8 @@ SWIN_API void swin_free(swin_model *m)
             - MaskFormer, Mask2Former and OneFormer: SWIN_HEAD_MASKFORMER and so on, and the fields
               swin_config.queries. Their logits are scores, sums of probabilities; confidence is a
               class's share in the sum over all classes.
+            - Panoptic results of these: SWIN_OUT_SEGMENTS, swin_segments, swin_segment_map and
+              config.segments, of checkpoints trained for them. segment --panoptic.
             - The decoders of segmentation_models_pytorch over timm's Swin: UPerNet, FPN, Segformer
               and Unet (SWIN_HEAD_SMP_UNET, SWIN_HEAD_SMP_FPN, config.decoder).
             - A model of one class: config.rules.one_class. Its class map has two, background and

@@ -1130,7 +1130,7 @@ static void test_descs(void)
     d = desc_of(9000, 9000), ok &= refuses(m, d, SWIN_SIZE);
     d = desc_of(5, 5), d.picture_width = 5, ok &= refuses(m, d, SWIN_SIZE);
     d = desc_of(2000, 2000), ok &= refuses(m, d, SWIN_SIZE); /* beyond the positional table */
-    d = desc_of(5, 5), d.outputs = 128, ok &= refuses(m, d, SWIN_ARGUMENT);
+    d = desc_of(5, 5), d.outputs = 256, ok &= refuses(m, d, SWIN_ARGUMENT);
     d = desc_of(5, 5), d.outputs = SWIN_OUT_SCORES, ok &= refuses(m, d, SWIN_ARGUMENT);
     d = desc_of(5, 5), d.flags = 8, ok &= refuses(m, d, SWIN_ARGUMENT);
     d = desc_of(5, 5), d.threshold = 1.5f, ok &= refuses(m, d, SWIN_ARGUMENT);
@@ -1144,6 +1144,9 @@ static void test_descs(void)
     d.stride_width = 2, d.outputs = SWIN_OUT_FEATURES, ok &= refuses(m, d, SWIN_ARGUMENT);
     d = desc_of(5, 5), d.tasks = -1, ok &= refuses(m, d, SWIN_ARGUMENT);
     d = desc_of(5, 5), d.outputs = SWIN_OUT_LOGITS, ok &= refuses(&models[PLAIN], d, SWIN_ARGUMENT);
+    d = desc_of(5, 5), d.outputs = SWIN_OUT_SEGMENTS, ok &= refuses(m, d, SWIN_ARGUMENT);
+    d = desc_of(40, 40), d.outputs = SWIN_OUT_SEGMENTS | SWIN_OUT_CLASSES;
+    d.crop_width = 36, ok &= refuses(&models[ONEFORMER], d, SWIN_ARGUMENT);
     report("descs that make no sense", ok);
 
     swin_error e;
@@ -1309,6 +1312,22 @@ static void test_results(void)
         free(memory);
     }
     report("only the outputs asked for", ok);
+    ok = 1;
+    for (unsigned outputs = 1; outputs < 4; outputs++) {
+        swin_context *c;
+        int count;
+        d.outputs = SWIN_OUT_SEGMENTS | (outputs & 1 ? SWIN_OUT_CLASSES : 0) |
+                    (outputs & 2 ? SWIN_OUT_LOGITS : 0);
+        const session s1 = start_as(&models[MASKFORMER], d);
+        c = s1.c;
+        ok &= !swin_segments(c, &count) && !count && !swin_segment_map(c).data;
+        ok &= swin_run(c, &in) == SWIN_OK;
+        ok &= swin_segments(c, &count) && swin_segment_map(c).data;
+        ok &= !swin_classes(c).data == !(outputs & 1) && !swin_logits(c).data == !(outputs & 2);
+        ok &= swin_segment_map(c).bytes == 2 && swin_segment_map(c).width == 26;
+        free(s1.memory);
+    }
+    report("segments beside other outputs, once a run has ended", ok);
     free(rgb);
 }
 

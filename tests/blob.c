@@ -233,6 +233,26 @@ static void test_optional_record(void)
     free(without.bytes);
 }
 
+/* Segments want queries, and a bit for each class. */
+static void test_segments(void)
+{
+    swin_config g = model_config(SEMANTIC_FPN);
+    g.segments.rule = SWIN_SEGMENTS_MASKFORMER;
+    blob b = make_blob(&g);
+    report("semantic fpn", "segments without queries", refused_for(b, SWIN_DAMAGED, "segments"));
+    free(b.bytes);
+    g = model_config(MASKFORMER);
+    g.classes = SWIN_MAX_THINGS + 1;
+    b = make_blob(&g);
+    report("maskformer", "segments of many classes", refused_for(b, SWIN_DAMAGED, "512 classes"));
+    free(b.bytes);
+    g = model_config(MASKFORMER);
+    g.segments.rule = SWIN_SEGMENTS_COUNT;
+    b = make_blob(&g);
+    report("maskformer", "another rule", refused_for(b, SWIN_UNSUPPORTED, "rule of the record"));
+    free(b.bytes);
+}
+
 /* What SMP's decoders alone have would be read as weights that others lack. */
 static void test_decoder(void)
 {
@@ -590,6 +610,7 @@ int main(void)
     test_records();
     test_optional_record();
     test_one_class();
+    test_segments();
     test_decoder();
     test_stages();
     test_many_notes();

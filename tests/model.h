@@ -774,6 +774,7 @@ static size_t put_config(const swin_config *g, unsigned char *to)
     at = put_optional(to, at, "sides", &g->sides, sizeof g->sides);
     at = put_optional(to, at, "queries", &g->queries, sizeof g->queries);
     at = put_optional(to, at, "birefnet", &g->birefnet, sizeof g->birefnet);
+    at = put_optional(to, at, "segments", &g->segments, sizeof g->segments);
     return put_record(to, at, "reference", &g->reference, sizeof g->reference);
 }
 
@@ -941,6 +942,13 @@ static const swin_queries_config query_fields[ONEFORMER - MASKFORMER + 1] = {
     {9, 32, 32, 2, 3, 16, 0, 2, 1, 33, 2, 18, SWIN_SCORES_AT_384, 0},
 };
 
+/* Their segments, a rule each; queries of such models are sure of little. */
+static const swin_segments_config segment_fields[ONEFORMER - MASKFORMER + 1] = {
+    {SWIN_SEGMENTS_MASKFORMER, 200, 100, {0x15}},
+    {SWIN_SEGMENTS_MASK2FORMER, 180, 50, {0x0c}},
+    {SWIN_SEGMENTS_HUGGING_FACE, 80, 50, {0xf0f}},
+};
+
 /* The head of each model: its kind, classes, channels and the features it reads. */
 static const struct { int head, classes, channels; unsigned inputs; } heads[MODELS] = {
     {SWIN_HEAD_NONE, 0, 0, 0}, {SWIN_HEAD_UPER, 5, 8, 7}, {SWIN_HEAD_FCN, 19, 10, 2},
@@ -1026,7 +1034,10 @@ static inline swin_config model_config(int which)
         memcpy(g.decoder.width, widths, sizeof widths);
         g.decoder.scse = g.rules.one_class = g.roll_before_pad = 1;
     }
-    if (which >= MASKFORMER && which <= ONEFORMER) g.queries = query_fields[which - MASKFORMER];
+    if (which >= MASKFORMER && which <= ONEFORMER) {
+        g.queries = query_fields[which - MASKFORMER];
+        g.segments = segment_fields[which - MASKFORMER];
+    }
     if (which == PSP_HEAD) {
         g.picture.mode = SWIN_MODE_SLIDE;
         g.picture.crop_h = 24;

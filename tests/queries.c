@@ -1,7 +1,9 @@
 /* tests/queries.c - heads with queries: memory, padding, the same bits in all ways of computing
 
-   Models are those of model.h's makers. */
+   Models are those of model.h's makers. The steps from queries to segments are looked up inside a
+   context, as random weights give queries that are all alike. */
 
+#define SWIN_IMPLEMENTATION
 #include "../swin.h"
 #include "model.h"
 #include "report.h"
@@ -114,7 +116,7 @@ static uint64_t run(const swin_model *m, int w, int h, unsigned outputs, swin_cp
 static void test_same_bits(int which, int numbers)
 {
     const blob b = model_blob_of(which, numbers);
-    const unsigned outputs = SWIN_OUT_CLASSES | SWIN_OUT_CONFIDENCE_F32;
+    const unsigned outputs = SWIN_OUT_CLASSES | SWIN_OUT_CONFIDENCE_F32 | SWIN_OUT_SEGMENTS;
     swin_model m;
     int ok = 1;
     open_blob(&m, b);
@@ -171,11 +173,246 @@ static void test_bands(void)
     report("classes by bands are those of a map of scores", ok);
 }
 
+/* --- segments --------------------------------------------------------------------------------- */
+
+enum { RIVALS = 12, CLASSES = 6, SEGMENT_STEPS = 4 };
+
+/* A model whose queries a test makes up, and the rules by which they become segments. */
+static swin_config contest_config(int rule, int scores)
+{
+    const int share = rule == SWIN_SEGMENTS_HUGGING_FACE ? 600 : 250;   /* where masks matter */
+    const swin_segments_config segments = { rule, 100, share, {0x29} };
+    swin_config g = model_config(MASK2FORMER);
+    g.queries.count = RIVALS;
+    g.queries.scores = scores;
+    g.segments = segments;
+    return g;
+}
+
+static const swin__contest *contest_of(const swin_context *c)
+{
+    for (int i = 0; i < c->step_count; i++)
+        if (!strcmp(c->steps[i].name, "rivals")) return (const swin__contest *)c->steps[i].layer;
+    exit(1);
+}
+
+/* Queries as trained ones are: each has a disk, somewhere, and mostly one class, or none. Three are
+   rather of no class than of their own. */
+static void make_up_queries(const swin__contest *l)
+{
+    const swin__fmap *masks = &l->scores.masks;
+    dice_state = 11;
+    for (int q = 0; q < RIVALS; q++) {
+        const double y0 = masks->h * (0.5 + uniform() / 2), x0 = masks->w * (0.5 + uniform() / 2);
+        const double r = 0.3 + 0.2 * uniform(), sharp = 3 + 2 * uniform();
+        float *share = swin__pixel(&l->shares, q), sum = 0;
+        for (int k = 0; k <= CLASSES; k++)
+            sum += share[k] = (float)exp((k == q % (CLASSES + 1) ? 4 : 0) + uniform());
+        if (q < 6 && q % 2) sum += share[CLASSES] = 1.05f * share[q];
+        for (int k = 0; k <= CLASSES; k++) share[k] /= sum;
+        l->scores.none[q] = share[CLASSES];
+        for (int i = 0; i < masks->h * masks->w; i++) {
+            const double y = (i / masks->w - y0) / masks->h, x = (i % masks->w - x0) / masks->w;
+            swin__pixel(masks, i)[q] = (float)(sharp * (1 - sqrt(y * y + x * x) / r) +
+                                               0.2 * uniform());
+        }
+    }
+}
+
+/* Takes the steps from queries to segments again, their units from the last one to the first. */
+static void take_segments(swin_context *c)
+{
+    int first = 0;
+    while (strcmp(c->steps[first].name, "rivals")) first++;
+    for (int i = first; i < first + SEGMENT_STEPS; i++)
+        for (int unit = c->steps[i].units - 1; unit >= 0; unit--)
+            c->steps[i].work(c, &c->steps[i], unit, c->steps[i].scratch);
+}
+
+/* A map [h][w] of doubles, resized to [H][W], of which the first rows and columns stay; free() it,
+   as this does with the map. */
+static double *plain_resize(double *map, int h, int w, int H, int W, int rows, int cols)
+{
+    double *to = (double *)need(sizeof *to * (size_t)rows * (size_t)cols);
+    for (int i = 0; i < rows * cols; i++) {
+        const double v = fmax((i / cols + 0.5) * h / H - 0.5, 0);
+        const double u = fmax((i % cols + 0.5) * w / W - 0.5, 0);
+        const int y = (int)v, x = (int)u, below = y + (y < h - 1), right = x + (x < w - 1);
+        const double top = map[y * w + x] * (1 - u + x) + map[y * w + right] * (u - x);
+        const double low = map[below * w + x] * (1 - u + x) + map[below * w + right] * (u - x);
+        to[i] = top * (1 - v + y) + low * (v - y);
+    }
+    free(map);
+    return to;
+}
+
+/* The probabilities of query q's mask at the picture's size; free() them. */
+static double *plain_mask(const swin_context *c, const swin__contest *l, int q)
+{
+    const int W = c->desc.picture_width, H = c->desc.picture_height;
+    const int rule = c->model->config.queries.scores, w = c->desc.width, h = c->desc.height;
+    const swin__fmap *masks = &l->scores.masks;
+    int rows = masks->h, cols = masks->w;
+    double *map = (double *)need(sizeof *map * (size_t)(rows * cols));
+    for (int i = 0; i < rows * cols; i++) map[i] = swin__pixel(masks, i)[q];
+    if (rule == SWIN_SCORES_AT_384) {
+        map = plain_resize(map, rows, cols, 384, 384, 384, 384);
+        rows = cols = 384;
+    } else if (rule != SWIN_SCORES_AT_MASKS) {
+        map = plain_resize(map, rows, cols, (h + 31) / 32 * 32, (w + 31) / 32 * 32, h, w);
+        rows = h, cols = w;
+    }
+    if (rule == SWIN_SCORES_AT_PICTURE) {
+        map = plain_resize(map, rows, cols, H, W, H, W);
+        rows = H, cols = W;
+    }
+    for (int i = 0; i < rows * cols; i++) map[i] = 1 / (1 + exp(-map[i]));
+    map = plain_resize(map, rows, cols, H, W, H, W);
+    if (!(c->desc.flags & SWIN_RUN_FLIP)) return map;
+    for (int i = 0; i < H * W; i++) {
+        const int other = i / W * W + W - 1 - i % W;
+        if (other <= i) continue;
+        const double kept = map[i];
+        map[i] = map[other];
+        map[other] = kept;
+    }
+    return map;
+}
+
+/* A region grows by a pixel. */
+static void plain_pixel(swin_region *r, int y, int x)
+{
+    const int first = !r->area++, right = r->x + r->width, bottom = r->y + r->height;
+    r->x = first || x < r->x ? x : r->x;
+    r->y = first || y < r->y ? y : r->y;
+    r->width = (first || x >= right ? x + 1 : right) - r->x;
+    r->height = (first || y >= bottom ? y + 1 : bottom) - r->y;
+}
+
+/* The rule, query after query, each over the whole picture. Returns how many segments there are. */
+static int plain_segments(const swin_context *c, const swin__contest *l, swin_region *regions,
+                          int *ids)
+{
+    const int W = c->desc.picture_width, H = c->desc.picture_height;
+    const swin_segments_config *g = &c->model->config.segments;
+    const int rule = g->rule;
+    double *mask[RIVALS];
+    int label[RIVALS], count = 0;
+    for (int q = 0; q < RIVALS; q++) {
+        const float *share = swin__pixel(&l->shares, q);
+        int best = 0;
+        for (int k = 1; k < CLASSES; k++)
+            if (share[k] > share[best]) best = k;
+        label[q] = share[best] > 0.1f && share[best] > l->scores.none[q] ? best : CLASSES;
+        mask[q] = plain_mask(c, l, q);
+    }
+    int *owner = (int *)need(sizeof *owner * (size_t)(H * W));
+    for (int i = 0; i < H * W; i++) {
+        double most = -1;
+        ids[i] = 0;
+        for (int q = 0; q < RIVALS; q++) {
+            if (label[q] == CLASSES) continue;
+            const double weighed = mask[q][i] * swin__pixel(&l->shares, q)[label[q]];
+            if (weighed > most) most = weighed, owner[i] = q;
+        }
+    }
+    for (int q = 0; q < RIVALS; q++) {
+        if (label[q] == CLASSES) continue;
+        const float score = swin__pixel(&l->shares, q)[label[q]];
+        const int thing = (int)(g->things[0] >> label[q] & 1);
+        int won = 0, whole = 0, area = 0, at = 0;
+        for (int i = 0; i < H * W; i++) {
+            const int inside = mask[q][i] >= 0.5;
+            whole += rule == SWIN_SEGMENTS_HUGGING_FACE ? mask[q][i] * score >= 0.5 : inside;
+            won += owner[i] == q;
+            area += owner[i] == q && (inside || rule != SWIN_SEGMENTS_MASK2FORMER);
+        }
+        if (!area || !whole || won < g->overlap_share * whole / 1000.0) continue;
+        while (!thing && at < count && regions[at].class_id != label[q]) at++;
+        if (thing) at = count;
+        if (at == count) {
+            const swin_region fresh = { ++count, label[q], thing, score, 0, 0, 0, 0, 0 };
+            regions[at] = fresh;
+        }
+        for (int i = 0; i < H * W; i++) {
+            if (owner[i] != q || (rule == SWIN_SEGMENTS_MASK2FORMER && mask[q][i] < 0.5)) continue;
+            ids[i] = at + 1;
+            plain_pixel(&regions[at], i / W, i % W);
+        }
+    }
+    free(owner);
+    for (int q = 0; q < RIVALS; q++) free(mask[q]);
+    return count;
+}
+
+/* Are the segments of made-up queries those of the rule, on every instruction set? *found counts
+   them. */
+static int segments_hold(const swin_model *m, int w, int h, unsigned flags, int *found)
+{
+    unsigned char *rgb = make_rgb(w, h);
+    const swin_image in = picture(rgb, w, h);
+    swin_region expected[RIVALS];
+    int *ids = (int *)need(sizeof *ids * (size_t)(w * h)), count, ok;
+    uint64_t first = 0;
+    swin_desc d = desc_of(70, 53);
+    d.picture_width = w;
+    d.picture_height = h;
+    d.outputs = SWIN_OUT_SEGMENTS;
+    d.flags = flags;
+    ok = 1;
+    for (int cpu = SWIN_CPU_SCALAR; cpu < SWIN_CPU_COUNT; cpu++) {
+        if (!swin_cpu_available((swin_cpu)cpu)) continue;
+        d.cpu = (swin_cpu)cpu;
+        const session s = start_as(m, d);
+        if (swin_run(s.c, &in)) exit(1);
+        make_up_queries(contest_of(s.c));
+        take_segments(s.c);
+        if (!first) {
+            const swin_region *got = swin_segments(s.c, &count);
+            const uint16_t *map = (const uint16_t *)swin_segment_map(s.c).data;
+            ok &= count == plain_segments(s.c, contest_of(s.c), expected, ids);
+            ok &= count > 0 && !memcmp(got, expected, (size_t)count * sizeof *got);
+            for (int i = 0; i < w * h; i++) ok &= map[i] == ids[i];
+            *found += count;
+            first = results(s.c);
+        }
+        ok &= results(s.c) == first;
+        free(s.memory);
+    }
+    free(ids);
+    free(rgb);
+    return ok;
+}
+
+/* By every rule, for pictures larger and smaller than the grid of scores, mirrored, too. */
+static void test_segments(void)
+{
+    static const char *const names[] = { "none", "Mask2Former's", "MaskFormer's",
+                                         "Hugging Face's" };
+    for (int rule = 1; rule < SWIN_SEGMENTS_COUNT; rule++) {
+        int ok = 1, found = 0;
+        for (int scores = 0; scores < SWIN_SCORES_COUNT; scores++) {
+            const swin_config g = contest_config(rule, scores);
+            const blob b = make_blob(&g);
+            swin_model m;
+            open_blob(&m, b);
+            ok &= segments_hold(&m, 131, 97, 0, &found);
+            ok &= segments_hold(&m, 131, 97, SWIN_RUN_FLIP, &found);
+            ok &= segments_hold(&m, 19, 23, 0, &found);
+            ok &= segments_hold(&m, 70, 53, SWIN_RUN_FLIP, &found);
+            free(b.bytes);
+        }
+        printf("%d segments by %s rule ", found, names[rule]);
+        report("are those of the rule taken plainly, on every set", ok && found > 40);
+    }
+}
+
 int main(void)
 {
     test_released();
     test_padding();
     test_bands();
+    test_segments();
     for (int which = MASKFORMER; which <= ONEFORMER; which++) {
         test_same_bits(which, FLOATS);
         test_same_bits(which, EIGHT);

@@ -42,7 +42,9 @@ static int is_finite(swin_tensor t)
 /* Every bit of every result that was asked for; 0 where a number is not finite. */
 static uint64_t results(const swin_context *c)
 {
-    const swin_map map = swin_classes(c), sure = swin_confidence(c);
+    const swin_map map = swin_classes(c), sure = swin_confidence(c), ids = swin_segment_map(c);
+    int count;
+    const swin_region *regions = swin_segments(c, &count);
     swin_tensor tensors[8];
     uint64_t h = 0xcbf29ce484222325u;
     tensors[0] = swin_logits(c);
@@ -53,6 +55,8 @@ static uint64_t results(const swin_context *c)
         if (!is_finite(tensors[i])) return 0;
         h = hash_tensor(h, tensors[i]);
     }
+    if (count) h = hash(h, regions, (size_t)count * sizeof *regions);
+    if (ids.data) h = hash(h, ids.data, (size_t)(ids.width * ids.height * ids.bytes));
     if (sure.data) h = hash(h, sure.data, (size_t)(sure.width * sure.height * sure.bytes));
     return map.data ? hash(h, map.data, (size_t)(map.width * map.height * map.bytes)) : h;
 }

@@ -67,7 +67,9 @@ static inline unsigned outputs_of(const swin_config *g, unsigned confidence)
 {
     const unsigned features = g->picture.mode == SWIN_MODE_SLIDE ? 0 : SWIN_OUT_FEATURES;
     if (g->head.kind == SWIN_HEAD_CLASSIFIER) return features | SWIN_OUT_SCORES;
-    return g->head.kind ? features | SWIN_OUT_CLASSES | SWIN_OUT_LOGITS | confidence : features;
+    const unsigned segments = g->segments.rule ? SWIN_OUT_SEGMENTS : 0;
+    return g->head.kind ? features | SWIN_OUT_CLASSES | SWIN_OUT_LOGITS | segments | confidence
+                        : features;
 }
 
 static inline session start(const swin_model *m, swin_desc d)

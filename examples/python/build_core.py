@@ -17,6 +17,7 @@ DECLARATIONS = """
 #define SWIN_VERSION_MINOR ...
 #define SWIN_VERSION_PATCH ...
 #define SWIN_MAX_STAGES ...
+#define SWIN_MAX_THINGS ...
 
 typedef enum swin_status {
     SWIN_OK, SWIN_MORE, SWIN_CANCELLED, SWIN_ARGUMENT, SWIN_SIZE, SWIN_MEMORY, SWIN_FILE,
@@ -71,6 +72,10 @@ typedef struct swin_queries_config {
 typedef struct swin_birefnet_config {
     int inner, branch, kernel[...], patches, gate;
 } swin_birefnet_config;
+typedef struct swin_segments_config {
+    int rule, object_score, overlap_share;
+    uint32_t things[...];
+} swin_segments_config;
 typedef struct swin_reference {
     uint32_t present, seed, width, height, classes[2], logits[2];
 } swin_reference;
@@ -93,6 +98,7 @@ typedef struct swin_config {
     swin_sides_config sides;
     swin_queries_config queries;
     swin_birefnet_config birefnet;
+    swin_segments_config segments;
     swin_reference reference;
 } swin_config;
 typedef struct swin_model { swin_config config; ...; } swin_model;
@@ -117,7 +123,7 @@ int swin_cpu_available(swin_cpu cpu);
 
 enum swin_output {
     SWIN_OUT_CLASSES, SWIN_OUT_LOGITS, SWIN_OUT_FEATURES, SWIN_OUT_SCORES, SWIN_OUT_CONFIDENCE,
-    SWIN_OUT_CONFIDENCE_F32, SWIN_OUT_ATTENTION, ...
+    SWIN_OUT_CONFIDENCE_F32, SWIN_OUT_ATTENTION, SWIN_OUT_SEGMENTS, ...
 };
 enum swin_run_flag { SWIN_RUN_DIRECT, SWIN_RUN_WHOLE, SWIN_RUN_FLIP, ... };
 

@@ -120,6 +120,7 @@ static void draw_outputs(situation *s)
     if (is_dense(g))
         can |= SWIN_OUT_CLASSES | SWIN_OUT_LOGITS | SWIN_OUT_CONFIDENCE | SWIN_OUT_CONFIDENCE_F32;
     if (g->head.kind == SWIN_HEAD_CLASSIFIER) can |= SWIN_OUT_SCORES;
+    if (g->segments.rule && !slides) can |= SWIN_OUT_SEGMENTS;
     d->attend_stage = any(g->stages);
     const int attends = g->tokens && g->stage[d->attend_stage].depth > 1;
     if (attends && !slides && !(d->flags & SWIN_RUN_FLIP)) {
@@ -129,7 +130,7 @@ static void draw_outputs(situation *s)
         d->attend_x = any(w);
         d->attend_y = any(h);
     }
-    d->outputs = rarely(4) ? 0 : draw(128) & can;
+    d->outputs = rarely(4) ? 0 : draw(256) & can;
     if (!is_dense(g)) return;
     static const float thresholds[] = {1e-30f, 0.1f, 0.5f, 1};
     if (g->classes != 256 && rarely(4)) d->threshold = ONE_OF(thresholds);
@@ -379,8 +380,18 @@ static void classes_hold(const situation *s, swin_map map)
     }
 }
 
+static void same_segments(const run *a, const run *b)
+{
+    int count, other;
+    const swin_region *p = swin_segments(a->c, &count), *q = swin_segments(b->c, &other);
+    same_map(swin_segment_map(a->c), swin_segment_map(b->c), "ids of segments");
+    if (count != other || (count && memcmp(p, q, (size_t)count * sizeof *p)))
+        broken("both runs give the same bits", "segments");
+}
+
 static void compare(const situation *s, const run *a, const run *b)
 {
+    same_segments(a, b);
     same_map(swin_classes(a->c), swin_classes(b->c), "classes");
     same_map(swin_confidence(a->c), swin_confidence(b->c), "confidence");
     same_tensor(swin_logits(a->c), swin_logits(b->c), "logits");

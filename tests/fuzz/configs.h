@@ -336,6 +336,11 @@ static void draw_queries(swin_config *g, enum extent extent)
     q->scores = rarely(3) ? SWIN_SCORES_AT_INPUT : rarely(2) ? SWIN_SCORES_AT_PICTURE : 0;
     if (rarely(40)) q->scores = SWIN_SCORES_AT_384;     /* many more pixels than the others */
     q->size_divisor = rarely(4) ? within(1, 40) : 0;
+    if (g->classes > SWIN_MAX_THINGS || rarely(2)) return;
+    g->segments.rule = any(SWIN_SEGMENTS_COUNT);
+    g->segments.object_score = any(400);
+    g->segments.overlap_share = any(400);
+    g->segments.things[0] = (uint32_t)any(1 << 16);
 }
 
 /* BiRefNet's decoder, or none. */
@@ -506,11 +511,12 @@ static inline int draw_numbers(void)
     X(queries.pixel_hidden, 0) X(queries.start_layers, 0) X(queries.start_hidden, 0)              \
     X(queries.scores, 0) X(queries.size_divisor, 0)                                  \
     X(birefnet.inner, 0) X(birefnet.branch, 0) X(birefnet.kernel, 0) X(birefnet.patches, 0)       \
-    X(birefnet.gate, 0)
+    X(birefnet.gate, 0) X(segments.rule, 0) X(segments.object_score, 0)                           \
+    X(segments.overlap_share, 0) X(segments.things, 0)
 
 static void print_member(const char *name, const void *words, size_t length, int floats)
 {
-    static const unsigned char zero[32];
+    static const unsigned char zero[4 * SWIN_MAX_THINGS / 32];
     const char *separator = length > 1 ? "{" : "";
     if (!memcmp(words, zero, 4 * length)) return;
     fprintf(stderr, " .%s = ", name);

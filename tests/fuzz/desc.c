@@ -96,6 +96,7 @@ static swin_desc draw_desc(const swin_config *g)
     }
     if (rarely(4)) d.threshold = extreme_float();
     if (g->tokens && rarely(4)) d.outputs |= SWIN_OUT_ATTENTION;
+    if (g->segments.rule && rarely(2)) d.outputs |= SWIN_OUT_SEGMENTS;
     if (rarely(32)) d.average_count = extreme();
     d.attend_x = mostly(3);
     d.attend_y = mostly(3);
@@ -227,8 +228,11 @@ static void look_inside(swin_context *c)
             "a plan has steps");
     swin_plan_step(c, extreme(), &info);
     swin_progress(c);
+    int count;
     swin_attention(c);
     swin_confidence(c);
+    swin_segment_map(c);
+    swin_segments(c, &count);
     swin_error_text(c);
 }
 

@@ -92,6 +92,7 @@ static swin_desc draw_desc(const swin_config *g)
     }
     if (g->tokens && g->stage[0].depth > 1 && !d.crop_width && rarely(2))
         d.outputs |= SWIN_OUT_ATTENTION;
+    if (g->segments.rule && !d.crop_width) d.outputs |= SWIN_OUT_SEGMENTS;
     return d;
 }
 

@@ -11,6 +11,7 @@ import numpy as np
 
 MAX_SIDE = 16384            # of a picture that preprocessing makes
 MAX_STAGES = 8
+MAX_THINGS = 512            # classes of a model that gives segments
 SMALLEST = float(np.finfo("f4").tiny)       # normal number above 0
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -48,6 +49,7 @@ Filter = Kind("Filter", "BILINEAR BILINEAR_ANTIALIASED BICUBIC BICUBIC_ANTIALIAS
 Mode = Kind("Mode", "WHOLE SLIDE CENTRE", start=0)
 Corners = Kind("Corners", "AS_HEAD ALIGNED HALF_PIXEL", start=0)
 Scores = Kind("Scores", "AT_MASKS AT_384 AT_INPUT AT_PICTURE", start=0)
+Segments = Kind("Segments", "NONE MASK2FORMER MASKFORMER HUGGING_FACE", start=0)
 
 
 # Fields -------------------------------------------------------------------------------------------
@@ -262,6 +264,14 @@ BIREFNET = Record(
     count("gate", 0, 1024),
     times=OPTIONAL, prefix="birefnet_")
 
+SEGMENTS = Record(
+    "segments",
+    kind("rule", Segments),
+    count("object_score", 0, 1000, option="--object-score"),
+    count("overlap_share", 0, 1000, option="--overlap-share"),
+    bits("things", MAX_THINGS // 32),
+    times=OPTIONAL, prefix="segment_")
+
 REFERENCE = Record(
     "reference",
     flag("present"),
@@ -274,7 +284,7 @@ REFERENCE = Record(
 
 # in the order of a blob
 RECORDS = (MODEL, STAGE, HEAD, CLASSES, PICTURE, RULES, DECODER, MIT, SIDES, QUERIES, BIREFNET,
-           REFERENCE)
+           SEGMENTS, REFERENCE)
 
 
 # Descriptions -------------------------------------------------------------------------------------
