@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from checkpoints.convert import blob, canonical, convert_state, families, run
+from checkpoints.convert import (blob, canonical, convert_state, families, memory, options,
+                                 run)
 from checkpoints.families import hugging_face_state, official_state
 from checkpoints.queries import (KINDS, body_state, detectron2_state, head_state,
                                  hugging_face_queries_state, mm_state)
 from swinblob.canonical import Refused
-from swinblob.records import Filter, Head, Resize, Scores
+from swinblob.records import Filter, Head, Resize, Scores, Segments
 
 HEADS = dict(zip(KINDS, (Head.MASKFORMER, Head.MASK2FORMER, Head.ONEFORMER)))
 # name: (tensors, options that it needs, words of what it is recognised as)
@@ -189,6 +190,66 @@ def test_task_tokens():
     assert "--task has no effect" in said(convert("hf-mask2former", "--task", "panoptic"))
     with pytest.raises(Refused, match=f"{prefix}0.0.weight has shape .32, 76."):
         convert_state({**state, prefix + "0.0.weight": np.ones((32, 76), "f4")})
+
+
+def test_panoptic_results():
+    """From what tells of them: the number of classes, names, OneFormer's task, or --things."""
+    none = convert("hf-mask2former").description
+    assert none["segment_rule"] == Segments.NONE and not any(none["segment_things"])
+    for name, rule, score in (
+            ("hf-maskformer", Segments.HUGGING_FACE, 500), ("d2-maskformer", Segments.MASKFORMER, 800),
+            ("hf-mask2former", Segments.HUGGING_FACE, 500),
+            ("d2-mask2former", Segments.MASK2FORMER, 800),
+            ("hf-oneformer", Segments.HUGGING_FACE, 500),
+            ("d2-oneformer", Segments.MASK2FORMER, 800)):
+        task = ["--task", "panoptic"] * name.endswith("oneformer")
+        d = convert(name, *task, "--things", "0,2-2").description
+        assert (d["segment_rule"], d["segment_object_score"]) == (rule, score), name
+        assert d["segment_overlap_share"] == 800 and d["segment_things"] == [0b101] + 15 * [0]
+        d = convert(name, *task, "--things", "none", "--object-score", "0.25", "--overlap-share",
+                    "0").description
+        assert d["segment_object_score"] == 250 and d["segment_overlap_share"] == 0
+        assert d["segment_rule"] == rule and not any(d["segment_things"])
+        K = d["classes"]
+        assert convert(name, *task, "--things", "all").description["segment_things"][0] == 2**K - 1
+        if name.startswith("d2"):
+            assert d["query_scores"] == Scores.AT_PICTURE
+    coco = convert_state(detectron2_state("mask2former", K=133))
+    assert coco.description["segment_things"][:5] == [2**32 - 1] * 2 + [0xffff, 0, 0]
+    assert "133 classes are taken for those of coco, 80 of them things" in said(coco)
+
+
+def named(path, K):
+    """A Mask2Former of K classes in a file of that name."""
+    chosen = options()
+    chosen.checkpoint = path
+    state = hugging_face_queries_state("mask2former", K=K)
+    return families.read(memory(state), chosen)
+
+
+def test_panoptic_results_of_names_and_processors():
+    for path in ("mask2former-panoptic.pth", "mask2former-swin-tiny-Panoptic/model.safetensors"):
+        d = named(path, 19).description
+        assert d["segment_rule"] == Segments.HUGGING_FACE
+        assert d["segment_things"][0] == sum(1 << k for k in range(11, 19))
+        model = named(path, 6)
+        assert not model.description["segment_rule"]
+        assert "nothing tells which of the 6 classes are things (--things)" in said(model)
+    assert not named("mask2former-semantic.pth", 19).description["segment_rule"]
+    told = {"metadata": {"thing_ids": [0, 2]}}
+    model = convert("hf-oneformer", "--task", "panoptic", preprocessor=told)
+    assert model.description["segment_things"][0] == 0b101
+    assert not convert("hf-oneformer", preprocessor=told).description["segment_rule"]
+
+
+def test_panoptic_results_refused():
+    for name, options, words in (
+            ("hf-oneformer", ["--things", "all"], "--task panoptic"),
+            ("hf-maskformer", ["--things", "4,99"], "class 99 is called one of things"),
+            ("mm-mask2former", ["--things", "all"], "mmdetection")):
+        with pytest.raises(Refused, match=words):
+            convert(name, *options)
+    assert "--object-score has no effect" in said(convert("hf-maskformer", "--object-score", "0.5"))
 
 
 def test_options_without_effect_are_remarked():

@@ -29,9 +29,9 @@ from swinblob import (blob, canonical, checkpoint, classes, families,           
                       number_types, records)
 from swinblob.forms import F16, F32, S8                                         # noqa: E402
 from swinblob.heads import HEADS, PIXELS, head_features                         # noqa: E402
-from swinblob.families import queries                                           # noqa: E402
+from swinblob.families import queries, things                                   # noqa: E402
 from swinblob.records import (Body, Corners, Filter, Head, Input, Mode, Refused,  # noqa: E402
-                              Resize, Scores, Shift)
+                              Resize, Scores, Segments, Shift)
 
 
 MODES = [mode.name.lower() for mode in Mode]
@@ -87,6 +87,12 @@ def parse_arguments(arguments):
             raise ValueError
         return value
 
+    def thousandths(text):
+        value = float(text)
+        if not 0 <= value <= 1:
+            raise ValueError
+        return round(1000 * value)
+
     def names(text):
         values = text.split(",")
         if not all(values):
@@ -138,6 +144,17 @@ def parse_arguments(arguments):
     tell.add_argument("--scores", choices=[score.name[len("AT_"):].lower() for score in Scores],
                       help="MaskFormer and its kin: where masks become probabilities (default: as "
                            "the source does it); input: at the input's size, as in the papers")
+    tell.add_argument("--things", type=typed(things.parse, "a data set, all, none or a list such "
+                                             "as 0-79,90"), metavar="SET|LIST",
+                      help="MaskFormer and its kin, trained for panoptic results: which classes "
+                           f"are things, of {', '.join(things.SETS)}, or numbers such as 0-79,90, "
+                           "or all, or none")
+    tell.add_argument("--object-score", type=typed(thousandths, "a number from 0 to 1"),
+                      metavar="P", help="how sure a segment's query has to be of its class "
+                                        "(default: as the source says)")
+    tell.add_argument("--overlap-share", type=typed(thousandths, "a number from 0 to 1"),
+                      metavar="P", help="how much of a segment's mask other queries have to leave "
+                                        "(default: as the source says)")
     tell.add_argument("--patch-order", choices=("rows", "columns"),
                       help="BiRefNet: how patches of the picture are stacked")
     rules = tell.add_mutually_exclusive_group()
@@ -268,7 +285,8 @@ def refuse_options_of_checkpoints(options):
             ("image_size", "--image-size"), ("window", "--window"),
             ("pretrained_windows", "--pretrained-windows"), ("threshold", "--threshold"),
             ("decoder_heads", "--decoder-heads"), ("task", "--task"), ("scores", "--scores"),
-            ("patch_order", "--patch-order"),
+            ("things", "--things"), ("object_score", "--object-score"),
+            ("overlap_share", "--overlap-share"), ("patch_order", "--patch-order"),
             ("rules", "--" + str(options.rules)), ("max_size", "--max-size")):
         if getattr(options, name) is not None:
             raise Refused(f"{option} is about checkpoints, and this is a .swin model")
@@ -476,6 +494,10 @@ def describe_head(d):
         parts.append(f"{d['query_count']} queries of {d['query_width']} in {d['query_layers']} "
                      f"layers of {d['query_heads']} heads, scores "
                      + Scores(d["query_scores"]).name.lower().replace("_", " "))
+    if d["segment_rule"]:
+        count = sum(bin(bits).count("1") for bits in d["segment_things"])
+        parts.append(f"segments by the rule {Segments(d['segment_rule']).name}, {count} classes "
+                     "of things")
     return ", ".join(parts)
 
 

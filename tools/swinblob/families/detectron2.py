@@ -4,7 +4,7 @@ import re
 
 from .names import AUTHORS, renamer
 from .queries import DROPPED, NAMES, QueryReader
-from ..records import Filter, Head, Refused, Resize, Scores
+from ..records import Filter, Head, Refused, Resize, Scores, Segments
 
 PIXELS, QUERIES = "sem_seg_head.pixel_decoder.", "sem_seg_head.predictor."
 MARK = QUERIES + "query_embed.weight"
@@ -77,6 +77,7 @@ RESIZING = {150: (512, 2048), 19: (1024, 2048), 8: (1024, 2048), 133: (800, 1333
 COCO = (133, 80)
 LARGE = 128                     # width of stage 0 of the models that see larger pictures of ADE20K
 LARGE_ADE = (640, 2560)
+OBJECT_SCORE = 800              # of the authors' panoptic configs, in thousandths
 DIVISOR = 32
 
 
@@ -121,8 +122,10 @@ def describe_pictures(reader):
     d, kind, K = reader.d, reader.kind, reader.d["classes"]
     # With panoptic or instance results, as COCO's and all of OneFormer's configs make them, the
     # masks are resized to the picture before they are summed.
-    reader.describe_scores(Scores.AT_PICTURE if kind == Head.ONEFORMER or K in COCO
-                           else Scores.AT_INPUT)
+    reader.describe_segments(Segments.MASKFORMER if kind == Head.MASKFORMER
+                             else Segments.MASK2FORMER, OBJECT_SCORE)
+    at_picture = kind == Head.ONEFORMER or K in COCO or d["segment_rule"]
+    reader.describe_scores(Scores.AT_PICTURE if at_picture else Scores.AT_INPUT)
     d["query_size_divisor"] = 0 if kind == Head.MASKFORMER and K in COCO else DIVISOR
     apply_means(reader)
     sizes = LARGE_ADE if K == 150 and d["width"][0] >= LARGE else RESIZING.get(K)

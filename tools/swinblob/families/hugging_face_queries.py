@@ -8,7 +8,7 @@ from . import hugging_face
 from .hub_config import entries, number
 from .names import renamer
 from .queries import DROPPED, NAMES, QueryReader
-from ..records import Head, Refused, Scores
+from ..records import Head, Refused, Scores, Segments
 
 ENCODER, PIXELS = "model.pixel_level_module.encoder.", "model.pixel_level_module.decoder."
 QUERIES = "model.transformer_module."
@@ -105,6 +105,7 @@ ONEFORMER = renamer((
 RENAMERS = {Head.MASKFORMER: MASKFORMER, Head.MASK2FORMER: MASK2FORMER, Head.ONEFORMER: ONEFORMER}
 SCORES = {Head.MASKFORMER: Scores.AT_MASKS, Head.MASK2FORMER: Scores.AT_384,
           Head.ONEFORMER: Scores.AT_MASKS}
+OBJECT_SCORE = 500              # transformers' default, in thousandths
 # What modules of version 5 call what save_pretrained writes otherwise
 MODULES_OF_5 = ((re.compile(r"^(model\.transformer_module\.decoder\.layers\.\d+\.)"
                             r"((?:self_attn|encoder_attn)\.)o_proj\."), r"\1\2out_proj."),
@@ -140,6 +141,8 @@ def read(checkpoint, options):
     reader.take_fixed_position(config.grid(reader.d["patch"]))
     reader.describe_heads(config.heads(kind), as_pixels=True)
     reader.describe_scores(SCORES[kind])
+    reader.describe_segments(Segments.HUGGING_FACE, OBJECT_SCORE,
+                             thing_ids(checkpoint.preprocessor))
     config.apply(reader.model, checkpoint.preprocessor)
     return reader.finish([*DROPPED, *TEXT, *STRAY])
 
@@ -148,6 +151,13 @@ def classic(name):
     for pattern, replacement in MODULES_OF_5:
         name = pattern.sub(replacement, name)
     return name
+
+
+def thing_ids(preprocessor):
+    """The classes of things that OneFormer's preprocessor_config.json lists, or None."""
+    ids = entries(entries(preprocessor).get("metadata")).get("thing_ids")
+    good = isinstance(ids, list) and all(number(k, 0) is not None for k in ids)
+    return ids if good else None
 
 
 def body_names(names):

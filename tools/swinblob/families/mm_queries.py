@@ -85,6 +85,9 @@ def read(checkpoint, options):
     upstream.prepare(reader)
     reader.describe_heads(told.heads, as_pixels=False)
     reader.describe_scores(Scores.AT_INPUT)
+    if reader.option("things"):
+        raise Refused("--things is about panoptic results, whose rule in mmdetection is none that "
+                      "this version knows")
     reader.d["query_size_divisor"] = DIVISOR if kind == Head.MASK2FORMER and not told.config else 0
     reader.finish(DROPPED)
     told.apply(reader.model, options)

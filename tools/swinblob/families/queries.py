@@ -5,14 +5,16 @@ Canonical names here that no blob has: X.in (queries, keys and values of an atte
 matrix), head.task.fc1 and head.task.fc2 (OneFormer's MLP that makes a query of the task's words).
 """
 
+import os
 import re
 
 import numpy as np
 
+from . import things
 from .asking import ask
 from .reader import Reader
 from ..canonical import Weight, stage_count
-from ..records import Head, Refused, Scores
+from ..records import MAX_THINGS, Head, Refused, Scores
 
 NAMES = {Head.MASKFORMER: "MaskFormer", Head.MASK2FORMER: "Mask2Former",
          Head.ONEFORMER: "OneFormer"}
@@ -20,6 +22,8 @@ USUAL_HEADS = 8                 # of the decoder in all released models
 SAMPLES = 12                    # of a head of deformable attention: three levels of four points
 STAGES = 4
 EPS = 1e-5                      # of all norms of the head
+COCO = 133                      # classes of its panoptic results, which only these models have
+OVERLAP_SHARE = 800             # in thousandths, in the authors' configs and in transformers
 PART = re.compile(r"(head\..*\.(?:self|cross))\.([qkv])\.(weight|bias)")
 # CLIP's tokens of "the task is semantic" and its kin, from the start token to the end token; zeros
 # follow up to TASK_TOKENS
@@ -137,6 +141,38 @@ class QueryReader(Reader):
         """Where masks become probabilities: as an option says, else as the source has it."""
         option = self.option("scores")
         self.d["query_scores"] = Scores[f"AT_{option.upper()}"] if option else usual
+
+    def describe_segments(self, rule, object_score, ids=None):
+        """Panoptic results by a rule, where the checkpoint was trained for them; a query's least
+        score in thousandths. ids: the things that the source lists, or None."""
+        given, K, oneformer = self.option("things"), self.d["classes"], self.kind == Head.ONEFORMER
+        task, data_set = self.option("task") if oneformer else None, things.known(K)
+        if given and oneformer and task != "panoptic":
+            raise Refused("--things is about panoptic results, for which OneFormer is asked by "
+                          "--task panoptic")
+        told = task == "panoptic" if oneformer else K == COCO or "panoptic" in "/".join(
+            os.path.abspath(self.options.checkpoint).split(os.sep)[-2:]).lower()
+        if not given and not told:
+            return
+        if K > MAX_THINGS:
+            raise Refused(f"--things: segments are for {MAX_THINGS} classes at most, and this "
+                          f"model has {K}")
+        chosen = given(K) if given else ids
+        if chosen is None and data_set:
+            chosen = things.parse(data_set)(K)
+            self.model.remarks.append(f"{K} classes are taken for those of {data_set}, "
+                                      f"{len(chosen)} of them things (--things)")
+        if chosen is None:
+            self.model.remarks.append("no panoptic results: nothing tells which of the "
+                                      f"{K} classes are things (--things)")
+            return
+        if any(k >= K for k in chosen):
+            raise Refused(f"class {max(chosen)} is called one of things, and this model's classes "
+                          f"are 0-{K - 1} (--things)")
+        score, share = self.option("object_score"), self.option("overlap_share")
+        self.d.update(segment_rule=rule, segment_things=things.bits(chosen),
+                      segment_object_score=object_score if score is None else score,
+                      segment_overlap_share=OVERLAP_SHARE if share is None else share)
 
     def expect_told(self, told):
         """Refuses a config that speaks of other sizes: (its words, value, the field of ours)."""
