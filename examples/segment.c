@@ -5,6 +5,7 @@
 #define COMMON_PICTURES
 #include "common.h"
 
+/* In parts, as a string of C99 may be only so long. */
 static const char usage[] =
     "usage: segment [-m MODEL] [-o OUT] [options] IMAGE...\n"
     "\n"
@@ -30,6 +31,9 @@ static const char usage[] =
     "                      likely each pixel is the object's, from black to white (a\n"
     "                      matte)\n"
     "      --cutout        the picture with that as its transparency\n"
+    "      --panoptic      of a model trained for it: each thing, and all that is of\n"
+    "                      one kind of stuff, in a colour with a border; --json then\n"
+    "                      lists them\n"
     "      --attend X,Y    where in the picture a GLAM model's global tokens let\n"
     "                      pixel X,Y look, light on dark\n"
     "      --against OTHER no picture, but text: how many pixels this model and the\n"
@@ -39,7 +43,9 @@ static const char usage[] =
     "      --top N         the N likeliest classes of a classifier (5)\n"
     "      --json          a line of JSON an IMAGE, to standard output or to OUT\n"
     "                      where that ends in .json: classes, their share, times.\n"
-    "                      Alone it writes a PNG only where -o names one\n"
+    "                      Alone it writes a PNG only where -o names one\n";
+
+static const char usage_how[] =
     "how:\n"
     "      --opacity F     of the colours in the overlay, 0 to 1 (0.5)\n"
     "      --bits N        of a pixel of --alpha, 8 or 16 (8)\n"
@@ -77,9 +83,9 @@ static const char usage[] =
 
 enum { DONE, IMAGE_FAILED, USAGE, MODEL };
 
-enum { OVERLAY, MASK, IDS, CONFIDENCE, ALPHA, CUTOUT, ATTENTION, KINDS };
+enum { OVERLAY, MASK, IDS, CONFIDENCE, ALPHA, CUTOUT, PANOPTIC, ATTENTION, KINDS };
 static const char *const kind_names[KINDS] = {
-    "overlay", "mask", "ids", "confidence", "alpha", "cutout", "attention"
+    "overlay", "mask", "ids", "confidence", "alpha", "cutout", "panoptic", "attention"
 };
 enum { SCALES_MAX = 16, TOP = 5 };              /* TOP: classes told */
 
@@ -116,7 +122,7 @@ static int flush_output(FILE *f, const char *path)
 /* the command line                                                           */
 
 enum { O_MODEL, O_OUTPUT, O_OVERLAY, O_MASK, O_IDS, O_CONFIDENCE, O_ALPHA,
-       O_CUTOUT, O_ATTEND, O_AGAINST, O_TOP, O_JSON,
+       O_CUTOUT, O_PANOPTIC, O_ATTEND, O_AGAINST, O_TOP, O_JSON,
        O_OPACITY, O_BITS, O_SIZE, O_THRESHOLD, O_SLIDE, O_STRIDE, O_WHOLE, O_SCALES, O_FLIP,
        O_ATTEND_STAGE, O_THREADS, O_CPU, O_QUIET, O_INFO, O_SELF_TEST, O_RECORD, O_HELP, O_VERSION, O_COUNT };
 
@@ -126,6 +132,7 @@ static const struct option { const char *name; char letter; int takes; } option_
     [O_OVERLAY] = { "overlay", 0, 0 },  [O_MASK] = { "mask", 0, 0 },
     [O_IDS] = { "ids", 0, 0 },          [O_CONFIDENCE] = { "confidence", 0, 0 },
     [O_ALPHA] = { "alpha", 0, 0 },      [O_CUTOUT] = { "cutout", 0, 0 },
+    [O_PANOPTIC] = { "panoptic", 0, 0 },
     [O_ATTEND] = { "attend", 0, 1 },    [O_AGAINST] = { "against", 0, 1 },
     [O_TOP] = { "top", 0, 1 },          [O_BITS] = { "bits", 0, 1 },
     [O_JSON] = { "json", 0, 0 },        [O_OPACITY] = { "opacity", 0, 1 },
@@ -195,6 +202,7 @@ static const char *set_option(options *o, int option, const char *value)
     case O_CONFIDENCE: o->kinds[CONFIDENCE] = 1; break;
     case O_ALPHA:     o->kinds[ALPHA] = 1; break;
     case O_CUTOUT:    o->kinds[CUTOUT] = 1; break;
+    case O_PANOPTIC:  o->kinds[PANOPTIC] = 1; break;
     case O_WHOLE:     o->desc.flags |= SWIN_RUN_WHOLE; break;
     case O_FLIP:      o->flip = 1; break;
     case O_OPACITY:   return take_fraction(value, &o->opacity);
@@ -308,6 +316,8 @@ static const char *settle_options(options *o)
     }
     if (o->kinds[ATTENTION] && (o->flip || o->scale_count || o->desc.crop_height))
         return "--attend takes one look at the whole picture: no --flip, --scales or --slide";
+    if (o->kinds[PANOPTIC] && (o->flip || o->scale_count || o->desc.crop_height))
+        return "--panoptic takes one look at the whole picture: no --flip, --scales or --slide";
     if (wants_matte(o) && o->threshold > 0)
         return "--alpha and --cutout tell how likely each pixel is: no --threshold";
     if (o->bits && !o->kinds[ALPHA]) return "--bits needs --alpha";
@@ -353,7 +363,8 @@ static int parse_options(options *o, int argc, char **argv)
             if (++i == argc) return fail(USAGE, arg, "a value must follow");
             value = argv[i];
         }
-        if (option == O_HELP) return fputs(usage, stdout), flush_output(stdout, NULL);
+        if (option == O_HELP)
+            return fputs(usage, stdout), fputs(usage_how, stdout), flush_output(stdout, NULL);
         if (option == O_VERSION)
             return printf("segment %d.%d.%d\n", SWIN_VERSION_MAJOR, SWIN_VERSION_MINOR,
                           SWIN_VERSION_PATCH), flush_output(stdout, NULL);
@@ -991,6 +1002,80 @@ static void paint(picture *p, const runner *r, double opacity)
     }
 }
 
+/* The colour of a segment: its class's, of things darker or lighter from one to the next. */
+static uint32_t segment_color(const runner *r, const swin_region *s)
+{
+    static const double shade[] = { 0, 0.35, 0.7 };
+    uint32_t color = r->palette[s->class_id], towards = s->id / 3 % 2 ? 0 : WHITE, mixed = 0;
+    for (int c = 0; c < 3 && s->thing; c++) {
+        double own = color >> (8 * c) & 255, other = towards >> (8 * c) & 255;
+        mixed |= (uint32_t)(own + (other - own) * shade[s->id % 3] + 0.5) << (8 * c);
+    }
+    return s->thing ? mixed : color;
+}
+
+/* How many pixels a border is wide, on each of its sides. */
+static int border_of(const picture *p)
+{
+    int side = p->width < p->height ? p->width : p->height;
+    return side < 500 ? 1 : side / 500;
+}
+
+/* Is there another segment within so many pixels to the left, to the right, above or below? */
+static int at_border(swin_map m, int x, int y, int border)
+{
+    size_t at = (size_t)y * (size_t)m.width + (size_t)x, row = (size_t)m.width * (size_t)border;
+    unsigned id = class_at(m, at);
+    return (x >= border && class_at(m, at - (size_t)border) != id) ||
+           (x + border < m.width && class_at(m, at + (size_t)border) != id) ||
+           (y >= border && class_at(m, at - row) != id) ||
+           (y + border < m.height && class_at(m, at + row) != id);
+}
+
+/* The classes of the segments, largest first; returns how many. `shares` has room for all. */
+static int count_segments(const swin_region *segments, int count, share *shares, int classes)
+{
+    int present = 0;
+    for (int k = 0; k < classes; k++) {
+        share none = { k, 0, 0 };
+        shares[k] = none;
+    }
+    for (int i = 0; i < count; i++) shares[segments[i].class_id].pixels += (size_t)segments[i].area;
+    qsort(shares, (size_t)classes, sizeof *shares, compare_shares);
+    while (present < classes && shares[present].pixels) present++;
+    return present;
+}
+
+/* The picture with the segments' colours and borders over it, and a legend. */
+static int write_panoptic(const char *path, const picture *p, const runner *r, double opacity)
+{
+    int count, classes = r->model->config.classes, border = border_of(p);
+    const swin_region *segments = swin_segments(r->context, &count);
+    swin_map ids = swin_segment_map(r->context);
+    size_t bytes = (size_t)p->width * (size_t)p->height * 3;
+    picture painted = *p;
+    share *shares = (share *)malloc((size_t)classes * sizeof *shares);
+    painted.rgb = (unsigned char *)malloc(bytes);
+    int why = shares && painted.rgb ? 0 : ENOMEM;
+    if (!why) memcpy(painted.rgb, p->rgb, bytes);
+    for (int y = 0; y < p->height && !why; y++) {
+        for (int x = 0; x < p->width; x++) {
+            size_t at = (size_t)y * (size_t)p->width + (size_t)x;
+            unsigned id = class_at(ids, at);
+            unsigned char *pixel = painted.rgb + 3 * at;
+            if (id) blend(pixel, segment_color(r, &segments[id - 1]), opacity);
+            if (at_border(ids, x, y, border)) blend(pixel, WHITE, 0.8);
+        }
+    }
+    if (!why) {
+        draw_legend(&painted, r->model, shares, count_segments(segments, count, shares, classes));
+        why = picture_write(path, painted.rgb, p->width, p->height, 3);
+    }
+    free(shares);
+    free(painted.rgb);
+    return why;
+}
+
 static int write_kind(job *j, int kind, const char *path, const runner *r)
 {
     picture *p = &j->picture;
@@ -999,6 +1084,7 @@ static int write_kind(job *j, int kind, const char *path, const runner *r)
     if (kind == CONFIDENCE) return write_confidence(path, r->confidence);
     if (kind == ALPHA) return write_alpha(path, r, o->bits);
     if (kind == CUTOUT) return write_cutout(path, p, r);
+    if (kind == PANOPTIC) return write_panoptic(path, p, r, o->opacity);
     if (kind == ATTENTION)
         return write_attention(path, p, swin_attention(r->context), o->attend_x, o->attend_y);
     paint(p, r, kind == MASK ? 1 : o->opacity);
@@ -1011,7 +1097,7 @@ static int write_kind(job *j, int kind, const char *path, const runner *r)
 static int write_pictures(job *j, const runner *r)
 {
     static const int order[KINDS] = {
-        IDS, CONFIDENCE, ALPHA, CUTOUT, ATTENTION, OVERLAY, MASK
+        IDS, CONFIDENCE, ALPHA, CUTOUT, PANOPTIC, ATTENTION, OVERLAY, MASK
     };
     double start = seconds();
     for (int i = 0; i < KINDS; i++) {
@@ -1025,6 +1111,22 @@ static int write_pictures(job *j, const runner *r)
     }
     j->write = seconds() - start;
     return DONE;
+}
+
+/* A list of the segments, after what comes before. */
+static void write_segments(FILE *f, const runner *r)
+{
+    int count;
+    const swin_region *segments = swin_segments(r->context, &count);
+    fputs(", \"segments\": [", f);
+    for (int i = 0; i < count; i++) {
+        const swin_region *s = &segments[i];
+        fprintf(f, "%s{\"id\": %d, \"class\": %d, \"name\": ", i ? ", " : "", s->id, s->class_id);
+        json_text(f, swin_class_name(r->model, s->class_id));
+        fprintf(f, ", \"thing\": %s, \"score\": %.6f, \"area\": %d, \"box\": [%d, %d, %d, %d]}",
+                s->thing ? "true" : "false", s->score, s->area, s->x, s->y, s->width, s->height);
+    }
+    fputs("]", f);
 }
 
 static void write_json(FILE *f, const job *j, const runner *r, const char *model_path)
@@ -1051,7 +1153,9 @@ static void write_json(FILE *f, const job *j, const runner *r, const char *model
                     (unsigned)swin_class_color(r->model, s->id), s->pixels,
                     part_of(s, &j->picture));
     }
-    fputs("]}\n", f);
+    fputs("]", f);
+    if (j->options->kinds[PANOPTIC]) write_segments(f, r);
+    fputs("}\n", f);
 }
 
 /* Reads the picture and runs the model on it. */
@@ -1465,7 +1569,8 @@ static int ask(options *o, runner *r, const char *model_path)
     swin_desc *d = &r->desc;
     if (g->head.kind == SWIN_HEAD_CLASSIFIER) {
         if (o->self_test || o->record || o->kinds[MASK] || o->kinds[IDS] || o->kinds[CONFIDENCE] ||
-            o->kinds[ATTENTION] || wants_matte(o) || o->flip || o->scale_count || o->out || o->against)
+            o->kinds[ATTENTION] || o->kinds[PANOPTIC] || wants_matte(o) || o->flip ||
+            o->scale_count || o->out || o->against)
             return fail(MODEL, model_path, "is a classifier: it takes pictures, and tells their "
                         "classes as text or --json");
         o->kinds[OVERLAY] = 0;
@@ -1476,8 +1581,12 @@ static int ask(options *o, runner *r, const char *model_path)
     if (wants_matte(o) && g->classes != 2)
         return fail(MODEL, model_path, "has not two classes, an object and its background, "
                     "which --alpha and --cutout are for");
+    if (o->kinds[PANOPTIC] && !g->segments.rule)
+        return fail(MODEL, model_path, "was not converted as a model that is trained for panoptic "
+                    "results, which --panoptic is for");
     d->outputs = SWIN_OUT_CLASSES;
     d->threshold = (float)o->threshold;
+    if (o->kinds[PANOPTIC]) d->outputs |= SWIN_OUT_SEGMENTS;
     if (o->kinds[CONFIDENCE] || wants_matte(o)) d->outputs |= SWIN_OUT_CONFIDENCE_F32;
     if (o->kinds[ATTENTION]) {
         int stage = o->attend_stage;

@@ -11,6 +11,9 @@ static const char usage[] =
     "IN.npy is the network's input: float32 [3,H,W], already normalised. Writes\n"
     "  PREFIX.logits.npy        float32 [classes,h,w], as the head gives them\n"
     "  PREFIX.classes.npy       uint16 [H,W]: the logits resized to the input, then the largest\n"
+    "  PREFIX.segments.npy      uint16 [H,W], the ids of segments, 0 where there is none\n"
+    "  PREFIX.regions.npy       float32 [segments,9]: id, class, 1 of things, score, area, and of\n"
+    "                           the box x, y, width, height\n"
     "  PREFIX.feature{0..3}.npy float32 [C,h,w], the output of each stage as a head reads it\n"
     "  PREFIX.norm.npy          float32 [C,h,w], after the final norm\n"
     "  PREFIX.scores.npy        float32 [classes], a classifier's logits\n"
@@ -51,7 +54,7 @@ static int save(const char *prefix, const char *name, unsigned char *file, size_
 static int check_outputs(const char *const paths[3])
 {
     static const char *const names[] = {
-        "logits", "classes", "scores", "attention", "norm", "feature0", "feature1", "feature2",
+        "logits", "classes", "segments", "regions", "scores", "attention", "norm", "feature0", "feature1", "feature2",
         "feature3"
     };
     int status = DONE;
@@ -92,7 +95,7 @@ static int save_scores(const char *prefix, swin_tensor t)
     return save_floats(prefix, "scores", t, shape);
 }
 
-static int save_classes(const char *prefix, swin_map m)
+static int save_ids(const char *prefix, const char *name, swin_map m)
 {
     if (!m.data) return DONE;
     char shape[64];
@@ -104,13 +107,35 @@ static int save_classes(const char *prefix, swin_map m)
         file[start + 2 * i] = (unsigned char)(id & 255);
         file[start + 2 * i + 1] = (unsigned char)(id >> 8);
     }
-    return save(prefix, "classes", file, start + 2 * elements);
+    return save(prefix, name, file, start + 2 * elements);
+}
+
+static int save_regions(const char *prefix, const swin_context *c)
+{
+    int count;
+    const swin_region *regions = swin_segments(c, &count);
+    if (!regions) return DONE;
+    char shape[64];
+    snprintf(shape, sizeof shape, "%d, 9", count);
+    size_t start, bytes = (size_t)count * 9 * sizeof(float);
+    unsigned char *file = npy_header("<f4", sizeof(float), shape, bytes / sizeof(float), &start);
+    for (int i = 0; file && i < count; i++) {
+        const swin_region *s = &regions[i];
+        const float row[9] = {
+            (float)s->id, (float)s->class_id, (float)s->thing, s->score, (float)s->area,
+            (float)s->x, (float)s->y, (float)s->width, (float)s->height
+        };
+        memcpy(file + start + (size_t)i * sizeof row, row, sizeof row);
+    }
+    return save(prefix, "regions", file, start + bytes);
 }
 
 static int save_results(const char *prefix, const swin_context *c, int stages)
 {
     int status = save_tensor(prefix, "logits", swin_logits(c));
-    if (!status) status = save_classes(prefix, swin_classes(c));
+    if (!status) status = save_ids(prefix, "classes", swin_classes(c));
+    if (!status) status = save_ids(prefix, "segments", swin_segment_map(c));
+    if (!status) status = save_regions(prefix, c);
     if (!status) status = save_scores(prefix, swin_scores(c));
     if (!status) status = save_tensor(prefix, "attention", swin_attention(c));
     if (!status) status = save_tensor(prefix, "norm", swin_feature(c, stages));
@@ -134,6 +159,7 @@ static int run(const swin_model *m, const npy *in, const char *in_path, const ch
     d.outputs |= slides ? 0 : SWIN_OUT_FEATURES;
     if (m->config.head.kind == SWIN_HEAD_CLASSIFIER) d.outputs |= SWIN_OUT_SCORES;
     else if (m->config.classes) d.outputs |= SWIN_OUT_CLASSES | SWIN_OUT_LOGITS;
+    if (m->config.segments.rule && !slides) d.outputs |= SWIN_OUT_SEGMENTS;
     size_t size = swin_workspace_size(m, &d, &error);
     if (!size) return fail(FAILED, in_path, error.text);
     void *memory = workspace_new(size);

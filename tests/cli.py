@@ -1096,6 +1096,47 @@ def test_mattes_are_of_two_classes(segment, one_class, convert, picture):
     refused(segment("--alpha", "--bits", "12", picture), 2, "8 or 16")
 
 
+# Panoptic results ---------------------------------------------------------------------------------
+
+PANOPTIC = ("--things", "0,2", "--object-score", "0", "--overlap-share", "0", *NORMALISATION)
+
+
+@pytest.mark.parametrize("case", ["seg-maskformer-d2", "seg-mask2former-d2"])
+def test_segments_are_drawn_and_listed(case, convert, picture, tmp_path):
+    """As build/tensor has them of the same input."""
+    model = convert(case, *PANOPTIC)
+    scale = (1 / STD.astype(float)).astype(numpy.float32)
+    planes = ((load(picture).astype(numpy.float32) - MEAN) * scale).transpose(2, 0, 1)
+    numpy.save(tmp_path / "in.npy", numpy.ascontiguousarray(planes))
+    assert run(TENSOR, model, tmp_path / "in.npy", tmp_path / "t").returncode == 0
+    ids, regions = numpy.load(tmp_path / "t.segments.npy"), numpy.load(tmp_path / "t.regions.npy")
+    r = run(SEGMENT, "-m", model, "--panoptic", "--json", "--size", "60", "--opacity", "1", "-o",
+            tmp_path / "o.png", picture)
+    assert r.returncode == 0, r.stderr
+    listed = json.loads(r.stdout)["segments"]
+    assert len(listed) == len(regions) > 0
+    for s, region in zip(listed, regions):
+        assert [s["id"], s["class"], s["thing"], s["area"], *s["box"]] == [
+            *region[:3], *region[4:]] and abs(s["score"] - region[3]) < 1e-6
+        assert s["thing"] == (s["class"] in (0, 2)) and s["name"]
+    painted, above = load(tmp_path / "o.png"), numpy.zeros(ids.shape, bool)
+    above[1:29, 1:-1] = True                        # the legend
+    inside = numpy.logical_and.reduce([ids == numpy.roll(ids, step, axis)
+                                       for step in (1, -1) for axis in (0, 1)])
+    assert (painted[above & ~inside] >= 0.8 * 255 - 1).all() and (above & ~inside).any()
+    colours = [painted[above & inside & (ids == s["id"])] for s in listed]
+    assert all((colour == colour[:1]).all() for colour in colours) and any(map(len, colours))
+    void = above & inside & (ids == 0)
+    assert (painted[void] == load(picture)[void]).all()
+
+
+def test_who_gives_no_segments(segment, convert, picture):
+    refused(segment("--panoptic", picture), 3, "trained for panoptic")
+    refused(run(SEGMENT, "-m", convert("fam-tv-swin-cls"), "--panoptic", picture), 3, "classifier")
+    for option in ("--flip", "--scales=1,1", "--slide=32x32"):
+        refused(segment("--panoptic", option, picture), 2, "--panoptic takes one look")
+
+
 def test_flip_and_scales_average_softmaxes(segment, model, picture, tmp_path):
     image = load(picture)
     r = segment("--confidence", "--ids", "--flip", "-o", tmp_path / "o/", picture)

@@ -249,12 +249,15 @@ class TransformersQueries(Transformers):
                 x.data /= 2 * len(x) ** 0.5
         return super().save(folder)
 
-    def run(self, x):
-        model = copy.deepcopy(self.model).double()
+    def forward(self, x, model=None):
+        model = model or copy.deepcopy(self.model).double()
         oneformer = model.config.model_type == "oneformer"
-        result = (model(x, task_inputs=torch.tensor([self.task])) if oneformer else model(x))
+        return model(x, task_inputs=torch.tensor([self.task])) if oneformer else model(x)
+
+    def run(self, x):
+        result = self.forward(x)
         masks = result.masks_queries_logits
-        if model.config.model_type == "mask2former":
+        if self.model.config.model_type == "mask2former":
             masks = F.interpolate(masks, (384, 384), mode="bilinear")
         shares = result.class_queries_logits.softmax(-1)[..., :-1]
         scores = torch.einsum("bqc,bqhw->bchw", shares, masks.sigmoid())
@@ -588,6 +591,99 @@ def test_model(name, convert, tmp_path):
             if isinstance(library, TransformersQueries):
                 limit = QUERY_SCORES
             assert error(got, expected) <= limit, (output, height, width)
+
+
+# name: a config, its model, what post-processes it, and options
+PANOPTIC = {
+    "MaskFormer": (maskformer, transformers.MaskFormerForInstanceSegmentation,
+                   transformers.MaskFormerImageProcessor, []),
+    "Mask2Former": (mask2former, transformers.Mask2FormerForUniversalSegmentation,
+                    transformers.Mask2FormerImageProcessor, []),
+    "OneFormer": (oneformer, transformers.OneFormerForUniversalSegmentation,
+                  transformers.OneFormerImageProcessor, ["--task", "panoptic"]),
+}
+THINGS, SCORE, SHARE = (0, 2, 3), 0.25, 0.04
+
+
+def tell_queries_apart(library):
+    """Queries of random weights are nearly the same. The layers from them to classes and masks
+    become such that their outputs differ from query to query."""
+    inputs = {}
+    for name, x in library.model.named_parameters():
+        if re.search(r"quer\w+_(embedder|features)\.weight", name):
+            x.data.normal_(0, 3)
+    for name, layer in library.model.named_modules():
+        if re.search(r"class_(predictor|embed)$|mask_embed(der)?\.(layers\.)?0\.0$", name):
+            layer.register_forward_hook(lambda layer, x, _: inputs.update({layer: x[0]}))
+    with torch.no_grad():
+        library.forward(torch.randn(1, 3, 96, 96).double(), library.model.double())
+        for layer, x in inputs.items():
+            out = layer(x.reshape(-1, x.shape[-1]))
+            factor = 2 / out.std(0).mean()
+            layer.bias.data -= factor * out.mean(0) + (1 - factor) * layer.bias.data
+            layer.weight.data *= factor
+            layer._forward_hooks.clear()
+    library.model.float()
+
+
+def panoptic(processor, result, size):
+    """What the library makes of a model's outputs, stuff of one class fused: ids of pixels, (class,
+    score) of each, and where no two queries that compete for a pixel are as good as equal.
+
+    Fusing is done here: after it the library goes on with an id that is taken."""
+    answer, = processor.post_process_panoptic_segmentation(
+        None, result, threshold=SCORE, overlap_mask_area_threshold=SHARE, label_ids_to_fuse=set(),
+        target_sizes=[size])
+    masks = result.masks_queries_logits
+    if processor is transformers.Mask2FormerImageProcessor:
+        masks = F.interpolate(masks, (384, 384), mode="bilinear")
+    scores, labels = result.class_queries_logits[0].softmax(-1).max(-1)
+    kept = (labels < 7) & (scores > SCORE)
+    weighed = F.interpolate(masks.sigmoid()[:, kept], size, mode="bilinear")[0]
+    best = (weighed * scores[kept][:, None, None]).topk(2, 0)[0]
+    ids, fused, segments = numpy.zeros(size, int), {}, []
+    for segment in answer["segments_info"]:
+        label = segment["label_id"]
+        new = len(segments) + 1
+        own = new if label in THINGS else fused.setdefault(label, new)
+        if own == new:
+            segments.append((label, segment["score"]))
+        ids[answer["segmentation"].numpy() == segment["id"]] = own
+    return ids, segments, (best[0] - best[1] > NEAR_TIE).numpy()
+
+
+@pytest.mark.parametrize("name", PANOPTIC)
+def test_panoptic(name, convert, tmp_path):
+    config, kind, processor, options = PANOPTIC[name]
+    torch.manual_seed(3)
+    library = TransformersQueries(kind, config())
+    spread(library.model)
+    tell_queries_apart(library)
+    (tmp_path / "saved").mkdir()
+    converted = convert(library.save(tmp_path / "saved"), *options, "--things",
+                        ",".join(map(str, THINGS)), "--object-score", str(SCORE),
+                        "--overlap-share", str(SHARE))
+    library.task = TransformersQueries.task[:4] + [1072, 24755, 49407] + 70 * [0]
+    found = 0
+    for size in ((64, 96), (101, 77), (160, 128), (96, 96), (70, 131)):
+        x = torch.randn(1, 3, *size)
+        numpy.save(tmp_path / "in.npy", x[0].numpy())
+        subprocess.run([BUILD / "tensor", converted, tmp_path / "in.npy", tmp_path / "out"],
+                       check=True, capture_output=True, timeout=600)
+        got = numpy.load(tmp_path / "out.segments.npy")
+        regions = numpy.load(tmp_path / "out.regions.npy")
+        with torch.no_grad():
+            ids, segments, clear = panoptic(processor, library.forward(x.double()), size)
+        assert [int(region[1]) for region in regions] == [label for label, _ in segments]
+        assert numpy.allclose(regions[:, 3], [score for _, score in segments], atol=2e-4)
+        assert (regions[:, 2] == [label in THINGS for label, _ in segments]).all()
+        assert clear.mean() > 0.95 and (got == ids)[clear].all()
+        for id, *_, area, left, top, width, height in regions:
+            rows, columns = numpy.nonzero(got == id)
+            assert len(rows) == area and (columns.min(), rows.min()) == (left, top)
+            assert (numpy.ptp(columns) + 1, numpy.ptp(rows) + 1) == (width, height)
+        found += len(segments)
+    assert found > 5
 
 
 # name: the model, a size that it does not take
