@@ -54,8 +54,8 @@ static int save(const char *prefix, const char *name, unsigned char *file, size_
 static int check_outputs(const char *const paths[3])
 {
     static const char *const names[] = {
-        "logits", "classes", "segments", "regions", "scores", "attention", "norm", "feature0", "feature1", "feature2",
-        "feature3"
+        "logits", "classes", "segments", "regions", "scores", "attention", "norm",
+        "feature0", "feature1", "feature2", "feature3"
     };
     int status = DONE;
     for (size_t i = 0; i < sizeof names / sizeof *names && !status; i++) {

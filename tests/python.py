@@ -317,6 +317,23 @@ def test_results_are_views_with_the_shapes_that_are_promised(street):
     assert street.segment(picture()).logits is None
 
 
+def test_segments(swinh, street, convert):
+    path = convert("seg-mask2former-hf-v5", "--things", "0,2", "--object-score", "0",
+                   "--overlap-share", "0", "--mean", "0,0,0", "--std", "1,1,1")
+    model = swinh.Model(path)
+    result = model.segment(picture(), segments=True).copy()
+    ids = result.segment_map
+    assert ids.shape == (HEIGHT, WIDTH) and ids.dtype == np.uint16 and len(result.segments) > 1
+    for i, s in enumerate(result.segments, 1):
+        y, x = np.nonzero(ids == s.id)
+        assert s.id == i and s.area == len(x) and 0 < s.score < 1
+        assert s.box == (x.min(), y.min(), np.ptp(x) + 1, np.ptp(y) + 1)
+        assert s.name == model.names[s.class_id] and s.thing == (s.class_id in (0, 2))
+    assert model.segment(picture()).segments is None
+    with pytest.raises(ValueError, match="segments of a model that does not give them"):
+        street.segment(picture(), segments=True)
+
+
 @pytest.mark.parametrize("page, anchor", [("README.md", "### Python"),
                                           ("examples/python/README.md", "# swinh")])
 def test_what_a_readme_shows_runs(swinh, monkeypatch, page, anchor):

@@ -183,6 +183,13 @@ swin_map swin_confidence(const swin_context *c);
 swin_tensor swin_logits(const swin_context *c);
 swin_tensor swin_feature(const swin_context *c, int stage);
 swin_tensor swin_scores(const swin_context *c);
+typedef struct swin_region {
+    int id, class_id, thing;
+    float score;
+    int area, x, y, width, height;
+} swin_region;
+const swin_region *swin_segments(const swin_context *c, int *count);
+swin_map swin_segment_map(const swin_context *c);
 
 struct pool;
 struct pool *workers_new(int threads);

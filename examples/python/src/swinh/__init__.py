@@ -14,8 +14,8 @@ from ._convert import ConvertError, convert
 from ._core import lib as _lib
 from ._model import Model, ModelError
 from ._pictures import PictureError
-from ._result import Result
+from ._result import Result, Segment
 
 __version__ = ".".join(str(getattr(_lib, f"SWIN_VERSION_{part}"))
                        for part in ("MAJOR", "MINOR", "PATCH"))
-__all__ = ["ConvertError", "Model", "ModelError", "PictureError", "Result", "convert"]
+__all__ = ["ConvertError", "Model", "ModelError", "PictureError", "Result", "Segment", "convert"]

@@ -198,17 +198,18 @@ class Model:
         return h[0], w[0]
 
     def segment(self, image: Picture, *, logits: bool = False, confidence: bool = False,
-                features: bool = False, format: Optional[str] = None, size: Optional[int] = None,
-                threshold: float = 0.0, crop: Optional[Tuple[int, int]] = None,
-                stride: Optional[Tuple[int, int]] = None, whole: bool = False,
-                copy: bool = False) -> Result:
+                features: bool = False, segments: bool = False, format: Optional[str] = None,
+                size: Optional[int] = None, threshold: float = 0.0,
+                crop: Optional[Tuple[int, int]] = None, stride: Optional[Tuple[int, int]] = None,
+                whole: bool = False, copy: bool = False) -> Result:
         """Segments a picture; see Result for what comes back.
 
         image: a path (turned upright as its EXIF data asks), a PIL image (taken as it is), or an
             array: uint8 [h][w] or [h][w][1, 3 or 4] with any strides, read where it lies unless
             pixels of a row are apart; or float32 [planes][h][w] with format="planes", already
             normalised and of the size and order that the network wants.
-        logits, confidence, features: what to keep beside the class map.
+        logits, confidence, features, segments: what to keep beside the class map; segments of a
+            model trained for panoptic results.
         format: "RGB", "BGR", "RGBA", "BGRA", "GREY" or "planes"; None: RGB, RGBA or grey by the
             number of channels. Alpha is not looked at.
         size: the longest side at which the network sees the picture; None: the model's own rule.
@@ -225,7 +226,7 @@ class Model:
         a file that cannot be read, MemoryError over memory_limit.
         """
         pixels = read_pixels(image, format, self._model.config.planes)
-        wanted = self._outputs(logits, confidence, features)
+        wanted = self._outputs(logits, confidence, features, segments)
         key = (pixels.width, pixels.height, pixels.format == PLANES, wanted,
                whole_number("size", size or 0, 0, 1 << 30), fraction("threshold", threshold),
                side_pair("crop", crop), side_pair("stride", stride), bool(whole))
@@ -237,13 +238,14 @@ class Model:
             raise
         return self._result(context, pixels, wanted, copy)
 
-    def _outputs(self, logits: bool, confidence: bool, features: bool) -> int:
+    def _outputs(self, logits: bool, confidence: bool, features: bool, segments: bool) -> int:
         head = self._model.config.head.kind
         outputs = {lib.SWIN_HEAD_NONE: lib.SWIN_OUT_FEATURES,
                    lib.SWIN_HEAD_CLASSIFIER: lib.SWIN_OUT_SCORES}.get(head, lib.SWIN_OUT_CLASSES)
         return (outputs | lib.SWIN_OUT_LOGITS * bool(logits)
                 | lib.SWIN_OUT_CONFIDENCE_F32 * bool(confidence)
-                | lib.SWIN_OUT_FEATURES * bool(features))
+                | lib.SWIN_OUT_FEATURES * bool(features)
+                | lib.SWIN_OUT_SEGMENTS * bool(segments))
 
     def _new_context(self, key: Tuple) -> Context:
         width, height, planes, outputs, size, threshold, crop, stride, whole = key

@@ -18,6 +18,24 @@ FLOAT = np.dtype(np.float32)
 IDS = {1: np.dtype(np.uint8), 2: np.dtype(np.uint16)}       # by their bytes
 
 
+class Segment(NamedTuple):
+    """A thing in the picture, or all that it shows of a class of stuff.
+
+    id: that of its pixels in Result.segment_map.
+    score: the probability of its class, 0 to 1.
+    area: in pixels.
+    box: (x, y, width, height), the smallest around its pixels.
+    """
+
+    id: int
+    class_id: int
+    name: str
+    thing: bool
+    score: float
+    area: int
+    box: Tuple[int, int, int, int]
+
+
 class Result:
     """The outcome of Model.segment. Arrays are views into the context's memory, which stays theirs
     while one of them lives; what was not asked for, or what the model has not, is None.
@@ -30,6 +48,8 @@ class Result:
     features: a tuple of float32 [channels][h][w], one for each stage, and the final norm's where
         there is one.
     scores: float32 [classes], a classifier's logits.
+    segments: a tuple of Segment, of a model trained for panoptic results.
+    segment_map: uint16 [height][width], the segments' ids, 0 where there is none.
     names, palette: those of the model.
     """
 
@@ -38,6 +58,8 @@ class Result:
     logits: Optional[np.ndarray]
     features: Optional[Tuple[np.ndarray, ...]]
     scores: Optional[np.ndarray]
+    segments: Optional[Tuple[Segment, ...]]
+    segment_map: Optional[np.ndarray]
     names: Tuple[str, ...]
 
     def __init__(self, model: Any, context: Context, memory: np.ndarray, pixels: Pixels,
@@ -47,6 +69,7 @@ class Result:
         self._model = model
         self._pixels = pixels
         self.classes = self.confidence = self.logits = self.features = self.scores = None
+        self.segments = self.segment_map = None
         if outputs & lib.SWIN_OUT_CLASSES:
             self.classes = map_view(lib.swin_classes(run), place, IDS)
         if outputs & lib.SWIN_OUT_CONFIDENCE_F32:
@@ -59,6 +82,16 @@ class Result:
             stages = (lib.swin_feature(run, i) for i in range(lib.SWIN_MAX_STAGES + 1))
             self.features = tuple(tensor_view(stage, place) for stage in stages
                                   if stage.data != ffi.NULL)
+        if outputs & lib.SWIN_OUT_SEGMENTS:
+            self.segments = self._segments(run)
+            self.segment_map = map_view(lib.swin_segment_map(run), place, IDS)
+
+    def _segments(self, run: Any) -> Tuple[Segment, ...]:
+        count = ffi.new("int *")
+        regions = lib.swin_segments(run, count)
+        return tuple(Segment(s.id, s.class_id, self.names[s.class_id], bool(s.thing), s.score,
+                             s.area, (s.x, s.y, s.width, s.height))
+                     for s in regions[0:count[0]])
 
     @property
     def palette(self) -> np.ndarray:
@@ -75,7 +108,7 @@ class Result:
     def copy(self) -> "Result":
         """The same result in arrays that own their memory, in rows that follow each other."""
         other = copy.copy(self)
-        for name in ("classes", "confidence", "logits", "scores"):
+        for name in ("classes", "confidence", "logits", "scores", "segment_map"):
             array = getattr(self, name)
             setattr(other, name, None if array is None else array.copy())
         if self.features is not None:
