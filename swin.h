@@ -13794,12 +13794,12 @@ static void swin__plan_segments(swin__plan *p)
     swin__job decide = { "segments", -1, swin__decide_segments, 1, 0, 0 };
     swin__job name = { "segment ids", -1, swin__name_segments, l.bands, 0, 0 };
     p->results.segment_ids = swin__plan_map(p, 2);
-    p->results.segment_count = (int *)swin__alloc(p, 1);
+    p->results.segment_count = (int *)(void *)swin__alloc(p, 1);
     p->results.segments = (swin_region *)swin__alloc(p, queries * sizeof(swin_region) /
                                                         sizeof(float));
     l.rivals = (swin__rival *)swin__alloc(p, (queries + 1) * sizeof(swin__rival) / sizeof(float));
     l.claims = (swin__claim *)swin__alloc(p, queries * (uint64_t)l.bands * claim);
-    l.id = (int *)swin__alloc(p, queries);
+    l.id = (int *)(void *)swin__alloc(p, queries);
     compete.scratch = swin__floats(SWIN__SCORED + 3 * l.grid.w, l.grid.ld) +
                       swin__score_room(&l.scores);
     compete.madds = (double)d->picture_width * d->picture_height * l.grid.c * l.cols.taps;

@@ -818,6 +818,7 @@ static void legend_text(char text[64], const char *name, double part)
 static void draw_legend(picture *p, const swin_model *m, const share *shares, int present)
 {
     enum { ROW = 13, PATCH = 9, GAP = 5 };      /* font units */
+    if (!present) return;
     int scale = (p->width < p->height ? p->width : p->height) / 250;
     if (scale < 1) scale = 1;
     int rows = 1, most = p->height / 3 / (ROW * scale), shown = 0;

@@ -207,12 +207,13 @@ static void make_up_queries(const swin__contest *l)
         const double r = 0.3 + 0.2 * uniform(), sharp = 3 + 2 * uniform();
         float *share = swin__pixel(&l->shares, q), sum = 0;
         for (int k = 0; k <= CLASSES; k++)
-            sum += share[k] = (float)exp((k == q % (CLASSES + 1) ? 4 : 0) + uniform());
+            sum += share[k] = (float)exp((k == q % (CLASSES + 1) ? 4 : 0) + (double)uniform());
         if (q < 6 && q % 2) sum += share[CLASSES] = 1.05f * share[q];
         for (int k = 0; k <= CLASSES; k++) share[k] /= sum;
         l->scores.none[q] = share[CLASSES];
         for (int i = 0; i < masks->h * masks->w; i++) {
-            const double y = (i / masks->w - y0) / masks->h, x = (i % masks->w - x0) / masks->w;
+            const int row = i / masks->w, col = i % masks->w;
+            const double y = (row - y0) / masks->h, x = (col - x0) / masks->w;
             swin__pixel(masks, i)[q] = (float)(sharp * (1 - sqrt(y * y + x * x) / r) +
                                                0.2 * uniform());
         }
@@ -235,8 +236,9 @@ static double *plain_resize(double *map, int h, int w, int H, int W, int rows, i
 {
     double *to = (double *)need(sizeof *to * (size_t)rows * (size_t)cols);
     for (int i = 0; i < rows * cols; i++) {
-        const double v = fmax((i / cols + 0.5) * h / H - 0.5, 0);
-        const double u = fmax((i % cols + 0.5) * w / W - 0.5, 0);
+        const int row = i / cols, col = i % cols;
+        const double v = fmax((row + 0.5) * h / H - 0.5, 0);
+        const double u = fmax((col + 0.5) * w / W - 0.5, 0);
         const int y = (int)v, x = (int)u, below = y + (y < h - 1), right = x + (x < w - 1);
         const double top = map[y * w + x] * (1 - u + x) + map[y * w + right] * (u - x);
         const double low = map[below * w + x] * (1 - u + x) + map[below * w + right] * (u - x);

@@ -67,7 +67,8 @@ static swin_config draw_large(void)
     g.picture.scale[0] = g.picture.scale[1] = g.picture.scale[2] = 1;
     g.position.rule = 0;
     g.picture.resize_filter = any(SWIN_FILTER_COUNT);
-    if (g.body != SWIN_BODY_BIREFNET) g.input.rule = any(SWIN_INPUT_RULE_COUNT);
+    if (g.body != SWIN_BODY_BIREFNET && g.body != SWIN_BODY_MIT)
+        g.input.rule = any(SWIN_INPUT_RULE_COUNT);
     return g;
 }
 
