@@ -123,9 +123,9 @@ PAGE    = $(addprefix examples/web/,index.html style.css page.js worker.js offli
 # What a page loads first, for most models; the whole one for all; the plain one for engines without
 # relaxed SIMD, and for the same bits where it does not fuse.
 FORMS   = $(addprefix $(OUT)/web/swinh,.wasm -whole.wasm -plain.wasm)
-$(OUT)/web/swinh.wasm: WASM += -mrelaxed-simd -DSWIN_NO_SCALAR -DSWIN_NO_UNET -DSWIN_NO_SMP_UNET \
-                               -DSWIN_NO_MIT -DSWIN_NO_QUERIES -DSWIN_NO_BIREFNET
-$(OUT)/web/swinh-whole.wasm: WASM += -mrelaxed-simd -DSWIN_NO_SCALAR
+$(OUT)/web/swinh.wasm $(OUT)/web/swinh-whole.wasm: WASM += -mrelaxed-simd -DSWIN_NO_SCALAR
+$(OUT)/web/swinh.wasm: WASM += -DSWIN_NO_UNET -DSWIN_NO_SMP_UNET -DSWIN_NO_MIT -DSWIN_NO_QUERIES \
+                               -DSWIN_NO_BIREFNET
 
 $(FORMS): examples/web/module.c swin.h | $(OUT)
 	@mkdir -p "$(BUILD)/web"

@@ -753,19 +753,30 @@ static int compare_shares(const void *a, const void *b)       /* largest first *
     return s->id - t->id;
 }
 
-/* The classes present, largest first; returns how many. `shares` has room for all classes. */
-static int count_classes(swin_map m, int classes, share *shares)
+static void clear_shares(share *shares, int classes)
 {
-    int present = 0;
     for (int k = 0; k < classes; k++) {
         shares[k].id = k;
         shares[k].pixels = 0;
     }
-    for (size_t i = 0; i < (size_t)m.width * (size_t)m.height; i++)
-        if (class_at(m, i) < (unsigned)classes) shares[class_at(m, i)].pixels++;
+}
+
+/* Sorts the classes, largest first; returns how many are present. */
+static int sort_shares(share *shares, int classes)
+{
+    int present = 0;
     qsort(shares, (size_t)classes, sizeof *shares, compare_shares);
     while (present < classes && shares[present].pixels) present++;
     return present;
+}
+
+/* The classes present, largest first; returns how many. `shares` has room for all classes. */
+static int count_classes(swin_map m, int classes, share *shares)
+{
+    clear_shares(shares, classes);
+    for (size_t i = 0; i < (size_t)m.width * (size_t)m.height; i++)
+        if (class_at(m, i) < (unsigned)classes) shares[class_at(m, i)].pixels++;
+    return sort_shares(shares, classes);
 }
 
 static int compare_scores(const void *a, const void *b)       /* likeliest first */
@@ -1036,15 +1047,9 @@ static int at_border(swin_map m, int x, int y, int border)
 /* The classes of the segments, largest first; returns how many. `shares` has room for all. */
 static int count_segments(const swin_region *segments, int count, share *shares, int classes)
 {
-    int present = 0;
-    for (int k = 0; k < classes; k++) {
-        share none = { k, 0, 0 };
-        shares[k] = none;
-    }
+    clear_shares(shares, classes);
     for (int i = 0; i < count; i++) shares[segments[i].class_id].pixels += (size_t)segments[i].area;
-    qsort(shares, (size_t)classes, sizeof *shares, compare_shares);
-    while (present < classes && shares[present].pixels) present++;
-    return present;
+    return sort_shares(shares, classes);
 }
 
 /* The picture with the segments' colours and borders over it, and a legend. */

@@ -24,6 +24,13 @@ MEAN, STD = numpy.float32([110, 120, 130]), numpy.float32([50, 60, 70])
 NORMALISATION = ("--mean", "110,120,130", "--std", "50,60,70", "--no-bgr")
 
 
+def save_planes(path, image):
+    """An RGB picture as build/tensor's input: normalised by NORMALISATION to the last bit."""
+    scale = (1 / STD.astype(float)).astype(numpy.float32)
+    planes = ((image.astype(numpy.float32) - MEAN) * scale).transpose(2, 0, 1)
+    numpy.save(path, numpy.ascontiguousarray(planes))
+
+
 def run(program, *arguments, **options):
     if "input" not in options:
         options.setdefault("stdin", subprocess.DEVNULL)
@@ -138,9 +145,7 @@ def test_legend_only_where_it_fits(segment, tmp_path):
 
 def test_ids_are_the_networks_classes(model, picture, ids_of, tmp_path):
     """The same picture as float planes through build/tensor."""
-    scale = (1 / STD.astype(float)).astype(numpy.float32)
-    planes = ((pixels(60, 44).astype(numpy.float32) - MEAN) * scale).transpose(2, 0, 1)
-    numpy.save(tmp_path / "in.npy", numpy.ascontiguousarray(planes))
+    save_planes(tmp_path / "in.npy", pixels(60, 44))
     assert run(TENSOR, model, tmp_path / "in.npy", tmp_path / "t").returncode == 0
     classes = numpy.load(tmp_path / "t.classes.npy")
     assert len(numpy.unique(classes)) > 2
@@ -1033,9 +1038,7 @@ def one_class(tmp_path_factory, convert):
 @pytest.mark.parametrize("threshold", ["0.5", "0.3"])
 def test_one_class_becomes_two(one_class, model, picture, tmp_path, threshold):
     """The logit is the source's; a pixel is of the class where its sigmoid exceeds the threshold."""
-    scale = (1 / STD.astype(float)).astype(numpy.float32)
-    planes = ((load(picture).astype(numpy.float32) - MEAN) * scale).transpose(2, 0, 1)
-    numpy.save(tmp_path / "in.npy", numpy.ascontiguousarray(planes))
+    save_planes(tmp_path / "in.npy", load(picture))
     for m, prefix in ((model, "all"), (one_class(threshold), "one")):
         assert run(TENSOR, m, tmp_path / "in.npy", tmp_path / prefix).returncode == 0
     logits = numpy.load(tmp_path / "one.logits.npy")
@@ -1105,9 +1108,7 @@ PANOPTIC = ("--things", "0,2", "--object-score", "0", "--overlap-share", "0", *N
 def test_segments_are_drawn_and_listed(case, convert, picture, tmp_path):
     """As build/tensor has them of the same input."""
     model = convert(case, *PANOPTIC)
-    scale = (1 / STD.astype(float)).astype(numpy.float32)
-    planes = ((load(picture).astype(numpy.float32) - MEAN) * scale).transpose(2, 0, 1)
-    numpy.save(tmp_path / "in.npy", numpy.ascontiguousarray(planes))
+    save_planes(tmp_path / "in.npy", load(picture))
     assert run(TENSOR, model, tmp_path / "in.npy", tmp_path / "t").returncode == 0
     ids, regions = numpy.load(tmp_path / "t.segments.npy"), numpy.load(tmp_path / "t.regions.npy")
     r = run(SEGMENT, "-m", model, "--panoptic", "--json", "--size", "60", "--opacity", "1", "-o",

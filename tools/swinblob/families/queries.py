@@ -22,7 +22,6 @@ USUAL_HEADS = 8                 # of the decoder in all released models
 SAMPLES = 12                    # of a head of deformable attention: three levels of four points
 STAGES = 4
 EPS = 1e-5                      # of all norms of the head
-COCO = 133                      # classes of its panoptic results, which only these models have
 OVERLAP_SHARE = 800             # in thousandths, in the authors' configs and in transformers
 PART = re.compile(r"(head\..*\.(?:self|cross))\.([qkv])\.(weight|bias)")
 # CLIP's tokens of "the task is semantic" and its kin, from the start token to the end token; zeros
@@ -150,7 +149,8 @@ class QueryReader(Reader):
         if given and oneformer and task != "panoptic":
             raise Refused("--things is about panoptic results, for which OneFormer is asked by "
                           "--task panoptic")
-        told = task == "panoptic" if oneformer else K == COCO or "panoptic" in "/".join(
+        # Only models trained for COCO's panoptic results have as many classes.
+        told = task == "panoptic" if oneformer else data_set == "coco" or "panoptic" in "/".join(
             os.path.abspath(self.options.checkpoint).split(os.sep)[-2:]).lower()
         if not given and not told:
             return
