@@ -34,9 +34,9 @@ WHAT IT COMPUTES
    Swin Transformer V1 and V2 backbones of any width, depth, window and number of heads, V1 plain
    or with GLAM's global tokens; UPerHead, PSPHead, FCNHead, semantic FPN, both Segformer heads, the
    decoders UPerNet, FPN, Segformer and Unet of segmentation_models_pytorch, MaskFormer, Mask2Former
-   and OneFormer to the map of classes and to panoptic segments, Swin-Unet and GLAM-Swin-Unet with
-   plain or cross-attention upsampling, BiRefNet (background removal), the image classifier, or no
-   head (features only).
+   and OneFormer to the map of classes, panoptic segments and instances, Swin-Unet and
+   GLAM-Swin-Unet with plain or cross-attention upsampling, BiRefNet (background removal), the image
+   classifier, or no head (features only).
    SegFormer, whose backbone is MiT, as its authors, mmsegmentation and Hugging Face have it. Whole
    pictures, sliding windows, averages over sizes and flips. Exactly what the authors' code
    computes, to float32 rounding, whichever library the weights are from; what a file asks for and
@@ -161,7 +161,7 @@ MAP OF THIS FILE - search for the anchors
    >>rows       embedding, norms, products, MLP    >>run      contexts, slices, results
    >>attention  windows and global tokens          >>easy     files and malloc
    >>merge      patch merging and expanding        >>refine   deformable convolution, BiRefNet's
-   >>mit        SegFormer's backbone               >>segments panoptic results of queries
+   >>mit        SegFormer's backbone               >>segments things one by one, of queries
 */
 #ifndef SWIN_H
 #define SWIN_H
@@ -300,9 +300,14 @@ SWIN_API const char *swin_status_text(swin_status status);      /* the sentence 
     X(SWIN_SCORES_AT_INPUT)         /* at the input's size (detectron2, mmseg) */           \
     X(SWIN_SCORES_AT_PICTURE)       /* at the picture's size (detectron2's panoptic) */
 
-/* How queries become segments. Those that are sure of their class compete for each pixel, and the
-   highest product of the class's and the mask's probability wins it. A query whose winnings are
-   less than a share of its mask, of where that is probable, has no segment. */
+/* How queries become segments, panoptic ones or instances.
+   Panoptic: queries that are sure of their class compete for each pixel, and the highest product of
+   the class's and the mask's probability wins it. A query whose winnings are less than a share of
+   its mask, of where that is probable, has no segment.
+   Instances: of all pairs of a query and a class, the most probable ones whose class is one of
+   things, so that a query may give several. An instance has all pixels where its mask's logit is
+   above zero, also such as others have; its score is the probability of its class times the mean
+   probability of its mask there. */
 #define SWIN_SEGMENTS_LIST(X)                                                               \
     X(SWIN_SEGMENTS_NONE)           /* the model was not trained for them */                \
     X(SWIN_SEGMENTS_MASK2FORMER)    /* a segment is what a query wins inside its mask       \
@@ -310,7 +315,14 @@ SWIN_API const char *swin_status_text(swin_status status);      /* the sentence 
     X(SWIN_SEGMENTS_MASKFORMER)     /* all that it wins (detectron2's MaskFormer) */        \
     X(SWIN_SEGMENTS_HUGGING_FACE)   /* likewise, but its mask is where the product is 1/2   \
                                        or more, and it needs more than that share           \
-                                       (Hugging Face) */
+                                       (Hugging Face) */                                    \
+    X(SWIN_SEGMENTS_INSTANCES)      /* instances, the map shows the one of the highest      \
+                                       score (detectron2, mmdetection) */                   \
+    X(SWIN_SEGMENTS_INSTANCES_HUGGING_FACE)     /* the map shows the last one of the list   \
+                                       (Hugging Face's MaskFormer, Mask2Former) */          \
+    X(SWIN_SEGMENTS_INSTANCES_ONEFORMER)        /* pairs compete as queries do by           \
+                                       SWIN_SEGMENTS_HUGGING_FACE, with logits for the      \
+                                       masks' probabilities (Hugging Face's OneFormer) */
 
 /* Which part of the resized picture the network sees at a time. */
 #define SWIN_MODE_LIST(X)                                                                   \
@@ -445,14 +457,23 @@ typedef struct swin_queries_config {
     int size_divisor;           /* zeros pad the input to multiples of it; 0: they do not */
 } swin_queries_config;
 
-/* Panoptic results of MaskFormer, Mask2Former and OneFormer. */
+/* Panoptic or instance results of MaskFormer, Mask2Former and OneFormer. */
 typedef struct swin_segments_config {
     int rule;                   /* SWIN_SEGMENTS_... */
-    int object_score;           /* queries compete whose class is more probable than that, */
-    int overlap_share;          /* and want that share of their mask; both in thousandths */
+    int object_score;           /* queries, or pairs, compete whose class is more probable than
+                                   that, */
+    int overlap_share;          /* and want that share of their mask; both in thousandths. Where
+                                   nobody competes, instances have that score or more, and the share
+                                   is 0 */
     uint32_t things[SWIN_MAX_THINGS / 32];      /* bit k % 32 of number k / 32: class k is one of
-                                   things, which are segments one by one; of stuff, all is one */
+                                   things, which are segments one by one; of stuff, all is one, or
+                                   no instance */
 } swin_segments_config;
+
+typedef struct swin_instances_config {
+    int most;                   /* pairs of a query and a class that are looked at; 0: as many as
+                                   there are queries */
+} swin_instances_config;
 
 /* The self-test a blob may carry: segmenting the generated picture `seed` of width x height gives a
    class map and logits with these checksums, on every machine. */
@@ -496,6 +517,7 @@ typedef struct swin_config {
     swin_queries_config queries;
     swin_birefnet_config birefnet;
     swin_segments_config segments;
+    swin_instances_config instances;
     swin_reference reference;
 } swin_config;
 
@@ -589,7 +611,7 @@ enum swin_output {
     SWIN_OUT_CONFIDENCE = 16,   /* how sure the class map is, 0..255 a pixel: swin_confidence */
     SWIN_OUT_CONFIDENCE_F32 = 32,       /* the same as floats, 0..1 */
     SWIN_OUT_ATTENTION = 64,    /* where GLAM's global tokens let a pixel look: swin_attention */
-    SWIN_OUT_SEGMENTS = 128     /* panoptic results: swin_segments, swin_segment_map */
+    SWIN_OUT_SEGMENTS = 128     /* panoptic or instance results: swin_segments, swin_segment_map */
 };
 /* How to run; none changes what a model means. */
 enum swin_run_flag {
@@ -755,13 +777,17 @@ SWIN_API swin_tensor swin_attention(const swin_context *c);
 typedef struct swin_region {
     int id;                     /* of its pixels in the map, 1, 2, ... in the order of the list */
     int class_id, thing;        /* thing: 0 where the class is one of stuff */
-    float score;                /* the probability of its class, of stuff that of its first query */
-    int area;                   /* pixels */
+    float score;                /* the probability of its class, of stuff that of its first query;
+                                   where instances overlap, times that of its mask */
+    int area;                   /* pixels, of such an instance all of its mask, of which the map
+                                   shows what no other one hides */
     int x, y, width, height;    /* the smallest box around them, in pixels of the picture */
 } swin_region;
 
 /* The segments of a model with config.segments.rule, which other models do not give; *count: how
-   many, at most config.queries.count. NULL: not there. They are in the workspace, as views are. */
+   many, at most config.queries.count, or config.instances.most where that is not 0. In the order of
+   queries, or of the probability of their classes where they are instances. NULL: not there. They
+   are in the workspace, as views are. */
 SWIN_API const swin_region *swin_segments(const swin_context *c, int *count);
 /* Their ids, uint16, at the picture's size; 0 where there is none. */
 SWIN_API swin_map swin_segment_map(const swin_context *c);
@@ -5064,8 +5090,8 @@ SWIN_API int swin_cpu_exact(swin_cpu cpu)
       96  32 bytes zero
 
    config     records, one after another: model, one `stage` a stage, head, classes, picture,
-              rules, decoder, mit, sides, queries, birefnet and segments, each if one of its fields
-              is not 0, reference
+              rules, decoder, mit, sides, queries, birefnet, segments and instances, each if one of
+              its fields is not 0, reference
        0  12 bytes name, zero-padded ASCII
       12  u32      bytes that follow
       16           fields of four bytes each, in the order of the tables in >>config
@@ -5178,8 +5204,8 @@ SWIN_API int swin_cpu_exact(swin_cpu cpu)
            reduce {c/16, c}, restore {c, c/16}, pixel {1, c}, of f32
          then classify {classes, 9*d of the last block}
        SMP's FPN: neck.lateral{l} {neck, c_l}; then, for n < neck_convs[l], head.scale{l}.conv{n}
-         {ch, 9*(n ? ch : neck)} and head.scale{l}.norm{n}; head.classify {classes, ch, or 4*ch, coarsest
-         level first, if concat}
+         {ch, 9*(n ? ch : neck)} and head.scale{l}.norm{n}; head.classify {classes, ch, or 4*ch,
+         coarsest level first, if concat}
        head. of MaskFormer, Mask2Former and OneFormer, with fields of the record queries; inputs are
        four features of c_0 ... c_3 channels; what is normed has name.norm after name, and what has
        no bias says so. Attentions, each with q, k, v {packed, width}, q with its factor, and proj
@@ -5544,6 +5570,10 @@ static const swin__field swin__segments_fields[] = {
     { "things", SWIN__BITS, SWIN__PLACE(segments.things), 0, 0, NULL },
 };
 
+static const swin__field swin__instances_fields[] = {
+    SWIN__COUNTS("most", instances.most, 0, 4096),
+};
+
 /* Whoever opens a blob may run its self-test: the picture of it is bounded like any other field. */
 enum { SWIN__REFERENCE_SIDE = 1024 };
 
@@ -5585,6 +5615,7 @@ static const swin__record swin__records[] = {       /* in the order of the blob 
     SWIN__RECORD("queries", swin__queries_fields, SWIN__OPTIONAL),
     SWIN__RECORD("birefnet", swin__birefnet_fields, SWIN__OPTIONAL),
     SWIN__RECORD("segments", swin__segments_fields, SWIN__OPTIONAL),
+    SWIN__RECORD("instances", swin__instances_fields, SWIN__OPTIONAL),
     SWIN__RECORD("reference", swin__reference_fields, SWIN__ONE),
 };
 #undef SWIN__RECORD
@@ -5735,7 +5766,8 @@ static swin_status swin__read_config(swin_config *g, const unsigned char *bytes,
            are there is asked when N is known
        feature_norms, head_inputs: name stages that there are
        queries: there are some where the head has them, none elsewhere
-       segments: of queries, and things has a bit for each class
+       segments: of queries, and things has a bit for each class; a share of overlaps, and the most
+           instances, only by rules that know them
        patch_stride: 2 at least but before stage 0, so that maps are halved, too; patch_kernel is
            odd, as half of it lies before a patch's middle; reduction is above zero
        resize_a, resize_b, input_h, input_w, crop, stride: sides of pictures; a centre crop lies
@@ -5793,6 +5825,34 @@ static swin_status swin__check_reference(const swin_reference *r, swin_error *er
     return SWIN_OK;
 }
 
+/* Do a rule's instances, or queries, compete for each pixel? Otherwise instances overlap. */
+static int swin__competes(int rule)
+{
+    return rule != SWIN_SEGMENTS_INSTANCES && rule != SWIN_SEGMENTS_INSTANCES_HUGGING_FACE;
+}
+
+/* Does a rule list instances, which are pairs of a query and a class? */
+static int swin__lists_pairs(int rule)
+{
+    return rule == SWIN_SEGMENTS_INSTANCES_ONEFORMER || !swin__competes(rule);
+}
+
+static swin_status swin__check_segments(const swin_config *g, swin_error *err)
+{
+    const swin_segments_config *s = &g->segments;
+    uint32_t things = 0;
+    for (int i = 0; i < SWIN_MAX_THINGS / 32; i++) things |= s->things[i];
+    SWIN__DEMAND(!s->rule || (g->queries.count && g->classes <= SWIN_MAX_THINGS), SWIN_DAMAGED,
+                 "config: segments without queries, or of more than %d classes", SWIN_MAX_THINGS);
+    SWIN__DEMAND(swin__competes(s->rule) || !s->overlap_share, SWIN_DAMAGED,
+                 "config: overlap_share, by a rule of instances that overlap");
+    SWIN__DEMAND(!swin__lists_pairs(s->rule) || things, SWIN_DAMAGED,
+                 "config: instances, but no class is one of things");
+    SWIN__DEMAND(swin__lists_pairs(s->rule) || !g->instances.most, SWIN_DAMAGED,
+                 "config: the most instances, by a rule that gives none");
+    return SWIN_OK;
+}
+
 /* What one kind of body or head asks of its fields, is checked in >>bodies and >>heads. */
 static swin_status swin__check_config(const swin_config *g, swin_error *err)
 {
@@ -5812,9 +5872,6 @@ static swin_status swin__check_config(const swin_config *g, swin_error *err)
                  SWIN_DAMAGED, "config: input_multiple");
     SWIN__DEMAND(!(g->mit.eps > 0) || g->mit.eps >= FLT_MIN, SWIN_DAMAGED,
                  "config: patch_eps is too small");
-    SWIN__DEMAND(!g->segments.rule || (g->queries.count && g->classes <= SWIN_MAX_THINGS),
-                 SWIN_DAMAGED, "config: segments without queries, or of more than %d classes",
-                 SWIN_MAX_THINGS);
     for (int i = 0; i < SWIN_MAX_STAGES; i++)
         SWIN__DEMAND((g->body == SWIN_BODY_MIT && i < g->stages) ||
                      !(g->mit.kernel[i] || g->mit.stride[i] || g->mit.reduction[i]), SWIN_DAMAGED,
@@ -5823,6 +5880,7 @@ static swin_status swin__check_config(const swin_config *g, swin_error *err)
                  "config: the grid of absolute positions has one side");
     for (int i = 0; i < g->stages; i++)
         if ((status = swin__check_stage(g, i, err)) != SWIN_OK) return status;
+    if ((status = swin__check_segments(g, err)) != SWIN_OK) return status;
     if ((status = swin__check_reference(&g->reference, err)) != SWIN_OK) return status;
     return swin__check_picture(g, err);
 }
@@ -6789,14 +6847,33 @@ static swin__axis swin__axis_bilinear(swin__plan *p, int n, int m, int first, in
     return axis;
 }
 
-/* A resize of n inputs to m outputs, each of them the nearest input as PyTorch has it. */
+/* The input of n that is nearest to output o of m, as PyTorch has it. */
+static int swin__nearest(int n, int m, int o)
+{
+    return (int)((int64_t)o * n / m);
+}
+
+/* A resize of n inputs to m outputs, each of them the nearest input. */
 static swin__axis swin__axis_nearest(swin__plan *p, int n, int m)
 {
     swin__axis axis;
     if (!swin__alloc_axis(p, &axis, m, 1)) return axis;
     for (int o = 0; o < m; o++) {
-        axis.at[o] = (int)((int64_t)o * n / m);
+        axis.at[o] = swin__nearest(n, m, o);
         axis.coef[o] = 1;
+    }
+    return axis;
+}
+
+/* A resize to m outputs, each of them the nearest output of another resize. */
+static swin__axis swin__axis_repeat(swin__plan *p, const swin__axis *from, int m)
+{
+    swin__axis axis;
+    if (!swin__alloc_axis(p, &axis, m, from->taps)) return axis;
+    for (int o = 0; o < m * axis.taps; o++) {
+        int i = swin__nearest(from->count, m, o / axis.taps) * axis.taps + o % axis.taps;
+        axis.at[o] = from->at[i];
+        axis.coef[o] = from->coef[i];
     }
     return axis;
 }
@@ -13549,47 +13626,62 @@ static swin__fmap swin__plan_query_scores(swin__plan *p, swin__fmap x, swin__fma
 }
 
 /* -------------------------------------------------------------------------- */
-/* >>segments: panoptic results - which pixels are of one thing, or of one kind of stuff
+/* >>segments: which pixels are of one thing, or of one kind of stuff
 
-   The queries that are sure of a class compete for each pixel: the one of the highest product of
-   its class's and its mask's probability wins it. What a query wins is a segment if that is most of
-   its mask. Masks of the picture's size are never in memory: bands of rows count what each query
-   wins, in whole numbers, then it is decided, then the winners' numbers become ids. */
+   Panoptic results: the queries that are sure of a class compete for each pixel, and the one of the
+   highest product of its class's and its mask's probability wins it. What a query wins is a segment
+   if that is most of its mask. Instances: the most probable pairs of a query and a class are rivals
+   in the same way, or their masks, all pixels of which are theirs, overlap, and the map shows one
+   of those that a pixel has.
+   Masks of the picture's size are never in memory: bands of rows count what each rival has, in
+   whole numbers, then it is decided, then the winners' numbers become ids. Where masks overlap, a
+   walk over the grid of scores sums up their probabilities before. */
 
-/* A query that competes. The last one of a list is followed by one with query -1. */
+/* What may become a segment: a query, or a pair of a query and a class. The last one of a list is
+   followed by one with query -1. */
 typedef struct swin__rival { int query, class_id; float score; } swin__rival;
 
-/* What a rival has in some rows of the picture. */
+/* What a rival has in some rows. */
 typedef struct swin__claim {
     int mask;                   /* pixels of its mask */
     int won;                    /* that it wins, */
     int area;                   /* and of these, such as become its segment's, in this box: */
     int left, top, right, bottom;       /* the last two are the first column and row beyond */
+    uint64_t sure;              /* the sum of its mask's probabilities, in units of 2^-24, of which
+                                   those above 1/2 are whole numbers */
 } swin__claim;
 
-/* All that the steps from masks to segments share. */
+/* All that the steps from masks to segments share, and how one of them walks over pixels. */
 typedef struct swin__contest {
     swin__scores scores;        /* without shares: the masks' probabilities, on their grid */
-    swin__fmap grid;            /* a row of it */
-    swin__axis rows, cols;      /* from the grid to the picture; */
-    int straight;               /* 1: the grid is the picture, cols go there from masks */
     swin__fmap shares;          /* the probabilities of the classes, a row a query */
     swin__rival *rivals;
-    swin__claim *claims;        /* [bands][queries] */
+    swin__claim *claims;        /* [bands][most] */
     int *id;                    /* of the segment of each rival; 0: it has none */
-    int bands, queries;
+    int rule, most;             /* of rivals */
+    swin__fmap grid;            /* a row of what rows and cols read */
+    swin__axis rows, cols;      /* to the pixels that are walked over */
+    int bands;                  /* of these */
+    int straight;               /* 1: from the masks' logits; 0: from the grid of probabilities */
+    int logits;                 /* 1: pixels are judged by logits, where they are straight */
+    /* Counts what rivals have of pixel (y, x), whose masks these are. Who wins it: the number of a
+       rival, from 1 on, or 0 where the pixel is no segment's. */
+    int (*judge)(const struct swin__contest *l, swin__claim *claims, const float *mask, int y,
+                 int x);
 } swin__contest;
 
-/* Lists the queries that compete. */
-static void swin__list_rivals(const swin_context *c, const swin__step *s, int unit, float *scratch)
+/* Is class k one of things? */
+static int swin__is_thing(const swin_segments_config *g, int k)
 {
-    const swin__contest *l = (const swin__contest *)s->layer;
-    const swin_config *g = &c->model->config;
+    return (int)(g->things[k / 32] >> k % 32 & 1);
+}
+
+/* Lists the queries that compete; returns the end. */
+static swin__rival *swin__list_queries(const swin_config *g, const swin__contest *l)
+{
     float least = (float)(g->segments.object_score / 1000.0);
     swin__rival *rival = l->rivals;
-    (void)unit;
-    (void)scratch;
-    for (int q = 0; q < l->queries; q++) {
+    for (int q = 0; q < g->queries.count; q++) {
         const float *share = swin__pixel(&l->shares, q);
         int best = 0;
         for (int k = 1; k < g->classes; k++)
@@ -13600,7 +13692,48 @@ static void swin__list_rivals(const swin_context *c, const swin__step *s, int un
         rival->score = share[best];
         rival++;
     }
-    rival->query = -1;
+    return rival;
+}
+
+/* A pair takes its place in a list of *count that falls in score, behind its equals. */
+static void swin__rank_pair(const swin__contest *l, int *count, const swin__rival *pair)
+{
+    int at = *count;
+    if (at == l->most && !(pair->score > l->rivals[--at].score)) return;
+    for (; at > 0 && pair->score > l->rivals[at - 1].score; at--) l->rivals[at] = l->rivals[at - 1];
+    l->rivals[at] = *pair;
+    if (*count < l->most) ++*count;
+}
+
+/* Lists the pairs of the highest probability, then drops those of stuff, and where pairs compete
+   such as are not sure; returns the end. */
+static swin__rival *swin__list_pairs(const swin_config *g, const swin__contest *l)
+{
+    float least = (float)(g->segments.object_score / 1000.0);
+    swin__rival *kept = l->rivals;
+    int count = 0;
+    for (int q = 0; q < g->queries.count; q++)
+        for (int k = 0; k < g->classes; k++) {
+            swin__rival pair;
+            pair.query = q;
+            pair.class_id = k;
+            pair.score = swin__pixel(&l->shares, q)[k];
+            if (pair.score > 0) swin__rank_pair(l, &count, &pair);
+        }
+    for (int i = 0; i < count; i++)
+        if (swin__is_thing(&g->segments, l->rivals[i].class_id) &&
+            (!swin__competes(l->rule) || l->rivals[i].score > least))
+            *kept++ = l->rivals[i];
+    return kept;
+}
+
+static void swin__list_rivals(const swin_context *c, const swin__step *s, int unit, float *scratch)
+{
+    const swin__contest *l = (const swin__contest *)s->layer;
+    const swin_config *g = &c->model->config;
+    (void)unit;
+    (void)scratch;
+    (swin__lists_pairs(l->rule) ? swin__list_pairs(g, l) : swin__list_queries(g, l))->query = -1;
 }
 
 /* Adds what is claimed elsewhere. */
@@ -13608,6 +13741,7 @@ static void swin__add_claim(swin__claim *sum, const swin__claim *claim)
 {
     sum->mask += claim->mask;
     sum->won += claim->won;
+    sum->sure += claim->sure;
     if (!claim->area) return;
     sum->left = sum->area ? swin__min(sum->left, claim->left) : claim->left;
     sum->top = sum->area ? swin__min(sum->top, claim->top) : claim->top;
@@ -13616,25 +13750,72 @@ static void swin__add_claim(swin__claim *sum, const swin__claim *claim)
     sum->area += claim->area;
 }
 
-/* Who wins pixel (y, x), whose masks' probabilities these are: the number of a rival, from 1 on, or
-   0 where the pixel is no segment's. */
-static int swin__contest_pixel(const swin__contest *l, int rule, swin__claim *claims,
-                               const float *mask, int y, int x)
+/* What all rivals have in a band. */
+static swin__claim swin__sum_claims(const swin__contest *l, int rival)
 {
-    swin__claim claim = { 0, 1, 1, x, y, x + 1, y + 1 };
-    int winner = 0;
+    swin__claim sum;
+    memset(&sum, 0, sizeof sum);
+    for (int band = 0; band < l->bands; band++)
+        swin__add_claim(&sum, &l->claims[(size_t)band * (size_t)l->most + (size_t)rival]);
+    return sum;
+}
+
+/* Does a rule compare products, and quotients as floats, as Hugging Face's library does where
+   rivals compete? */
+static int swin__weighs_masks(int rule)
+{
+    return rule == SWIN_SEGMENTS_HUGGING_FACE || rule == SWIN_SEGMENTS_INSTANCES_ONEFORMER;
+}
+
+/* The rival of the highest product wins a pixel. */
+static int swin__contest_pixel(const swin__contest *l, swin__claim *claims, const float *mask,
+                               int y, int x)
+{
+    swin__claim claim = { 0, 1, 1, x, y, x + 1, y + 1, 0 };
+    int winner = 0, weighs = swin__weighs_masks(l->rule);
     float most = 0;
     for (int k = 0; l->rivals[k].query >= 0; k++) {
         float own = mask[l->rivals[k].query], weighed = swin__timesf(own, l->rivals[k].score);
-        claims[k].mask += (rule == SWIN_SEGMENTS_HUGGING_FACE ? weighed : own) >= 0.5f;
+        claims[k].mask += (weighs ? weighed : own) >= 0.5f;
         if (winner && !(weighed > most)) continue;
         winner = k + 1;
         most = weighed;
     }
     if (!winner) return 0;
-    claim.area = rule != SWIN_SEGMENTS_MASK2FORMER || mask[l->rivals[winner - 1].query] >= 0.5f;
+    claim.area = l->rule != SWIN_SEGMENTS_MASK2FORMER || mask[l->rivals[winner - 1].query] >= 0.5f;
     swin__add_claim(&claims[winner - 1], &claim);
     return claim.area ? winner : 0;
+}
+
+/* Masks' probabilities are added up where they are above 1/2, nobody wins. */
+static int swin__measure_pixel(const swin__contest *l, swin__claim *claims, const float *mask,
+                               int y, int x)
+{
+    (void)y;
+    (void)x;
+    for (int k = 0; l->rivals[k].query >= 0; k++) {
+        float own = mask[l->rivals[k].query];
+        if (!(own > 0.5f)) continue;
+        claims[k].mask++;
+        claims[k].sure += (uint32_t)swin__timesf(own, 16777216.0f);
+    }
+    return 0;
+}
+
+/* All rivals whose mask's logit is above zero have a pixel; one is seen. */
+static int swin__cover_pixel(const swin__contest *l, swin__claim *claims, const float *mask,
+                             int y, int x)
+{
+    swin__claim claim = { 1, 1, 1, x, y, x + 1, y + 1, 0 };
+    int seen = 0;
+    for (int k = 0; l->rivals[k].query >= 0; k++) {
+        if (!(mask[l->rivals[k].query] > 0)) continue;
+        swin__add_claim(&claims[k], &claim);
+        if (!seen || l->rule == SWIN_SEGMENTS_INSTANCES_HUGGING_FACE ||
+            l->rivals[k].score > l->rivals[seen - 1].score)
+            seen = k + 1;
+    }
+    return seen;
 }
 
 /* Makes row y of the masks, whose columns are still those that l->cols read. */
@@ -13642,51 +13823,75 @@ static void swin__mix_masks(const swin_context *c, const swin__contest *l, int y
                             swin__score_rows *rows, const swin__span *to)
 {
     swin__ring masks = swin__whole(l->scores.masks);
-    if (l->straight) swin__resize_row(c, &masks, &l->scores.rows, y, to);
+    if (l->straight) swin__resize_row(c, &masks, &l->rows, y, to);
     else swin__mix_scores(c, &l->scores, &l->rows, y, rows, to->logits);
 }
 
-/* Finds out who wins the pixels of row y. row: its masks; pixels: memory for some of them. */
-static void swin__compete_row(const swin_context *c, const swin__contest *l, int y,
-                              const swin__span *row, swin__rows pixels, swin__claim *claims)
+/* Judges the pixels of row y. row: its masks; pixels: memory for some of them; winner: where who
+   wins them goes, or NULL. */
+static void swin__judge_row(const swin_context *c, const swin__contest *l, int y,
+                            const swin__span *row, swin__rows pixels, swin__claim *claims,
+                            uint16_t *winner)
 {
-    const swin__picture_map *map = &c->results.segment_ids;
-    uint16_t *winner = (uint16_t *)map->data + swin__map_index(map, y, 0);
-    int rule = c->model->config.segments.rule;
-    for (int x = 0; x < map->width; x += SWIN__SCORED) {
-        pixels.n = swin__min(SWIN__SCORED, map->width - x);
+    for (int x = 0; x < l->cols.count; x += SWIN__SCORED) {
+        pixels.n = swin__min(SWIN__SCORED, l->cols.count - x);
         for (int i = 0; i < pixels.n; i++)
             swin__resize_column(c, row, &l->cols, x + i, pixels, i, 0);
-        if (l->straight)
+        if (l->straight && !l->logits)
             c->kernels->sigmoid(pixels.data, pixels.ld, pixels.n, (int)pixels.ld);
-        for (int i = 0; i < pixels.n; i++)
-            *winner++ = (uint16_t)swin__contest_pixel(l, rule, claims, swin__row(pixels, i), y,
-                                                      x + i);
+        for (int i = 0; i < pixels.n; i++) {
+            int won = l->judge(l, claims, swin__row(pixels, i), y, x + i);
+            if (winner) winner[x + i] = (uint16_t)won;
+        }
     }
 }
 
 /* The same of a band. scratch: pixels, a row of masks, and swin__no_scores' memory. */
-static void swin__compete(const swin_context *c, const swin__step *s, int unit, float *scratch)
+static void swin__judge_band(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__contest *l = (const swin__contest *)s->layer;
-    swin__claim *claims = l->claims + (size_t)unit * (size_t)l->queries;
-    int to = swin__min(c->desc.picture_height, (unit + 1) * SWIN__SCORE_BAND);
+    const swin__picture_map *map = &c->results.segment_ids;
+    uint16_t *ids = l->judge == swin__measure_pixel ? NULL : (uint16_t *)map->data;
+    swin__claim *claims = l->claims + (size_t)unit * (size_t)l->most;
+    int to = swin__min(l->rows.count, (unit + 1) * SWIN__SCORE_BAND);
     swin__rows pixels = swin__make_rows(scratch, l->grid.ld, SWIN__SCORED, l->grid.c);
     swin__span row = swin__full_row(&l->grid, swin__row(pixels, SWIN__SCORED));
     swin__score_rows rows = swin__no_scores(row.logits, row.logits.n);
-    memset(claims, 0, (size_t)l->queries * sizeof *claims);
+    memset(claims, 0, (size_t)l->most * sizeof *claims);
     for (int y = unit * SWIN__SCORE_BAND; y < to; y++) {
         swin__mix_masks(c, l, y, &rows, &row);
-        swin__compete_row(c, l, y, &row, pixels, claims);
+        swin__judge_row(c, l, y, &row, pixels, claims,
+                        ids ? ids + swin__map_index(map, y, 0) : NULL);
     }
 }
 
-/* Is enough of a mask left for a segment? A quotient is a float in Hugging Face's library. */
+/* The scores of instances that overlap: those of their classes times the mean probability of their
+   masks. Drops such as have too little. */
+static void swin__score_instances(const swin_context *c, const swin__step *s, int unit,
+                                  float *scratch)
+{
+    const swin__contest *l = (const swin__contest *)s->layer;
+    double least = c->model->config.segments.object_score / 1000.0;
+    swin__rival *kept = l->rivals;
+    (void)unit;
+    (void)scratch;
+    for (int k = 0; l->rivals[k].query >= 0; k++) {
+        swin__claim sum = swin__sum_claims(l, k);
+        swin__rival rival = l->rivals[k];
+        if (!sum.mask) continue;
+        rival.score = swin__timesf(rival.score,
+                                   (float)((double)sum.sure / 16777216.0 / sum.mask));
+        if ((double)rival.score >= least) *kept++ = rival;
+    }
+    kept->query = -1;
+}
+
+/* Is enough of a mask left for a segment? */
 static int swin__claim_holds(const swin_segments_config *g, const swin__claim *claim)
 {
     double least = g->overlap_share / 1000.0;
     if (!claim->area || !claim->mask) return 0;
-    if (g->rule == SWIN_SEGMENTS_HUGGING_FACE)
+    if (swin__weighs_masks(g->rule))
         return (double)((float)claim->won / (float)claim->mask) > least;
     return !((double)claim->won / claim->mask < least);
 }
@@ -13708,7 +13913,7 @@ static int swin__segment_of(const swin__results *to, const swin__rival *rival, i
 /* A segment grows by what a rival has. */
 static void swin__grow_segment(swin_region *to, const swin__claim *claim)
 {
-    swin__claim sum = { 0, 0, to->area, to->x, to->y, to->x + to->width, to->y + to->height };
+    swin__claim sum = { 0, 0, to->area, to->x, to->y, to->x + to->width, to->y + to->height, 0 };
     swin__add_claim(&sum, claim);
     to->area = sum.area;
     to->x = sum.left;
@@ -13729,14 +13934,11 @@ static void swin__decide_segments(const swin_context *c, const swin__step *s, in
     *to->segment_count = 0;
     for (int k = 0; l->rivals[k].query >= 0; k++) {
         const swin__rival *rival = &l->rivals[k];
-        int thing = (int)(g->things[rival->class_id / 32] >> rival->class_id % 32 & 1), at;
-        swin__claim sum;
-        memset(&sum, 0, sizeof sum);
-        for (int band = 0; band < l->bands; band++)
-            swin__add_claim(&sum, &l->claims[(size_t)band * (size_t)l->queries + (size_t)k]);
+        swin__claim sum = swin__sum_claims(l, k);
+        int at;
         l->id[k] = 0;
         if (!swin__claim_holds(g, &sum)) continue;
-        at = swin__segment_of(to, rival, thing);
+        at = swin__segment_of(to, rival, swin__is_thing(g, rival->class_id));
         swin__grow_segment(&to->segments[at], &sum);
         l->id[k] = to->segments[at].id;
     }
@@ -13756,55 +13958,91 @@ static void swin__name_segments(const swin_context *c, const swin__step *s, int 
         if (*at) *at = (uint16_t)l->id[*at - 1];
 }
 
-/* A contest by the scores of a plan; nothing is taken for it yet. */
+/* A contest by the scores of a plan that walks nowhere yet. */
 static swin__contest swin__make_contest(swin__plan *p)
 {
-    const swin_desc *d = &p->desc;
+    const swin_config *g = p->config;
+    int bands = swin__divide_up(swin__max(p->scores.rows.count, p->desc.picture_height),
+                                SWIN__SCORE_BAND);
+    uint64_t most, claim = sizeof(swin__claim) / sizeof(float);
     swin__contest l;
     memset(&l, 0, sizeof l);
     l.scores = p->scores;
     l.shares = p->scores.shares;
     l.scores.shares.data = NULL;
-    l.queries = p->config->queries.count;
-    l.bands = swin__divide_up(d->picture_height, SWIN__SCORE_BAND);
-    l.straight = l.scores.rows.count == d->picture_height &&
-                 l.scores.cols.count == d->picture_width;
-    l.grid = l.scores.masks;
-    if (l.straight) {
-        l.cols = swin__score_axis(p, p->config->queries.scores, l.grid.w, p->crops.w,
-                                  d->picture_width);
-    } else {
-        l.grid.w = l.scores.cols.count;
-        l.rows = swin__axis_bilinear(p, l.scores.rows.count, d->picture_height, 0,
-                                     d->picture_height, 0);
-        l.cols = swin__axis_bilinear(p, l.grid.w, d->picture_width, 0, d->picture_width, 0);
-    }
-    if (d->flags & SWIN_RUN_FLIP) swin__mirror(p, &l.cols);
+    l.rule = g->segments.rule;
+    l.most = g->instances.most ? g->instances.most : g->queries.count;
+    most = (uint64_t)l.most;
+    l.rivals = (swin__rival *)swin__alloc(p, (most + 1) * sizeof(swin__rival) / sizeof(float));
+    l.claims = (swin__claim *)(void *)swin__alloc(p, most * (uint64_t)bands * claim);
+    l.id = (int *)(void *)swin__alloc(p, most);
     return l;
+}
+
+/* Plans a walk, by axes from the grid of probabilities or straight from masks. */
+static void swin__plan_walk(swin__plan *p, const char *name, swin__contest *l)
+{
+    swin__job job = { name, -1, swin__judge_band, 0, 0, 0 };
+    l->bands = job.units = swin__divide_up(l->rows.count, SWIN__SCORE_BAND);
+    l->grid = l->scores.masks;
+    if (!l->straight) l->grid.w = l->scores.cols.count;
+    job.scratch = swin__floats(SWIN__SCORED + 3 * l->grid.w, l->grid.ld) +
+                  swin__score_room(&l->scores);
+    job.madds = (double)l->rows.count * l->cols.count * l->grid.c * l->cols.taps;
+    swin__add_step(p, &job, l, sizeof *l);
+}
+
+/* Plans what the instances that overlap score, on the grid of scores; then *l walks over the
+   picture, each pixel of which is what the nearest one of the grid is. */
+static void swin__plan_instances(swin__plan *p, swin__contest *l)
+{
+    swin__job score = { "instances", -1, swin__score_instances, 1, 0, 0 };
+    l->straight = 1;
+    l->rows = l->scores.rows;
+    l->cols = l->scores.cols;
+    l->judge = swin__measure_pixel;
+    swin__plan_walk(p, "measure", l);
+    swin__add_step(p, &score, l, sizeof *l);
+    l->rows = swin__axis_repeat(p, &l->scores.rows, p->desc.picture_height);
+    l->cols = swin__axis_repeat(p, &l->scores.cols, p->desc.picture_width);
+    l->logits = 1;
+    l->judge = swin__cover_pixel;
+}
+
+/* The walk over the picture of rivals that compete. */
+static void swin__lay_contest(swin__plan *p, swin__contest *l)
+{
+    int h = p->desc.picture_height, w = p->desc.picture_width;
+    const swin__scores *s = &l->scores;
+    l->judge = swin__contest_pixel;
+    l->logits = l->rule == SWIN_SEGMENTS_INSTANCES_ONEFORMER;
+    l->straight = l->logits || (s->rows.count == h && s->cols.count == w);
+    if (l->straight && !l->logits) {
+        l->rows = s->rows;
+        l->cols = swin__score_axis(p, p->config->queries.scores, s->masks.w, p->crops.w, w);
+        return;
+    }
+    l->rows = swin__axis_bilinear(p, l->logits ? s->masks.h : s->rows.count, h, 0, h, 0);
+    l->cols = swin__axis_bilinear(p, l->logits ? s->masks.w : s->cols.count, w, 0, w, 0);
 }
 
 /* Plans the segments, from masks and classes of queries, which stay. */
 static void swin__plan_segments(swin__plan *p)
 {
-    const swin_desc *d = &p->desc;
     swin__contest l = swin__make_contest(p);
-    uint64_t queries = (uint64_t)l.queries, claim = sizeof(swin__claim) / sizeof(float);
     swin__job list = { "rivals", -1, swin__list_rivals, 1, 0, 0 };
-    swin__job compete = { "compete", -1, swin__compete, l.bands, 0, 0 };
     swin__job decide = { "segments", -1, swin__decide_segments, 1, 0, 0 };
-    swin__job name = { "segment ids", -1, swin__name_segments, l.bands, 0, 0 };
+    swin__job name = { "segment ids", -1, swin__name_segments, 0, 0, 0 };
     p->results.segment_ids = swin__plan_map(p, 2);
     p->results.segment_count = (int *)(void *)swin__alloc(p, 1);
-    p->results.segments = (swin_region *)swin__alloc(p, queries * sizeof(swin_region) /
+    p->results.segments = (swin_region *)swin__alloc(p, (uint64_t)l.most * sizeof(swin_region) /
                                                         sizeof(float));
-    l.rivals = (swin__rival *)swin__alloc(p, (queries + 1) * sizeof(swin__rival) / sizeof(float));
-    l.claims = (swin__claim *)swin__alloc(p, queries * (uint64_t)l.bands * claim);
-    l.id = (int *)(void *)swin__alloc(p, queries);
-    compete.scratch = swin__floats(SWIN__SCORED + 3 * l.grid.w, l.grid.ld) +
-                      swin__score_room(&l.scores);
-    compete.madds = (double)d->picture_width * d->picture_height * l.grid.c * l.cols.taps;
     swin__add_step(p, &list, &l, sizeof l);
-    swin__add_step(p, &compete, &l, sizeof l);
+    if (swin__competes(l.rule)) swin__lay_contest(p, &l);
+    else swin__plan_instances(p, &l);
+    if (p->desc.flags & SWIN_RUN_FLIP) swin__mirror(p, &l.cols);
+    swin__plan_walk(p, "compete", &l);
+    name.units = l.bands;
     swin__add_step(p, &decide, &l, sizeof l);
     swin__add_step(p, &name, &l, sizeof l);
     swin__release(p, p->scores.none);
@@ -15846,7 +16084,8 @@ static swin_status swin__check_outputs(const swin_config *g, const swin_desc *d,
         return swin__fail(err, SWIN_ARGUMENT, "desc: scores of a model that is no classifier");
     if (d->outputs & SWIN_OUT_SEGMENTS && !g->segments.rule)
         return swin__fail(err, SWIN_ARGUMENT, "desc: segments of a model that does not give them: "
-                          "its checkpoint was not converted as one trained for panoptic results");
+                          "its checkpoint was not converted as one trained for panoptic or "
+                          "instance results");
     if (d->outputs & SWIN_OUT_ATTENTION && swin__check_need(SWIN__NEEDS_ATTENTION_MAP, err))
         return SWIN_UNSUPPORTED;
     if (d->outputs & SWIN_OUT_ATTENTION &&
@@ -16698,8 +16937,9 @@ SWIN_API void swin_free(swin_model *m)
             - MaskFormer, Mask2Former and OneFormer: SWIN_HEAD_MASKFORMER and so on, and the fields
               swin_config.queries. Their logits are scores, sums of probabilities; confidence is a
               class's share in the sum over all classes.
-            - Panoptic results of these: SWIN_OUT_SEGMENTS, swin_segments, swin_segment_map and
-              config.segments, of checkpoints trained for them. segment --panoptic.
+            - Panoptic and instance results of these: SWIN_OUT_SEGMENTS, swin_segments,
+              swin_segment_map, config.segments and config.instances, of checkpoints trained for
+              them. segment --panoptic.
             - The decoders of segmentation_models_pytorch over timm's Swin: UPerNet, FPN, Segformer
               and Unet (SWIN_HEAD_SMP_UNET, SWIN_HEAD_SMP_FPN, config.decoder).
             - A model of one class: config.rules.one_class. Its class map has two, background and

@@ -233,6 +233,41 @@ static void test_optional_record(void)
     free(without.bytes);
 }
 
+/* Instances want things, and only they know how many there may be; such as overlap leave nothing to
+   each other. */
+static void test_instances(void)
+{
+    static const struct { int rule, share, most, things; const char *words; } bad[] = {
+        {SWIN_SEGMENTS_INSTANCES, 0, 5, 0, "no class is one of things"},
+        {SWIN_SEGMENTS_INSTANCES_ONEFORMER, 800, 0, 0, "no class is one of things"},
+        {SWIN_SEGMENTS_INSTANCES, 800, 5, 1, "overlap_share"},
+        {SWIN_SEGMENTS_INSTANCES_HUGGING_FACE, 800, 0, 1, "overlap_share"},
+        {SWIN_SEGMENTS_HUGGING_FACE, 800, 5, 1, "the most instances"},
+        {SWIN_SEGMENTS_NONE, 0, 5, 0, "the most instances"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        const swin_segments_config segments = { bad[i].rule, 500, bad[i].share, {0} };
+        swin_config g = model_config(MASKFORMER);
+        g.segments = segments;
+        g.segments.things[SWIN_MAX_THINGS / 32 - 1] = (uint32_t)bad[i].things;
+        g.instances.most = bad[i].most;
+        blob b = make_blob(&g);
+        report("maskformer", bad[i].words, refused_for(b, SWIN_DAMAGED, bad[i].words));
+        free(b.bytes);
+    }
+    swin_config g = model_config(MASKFORMER);
+    g.segments.rule = SWIN_SEGMENTS_INSTANCES;
+    g.segments.overlap_share = 0;
+    g.instances.most = 4097;
+    blob b = make_blob(&g);
+    report("maskformer", "too many instances", refused_for(b, SWIN_DAMAGED, "most"));
+    put32(record_of(b, "instances") + 16, 4096);
+    swin_model m;
+    report("maskformer", "as many as there may be",
+           swin_open(&m, b.bytes, b.size, 0, NULL) == SWIN_OK && runs(&m));
+    free(b.bytes);
+}
+
 /* Segments want queries, and a bit for each class. */
 static void test_segments(void)
 {
@@ -611,6 +646,7 @@ int main(void)
     test_optional_record();
     test_one_class();
     test_segments();
+    test_instances();
     test_decoder();
     test_stages();
     test_many_notes();

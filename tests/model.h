@@ -775,6 +775,7 @@ static size_t put_config(const swin_config *g, unsigned char *to)
     at = put_optional(to, at, "queries", &g->queries, sizeof g->queries);
     at = put_optional(to, at, "birefnet", &g->birefnet, sizeof g->birefnet);
     at = put_optional(to, at, "segments", &g->segments, sizeof g->segments);
+    at = put_optional(to, at, "instances", &g->instances, sizeof g->instances);
     return put_record(to, at, "reference", &g->reference, sizeof g->reference);
 }
 

@@ -76,6 +76,7 @@ typedef struct swin_segments_config {
     int rule, object_score, overlap_share;
     uint32_t things[...];
 } swin_segments_config;
+typedef struct swin_instances_config { int most; } swin_instances_config;
 typedef struct swin_reference {
     uint32_t present, seed, width, height, classes[2], logits[2];
 } swin_reference;
@@ -99,6 +100,7 @@ typedef struct swin_config {
     swin_queries_config queries;
     swin_birefnet_config birefnet;
     swin_segments_config segments;
+    swin_instances_config instances;
     swin_reference reference;
 } swin_config;
 typedef struct swin_model { swin_config config; ...; } swin_model;

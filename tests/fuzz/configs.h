@@ -339,8 +339,11 @@ static void draw_queries(swin_config *g, enum extent extent)
     if (g->classes > SWIN_MAX_THINGS || rarely(2)) return;
     g->segments.rule = any(SWIN_SEGMENTS_COUNT);
     g->segments.object_score = any(400);
-    g->segments.overlap_share = any(400);
     g->segments.things[0] = (uint32_t)any(1 << 16);
+    if (swin__competes(g->segments.rule)) g->segments.overlap_share = any(400);
+    if (!swin__lists_pairs(g->segments.rule)) return;
+    g->segments.things[0] |= 1u << any(16);
+    g->instances.most = rarely(2) ? 0 : within(1, large ? 4096 : 60);
 }
 
 /* BiRefNet's decoder, or none. */
@@ -512,7 +515,7 @@ static inline int draw_numbers(void)
     X(queries.scores, 0) X(queries.size_divisor, 0)                                  \
     X(birefnet.inner, 0) X(birefnet.branch, 0) X(birefnet.kernel, 0) X(birefnet.patches, 0)       \
     X(birefnet.gate, 0) X(segments.rule, 0) X(segments.object_score, 0)                           \
-    X(segments.overlap_share, 0) X(segments.things, 0)
+    X(segments.overlap_share, 0) X(segments.things, 0) X(instances.most, 0)
 
 static void print_member(const char *name, const void *words, size_t length, int floats)
 {

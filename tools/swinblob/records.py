@@ -12,6 +12,7 @@ import numpy as np
 MAX_SIDE = 16384            # of a picture that preprocessing makes
 MAX_STAGES = 8
 MAX_THINGS = 512            # classes of a model that gives segments
+MAX_INSTANCES = 4096        # pairs of a query and a class that a model looks at
 SMALLEST = float(np.finfo("f4").tiny)       # normal number above 0
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -49,7 +50,8 @@ Filter = Kind("Filter", "BILINEAR BILINEAR_ANTIALIASED BICUBIC BICUBIC_ANTIALIAS
 Mode = Kind("Mode", "WHOLE SLIDE CENTRE", start=0)
 Corners = Kind("Corners", "AS_HEAD ALIGNED HALF_PIXEL", start=0)
 Scores = Kind("Scores", "AT_MASKS AT_384 AT_INPUT AT_PICTURE", start=0)
-Segments = Kind("Segments", "NONE MASK2FORMER MASKFORMER HUGGING_FACE", start=0)
+Segments = Kind("Segments", "NONE MASK2FORMER MASKFORMER HUGGING_FACE INSTANCES "
+                            "INSTANCES_HUGGING_FACE INSTANCES_ONEFORMER", start=0)
 
 
 # Fields -------------------------------------------------------------------------------------------
@@ -272,6 +274,11 @@ SEGMENTS = Record(
     bits("things", MAX_THINGS // 32),
     times=OPTIONAL, prefix="segment_")
 
+INSTANCES = Record(
+    "instances",
+    count("most", 0, MAX_INSTANCES),
+    times=OPTIONAL, prefix="instance_")
+
 REFERENCE = Record(
     "reference",
     flag("present"),
@@ -284,7 +291,7 @@ REFERENCE = Record(
 
 # in the order of a blob
 RECORDS = (MODEL, STAGE, HEAD, CLASSES, PICTURE, RULES, DECODER, MIT, SIDES, QUERIES, BIREFNET,
-           SEGMENTS, REFERENCE)
+           SEGMENTS, INSTANCES, REFERENCE)
 
 
 # Descriptions -------------------------------------------------------------------------------------
