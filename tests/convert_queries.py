@@ -242,11 +242,98 @@ def test_panoptic_results_of_names_and_processors():
     assert not convert("hf-oneformer", preprocessor=told).description["segment_rule"]
 
 
+def test_instances():
+    """As an option or a task says; of all classes, of things where the data set tells them."""
+    for name, rule, score, share in (
+            ("hf-maskformer", Segments.INSTANCES_HUGGING_FACE, 500, 0),
+            ("hf-mask2former", Segments.INSTANCES_HUGGING_FACE, 500, 0),
+            ("d2-mask2former", Segments.INSTANCES, 0, 0),
+            ("hf-oneformer", Segments.INSTANCES_ONEFORMER, 500, 800),
+            ("d2-oneformer", Segments.INSTANCES, 0, 0)):
+        asked = ["--task" if name.endswith("oneformer") else "--segments", "instance"]
+        d = convert(name, *asked).description
+        assert (d["segment_rule"], d["segment_object_score"]) == (rule, score), name
+        assert d["segment_overlap_share"] == share
+        assert d["segment_things"] == [2 ** d["classes"] - 1] + 15 * [0]
+        assert d["instance_most"] == (100 if name == "d2-mask2former" else 0)
+        assert d["query_scores"] == (Scores.AT_PICTURE if name.startswith("d2") else
+                                     Scores.AT_384 if name == "hf-mask2former" else
+                                     Scores.AT_MASKS)
+        d = convert(name, *asked, "--things", "1", "--object-score", "0.25").description
+        assert d["segment_object_score"] == 250 and d["segment_things"][0] == 0b10
+    d = convert("hf-oneformer", "--task", "instance", "--overlap-share", "0.3").description
+    assert d["segment_overlap_share"] == 300
+    for K, things in ((133, 2 ** 80 - 1), (80, 2 ** 80 - 1), (19, 0xff << 11)):
+        d = convert_state(detectron2_state("mask2former", K=K), "--segments",
+                          "instance").description
+        assert sum(word << 32 * i for i, word in enumerate(d["segment_things"])) == things
+    assert convert("hf-mask2former", "--segments", "panoptic", "--things",
+                   "1").description["segment_rule"] == Segments.HUGGING_FACE
+
+
+def test_instances_of_names_and_classes():
+    for path in ("mask2former-swin-tiny-coco-instance/model.safetensors", "My_Instance_1.pth"):
+        for K in (8, 6):
+            d = named(path, K).description
+            assert d["segment_rule"] == Segments.INSTANCES_HUGGING_FACE
+            assert d["segment_things"][0] == 2 ** K - 1
+    assert named("mask2former.pth", 80).description["segment_things"][:3] == [2 ** 32 - 1] * 2 + [
+        0xffff]
+    for path in ("mask2former.pth", "instances/mask2former.pth"):
+        assert not named(path, 8).description["segment_rule"]
+    assert named("panoptic/instance.pth", 19).description["segment_rule"] == Segments.HUGGING_FACE
+    d2 = detectron2_state("maskformer", K=80)
+    assert not convert_state(d2).description["segment_rule"]
+    assert convert_state(d2, "--things", "coco").description["segment_rule"] == Segments.MASKFORMER
+
+
+def test_segments_of_mmdetection():
+    """MaskFormerFusionHead's, whose settings are told, or else those of its configs."""
+    def of(kind, *arguments, K=7, **meta):
+        state = mm_state(kind, "panoptic_head.", K=K)
+        return convert_state(state, "--decoder-heads", "2", *arguments, **meta).description
+
+    for kind, rule in (("maskformer", Segments.MASKFORMER), ("mask2former", Segments.MASK2FORMER)):
+        d = of(kind)
+        assert not d["segment_rule"] and d["query_scores"] == Scores.AT_INPUT
+        d = of(kind, "--things", "0,2")
+        assert (d["segment_rule"], d["segment_object_score"]) == (rule, 800)
+        assert d["segment_overlap_share"] == 800 and d["segment_things"][0] == 0b101
+        assert d["query_scores"] == Scores.AT_PICTURE
+        assert of(kind, K=133)["segment_things"][:3] == [2 ** 32 - 1] * 2 + [0xffff]
+        d = of(kind, "--segments", "instance")
+        assert (d["segment_rule"], d["segment_object_score"]) == (Segments.INSTANCES, 0)
+        assert d["instance_most"] == 100 and d["segment_things"][0] == 2 ** 7 - 1
+    text = ("model = dict(panoptic_fusion_head=dict(type='MaskFormerFusionHead', "
+            "num_things_classes=3), test_cfg=dict(%s))")
+    both = "panoptic_on=True, instance_on=True, object_mask_thr=0.7, iou_thr=0.6, max_per_image=50"
+    d = of("mask2former", config=text % (both + ", filter_low_score=False"))
+    assert (d["segment_rule"], d["segment_things"][0]) == (Segments.MASKFORMER, 0b111)
+    assert (d["segment_object_score"], d["segment_overlap_share"]) == (700, 600)
+    d = of("maskformer", config=text % (both + ", filter_low_score=True"))
+    assert d["segment_rule"] == Segments.MASK2FORMER and d["instance_most"] == 0
+    d = of("mask2former", config=text % "panoptic_on=False, instance_on=True, max_per_image=50")
+    assert (d["segment_rule"], d["segment_things"][0]) == (Segments.INSTANCES, 0b111)
+    assert (d["instance_most"], d["segment_overlap_share"]) == (50, 0)
+    for odd in ("max_per_image=5000", "max_per_image='x'", "object_mask_thr=7, iou_thr=None"):
+        d = of("mask2former", "--segments", "instance", config=text % odd)
+        assert (d["instance_most"], d["segment_object_score"]) == (100, 0)
+    with pytest.raises(Refused, match="class 8 is called one of things"):
+        of("maskformer", config=(text % both).replace("=3", "=9"))
+
+
 def test_panoptic_results_refused():
     for name, options, words in (
             ("hf-oneformer", ["--things", "all"], "--task panoptic"),
             ("hf-maskformer", ["--things", "4,99"], "class 99 is called one of things"),
-            ("mm-mask2former", ["--things", "all"], "mmdetection")):
+            ("mm-mask2former", ["--things", "all"], "mmsegmentation does not compute"),
+            ("mm-maskformer", ["--segments", "instance"], "--segments .* does not compute"),
+            ("d2-maskformer", ["--segments", "instance"], "--segments instance: there is no rule"),
+            ("d2-oneformer", ["--segments", "instance"], "--segments: OneFormer .* --task"),
+            ("d2-mask2former", ["--segments", "instance", "--things", "none"], "--things none"),
+            ("hf-mask2former", ["--segments", "instance", "--things", "7"], "class 7 is called"),
+            ("hf-mask2former", ["--segments", "instance", "--overlap-share", "0.8"],
+             "--overlap-share")):
         with pytest.raises(Refused, match=words):
             convert(name, *options)
     assert "--object-score has no effect" in said(convert("hf-maskformer", "--object-score", "0.5"))

@@ -144,14 +144,18 @@ def parse_arguments(arguments):
     tell.add_argument("--scores", choices=[score.name[len("AT_"):].lower() for score in Scores],
                       help="MaskFormer and its kin: where masks become probabilities (default: as "
                            "the source does it); input: at the input's size, as in the papers")
+    tell.add_argument("--segments", choices=list(queries.SEGMENTS),
+                      help="MaskFormer and Mask2Former: which results the model was trained for "
+                           "(default: as its name or its number of classes says)")
     tell.add_argument("--things", type=typed(things.parse, "a data set, all, none or a list such "
                                              "as 0-79,90"), metavar="SET|LIST",
-                      help="MaskFormer and its kin, trained for panoptic results: which classes "
-                           f"are things, of {', '.join(things.SETS)}, or numbers such as 0-79,90, "
-                           "or all, or none")
+                      help="MaskFormer and its kin, trained for panoptic or instance results: "
+                           f"which classes are things, of {', '.join(things.SETS)}, or numbers "
+                           "such as 0-79,90, or all, or none")
     tell.add_argument("--object-score", type=typed(thousandths, "a number from 0 to 1"),
-                      metavar="P", help="how sure a segment's query has to be of its class "
-                                        "(default: as the source says)")
+                      metavar="P", help="how sure a segment's query has to be of its class, or "
+                                        "what an instance has to score (default: as the source "
+                                        "says)")
     tell.add_argument("--overlap-share", type=typed(thousandths, "a number from 0 to 1"),
                       metavar="P", help="how much of a segment's mask other queries have to leave "
                                         "(default: as the source says)")
@@ -285,8 +289,9 @@ def refuse_options_of_checkpoints(options):
             ("image_size", "--image-size"), ("window", "--window"),
             ("pretrained_windows", "--pretrained-windows"), ("threshold", "--threshold"),
             ("decoder_heads", "--decoder-heads"), ("task", "--task"), ("scores", "--scores"),
-            ("things", "--things"), ("object_score", "--object-score"),
-            ("overlap_share", "--overlap-share"), ("patch_order", "--patch-order"),
+            ("segments", "--segments"), ("things", "--things"),
+            ("object_score", "--object-score"), ("overlap_share", "--overlap-share"),
+            ("patch_order", "--patch-order"),
             ("rules", "--" + str(options.rules)), ("max_size", "--max-size")):
         if getattr(options, name) is not None:
             raise Refused(f"{option} is about checkpoints, and this is a .swin model")
@@ -497,7 +502,8 @@ def describe_head(d):
     if d["segment_rule"]:
         count = sum(bin(bits).count("1") for bits in d["segment_things"])
         parts.append(f"segments by the rule {Segments(d['segment_rule']).name}, {count} classes "
-                     "of things")
+                     "of things"
+                     + f", at most {d['instance_most']}" * bool(d["instance_most"]))
     return ", ".join(parts)
 
 

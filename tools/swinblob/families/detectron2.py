@@ -3,7 +3,8 @@
 import re
 
 from .names import AUTHORS, renamer
-from .queries import DROPPED, NAMES, QueryReader
+from .queries import DROPPED, NAMES, OVERLAP_SHARE, QueryReader
+from .things import Rule
 from ..records import Filter, Head, Refused, Resize, Scores, Segments
 
 PIXELS, QUERIES = "sem_seg_head.pixel_decoder.", "sem_seg_head.predictor."
@@ -78,6 +79,13 @@ COCO = (133, 80)
 LARGE = 128                     # width of stage 0 of the models that see larger pictures of ADE20K
 LARGE_ADE = (640, 2560)
 OBJECT_SCORE = 800              # of the authors' panoptic configs, in thousandths
+PANOPTIC = Rule(Segments.MASK2FORMER, OBJECT_SCORE, OVERLAP_SHARE)
+# MaskFormer gives no instances; OneFormer's configs ask for as many as there are queries,
+# Mask2Former's leave detectron2's default.
+SEGMENTS = {
+    Head.MASKFORMER: {"panoptic": Rule(Segments.MASKFORMER, OBJECT_SCORE, OVERLAP_SHARE)},
+    Head.MASK2FORMER: {"panoptic": PANOPTIC, "instance": Rule(Segments.INSTANCES, 0, most=100)},
+    Head.ONEFORMER: {"panoptic": PANOPTIC, "instance": Rule(Segments.INSTANCES, 0)}}
 DIVISOR = 32
 
 
@@ -122,8 +130,7 @@ def describe_pictures(reader):
     d, kind, K = reader.d, reader.kind, reader.d["classes"]
     # With panoptic or instance results, as COCO's and all of OneFormer's configs make them, the
     # masks are resized to the picture before they are summed.
-    reader.describe_segments(Segments.MASKFORMER if kind == Head.MASKFORMER
-                             else Segments.MASK2FORMER, OBJECT_SCORE)
+    reader.describe_segments(SEGMENTS[kind])
     at_picture = kind == Head.ONEFORMER or K in COCO or d["segment_rule"]
     reader.describe_scores(Scores.AT_PICTURE if at_picture else Scores.AT_INPUT)
     d["query_size_divisor"] = 0 if kind == Head.MASKFORMER and K in COCO else DIVISOR

@@ -7,7 +7,8 @@ import re
 from . import hugging_face
 from .hub_config import entries, number
 from .names import renamer
-from .queries import DROPPED, NAMES, QueryReader
+from .queries import DROPPED, NAMES, OVERLAP_SHARE, QueryReader
+from .things import Rule
 from ..records import Head, Refused, Scores, Segments
 
 ENCODER, PIXELS = "model.pixel_level_module.encoder.", "model.pixel_level_module.decoder."
@@ -106,6 +107,11 @@ RENAMERS = {Head.MASKFORMER: MASKFORMER, Head.MASK2FORMER: MASK2FORMER, Head.ONE
 SCORES = {Head.MASKFORMER: Scores.AT_MASKS, Head.MASK2FORMER: Scores.AT_384,
           Head.ONEFORMER: Scores.AT_MASKS}
 OBJECT_SCORE = 500              # transformers' default, in thousandths
+PANOPTIC = Rule(Segments.HUGGING_FACE, OBJECT_SCORE, OVERLAP_SHARE)
+OVERLAPPING = Rule(Segments.INSTANCES_HUGGING_FACE, OBJECT_SCORE, all_things=True)
+INSTANCES = {Head.MASKFORMER: OVERLAPPING, Head.MASK2FORMER: OVERLAPPING,
+             Head.ONEFORMER: Rule(Segments.INSTANCES_ONEFORMER, OBJECT_SCORE, OVERLAP_SHARE,
+                                  all_things=True)}
 # What modules of version 5 call what save_pretrained writes otherwise
 MODULES_OF_5 = ((re.compile(r"^(model\.transformer_module\.decoder\.layers\.\d+\.)"
                             r"((?:self_attn|encoder_attn)\.)o_proj\."), r"\1\2out_proj."),
@@ -141,7 +147,7 @@ def read(checkpoint, options):
     reader.take_fixed_position(config.grid(reader.d["patch"]))
     reader.describe_heads(config.heads(kind), as_pixels=True)
     reader.describe_scores(SCORES[kind])
-    reader.describe_segments(Segments.HUGGING_FACE, OBJECT_SCORE,
+    reader.describe_segments({"panoptic": PANOPTIC, "instance": INSTANCES[kind]},
                              thing_ids(checkpoint.preprocessor))
     config.apply(reader.model, checkpoint.preprocessor)
     return reader.finish([*DROPPED, *TEXT, *STRAY])

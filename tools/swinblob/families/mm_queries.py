@@ -4,13 +4,16 @@ from . import upstream
 from .literals import UNKNOWN, part, type_of
 from .mmseg_config import SWIN, Told
 from .names import renamer
-from .queries import DROPPED, NAMES, QueryReader
-from ..records import Head, Refused, Scores
+from .queries import DROPPED, NAMES, OVERLAP_SHARE, QueryReader
+from .things import Rule
+from ..records import MAX_INSTANCES, Head, Refused, Scores, Segments
 
 HEADS = ("decode_head.", "panoptic_head.")      # of mmsegmentation, of mmdetection
 CLASSES = {Head.MASKFORMER: "MaskFormerHead", Head.MASK2FORMER: "Mask2FormerHead"}
 DECODERS = {Head.MASKFORMER: "PixelDecoder", Head.MASK2FORMER: "MSDeformAttnPixelDecoder"}
 DIVISOR = 32                    # that Mask2Former's configs pad to
+OBJECT_SCORE = 800              # of mmdetection's MaskFormerFusionHead, in thousandths
+MOST_INSTANCES = 100            # likewise
 
 LAYER = (
     (r"\.in\.", r".attn.in_proj_"),
@@ -84,14 +87,30 @@ def read(checkpoint, options):
     told.check_queries(reader)
     upstream.prepare(reader)
     reader.describe_heads(told.heads, as_pixels=False)
-    reader.describe_scores(Scores.AT_INPUT)
-    if reader.option("things"):
-        raise Refused("--things is about panoptic results, whose rule in mmdetection is none that "
-                      "this version knows")
+    describe_segments(reader, told, head)
     reader.d["query_size_divisor"] = DIVISOR if kind == Head.MASK2FORMER and not told.config else 0
     reader.finish(DROPPED)
     told.apply(reader.model, options)
     return reader.model
+
+
+def thousandths(told, usual):
+    """A config's share, or what is usual where it tells none."""
+    return round(1000 * told) if type(told) in (int, float) and 0 <= told <= 1 else usual
+
+
+def describe_segments(reader, told, head):
+    """What mmdetection makes of queries: at the picture's size, for which masks are resized to
+    the padded input and then cut."""
+    usual = Scores.AT_INPUT
+    if head == HEADS[1]:
+        reader.describe_segments(told.segment_rules(reader.kind), told.things, told.results)
+        usual = Scores.AT_PICTURE if reader.d["segment_rule"] else usual
+    for option in ("segments", "things") if head == HEADS[0] else ():
+        if reader.option(option):
+            raise Refused(f"--{option} is about panoptic and instance results, which mmsegmentation "
+                          "does not compute")
+    reader.describe_scores(usual)
 
 
 class Config(Told):
@@ -100,6 +119,7 @@ class Config(Told):
     def __init__(self, meta, head):
         super().__init__(meta)
         self.head = part(self.config, "model", head)
+        self.fusion = part(self.config, "model", "panoptic_fusion_head")
         self.decoder = part(self.head, "transformer_decoder")
         self.pixels = part(self.head, "pixel_decoder")
 
@@ -114,6 +134,30 @@ class Config(Told):
             raise Refused(f"the config text gives the decoder's attentions {sorted(found)} heads, "
                           "and only one number for all is known")
         return min(found, default=None)
+
+    @property
+    def things(self):
+        """The classes of things, which mmdetection has before all others, or None."""
+        told = self.fusion.get("num_things_classes", self.head.get("num_things_classes"))
+        return range(told) if type(told) is int and told >= 0 else None
+
+    @property
+    def results(self):
+        """"panoptic" or "instance", where the config asks for one of them alone, or for both."""
+        return next((kind for kind in ("panoptic", "instance")
+                     if self.test.get(kind + "_on") is True), None)
+
+    def segment_rules(self, kind):
+        """MaskFormerFusionHead's, of which configs filter low scores for Mask2Former."""
+        filters = self.test.get("filter_low_score", kind == Head.MASK2FORMER) is True
+        most = self.test.get("max_per_image")
+        return {
+            "panoptic": Rule(Segments.MASK2FORMER if filters else Segments.MASKFORMER,
+                             thousandths(self.test.get("object_mask_thr"), OBJECT_SCORE),
+                             thousandths(self.test.get("iou_thr"), OVERLAP_SHARE)),
+            "instance": Rule(Segments.INSTANCES, 0,
+                             most=most if type(most) is int and 0 < most <= MAX_INSTANCES
+                             else MOST_INSTANCES)}
 
     def check_queries(self, reader):
         """Refuses a config text that speaks of another head, or of parts computed otherwise."""

@@ -30,6 +30,9 @@ TASK_TOKENS = 77
 TASKS = {"semantic": (49406, 518, 10549, 533, 29119, 1550, 49407),
          "panoptic": (49406, 518, 10549, 533, 1072, 24755, 49407),
          "instance": (49406, 518, 10549, 533, 34572, 49407)}
+# Kinds of segments, and what tells them in the name of a checkpoint or its folder
+SEGMENTS = {"panoptic": re.compile("panoptic"),
+            "instance": re.compile("(?<![a-z])instance(?![a-z])")}
 DROPPED = (("criterion.*", "serves training only"),
            ("pixel_mean", "the description holds it"), ("pixel_std", "the description holds it"))
 # Names of modules, or beginnings of them, of backbones that are not Swin
@@ -141,38 +144,79 @@ class QueryReader(Reader):
         option = self.option("scores")
         self.d["query_scores"] = Scores[f"AT_{option.upper()}"] if option else usual
 
-    def describe_segments(self, rule, object_score, ids=None):
-        """Panoptic results by a rule, where the checkpoint was trained for them; a query's least
-        score in thousandths. ids: the things that the source lists, or None."""
-        given, K, oneformer = self.option("things"), self.d["classes"], self.kind == Head.ONEFORMER
-        task, data_set = self.option("task") if oneformer else None, things.known(K)
-        if given and oneformer and task != "panoptic":
-            raise Refused("--things is about panoptic results, for which OneFormer is asked by "
-                          "--task panoptic")
-        # Only models trained for COCO's panoptic results have as many classes.
-        told = task == "panoptic" if oneformer else data_set == "coco" or "panoptic" in "/".join(
-            os.path.abspath(self.options.checkpoint).split(os.sep)[-2:]).lower()
-        if not given and not told:
+    def describe_segments(self, rules, ids=None, told=None):
+        """Panoptic or instance results, where the checkpoint was trained for them.
+
+        rules: the source's things.Rule of "panoptic" and of "instance", as far as it has both; ids:
+        the things that the source lists, or None; told: which of both a config asks for, or
+        None."""
+        K, kind = self.d["classes"], self.asked_segments(rules, told)
+        if kind not in rules:
+            if self.option("segments"):
+                raise Refused(f"--segments {kind}: there is no rule for such results of "
+                              f"{self.model.family}")
             return
         if K > MAX_THINGS:
             raise Refused(f"--things: segments are for {MAX_THINGS} classes at most, and this "
                           f"model has {K}")
-        chosen = given(K) if given else ids
-        if chosen is None and data_set:
-            chosen = things.parse(data_set)(K)
-            self.model.remarks.append(f"{K} classes are taken for those of {data_set}, "
-                                      f"{len(chosen)} of them things (--things)")
+        rule, chosen = rules[kind], self.choose_things(kind, rules[kind], ids)
         if chosen is None:
-            self.model.remarks.append("no panoptic results: nothing tells which of the "
-                                      f"{K} classes are things (--things)")
             return
         if any(k >= K for k in chosen):
             raise Refused(f"class {max(chosen)} is called one of things, and this model's classes "
                           f"are 0-{K - 1} (--things)")
+        if kind == "instance" and not chosen:
+            raise Refused("--things none: instances are of things")
         score, share = self.option("object_score"), self.option("overlap_share")
-        self.d.update(segment_rule=rule, segment_things=things.bits(chosen),
-                      segment_object_score=object_score if score is None else score,
-                      segment_overlap_share=OVERLAP_SHARE if share is None else share)
+        if share is not None and rule.rule in things.OVERLAPPING:
+            raise Refused("--overlap-share: instances of this model overlap, none has to leave "
+                          "anything to others")
+        self.d.update(segment_rule=rule.rule, segment_things=things.bits(chosen),
+                      segment_object_score=rule.object_score if score is None else score,
+                      segment_overlap_share=rule.overlap_share if share is None else share,
+                      instance_most=rule.most if rule.most != self.d["query_count"] else 0)
+
+    def asked_segments(self, rules, told):
+        """"panoptic", "instance" or None: as an option says, or else, as far as there are rules, a
+        config, the number of classes or the checkpoint's name."""
+        given, asked, K = self.option("things"), self.option("segments"), self.d["classes"]
+        if self.kind == Head.ONEFORMER:
+            task = self.option("task")
+            if asked:
+                raise Refused("--segments: OneFormer is asked for segments by --task")
+            if given and task not in SEGMENTS:
+                raise Refused("--things is about panoptic and instance results, for which "
+                              "OneFormer is asked by --task panoptic or --task instance")
+            return task if task in SEGMENTS else None
+        name = "/".join(os.path.abspath(self.options.checkpoint).split(os.sep)[-2:]).lower()
+        # Only models trained for COCO's panoptic results or instances have as many classes.
+        by_classes = "panoptic" if things.known(K) == "coco" else (
+            "instance" if K == things.COCO_INSTANCES else None)
+        by_name = next((kind for kind, word in SEGMENTS.items() if word.search(name)), None)
+        return asked or next((kind for kind in (told, by_classes, by_name) if kind in rules),
+                             "panoptic" if given else None)
+
+    def choose_things(self, kind, rule, ids):
+        """The classes of things: as an option says, else as the source does, or else as far as the
+        number of classes tells the data set. None: nothing tells them."""
+        given, K = self.option("things"), self.d["classes"]
+        data_set = things.known(K)
+        if given:
+            return given(K)
+        if rule.all_things:
+            return range(K)
+        if ids is not None:
+            return ids
+        if data_set:
+            chosen = things.parse(data_set)(K)
+            self.model.remarks.append(f"{K} classes are taken for those of {data_set}, "
+                                      f"{len(chosen)} of them things (--things)")
+            return chosen
+        if kind == "instance":
+            return range(K)
+        self.model.remarks.append("no panoptic results: nothing tells which of the "
+                                  f"{K} classes are things (--things)")
+        return None
 
     def expect_told(self, told):
         """Refuses a config that speaks of other sizes: (its words, value, the field of ours)."""

@@ -247,8 +247,8 @@ class Reader:
         self.source.finish()
         self.model.dropped += self.source.dropped
         for option in ("image_size", "window", "pretrained_windows", "rules", "threshold",
-                       "decoder_heads", "task", "scores", "things", "object_score", "overlap_share",
-                       "patch_order"):
+                       "decoder_heads", "task", "scores", "segments", "things", "object_score",
+                       "overlap_share", "patch_order"):
             if getattr(self.options, option) is not None and option not in self.heard:
                 flag = self.options.rules if option == "rules" else option.replace("_", "-")
                 self.model.remarks.append(f"--{flag} has no effect on this model")

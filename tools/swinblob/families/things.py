@@ -1,8 +1,23 @@
-"""Panoptic results: which classes are things, each of which is a segment of its own, and which are
-stuff, all of which is one.
+"""Segments of queries: by which rules, and which classes are things, each of which is a segment of
+its own, and which are stuff, all of which is one, or no instance.
 """
 
-from ..records import MAX_THINGS
+from typing import NamedTuple
+
+from ..records import MAX_THINGS, Segments
+
+# The rules by which instances overlap
+OVERLAPPING = (Segments.INSTANCES, Segments.INSTANCES_HUGGING_FACE)
+
+
+class Rule(NamedTuple):
+    """How a source makes segments of queries; scores and shares in thousandths."""
+    rule: int                   # of records.Segments
+    object_score: int
+    overlap_share: int = 0      # of overlapping instances none
+    most: int = 0               # pairs of a query and a class that are looked at; 0: as queries
+    all_things: bool = False    # whether the source lists instances of all classes
+
 
 # The data sets that released models know: how many classes they have, and which are things
 SETS = {
@@ -12,6 +27,8 @@ SETS = {
                     "69-76,78,80-83,85-90,92-93,95,97-98,102-104,107-108,110-112,115-116,118-121,"
                     "123-127,129-130,132-139,142-144,146-149"),
     "mapillary": (65, "0-1,8,19-23,32-42,44-57,59-62")}
+
+COCO_INSTANCES = 80             # classes of models that are trained for COCO's instances alone
 
 
 def parse(text):
