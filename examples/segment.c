@@ -32,8 +32,8 @@ static const char usage[] =
     "                      matte)\n"
     "      --cutout        the picture with that as its transparency\n"
     "      --panoptic      of a model trained for it: each thing, and all that is of\n"
-    "                      one kind of stuff, in a colour with a border; --json then\n"
-    "                      lists them\n"
+    "                      one kind of stuff, in a colour with a border, or only each\n"
+    "                      thing of a model of instances; --json then lists them\n"
     "      --attend X,Y    where in the picture a GLAM model's global tokens let\n"
     "                      pixel X,Y look, light on dark\n"
     "      --against OTHER no picture, but text: how many pixels this model and the\n"
@@ -1044,15 +1044,7 @@ static int at_border(swin_map m, int x, int y, int border)
            (y + border < m.height && class_at(m, at + row) != id);
 }
 
-/* The classes of the segments, largest first; returns how many. `shares` has room for all. */
-static int count_segments(const swin_region *segments, int count, share *shares, int classes)
-{
-    clear_shares(shares, classes);
-    for (int i = 0; i < count; i++) shares[segments[i].class_id].pixels += (size_t)segments[i].area;
-    return sort_shares(shares, classes);
-}
-
-/* The picture with the segments' colours and borders over it, and a legend. */
+/* The picture with the segments' colours and borders over it, and a legend of their classes. */
 static int write_panoptic(const char *path, const picture *p, const runner *r, double opacity)
 {
     int count, classes = r->model->config.classes, border = border_of(p);
@@ -1060,21 +1052,23 @@ static int write_panoptic(const char *path, const picture *p, const runner *r, d
     swin_map ids = swin_segment_map(r->context);
     size_t bytes = (size_t)p->width * (size_t)p->height * 3;
     picture painted = *p;
-    share *shares = (share *)malloc((size_t)classes * sizeof *shares);
+    share *shares = (share *)calloc((size_t)classes, sizeof *shares);
     painted.rgb = (unsigned char *)malloc(bytes);
     int why = shares && painted.rgb ? 0 : ENOMEM;
     if (!why) memcpy(painted.rgb, p->rgb, bytes);
+    if (!why) clear_shares(shares, classes);
     for (int y = 0; y < p->height && !why; y++) {
         for (int x = 0; x < p->width; x++) {
             size_t at = (size_t)y * (size_t)p->width + (size_t)x;
             unsigned id = class_at(ids, at);
             unsigned char *pixel = painted.rgb + 3 * at;
+            if (id) shares[segments[id - 1].class_id].pixels++;
             if (id) blend(pixel, segment_color(r, &segments[id - 1]), opacity);
             if (at_border(ids, x, y, border)) blend(pixel, WHITE, 0.8);
         }
     }
     if (!why) {
-        draw_legend(&painted, r->model, shares, count_segments(segments, count, shares, classes));
+        draw_legend(&painted, r->model, shares, sort_shares(shares, classes));
         why = picture_write(path, painted.rgb, p->width, p->height, 3);
     }
     free(shares);
@@ -1589,7 +1583,7 @@ static int ask(options *o, runner *r, const char *model_path)
                     "which --alpha and --cutout are for");
     if (o->kinds[PANOPTIC] && !g->segments.rule)
         return fail(MODEL, model_path, "was not converted as a model that is trained for panoptic "
-                    "results, which --panoptic is for");
+                    "results or instances, which --panoptic is for");
     d->outputs = SWIN_OUT_CLASSES;
     d->threshold = (float)o->threshold;
     if (o->kinds[PANOPTIC]) d->outputs |= SWIN_OUT_SEGMENTS;

@@ -1099,15 +1099,18 @@ def test_mattes_are_of_two_classes(segment, one_class, convert, picture):
     refused(segment("--alpha", "--bits", "12", picture), 2, "8 or 16")
 
 
-# Panoptic results ---------------------------------------------------------------------------------
+# Panoptic results and instances -------------------------------------------------------------------
 
-PANOPTIC = ("--things", "0,2", "--object-score", "0", "--overlap-share", "0", *NORMALISATION)
+PANOPTIC = ("--overlap-share", "0")
+INSTANCES = ("--segments", "instance")
 
 
-@pytest.mark.parametrize("case", ["seg-maskformer-d2", "seg-mask2former-d2"])
-def test_segments_are_drawn_and_listed(case, convert, picture, tmp_path):
+@pytest.mark.parametrize("case, options", [
+    ("seg-maskformer-d2", PANOPTIC), ("seg-mask2former-d2", PANOPTIC),
+    ("seg-mask2former-d2", INSTANCES), ("seg-oneformer-hf", ("--task", "instance", *PANOPTIC))])
+def test_segments_are_drawn_and_listed(case, options, convert, picture, tmp_path):
     """As build/tensor has them of the same input."""
-    model = convert(case, *PANOPTIC)
+    model = convert(case, "--things", "0,2", "--object-score", "0", *options, *NORMALISATION)
     save_planes(tmp_path / "in.npy", load(picture))
     assert run(TENSOR, model, tmp_path / "in.npy", tmp_path / "t").returncode == 0
     ids, regions = numpy.load(tmp_path / "t.segments.npy"), numpy.load(tmp_path / "t.regions.npy")
@@ -1132,7 +1135,7 @@ def test_segments_are_drawn_and_listed(case, convert, picture, tmp_path):
 
 
 def test_who_gives_no_segments(segment, convert, picture):
-    refused(segment("--panoptic", picture), 3, "trained for panoptic")
+    refused(segment("--panoptic", picture), 3, "trained for panoptic results or instances")
     refused(run(SEGMENT, "-m", convert("fam-tv-swin-cls"), "--panoptic", picture), 3, "classifier")
     for option in ("--flip", "--scales=1,1", "--slide=32x32"):
         refused(segment("--panoptic", option, picture), 2, "--panoptic takes one look")

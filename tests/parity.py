@@ -12,6 +12,8 @@ import math
 import os
 import re
 import subprocess
+import types
+import unittest.mock
 
 import numpy
 import pytest
@@ -626,6 +628,31 @@ def tell_queries_apart(library):
     library.model.float()
 
 
+def make_apart(name, words, seed):
+    """A model of PANOPTIC whose queries differ, asked by the tokens of a task's last words."""
+    config, kind, *_ = PANOPTIC[name]
+    torch.manual_seed(seed)
+    library = TransformersQueries(kind, config())
+    spread(library.model)
+    tell_queries_apart(library)
+    task = TransformersQueries.task[:4] + words + [49407]
+    library.task = task + (77 - len(task)) * [0]
+    return library
+
+
+def segments_of(library, converted, folder):
+    """Of inputs of several sizes: the size, the library's outputs, our ids of pixels and list."""
+    for size in ((64, 96), (101, 77), (160, 128), (96, 96), (70, 131)):
+        x = torch.randn(1, 3, *size)
+        numpy.save(folder / "in.npy", x[0].numpy())
+        subprocess.run([BUILD / "tensor", converted, folder / "in.npy", folder / "out"],
+                       check=True, capture_output=True, timeout=600)
+        with torch.no_grad():
+            result = library.forward(x.double())
+        yield size, result, *(numpy.load(folder / f"out.{output}.npy")
+                              for output in ("segments", "regions"))
+
+
 def panoptic(processor, result, size):
     """What the library makes of a model's outputs, stuff of one class fused: ids of pixels, (class,
     score) of each, and where no two queries that compete for a pixel are as good as equal.
@@ -654,26 +681,15 @@ def panoptic(processor, result, size):
 
 @pytest.mark.parametrize("name", PANOPTIC)
 def test_panoptic(name, convert, tmp_path):
-    config, kind, processor, options = PANOPTIC[name]
-    torch.manual_seed(3)
-    library = TransformersQueries(kind, config())
-    spread(library.model)
-    tell_queries_apart(library)
+    _, _, processor, options = PANOPTIC[name]
+    library = make_apart(name, [1072, 24755], 3)
     (tmp_path / "saved").mkdir()
     converted = convert(library.save(tmp_path / "saved"), *options, "--things",
                         ",".join(map(str, THINGS)), "--object-score", str(SCORE),
                         "--overlap-share", str(SHARE))
-    library.task = TransformersQueries.task[:4] + [1072, 24755, 49407] + 70 * [0]
     found = 0
-    for size in ((64, 96), (101, 77), (160, 128), (96, 96), (70, 131)):
-        x = torch.randn(1, 3, *size)
-        numpy.save(tmp_path / "in.npy", x[0].numpy())
-        subprocess.run([BUILD / "tensor", converted, tmp_path / "in.npy", tmp_path / "out"],
-                       check=True, capture_output=True, timeout=600)
-        got = numpy.load(tmp_path / "out.segments.npy")
-        regions = numpy.load(tmp_path / "out.regions.npy")
-        with torch.no_grad():
-            ids, segments, clear = panoptic(processor, library.forward(x.double()), size)
+    for size, result, got, regions in segments_of(library, converted, tmp_path):
+        ids, segments, clear = panoptic(processor, result, size)
         assert [int(region[1]) for region in regions] == [label for label, _ in segments]
         assert numpy.allclose(regions[:, 3], [score for _, score in segments], atol=2e-4)
         assert (regions[:, 2] == [label in THINGS for label, _ in segments]).all()
@@ -683,6 +699,62 @@ def test_panoptic(name, convert, tmp_path):
             assert len(rows) == area and (columns.min(), rows.min()) == (left, top)
             assert (numpy.ptp(columns) + 1, numpy.ptp(rows) + 1) == (width, height)
         found += len(segments)
+    assert found > 5
+
+
+def instances(name, result, size):
+    """What the library makes of a model's outputs: ids of pixels, (class, score) of each, the
+    pixels of each where they overlap, and where no pixel is about to be another's.
+
+    Its lists fall in probability as they do for at least 64 classes, where topk sorts on its
+    own."""
+    processor, topk = PANOPTIC[name][2], torch.Tensor.topk
+    this = types.SimpleNamespace(class_info_file="")
+    masks, shares = result.masks_queries_logits, result.class_queries_logits[0].softmax(-1)
+    told = {"overlap_mask_area_threshold": SHARE, "threshold": SCORE, "target_sizes": [size]}
+    with unittest.mock.patch("torch.Tensor.topk", lambda x, k, sorted: topk(x, k)):
+        answer, = processor.post_process_instance_segmentation(this, result, **told)
+        covers = None
+        if name != "OneFormer":
+            covers, = processor.post_process_instance_segmentation(this, result, **told,
+                                                                   return_binary_maps=True)
+    listed = [(segment["label_id"], segment["score"]) for segment in answer["segments_info"]]
+    ids = answer["segmentation"].numpy().astype(int)
+    if covers:
+        if name == "Mask2Former":
+            masks = F.interpolate(masks, (384, 384), mode="bilinear")
+        near = F.interpolate(masks.abs(), size, mode="nearest").min(1)[0][0]
+        return ids + 1, listed, covers["segmentation"].numpy() == 1, (near > NEAR_TIE).numpy()
+    pairs = shares[:, :-1].flatten()
+    pairs, at = pairs.topk(len(shares))
+    at = at[pairs > SCORE] // (shares.shape[1] - 1)
+    weighed = F.interpolate(masks[:, at], size, mode="bilinear")[0]
+    best = (weighed * pairs[pairs > SCORE][:, None, None]).topk(2, 0)[0]
+    return ids, listed, [ids == i + 1 for i in range(len(listed))], (
+        best[0] - best[1] > NEAR_TIE).numpy()
+
+
+@pytest.mark.parametrize("name", PANOPTIC)
+def test_instances(name, convert, tmp_path):
+    library = make_apart(name, [34572], 4)
+    (tmp_path / "saved").mkdir()
+    options = ["--segments", "instance"]
+    if name == "OneFormer":
+        options = ["--task", "instance", "--overlap-share", str(SHARE)]
+    converted = convert(library.save(tmp_path / "saved"), *options, "--object-score", str(SCORE))
+    found = 0
+    for size, result, got, regions in segments_of(library, converted, tmp_path):
+        ids, listed, covers, clear = instances(name, result, size)
+        assert [int(region[1]) for region in regions] == [label for label, _ in listed]
+        assert numpy.allclose(regions[:, 3], [score for _, score in listed], atol=2e-4)
+        assert clear.mean() > 0.95 and (got == ids)[clear].all()
+        for (*_, area, left, top, width, height), cover in zip(regions, covers, strict=True):
+            rows, columns = numpy.nonzero(cover)
+            assert abs(len(rows) - area) <= (~clear).sum()
+            if clear.all():
+                assert (columns.min(), rows.min()) == (left, top)
+                assert (numpy.ptp(columns) + 1, numpy.ptp(rows) + 1) == (width, height)
+        found += len(listed)
     assert found > 5
 
 

@@ -334,6 +334,21 @@ def test_segments(swinh, street, convert):
         street.segment(picture(), segments=True)
 
 
+def test_instances_overlap(swinh, convert):
+    path = convert("seg-mask2former-d2", "--segments", "instance", "--mean", "0,0,0", "--std",
+                   "1,1,1")
+    result = swinh.Model(path).segment(picture(), segments=True)
+    shown = np.bincount(result.segment_map.ravel(), minlength=len(result.segments) + 1)
+    assert len(result.segments) > 1 and (result.segment_map <= len(result.segments)).all()
+    for s, pixels in zip(result.segments, shown[1:]):
+        assert s.thing and 0 < s.score < 1 and pixels <= s.area
+        y, x = np.nonzero(result.segment_map == s.id)
+        left, top, width, height = s.box
+        assert (left <= x).all() and (x < left + width).all()
+        assert (top <= y).all() and (y < top + height).all()
+    assert sum(s.area for s in result.segments) > shown[1:].sum()
+
+
 @pytest.mark.parametrize("page, anchor", [("README.md", "### Python"),
                                           ("examples/python/README.md", "# swinh")])
 def test_what_a_readme_shows_runs(swinh, monkeypatch, page, anchor):

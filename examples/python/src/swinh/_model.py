@@ -209,7 +209,7 @@ class Model:
             pixels of a row are apart; or float32 [planes][h][w] with format="planes", already
             normalised and of the size and order that the network wants.
         logits, confidence, features, segments: what to keep beside the class map; segments of a
-            model trained for panoptic results.
+            model trained for panoptic results or instances.
         format: "RGB", "BGR", "RGBA", "BGRA", "GREY" or "planes"; None: RGB, RGBA or grey by the
             number of channels. Alpha is not looked at.
         size: the longest side at which the network sees the picture; None: the model's own rule.

@@ -22,8 +22,8 @@ class Segment(NamedTuple):
     """A thing in the picture, or all that it shows of a class of stuff.
 
     id: that of its pixels in Result.segment_map.
-    score: the probability of its class, 0 to 1.
-    area: in pixels.
+    score: the probability of its class, 0 to 1; where instances overlap, times that of its mask.
+    area: in pixels; of such an instance also those that the map shows as another's.
     box: (x, y, width, height), the smallest around its pixels.
     """
 
@@ -48,7 +48,7 @@ class Result:
     features: a tuple of float32 [channels][h][w], one for each stage, and the final norm's where
         there is one.
     scores: float32 [classes], a classifier's logits.
-    segments: a tuple of Segment, of a model trained for panoptic results.
+    segments: a tuple of Segment, of a model trained for panoptic results or instances.
     segment_map: uint16 [height][width], the segments' ids, 0 where there is none.
     names, palette: those of the model.
     """
