@@ -13988,7 +13988,7 @@ static void swin__plan_walk(swin__plan *p, const char *name, swin__contest *l)
     if (!l->straight) l->grid.w = l->scores.cols.count;
     job.scratch = swin__floats(SWIN__SCORED + 3 * l->grid.w, l->grid.ld) +
                   swin__score_room(&l->scores);
-    job.madds = (double)l->rows.count * l->cols.count * l->grid.c * l->cols.taps;
+    job.madds = (double)l->rows.count * l->cols.count * (l->grid.c * l->cols.taps + l->most);
     swin__add_step(p, &job, l, sizeof *l);
 }
 
