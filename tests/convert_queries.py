@@ -219,9 +219,9 @@ def test_panoptic_results():
     assert "133 classes are taken for those of coco, 80 of them things" in said(coco)
 
 
-def named(path, K):
+def named(path, K, *arguments):
     """A Mask2Former of K classes in a file of that name."""
-    chosen = options()
+    chosen = options(*arguments)
     chosen.checkpoint = path
     state = hugging_face_queries_state("mask2former", K=K)
     return families.read(memory(state), chosen)
@@ -282,6 +282,10 @@ def test_instances_of_names_and_classes():
     for path in ("mask2former.pth", "instances/mask2former.pth"):
         assert not named(path, 8).description["segment_rule"]
     assert named("panoptic/instance.pth", 19).description["segment_rule"] == Segments.HUGGING_FACE
+    assert "its name says instance: it is taken for a model of such results (--segments)" in said(
+        named("My_Instance_1.pth", 8))
+    assert not named("My_Instance_1.pth", 8, "--segments", "none").description["segment_rule"]
+    assert not named("coco.pth", 133, "--segments", "none").description["segment_rule"]
     d2 = detectron2_state("maskformer", K=80)
     assert not convert_state(d2).description["segment_rule"]
     assert convert_state(d2, "--things", "coco").description["segment_rule"] == Segments.MASKFORMER

@@ -144,7 +144,7 @@ def parse_arguments(arguments):
     tell.add_argument("--scores", choices=[score.name[len("AT_"):].lower() for score in Scores],
                       help="MaskFormer and its kin: where masks become probabilities (default: as "
                            "the source does it); input: at the input's size, as in the papers")
-    tell.add_argument("--segments", choices=list(queries.SEGMENTS),
+    tell.add_argument("--segments", choices=[*queries.SEGMENTS, "none"],
                       help="MaskFormer and Mask2Former: which results the model was trained for "
                            "(default: as its name or its number of classes says)")
     tell.add_argument("--things", type=typed(things.parse, "a data set, all, none or a list such "

@@ -107,7 +107,7 @@ def describe_segments(reader, told, head):
         reader.describe_segments(told.segment_rules(reader.kind), told.things, told.results)
         usual = Scores.AT_PICTURE if reader.d["segment_rule"] else usual
     for option in ("segments", "things") if head == HEADS[0] else ():
-        if reader.option(option):
+        if reader.option(option) not in (None, "none"):
             raise Refused(f"--{option} is about panoptic and instance results, which mmsegmentation "
                           "does not compute")
     reader.describe_scores(usual)

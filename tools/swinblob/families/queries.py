@@ -152,7 +152,7 @@ class QueryReader(Reader):
         None."""
         K, kind = self.d["classes"], self.asked_segments(rules, told)
         if kind not in rules:
-            if self.option("segments"):
+            if kind in SEGMENTS:
                 raise Refused(f"--segments {kind}: there is no rule for such results of "
                               f"{self.model.family}")
             return
@@ -177,8 +177,8 @@ class QueryReader(Reader):
                       instance_most=rule.most if rule.most != self.d["query_count"] else 0)
 
     def asked_segments(self, rules, told):
-        """"panoptic", "instance" or None: as an option says, or else, as far as there are rules, a
-        config, the number of classes or the checkpoint's name."""
+        """"panoptic", "instance" or neither: as an option says, or else, as far as there are
+        rules, a config, the number of classes or the checkpoint's name."""
         given, asked, K = self.option("things"), self.option("segments"), self.d["classes"]
         if self.kind == Head.ONEFORMER:
             task = self.option("task")
@@ -192,9 +192,13 @@ class QueryReader(Reader):
         # Only models trained for COCO's panoptic results or instances have as many classes.
         by_classes = "panoptic" if things.known(K) == "coco" else (
             "instance" if K == things.COCO_INSTANCES else None)
-        by_name = next((kind for kind, word in SEGMENTS.items() if word.search(name)), None)
-        return asked or next((kind for kind in (told, by_classes, by_name) if kind in rules),
-                             "panoptic" if given else None)
+        by_name = next((kind for kind, word in SEGMENTS.items()
+                        if kind in rules and word.search(name)), None)
+        known = asked or next((kind for kind in (told, by_classes) if kind in rules), None)
+        if by_name and not known:
+            self.model.remarks.append(f"its name says {by_name}: it is taken for a model of such "
+                                      "results (--segments)")
+        return known or by_name or ("panoptic" if given else None)
 
     def choose_things(self, kind, rule, ids):
         """The classes of things: as an option says, else as the source does, or else as far as the
