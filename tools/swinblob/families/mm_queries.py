@@ -108,8 +108,8 @@ def describe_segments(reader, told, head):
         usual = Scores.AT_PICTURE if reader.d["segment_rule"] else usual
     for option in ("segments", "things") if head == HEADS[0] else ():
         if reader.option(option) not in (None, "none"):
-            raise Refused(f"--{option} is about panoptic and instance results, which mmsegmentation "
-                          "does not compute")
+            raise Refused(f"--{option} is about panoptic and instance results, which "
+                          "mmsegmentation does not compute")
     reader.describe_scores(usual)
 
 
