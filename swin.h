@@ -13750,7 +13750,7 @@ static void swin__add_claim(swin__claim *sum, const swin__claim *claim)
     sum->area += claim->area;
 }
 
-/* What all rivals have in a band. */
+/* What a rival has in all bands. */
 static swin__claim swin__sum_claims(const swin__contest *l, int rival)
 {
     swin__claim sum;

@@ -4,7 +4,7 @@ import re
 
 from .names import AUTHORS, renamer
 from .queries import DROPPED, NAMES, OVERLAP_SHARE, QueryReader
-from .things import Rule
+from .things import COCO_INSTANCES, SETS, Rule
 from ..records import Filter, Head, Refused, Resize, Scores, Segments
 
 PIXELS, QUERIES = "sem_seg_head.pixel_decoder.", "sem_seg_head.predictor."
@@ -75,7 +75,7 @@ RULES = {
 # shorter side, and the most of the longer
 RESIZING = {150: (512, 2048), 19: (1024, 2048), 8: (1024, 2048), 133: (800, 1333), 80: (800, 1333),
             65: (2048, 2048)}
-COCO = (133, 80)
+COCO = (SETS["coco"][0], COCO_INSTANCES)
 LARGE = 128                     # width of stage 0 of the models that see larger pictures of ADE20K
 LARGE_ADE = (640, 2560)
 OBJECT_SCORE = 800              # of the authors' panoptic configs, in thousandths

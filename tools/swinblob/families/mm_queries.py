@@ -102,15 +102,14 @@ def thousandths(told, usual):
 def describe_segments(reader, told, head):
     """What mmdetection makes of queries: at the picture's size, for which masks are resized to
     the padded input and then cut."""
-    usual = Scores.AT_INPUT
     if head == HEADS[1]:
         reader.describe_segments(told.segment_rules(reader.kind), told.things, told.results)
-        usual = Scores.AT_PICTURE if reader.d["segment_rule"] else usual
-    for option in ("segments", "things") if head == HEADS[0] else ():
-        if reader.option(option) not in (None, "none"):
-            raise Refused(f"--{option} is about panoptic and instance results, which "
-                          "mmsegmentation does not compute")
-    reader.describe_scores(usual)
+    else:
+        for option in ("segments", "things"):
+            if reader.option(option) not in (None, "none"):
+                raise Refused(f"--{option} is about panoptic and instance results, which "
+                              "mmsegmentation does not compute")
+    reader.describe_scores(Scores.AT_PICTURE if reader.d["segment_rule"] else Scores.AT_INPUT)
 
 
 class Config(Told):
