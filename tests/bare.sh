@@ -64,9 +64,11 @@ place() {
     mount --bind "$1" "$root$1" && mount -o remount,bind,ro "$root$1"
 }
 
-# Certificates are copied, as a package installed later may write beside them.
+# Certificates are copied, as a package installed later may write beside them, and those that this
+# machine trusts beyond Debian's with what such a package makes its own list from.
 configure() {
-    mkdir -p "$root/etc/ssl/certs"
+    mkdir -p "$root/etc/ssl/certs" "$root/usr/local/share/ca-certificates"
+    cp -r /usr/local/share/ca-certificates/. "$root/usr/local/share/ca-certificates/" 2>/dev/null
     cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
     cp -rL /etc/ssl/certs/. "$root/etc/ssl/certs/" 2>/dev/null
     cp -r /etc/apt/auth.conf.d "$root/etc/apt/" 2>/dev/null
