@@ -2456,7 +2456,7 @@ typedef struct swin__wino_output {
     int n16, pairs_h, pairs_w, taps;
     int uncached;         /* 1: the pixels are not needed soon and are written past the caches;
                              `rows` are then aligned to 64 bytes */
-    int eight;            /* 1: two pairs of points each way, those of eight bits, and three taps */
+    int eight;            /* 1: by the points of eight bits, two pairs or none along each axis */
 } swin__wino_output;
 
 /* Samples of a map between its pixels: number i is factor[i] times the bilinear mix of the four
@@ -2513,10 +2513,10 @@ typedef struct swin__samples {
       (float *dst, size_t stride, const float *const *rows, int n16, int pairs_h, int pairs_w)) \
     X(SWIN__REWRITES, wino_output, (const swin__wino_output *w)) \
     X(SWIN__REWRITES && SWIN__HAS_INT8, wino8_input, \
-      (float *dst, size_t stride, const float *const *rows, int n16)) \
+      (float *dst, size_t stride, const float *const *rows, int n16, int pairs_h, int pairs_w)) \
     X(SWIN__REWRITES && SWIN__HAS_INT8, wino8_weights, \
       (float *dst, size_t stride, float *column, size_t ldc, const float *src, size_t tap, \
-       const float *scale, int k))
+       const float *scale, int k, int taps_h, int taps_w))
 
 /* Those of eight bits, which some instruction sets have alone that share the others. */
 #define SWIN__KERNELS_8(X) \
@@ -2742,11 +2742,11 @@ SWIN__INLINE int swin__wino_has(int p, int pairs)
 {
     return p <= 2 * pairs || (pairs > 0 && p == SWIN__WINO_SIDE - 1);
 }
-/* The places for a tile's values: eight, as those of fewer pairs keep theirs among them, or one; or
-   six, with eight bits, where all tiles have two pairs. */
+/* The places for a tile's values: eight, as those of fewer pairs keep theirs among them, or one;
+   with eight bits, where all that have pairs have two, six or one. */
 SWIN__INLINE int swin__wino_values(int pairs, int eight)
 {
-    return eight ? SWIN__WINO8_SIDE : pairs > 0 ? SWIN__WINO_SIDE : 1;
+    return pairs == 0 ? 1 : eight ? SWIN__WINO8_SIDE : SWIN__WINO_SIDE;
 }
 /* The place of value p, one that a tile has, among these: the last one is that at infinity. */
 SWIN__INLINE int swin__wino_place(int p, int eight)
@@ -3771,29 +3771,37 @@ static void SWIN__FN(wino_weights)(float *dst, size_t stride, const void *src, i
     else SWIN__FN(wino_filter)(dst, stride, src, type, tap, k, taps_h, taps_w);
 }
 
-/* Three filter taps become the values of their polynomial at the six points of eight bits, divided
-   as in wino_g, side by side. */
-SWIN__INLINE void SWIN__FN(wino8_g)(float *d, int stride, const float *g)
+/* Two or three filter taps become the values of their polynomial at the six points of eight bits,
+   divided as in wino_g. One tap stays what it is. */
+SWIN__INLINE void SWIN__FN(wino8_g)(float *d, int stride, const float *g, int taps)
 {
     const float a2 = SWIN__SQUARE_A8, b2 = SWIN__SQUARE_B8;
     const float zero = 1 / (a2 * b2), a = 1 / (2 * a2 * (a2 - b2)), b = 1 / (2 * b2 * (b2 - a2));
+    if (taps == 1) {
+        swin__vstore(d, SWIN__FN(at)(g, 0));
+        return;
+    }
     swin__vstore(d, swin__vhold(swin__vmul(SWIN__FN(at)(g, 0), swin__vset1(zero))));
-    SWIN__FN(wino_taps)(d + stride, stride, g, 3, SWIN__POINT_A8, a);
-    SWIN__FN(wino_taps)(d + 3 * stride, stride, g, 3, SWIN__POINT_B8, b);
-    swin__vstore(d + 5 * stride, SWIN__FN(at)(g, 2));
+    SWIN__FN(wino_taps)(d + stride, stride, g, taps, SWIN__POINT_A8, a);
+    SWIN__FN(wino_taps)(d + 3 * stride, stride, g, taps, SWIN__POINT_B8, b);
+    swin__vstore(d + 5 * stride, SWIN__FN(at)(g, taps - 1));
 }
 
-/* The 36 values u of one channel of 16 filters: `quads` are those of its tap 0 that hold it, as
-   byte `at`. */
-SWIN__INLINE void SWIN__FN(wino8_filter)(float *u, const float *quads, size_t tap, int at)
+/* The values u, [plane][16], of one channel of 16 filters: `quads` are those of its tap 0 that hold
+   it, as byte `at`. */
+SWIN__INLINE void SWIN__FN(wino8_filter)(float *u, const float *quads, size_t tap, int at,
+                                         int taps_h, int taps_w)
 {
-    SWIN__ALIGNED float line[3 * 16], d[18 * 16]; /* d: [6][3][16] */
-    for (int x = 0; x < 3; x++) {
-        for (int y = 0; y < 3; y++)
-            swin__vstore(line + 16 * y, swin__vquad(quads + (size_t)(3 * y + x) * tap, at));
-        SWIN__FN(wino8_g)(d + 16 * x, 3 * 16, line);
+    const int h = swin__wino_values(taps_h - 1, 1), w = swin__wino_values(taps_w - 1, 1);
+    SWIN__ALIGNED float line[3 * 16], d[18 * 16]; /* d: [h][3][16] */
+    for (int x = 0; x < taps_w; x++) {
+        for (int y = 0; y < taps_h; y++) {
+            const int t = 3 * swin__wino_tap(taps_h, y) + swin__wino_tap(taps_w, x);
+            swin__vstore(line + 16 * y, swin__vquad(quads + (size_t)t * tap, at));
+        }
+        SWIN__FN(wino8_g)(d + 16 * x, 3 * 16, line, taps_h);
     }
-    for (int y = 0; y < 6; y++) SWIN__FN(wino8_g)(u + 96 * y, 16, d + 48 * y);
+    for (int y = 0; y < h; y++) SWIN__FN(wino8_g)(u + 16 * w * y, 16, d + 48 * y, taps_w);
 }
 
 /* The 16 scales of a plane from the largest |u| of each output, which become their inverses. */
@@ -3806,34 +3814,47 @@ SWIN__INLINE void SWIN__FN(wino8_scales)(float *top, float *column, const float 
     }
 }
 
-/* One panel of 16 filters of eight bits, quads src[tap t][channel / 4], taps apart by `tap` floats,
-   becomes quads dst[plane][c / 4] for k channels, k a multiple of 4; planes are apart by stride. An
-   output's numbers in a plane times column[plane][n], apart by ldc, are the transformed weights.
-   scale: [16], of the filters. */
-static void SWIN__FN(wino8_weights)(float *dst, size_t stride, float *column, size_t ldc,
-                                    const float *src, size_t tap, const float *scale, int k)
+/* The body of wino8_weights, below: inlined once for each number of taps that is worth it. */
+SWIN__INLINE void SWIN__FN(wino8_panel)(float *dst, size_t stride, float *column, size_t ldc,
+                                        const float *src, size_t tap, const float *scale, int k,
+                                        int taps_h, int taps_w)
 {
+    const int planes = swin__wino_values(taps_h - 1, 1) * swin__wino_values(taps_w - 1, 1);
+    const swin__v16 magic = swin__vset1(SWIN__MAGIC);
     SWIN__ALIGNED float top[SWIN__WINO8_PLANES * 16], u[4 * SWIN__WINO8_PLANES * 16];
-    for (int i = 0; i < SWIN__WINO8_PLANES; i++) swin__vstore(top + 16 * i, swin__vset1(0.0f));
+    for (int i = 0; i < planes; i++) swin__vstore(top + 16 * i, swin__vset1(0.0f));
     for (int c = 0; c < k; c++) {
-        SWIN__FN(wino8_filter)(u, src + 16 * (c / 4), tap, c % 4);
-        for (int i = 0; i < SWIN__WINO8_PLANES; i++)
+        SWIN__FN(wino8_filter)(u, src + 16 * (c / 4), tap, c % 4, taps_h, taps_w);
+        for (int i = 0; i < planes; i++)
             swin__vstore(top + 16 * i, swin__vwider(SWIN__FN(at)(u, i), SWIN__FN(at)(top, i)));
     }
-    for (int i = 0; i < SWIN__WINO8_PLANES; i++)
+    for (int i = 0; i < planes; i++)
         SWIN__FN(wino8_scales)(top + 16 * i, column + (size_t)i * ldc, scale);
     for (int c = 0; c < k; c += 4, src += 16, dst += 16) {
         for (int j = 0; j < 4; j++)
-            SWIN__FN(wino8_filter)(u + SWIN__WINO8_PLANES * 16 * j, src, tap, j);
-        for (int i = 0; i < SWIN__WINO8_PLANES; i++) {
-            const swin__v16 f = SWIN__FN(at)(top, i), magic = swin__vset1(SWIN__MAGIC);
+            SWIN__FN(wino8_filter)(u + 16 * planes * j, src, tap, j, taps_h, taps_w);
+        for (int i = 0; i < planes; i++) {
+            const swin__v16 f = SWIN__FN(at)(top, i);
             swin__vpack(dst + (size_t)i * stride,
                         swin__vfma(SWIN__FN(at)(u, i), f, magic),
-                        swin__vfma(SWIN__FN(at)(u, i + SWIN__WINO8_PLANES), f, magic),
-                        swin__vfma(SWIN__FN(at)(u, i + 2 * SWIN__WINO8_PLANES), f, magic),
-                        swin__vfma(SWIN__FN(at)(u, i + 3 * SWIN__WINO8_PLANES), f, magic));
+                        swin__vfma(SWIN__FN(at)(u, i + planes), f, magic),
+                        swin__vfma(SWIN__FN(at)(u, i + 2 * planes), f, magic),
+                        swin__vfma(SWIN__FN(at)(u, i + 3 * planes), f, magic));
         }
     }
+}
+
+/* One panel of 16 filters of eight bits, quads src[tap t][channel / 4], taps t = 3 y + x apart by
+   `tap` floats, becomes quads dst[plane][c / 4] for k channels, k a multiple of 4; planes are apart
+   by stride, and so many taps count along each axis. An output's numbers in a plane times
+   column[plane][n], apart by ldc, are the transformed weights. scale: [16], of the filters. */
+static void SWIN__FN(wino8_weights)(float *dst, size_t stride, float *column, size_t ldc,
+                                    const float *src, size_t tap, const float *scale, int k,
+                                    int taps_h, int taps_w)
+{
+    if (taps_h == 3 && taps_w == 3)
+        SWIN__FN(wino8_panel)(dst, stride, column, ldc, src, tap, scale, k, 3, 3);
+    else SWIN__FN(wino8_panel)(dst, stride, column, ldc, src, tap, scale, k, taps_h, taps_w);
 }
 
 /* The body of wino_input, below: inlined once for whole tiles and once for all others. */
@@ -3873,10 +3894,12 @@ static void SWIN__FN(wino_input)(float *dst, size_t stride, const float *const *
     else SWIN__FN(wino_in)(dst, stride, rows, n16, pairs_h, pairs_w, 0);
 }
 
-/* The same by the two pairs of points of eight bits. */
-static void SWIN__FN(wino8_input)(float *dst, size_t stride, const float *const *rows, int n16)
+/* The same by the points of eight bits: two pairs or none along each axis. */
+static void SWIN__FN(wino8_input)(float *dst, size_t stride, const float *const *rows, int n16,
+                                  int pairs_h, int pairs_w)
 {
-    SWIN__FN(wino_in)(dst, stride, rows, n16, 2, 2, 1);
+    if (pairs_h == 2 && pairs_w == 2) SWIN__FN(wino_in)(dst, stride, rows, n16, 2, 2, 1);
+    else SWIN__FN(wino_in)(dst, stride, rows, n16, pairs_h, pairs_w, 1);
 }
 
 /* Writes one pixel's channels c ... c + 15, before the activation. */
@@ -3924,7 +3947,9 @@ SWIN__INLINE void SWIN__FN(wino_out)(const swin__wino_output *w, int pairs_h, in
 static void SWIN__FN(wino_output)(const swin__wino_output *w)
 {
     const int whole = w->pairs_h == 3 && w->pairs_w == 3;
-    if (SWIN__HAS_INT8 && w->eight) SWIN__FN(wino_out)(w, 2, 2, 3, 1);
+    if (SWIN__HAS_INT8 && w->eight && w->taps == 3) SWIN__FN(wino_out)(w, 2, 2, 3, 1);
+    else if (SWIN__HAS_INT8 && w->eight)
+        SWIN__FN(wino_out)(w, w->pairs_h, w->pairs_w, w->taps, 1);
     else if (whole && w->taps == 3) SWIN__FN(wino_out)(w, 3, 3, 3, 0);
     else if (whole) SWIN__FN(wino_out)(w, 3, 3, 2, 0);
     else SWIN__FN(wino_out)(w, w->pairs_h, w->pairs_w, w->taps, 0);
@@ -10333,16 +10358,11 @@ static swin__tile_axis swin__cut_axis(int pixels, int taps, int eight)
 {
     swin__tile_axis t;
     int left;
-    if (eight) {
-        const swin__tile_axis whole = { pixels, swin__divide_up(pixels, 4), 4, 2, SWIN__WINO8_SIDE,
-                                        0 };
-        return whole;
-    }
     t.pixels = pixels;
-    t.pairs = taps > 1 ? 3 : 0;
-    t.values = swin__wino_values(t.pairs, 0);
+    t.pairs = taps == 1 ? 0 : eight ? 2 : 3;
+    t.values = swin__wino_values(t.pairs, eight);
     t.side = swin__wino_makes(t.pairs, taps);
-    t.count = taps > 1 ? (pixels + 1) / t.side : pixels;
+    t.count = eight ? swin__divide_up(pixels, t.side) : taps > 1 ? (pixels + 1) / t.side : pixels;
     left = swin__max(0, pixels - t.side * t.count);
     t.rest = taps == 2 ? swin__max(left > 0, left / 2) : (left + 1) / 2;
     return t;
@@ -10526,7 +10546,7 @@ static void swin__winograd_weights_8(const swin_context *c, const swin__step *s,
         c->kernels->wino8_weights(w->weights + swin__offset(unit, 4 * l->depth), plane,
                                   w->scales + output, (size_t)w->conv->out.ld,
                                   (const float *)taps.data, 4 * (size_t)w->conv->inputs, scale,
-                                  l->depth);
+                                  l->depth, w->taps_h, w->taps_w);
     }
 }
 
@@ -10571,7 +10591,8 @@ static void swin__winograd_in(const swin_context *c, const swin__step *s, int un
             rows[k] = swin__seen(c, w, &slice, y, x, scratch, spare + k * slice.count);
         }
         if (w->eight)
-            c->kernels->wino8_input(to, swin__skewed(l->depth), rows, slice.count);
+            c->kernels->wino8_input(to, swin__skewed(l->depth), rows, slice.count, spot.pairs_h,
+                                    spot.pairs_w);
         else
             c->kernels->wino_input(to, swin__skewed(l->depth), rows, slice.count, spot.pairs_h,
                                    spot.pairs_w);
@@ -10580,7 +10601,7 @@ static void swin__winograd_in(const swin_context *c, const swin__step *s, int un
     if (w->eight) {
         float *rows = swin__tile_plane(l, w->tiles, unit, 0, l->depth);
         size_t ld = swin__skewed(l->depth);
-        c->kernels->quantise(rows, ld, rows, ld, SWIN__WINO8_PLANES, l->depth, 0);
+        c->kernels->quantise(rows, ld, rows, ld, w->tiling.planes, l->depth, 0);
     }
 }
 
@@ -10782,7 +10803,8 @@ static void swin__plan_winograd(swin__plan *p, const swin__part *part, int taps_
    its pixels, then smoothing by [1 3 3 1] / 4 along each axis; beyond the ends are the last pixels.
    W commutes with smoothing. Applied before it, W meets only zeros but for one tap, at the map's
    own pixels, or two, between them, along each axis: four convolutions at the small size, which
-   Winograd's F(7, 2) does with 1.15 multiplications a pixel where F(6, 3) takes 1.78.
+   Winograd's F(7, 2) does with 1.15 multiplications a pixel where F(6, 3) takes 1.78, and with
+   weights of s8 F(5, 2) with 1.21 where F(4, 3) takes 2.25.
 
    One correction is needed. The convolution has zeros beyond the ends of the doubled map, and these
    sums have the last pixels there: what they take from beyond an edge is subtracted. */
@@ -10796,6 +10818,7 @@ static int swin__upright(int edge) { return edge == SWIN__LEFT || edge == SWIN__
 typedef struct swin__doubled_layer {
     const swin__conv *conv;
     const swin__source *source;
+    swin__rows in;              /* the map's pixels, quantised for weights of s8 */
     int act;
     /* The products of each edge's pixels with the three taps that meet it from beyond:
        [edge][tap][pixel][out.ld], every edge as long as the longest. */
@@ -10819,8 +10842,8 @@ static void swin__on_pixels(const swin_context *c, const swin__step *s, int y, f
     swin__product p;
     (void)scratch;
     to.ld *= 2;
-    p = swin__tap_product(l->conv, l->source, 4, swin__map_rows(map, y * map->w, map->w), to);
-    c->kernels->gemm(&p);
+    p = swin__tap_product(l->conv, l->source, 4, swin__rows_from(l->in, y * map->w, map->w), to);
+    swin__multiply(c, &p);
 }
 
 /* The products of an edge's pixels with one of the taps that meet it from beyond. */
@@ -10830,14 +10853,15 @@ static void swin__beyond(const swin_context *c, const swin__step *s, int unit, f
     const swin__doubled_layer *l = (const swin__doubled_layer *)s->layer;
     const swin__fmap *map = &l->source->map, *out = &l->conv->out;
     int edge = unit / 3, tap = unit % 3, upright = swin__upright(edge);
-    int n = upright ? map->h : map->w, ld = upright ? map->w * map->ld : map->ld;
     int y = edge == SWIN__BOTTOM ? map->h - 1 : 0, x = edge == SWIN__RIGHT ? map->w - 1 : 0;
     float *to = swin__tap_row(&l->edges, 3 * edge + tap, 0);
-    swin__product p = swin__tap_product(l->conv, l->source, taps[edge][tap],
-                                        swin__make_rows(swin__at(map, y, x), ld, n, map->c),
-                                        swin__make_rows(to, out->ld, n, out->c));
+    swin__rows from = swin__rows_from(l->in, y * map->w + x, upright ? map->h : map->w);
+    swin__product p;
     (void)scratch;
-    c->kernels->gemm(&p);
+    if (upright) from.ld *= (size_t)map->w;
+    p = swin__tap_product(l->conv, l->source, taps[edge][tap], from,
+                          swin__make_rows(to, out->ld, from.n, out->c));
+    swin__multiply(c, &p);
 }
 
 /* Channels first ... first + count - 1 of the output; count is a multiple of 16. */
@@ -10933,11 +10957,14 @@ static void swin__plan_doubled(swin__plan *p, const swin__part *part, const swin
     const swin__fmap *map = &source->map, *out = &conv->out;
     int longer = swin__max(map->h, map->w);
     double madds = (double)map->c * out->c;
+    int eight = swin__is_s8(conv->weight.type);
     swin__part between = *part;
-    swin__doubled_layer l = { conv, source, part->act, { NULL, 0, 0 } };
+    swin__rows pixels = swin__map_rows(map, 0, swin__pixels(map));
+    swin__doubled_layer l = { conv, source, pixels, part->act, { NULL, 0, 0 } };
     swin__job job;
     between.act = SWIN__LINEAR;
     for (int way = 1; way < 4; way++) swin__plan_winograd(p, &between, 1 + way / 2, 1 + way % 2);
+    if (eight) l.in = swin__plan_quantised(p, part, pixels);
     l.edges = swin__alloc_taps(p, 3 * SWIN__EDGES, longer, out->ld);
     job = swin__part_job(part, swin__on_pixels, map->h, 0, madds * swin__pixels(map));
     swin__add_step(p, &job, &l, sizeof l);
@@ -10948,6 +10975,7 @@ static void swin__plan_doubled(swin__plan *p, const swin__part *part, const swin
                          8.0 * swin__pixels(out) * out->c);
     swin__add_step(p, &job, &l, sizeof l);
     swin__release(p, l.edges.data);
+    if (eight) swin__release(p, l.in.data);
 }
 
 /* --- direct ----------------------------------------------------------------------------------- */
@@ -11145,6 +11173,7 @@ static int swin__is_strip(const swin__conv *conv, int channels)
    enough? */
 static int swin__is_doubled(const swin__conv *conv, const swin__fmap *map, int aligned)
 {
+    if (swin__is_s8(conv->weight.type) && !swin__is_strip(conv, map->c)) return 0;
     return !aligned && !conv->nearest && 2 * map->h == conv->out.h && 2 * map->w == conv->out.w &&
            map->c >= SWIN__DOUBLED_CHANNELS && conv->out.c >= SWIN__DOUBLED_CHANNELS;
 }
@@ -11159,7 +11188,7 @@ static swin__ways swin__ways_of(const swin__conv *conv, int aligned, int plain)
         int times = w.tiled ? SWIN__TAPS_GAIN : 1;
         int is_small = s->resized && times * swin__pixels(&s->map) < swin__pixels(&conv->out);
         if (!plain && conv->kernel == 3 && is_small) w.taps |= 1u << i;
-        else if (w.tiled && !eight && w.doubled < 0 && swin__is_doubled(conv, &s->map, aligned))
+        else if (w.tiled && w.doubled < 0 && swin__is_doubled(conv, &s->map, aligned))
             w.doubled = i;
         else w.rest |= 1u << i;
     }

@@ -1145,72 +1145,87 @@ static int wino_halves(int k, int taps_h, int taps_w)
 
 /* --- Winograd in eight bits ------------------------------------------------------------------- */
 
-/* One tile of 4 x 4 pixels of 16 filters over k channels by the kernels of table t: result
-   [8 y + x][16]; image: [8 y + x][k], k a multiple of 16; w: [tap][16][k]. */
-static void wino8_tile(const swin__kernels *t, const float *image, const int8_t *w, int k,
+/* Does the tile make pixel i of 8 x 8? */
+static int wino8_pixel(wino w, size_t i)
+{
+    return (int)i / 8 < swin__wino_makes(w.high, w.taps) &&
+           (int)i % 8 < swin__wino_makes(w.wide, w.taps);
+}
+
+/* One tile of 16 filters over k channels, or of their outer taps or middle one, by the kernels of
+   table t: result [8 y + x][16]; image: [8 y + x][k], k a multiple of 16; q: [tap][16][k]. */
+static void wino8_tile(const swin__kernels *t, const float *image, const int8_t *q, int k, wino w,
                        const float *scale, float *result)
 {
     const size_t K = (size_t)k, plane = 4 * K + 16, ld = K + 16;
+    const size_t planes = (size_t)(swin__wino_values(w.high, 1) * swin__wino_values(w.wide, 1));
     float *quads = room(9 * 4 * K), *u = room(36 * plane), *column = room(36 * 16);
     float *v = room(36 * ld), m[36 * 16], *to[64];
     const float *rows[64];
     for (size_t i = 0; i < 9; i++) {
-        int8_t *one = quads_of(16, k, w + i * 16 * K);
+        int8_t *one = quads_of(16, k, q + i * 16 * K);
         memcpy(quads + i * 4 * K, one, 16 * K);
         free(one);
     }
     for (size_t i = 0; i < 64; i++) {
         rows[i] = image + i * K;
-        to[i] = i / 8 < 4 && i % 8 < 4 ? result + 16 * i : NULL;
+        to[i] = wino8_pixel(w, i) ? result + 16 * i : NULL;
     }
-    t->wino8_weights(u, plane, column, 16, quads, 4 * K, scale, k);
-    t->wino8_input(v, ld, rows, k);
-    for (size_t i = 0; i < 36; i++) {
+    t->wino8_weights(u, plane, column, 16, quads, 4 * K, scale, k, w.high ? w.taps : 1,
+                     w.wide ? w.taps : 1);
+    t->wino8_input(v, ld, rows, k, w.high, w.wide);
+    for (size_t i = 0; i < planes; i++) {
         const swin__product p = {.m = 1, .n = 16, .k = k, .type = SWIN__S8, .a = v + i * ld,
                                  .lda = ld, .b = u + i * plane, .ldb = 16, .panel = 4 * K,
                                  .c = m + 16 * i, .ldc = 16, .column = column + 16 * i};
         t->quantise(v + i * ld, ld, v + i * ld, ld, 1, k, 0);
         t->gemm8(&p);
     }
-    const swin__wino_output back = {to, NULL, 0, SWIN__LINEAR, m, 16, 16, 2, 2, 3, 0, 1};
+    const swin__wino_output back = {to, NULL, 0, SWIN__LINEAR, m, 16, 16, w.high, w.wide, w.taps,
+                                    0, 1};
     t->wino_output(&back);
     free(quads), free(u), free(column), free(v);
 }
 
 /* The tile against plain sums, and the scalar pass's bits. */
-static int wino8_case(int k, double *worst)
+static int wino8_case(int k, wino w, double *worst)
 {
     const size_t K = (size_t)k;
+    const size_t tall = w.high ? (size_t)w.taps : 1, broad = w.wide ? (size_t)w.taps : 1;
     float *image = room(64 * K), scale[16], got[64 * 16] = {0}, again[64 * 16] = {0};
-    int8_t *w = (int8_t *)malloc(9 * 16 * K);
+    int8_t *q = (int8_t *)malloc(9 * 16 * K);
     double off = 0, squares = 0;
-    if (!w) exit(2);
-    for (size_t i = 0; i < 9 * 16 * K; i++) w[i] = (int8_t)((int)dice(255) - 127);
+    if (!q) exit(2);
+    for (size_t i = 0; i < 9 * 16 * K; i++) q[i] = (int8_t)((int)dice(255) - 127);
     for (int n = 0; n < 16; n++) scale[n] = (1 + uniform() / 2) / 127;
-    begin("winograd of eight bits, k %d", k);
-    wino8_tile(pass, image, w, k, scale, got);
-    wino8_tile(spec, image, w, k, scale, again);
-    for (size_t i = 0; i < 16; i++) {
-        const size_t pixel = i / 4 * 8 + i % 4;
-        for (size_t n = 0; n < 16; n++) {
+    begin("winograd of eight bits, k %d, %d x %d pairs, %d taps", k, w.high, w.wide, w.taps);
+    wino8_tile(pass, image, q, k, w, scale, got);
+    wino8_tile(spec, image, q, k, w, scale, again);
+    for (size_t i = 0; i < 64; i++) {
+        for (size_t n = 0; wino8_pixel(w, i) && n < 16; n++) {
             double sum = 0;
-            for (size_t t = 0; t < 9; t++)
+            for (size_t t = 0; t < tall * broad; t++) {
+                const size_t down = t / broad, across = t % broad;
+                const size_t tap = 3 * wino_tap(tall, down) + wino_tap(broad, across);
                 for (size_t c = 0; c < K; c++)
-                    sum += (double)image[(pixel + t / 3 * 8 + t % 3) * K + c] * scale[n] *
-                           w[(t * 16 + n) * K + c];
-            off += pow(sum - got[16 * pixel + n], 2), squares += sum * sum;
+                    sum += (double)image[(i + 8 * down + across) * K + c] * scale[n] *
+                           q[(tap * 16 + n) * K + c];
+            }
+            off += pow(sum - got[16 * i + n], 2), squares += sum * sum;
         }
     }
     *worst = fmax(*worst, sqrt(off / squares));
-    free(image), free(w);
+    free(image), free(q);
     return same("tile", got, again, 64 * 16) && sqrt(off / squares) < 0.08;
 }
 
 static void test_winograd_8(void)
 {
+    static const wino tiles[] = {{2, 2, 3}, {2, 2, 2}, {2, 0, 2}, {0, 2, 2}};
     double worst = 0;
     int ok = 1;
-    for (int k = 16; k <= 128; k += 16) ok &= wino8_case(k, &worst);
+    for (int k = 16; k <= 128; k += 16)
+        for (size_t i = 0; i < sizeof tiles / sizeof *tiles; i++) ok &= wino8_case(k, tiles[i], &worst);
     printf("  error %.2g, rms\n", worst);
     report("winograd of eight bits", ok);
 }
