@@ -2456,7 +2456,7 @@ typedef struct swin__wino_output {
     int n16, pairs_h, pairs_w, taps;
     int uncached;         /* 1: the pixels are not needed soon and are written past the caches;
                              `rows` are then aligned to 64 bytes */
-    int eight;            /* 1: by the points of eight bits, two pairs or none along each axis */
+    int eight;            /* 1: by the points of eight bits, two pairs along both axes or one */
 } swin__wino_output;
 
 /* Samples of a map between its pixels: number i is factor[i] times the bilinear mix of the four
@@ -3814,10 +3814,13 @@ SWIN__INLINE void SWIN__FN(wino8_scales)(float *top, float *column, const float 
     }
 }
 
-/* The body of wino8_weights, below: inlined once for each number of taps that is worth it. */
-SWIN__INLINE void SWIN__FN(wino8_panel)(float *dst, size_t stride, float *column, size_t ldc,
-                                        const float *src, size_t tap, const float *scale, int k,
-                                        int taps_h, int taps_w)
+/* One panel of 16 filters of eight bits, quads src[tap t][channel / 4], taps t = 3 y + x apart by
+   `tap` floats, becomes quads dst[plane][c / 4] for k channels, k a multiple of 4; planes are apart
+   by stride, and so many taps count along each axis. An output's numbers in a plane times
+   column[plane][n], apart by ldc, are the transformed weights. scale: [16], of the filters. */
+static void SWIN__FN(wino8_weights)(float *dst, size_t stride, float *column, size_t ldc,
+                                    const float *src, size_t tap, const float *scale, int k,
+                                    int taps_h, int taps_w)
 {
     const int planes = swin__wino_values(taps_h - 1, 1) * swin__wino_values(taps_w - 1, 1);
     const swin__v16 magic = swin__vset1(SWIN__MAGIC);
@@ -3842,19 +3845,6 @@ SWIN__INLINE void SWIN__FN(wino8_panel)(float *dst, size_t stride, float *column
                         swin__vfma(SWIN__FN(at)(u, i + 3 * planes), f, magic));
         }
     }
-}
-
-/* One panel of 16 filters of eight bits, quads src[tap t][channel / 4], taps t = 3 y + x apart by
-   `tap` floats, becomes quads dst[plane][c / 4] for k channels, k a multiple of 4; planes are apart
-   by stride, and so many taps count along each axis. An output's numbers in a plane times
-   column[plane][n], apart by ldc, are the transformed weights. scale: [16], of the filters. */
-static void SWIN__FN(wino8_weights)(float *dst, size_t stride, float *column, size_t ldc,
-                                    const float *src, size_t tap, const float *scale, int k,
-                                    int taps_h, int taps_w)
-{
-    if (taps_h == 3 && taps_w == 3)
-        SWIN__FN(wino8_panel)(dst, stride, column, ldc, src, tap, scale, k, 3, 3);
-    else SWIN__FN(wino8_panel)(dst, stride, column, ldc, src, tap, scale, k, taps_h, taps_w);
 }
 
 /* The body of wino_input, below: inlined once for whole tiles and once for all others. */
@@ -3894,12 +3884,15 @@ static void SWIN__FN(wino_input)(float *dst, size_t stride, const float *const *
     else SWIN__FN(wino_in)(dst, stride, rows, n16, pairs_h, pairs_w, 0);
 }
 
-/* The same by the points of eight bits: two pairs or none along each axis. */
+/* The same by the points of eight bits: two pairs along both axes, or along one. A row of pixels is
+   transformed as a column is, whose values have the same places. */
 static void SWIN__FN(wino8_input)(float *dst, size_t stride, const float *const *rows, int n16,
                                   int pairs_h, int pairs_w)
 {
-    if (pairs_h == 2 && pairs_w == 2) SWIN__FN(wino_in)(dst, stride, rows, n16, 2, 2, 1);
-    else SWIN__FN(wino_in)(dst, stride, rows, n16, pairs_h, pairs_w, 1);
+    const float *column[SWIN__WINO_PLANES];
+    for (int i = 0; i < SWIN__WINO8_SIDE; i++) column[8 * i] = pairs_h ? rows[8 * i] : rows[i];
+    if (pairs_h && pairs_w) SWIN__FN(wino_in)(dst, stride, rows, n16, 2, 2, 1);
+    else SWIN__FN(wino_in)(dst, stride, column, n16, 2, 0, 1);
 }
 
 /* Writes one pixel's channels c ... c + 15, before the activation. */
@@ -3943,13 +3936,23 @@ SWIN__INLINE void SWIN__FN(wino_out)(const swin__wino_output *w, int pairs_h, in
     }
 }
 
+/* The way back from eight bits: of a tile of both axes, or of one; a row of pixels as a column. */
+SWIN__INLINE void SWIN__FN(wino8_out)(const swin__wino_output *w)
+{
+    swin__wino_output column = *w;
+    float *rows[SWIN__WINO_PLANES];
+    for (int i = 0; i < SWIN__WINO8_SIDE; i++)
+        rows[8 * i] = w->pairs_h ? w->rows[8 * i] : w->rows[i];
+    column.rows = rows;
+    if (w->pairs_h && w->pairs_w) SWIN__FN(wino_out)(w, 2, 2, w->taps, 1);
+    else SWIN__FN(wino_out)(&column, 2, 0, 2, 1);
+}
+
 /* What swin__wino_output describes: the products of a tile become the pixels of the map. */
 static void SWIN__FN(wino_output)(const swin__wino_output *w)
 {
     const int whole = w->pairs_h == 3 && w->pairs_w == 3;
-    if (SWIN__HAS_INT8 && w->eight && w->taps == 3) SWIN__FN(wino_out)(w, 2, 2, 3, 1);
-    else if (SWIN__HAS_INT8 && w->eight)
-        SWIN__FN(wino_out)(w, w->pairs_h, w->pairs_w, w->taps, 1);
+    if (SWIN__HAS_INT8 && w->eight) SWIN__FN(wino8_out)(w);
     else if (whole && w->taps == 3) SWIN__FN(wino_out)(w, 3, 3, 3, 0);
     else if (whole) SWIN__FN(wino_out)(w, 3, 3, 2, 0);
     else SWIN__FN(wino_out)(w, w->pairs_h, w->pairs_w, w->taps, 0);

@@ -1,10 +1,12 @@
 """examples/gst: the element swinsegment in real pipelines; what takes a neighbour of its own is in
 gst_element.c."""
 
+import itertools
 import json
 import os
 import re
 import subprocess
+import threading
 
 import numpy
 import pytest
@@ -330,55 +332,76 @@ def test_benchmark(run, model):
 
 # what is wrong ------------------------------------------------------------------------------------
 
-def refused(launch, properties, *words, **variables):
-    r = launch("videotestsrc num-buffers=2 ! video/x-raw,format=RGB,width=46,height=34 ! "
-               f"swinsegment {properties} ! fakesink", **variables)
-    assert r.returncode != 0
-    first = re.search(r"^ERROR: from element .*swinsegment0: (.*)$", said(r), re.M)
-    assert first, said(r)
+@pytest.fixture
+def fail(environment):
+    """fail("a ! b"): what gst-launch-1.0 says of a pipeline that fails as it starts. That of
+    GStreamer 1.22 may wait for ever after it said so, whichever element failed."""
+    def start(line, **variables):
+        command = ["gst-launch-1.0", *line.split()]
+        with subprocess.Popen(command, env=environment | variables, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+            late = threading.Timer(300, process.kill)
+            late.start()
+            for text in itertools.accumulate(process.stderr, initial=b""):
+                if b"ERROR: pipeline doesn't want to preroll" in text:
+                    break
+            try:
+                assert process.wait(5) != 0, text
+            except subprocess.TimeoutExpired:
+                process.kill()
+            late.cancel()
+            return (text + process.stderr.read()).decode()
+    return start
+
+
+def refused(fail, properties, *words, **variables):
+    text = fail("videotestsrc num-buffers=2 ! video/x-raw,format=RGB,width=46,height=34 ! "
+                f"swinsegment {properties} ! fakesink", **variables)
+    first = re.search(r"^ERROR: from element .*swinsegment0: (.*)$", text, re.M)
+    assert first, text
     for word in words:
         assert word in first[1]
 
 
-def test_model_that_is_not_there(launch, model, tmp_path):
-    refused(launch, "", "property model", "SWIN_MODEL")
-    refused(launch, "", "property model", SWIN_MODEL="")
-    refused(launch, f"model={tmp_path}/no.swin", "no.swin: No such file")
-    refused(launch, f"model={tmp_path}", f"{tmp_path}: Is a directory")
-    refused(launch, "", "elsewhere.swin", SWIN_MODEL="elsewhere.swin")
+def test_model_that_is_not_there(launch, fail, model, tmp_path):
+    refused(fail, "", "property model", "SWIN_MODEL")
+    refused(fail, "", "property model", SWIN_MODEL="")
+    refused(fail, f"model={tmp_path}/no.swin", "no.swin: No such file")
+    refused(fail, f"model={tmp_path}", f"{tmp_path}: Is a directory")
+    refused(fail, "", "elsewhere.swin", SWIN_MODEL="elsewhere.swin")
     r = launch("videotestsrc num-buffers=1 ! swinsegment ! fakesink", SWIN_MODEL=str(model))
     assert r.returncode == 0, said(r)
 
 
-def test_damaged_model(launch, model, tmp_path):
+def test_damaged_model(fail, model, tmp_path):
     whole, broken = model.read_bytes(), tmp_path / "broken.swin"
     for size in (0, 7, 64, len(whole) // 2, len(whole) - 1):
         broken.write_bytes(whole[:size])
-        refused(launch, f"model={broken}", "broken.swin: ")
+        refused(fail, f"model={broken}", "broken.swin: ")
     for at in (0, 100, len(whole) // 3, len(whole) - 1):
         broken.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1:])
-        refused(launch, f"model={broken}", "broken.swin: ")
+        refused(fail, f"model={broken}", "broken.swin: ")
 
 
 @pytest.mark.parametrize("case", ["fam-tv-swin-cls", "fam-timm-swin-features"])
-def test_model_without_a_class_for_each_pixel(launch, convert, case):
-    refused(launch, f"model={convert(case)}", "no class for each pixel")
+def test_model_without_a_class_for_each_pixel(fail, convert, case):
+    refused(fail, f"model={convert(case)}", "no class for each pixel")
 
 
-def test_more_classes_than_a_byte_tells(launch, convert, tmp_path):
+def test_more_classes_than_a_byte_tells(launch, fail, convert, tmp_path):
     state = torch.load(GOLDEN / CASE / "checkpoint.pth", weights_only=True)
     for name, tensor in list(state.items()):
         if ".conv_seg." in name:
             state[name] = tensor.repeat(300, *[1] * (tensor.ndim - 1))[:300].clone()
     torch.save(state, tmp_path / "many.pth")
     model = convert(tmp_path / "many.pth")
-    refused(launch, f"output=ids model={model}", "300 classes", "output=overlay")
+    refused(fail, f"output=ids model={model}", "300 classes", "output=overlay")
     r = launch(f"videotestsrc num-buffers=1 ! swinsegment model={model} ! fakesink")
     assert r.returncode == 0, said(r)
 
 
-def test_size_that_the_model_cannot_take(launch, convert):
-    refused(launch, f"size=16384 model={convert(CASE)}", "46 x 34 pixels")
+def test_size_that_the_model_cannot_take(fail, convert):
+    refused(fail, f"size=16384 model={convert(CASE)}", "46 x 34 pixels")
 
 
 # a harness instead of neighbours ------------------------------------------------------------------
