@@ -2510,10 +2510,9 @@ typedef struct swin__samples {
       (float *dst, size_t stride, const void *src, int type, size_t tap, int k, int taps_h, \
        int taps_w)) \
     X(SWIN__REWRITES, wino_input, \
-      (float *dst, size_t stride, const float *const *rows, int n16, int pairs_h, int pairs_w)) \
+      (float *dst, size_t stride, const float *const *rows, int n16, int pairs_h, int pairs_w, \
+       int eight)) \
     X(SWIN__REWRITES, wino_output, (const swin__wino_output *w)) \
-    X(SWIN__REWRITES && SWIN__HAS_INT8, wino8_input, \
-      (float *dst, size_t stride, const float *const *rows, int n16, int pairs_h, int pairs_w)) \
     X(SWIN__REWRITES && SWIN__HAS_INT8, wino8_weights, \
       (float *dst, size_t stride, float *column, size_t ldc, const float *src, size_t tap, \
        const float *scale, int k, int taps_h, int taps_w))
@@ -3847,7 +3846,7 @@ static void SWIN__FN(wino8_weights)(float *dst, size_t stride, float *column, si
     }
 }
 
-/* The body of wino_input, below: inlined once for whole tiles and once for all others. */
+/* The body of wino_input, below: inlined once for whole tiles of each kind, once for all others. */
 SWIN__INLINE void SWIN__FN(wino_in)(float *dst, size_t stride, const float *const *rows, int n16,
                                     int pairs_h, int pairs_w, int eight)
 {
@@ -3876,23 +3875,15 @@ SWIN__INLINE void SWIN__FN(wino_in)(float *dst, size_t stride, const float *cons
 }
 
 /* rows[8 y + x][n16], the channels of a tile's pixels, become those planes of dst[plane][n16],
-   apart by stride, that so many pairs of points along each axis have. */
+   apart by stride, that so many pairs of points along each axis have; eight: by the points of eight
+   bits. */
 static void SWIN__FN(wino_input)(float *dst, size_t stride, const float *const *rows, int n16,
-                                 int pairs_h, int pairs_w)
+                                 int pairs_h, int pairs_w, int eight)
 {
     if (pairs_h == 3 && pairs_w == 3) SWIN__FN(wino_in)(dst, stride, rows, n16, 3, 3, 0);
-    else SWIN__FN(wino_in)(dst, stride, rows, n16, pairs_h, pairs_w, 0);
-}
-
-/* The same by the points of eight bits: two pairs along both axes, or along one. A row of pixels is
-   transformed as a column is, whose values have the same places. */
-static void SWIN__FN(wino8_input)(float *dst, size_t stride, const float *const *rows, int n16,
-                                  int pairs_h, int pairs_w)
-{
-    const float *column[SWIN__WINO_PLANES];
-    for (int i = 0; i < SWIN__WINO8_SIDE; i++) column[8 * i] = pairs_h ? rows[8 * i] : rows[i];
-    if (pairs_h && pairs_w) SWIN__FN(wino_in)(dst, stride, rows, n16, 2, 2, 1);
-    else SWIN__FN(wino_in)(dst, stride, column, n16, 2, 0, 1);
+    else if (SWIN__HAS_INT8 && eight && pairs_h && pairs_w)
+        SWIN__FN(wino_in)(dst, stride, rows, n16, 2, 2, 1);
+    else SWIN__FN(wino_in)(dst, stride, rows, n16, pairs_h, pairs_w, SWIN__HAS_INT8 && eight);
 }
 
 /* Writes one pixel's channels c ... c + 15, before the activation. */
@@ -3936,26 +3927,14 @@ SWIN__INLINE void SWIN__FN(wino_out)(const swin__wino_output *w, int pairs_h, in
     }
 }
 
-/* The way back from eight bits: of a tile of both axes, or of one; a row of pixels as a column. */
-SWIN__INLINE void SWIN__FN(wino8_out)(const swin__wino_output *w)
-{
-    swin__wino_output column = *w;
-    float *rows[SWIN__WINO_PLANES];
-    for (int i = 0; i < SWIN__WINO8_SIDE; i++)
-        rows[8 * i] = w->pairs_h ? w->rows[8 * i] : w->rows[i];
-    column.rows = rows;
-    if (w->pairs_h && w->pairs_w) SWIN__FN(wino_out)(w, 2, 2, w->taps, 1);
-    else SWIN__FN(wino_out)(&column, 2, 0, 2, 1);
-}
-
 /* What swin__wino_output describes: the products of a tile become the pixels of the map. */
 static void SWIN__FN(wino_output)(const swin__wino_output *w)
 {
-    const int whole = w->pairs_h == 3 && w->pairs_w == 3;
-    if (SWIN__HAS_INT8 && w->eight) SWIN__FN(wino8_out)(w);
+    const int whole = w->pairs_h == 3 && w->pairs_w == 3, eight = SWIN__HAS_INT8 && w->eight;
+    if (eight && w->taps == 3) SWIN__FN(wino_out)(w, 2, 2, 3, 1);
     else if (whole && w->taps == 3) SWIN__FN(wino_out)(w, 3, 3, 3, 0);
     else if (whole) SWIN__FN(wino_out)(w, 3, 3, 2, 0);
-    else SWIN__FN(wino_out)(w, w->pairs_h, w->pairs_w, w->taps, 0);
+    else SWIN__FN(wino_out)(w, w->pairs_h, w->pairs_w, w->taps, eight);
     for (int i = 0; i < SWIN__WINO_PLANES; i++) {
         if (w->rows[i] && w->act == SWIN__RELU) SWIN__FN(relu)(w->rows[i], 0, 1, w->n16);
         if (w->rows[i] && w->act == SWIN__GELU) SWIN__FN(gelu)(w->rows[i], 0, 1, w->n16);
@@ -10593,12 +10572,8 @@ static void swin__winograd_in(const swin_context *c, const swin__step *s, int un
             if (across >= swin__wino_takes(spot.pairs_w)) continue;
             rows[k] = swin__seen(c, w, &slice, y, x, scratch, spare + k * slice.count);
         }
-        if (w->eight)
-            c->kernels->wino8_input(to, swin__skewed(l->depth), rows, slice.count, spot.pairs_h,
-                                    spot.pairs_w);
-        else
-            c->kernels->wino_input(to, swin__skewed(l->depth), rows, slice.count, spot.pairs_h,
-                                   spot.pairs_w);
+        c->kernels->wino_input(to, swin__skewed(l->depth), rows, slice.count, spot.pairs_h,
+                               spot.pairs_w, w->eight);
         to += slice.count;
     }
     if (w->eight) {

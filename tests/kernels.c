@@ -1065,7 +1065,7 @@ static void wino_tile(const swin__kernels *t, const float *image, const float *f
     for (size_t i = 0; i < 64; i++) to[i] = wino_pixel(w, i) ? out + 16 * i : NULL;
     t->wino_weights(u, K * 16, filter, SWIN__F32, K * 16, k, w.high ? w.taps : 1,
                     w.wide ? w.taps : 1);
-    t->wino_input(v, padded, rows, (int)padded, w.high, w.wide);
+    t->wino_input(v, padded, rows, (int)padded, w.high, w.wide, 0);
     for (size_t y = 0; y < 8; y++) {
         for (size_t x = 0; x < 8; x++) {
             const size_t i = values * y + x;
@@ -1173,7 +1173,7 @@ static void wino8_tile(const swin__kernels *t, const float *image, const int8_t 
     }
     t->wino8_weights(u, plane, column, 16, quads, 4 * K, scale, k, w.high ? w.taps : 1,
                      w.wide ? w.taps : 1);
-    t->wino8_input(v, ld, rows, k, w.high, w.wide);
+    t->wino_input(v, ld, rows, k, w.high, w.wide, 1);
     for (size_t i = 0; i < planes; i++) {
         const swin__product p = {.m = 1, .n = 16, .k = k, .type = SWIN__S8, .a = v + i * ld,
                                  .lda = ld, .b = u + i * plane, .ldb = 16, .panel = 4 * K,
