@@ -346,11 +346,13 @@ def fail(environment):
                 if b"ERROR: pipeline doesn't want to preroll" in text:
                     break
             try:
-                assert process.wait(5) != 0, text
+                process.wait(5)
             except subprocess.TimeoutExpired:
                 process.kill()
             late.cancel()
-            return (text + process.stderr.read()).decode()
+            text = (text + process.stderr.read()).decode()
+        assert process.returncode != 0, text
+        return text
     return start
 
 

@@ -1040,12 +1040,16 @@ typedef struct wino {
     int high, wide, taps;
 } wino;
 
-/* Does the tile make pixel i of 8 x 8? One is left out. */
+/* Does the tile make pixel i of 8 x 8? */
+static int wino_makes(wino w, size_t i)
+{
+    return (int)i / 8 < swin__wino_makes(w.high, w.taps) &&
+           (int)i % 8 < swin__wino_makes(w.wide, w.taps);
+}
+/* The same, where a tile of both axes leaves one out. */
 static int wino_pixel(wino w, size_t i)
 {
-    const int y = (int)i / 8, x = (int)i % 8;
-    return y < swin__wino_makes(w.high, w.taps) && x < swin__wino_makes(w.wide, w.taps) &&
-           !(w.high && w.wide && y == 1 && x == 1);
+    return wino_makes(w, i) && !(w.high && w.wide && i == 9);
 }
 /* The first of p's numbers at a multiple of 64 bytes; 15 may lie before it. */
 static float *aligned(float *p) { return p + (64 - (uintptr_t)p % 64) % 64 / sizeof *p; }
@@ -1145,13 +1149,6 @@ static int wino_halves(int k, int taps_h, int taps_w)
 
 /* --- Winograd in eight bits ------------------------------------------------------------------- */
 
-/* Does the tile make pixel i of 8 x 8? */
-static int wino8_pixel(wino w, size_t i)
-{
-    return (int)i / 8 < swin__wino_makes(w.high, w.taps) &&
-           (int)i % 8 < swin__wino_makes(w.wide, w.taps);
-}
-
 /* One tile of 16 filters over k channels, or of their outer taps or middle one, by the kernels of
    table t: result [8 y + x][16]; image: [8 y + x][k], k a multiple of 16; q: [tap][16][k]. */
 static void wino8_tile(const swin__kernels *t, const float *image, const int8_t *q, int k, wino w,
@@ -1169,7 +1166,7 @@ static void wino8_tile(const swin__kernels *t, const float *image, const int8_t 
     }
     for (size_t i = 0; i < 64; i++) {
         rows[i] = image + i * K;
-        to[i] = wino8_pixel(w, i) ? result + 16 * i : NULL;
+        to[i] = wino_makes(w, i) ? result + 16 * i : NULL;
     }
     t->wino8_weights(u, plane, column, 16, quads, 4 * K, scale, k, w.high ? w.taps : 1,
                      w.wide ? w.taps : 1);
@@ -1202,7 +1199,7 @@ static int wino8_case(int k, wino w, double *worst)
     wino8_tile(pass, image, q, k, w, scale, got);
     wino8_tile(spec, image, q, k, w, scale, again);
     for (size_t i = 0; i < 64; i++) {
-        for (size_t n = 0; wino8_pixel(w, i) && n < 16; n++) {
+        for (size_t n = 0; wino_makes(w, i) && n < 16; n++) {
             double sum = 0;
             for (size_t t = 0; t < tall * broad; t++) {
                 const size_t down = t / broad, across = t % broad;
@@ -1225,7 +1222,8 @@ static void test_winograd_8(void)
     double worst = 0;
     int ok = 1;
     for (int k = 16; k <= 128; k += 16)
-        for (size_t i = 0; i < sizeof tiles / sizeof *tiles; i++) ok &= wino8_case(k, tiles[i], &worst);
+        for (size_t i = 0; i < sizeof tiles / sizeof *tiles; i++)
+            ok &= wino8_case(k, tiles[i], &worst);
     printf("  error %.2g, rms\n", worst);
     report("winograd of eight bits", ok);
 }
