@@ -10221,15 +10221,17 @@ static void swin__sum_taps(const swin_context *c, const swin__step *s, int y, fl
     swin__rectify(c, conv->act, swin__map_rows(out, y * out->w, out->w));
 }
 
-/* Adds the step that quantises rows; returns these, to be released. */
-static swin__rows swin__plan_quantised(swin__plan *p, const swin__part *part, swin__rows in)
+/* With weights of s8 adds the step that quantises rows, and makes *rows the quantised ones. Returns
+   what to release after the products, or NULL. */
+static float *swin__plan_quantised(swin__plan *p, const swin__part *part, swin__rows *rows)
 {
-    swin__rows out = in;
-    swin__quantise_layer q = { in.data, NULL, (int)in.ld, swin__quantised(in.c), in.n, in.c, in.c };
-    q.out = out.data = swin__alloc(p, swin__floats(in.n, q.ldo));
-    out.ld = (size_t)q.ldo;
+    int ld = swin__quantised(rows->c);
+    swin__quantise_layer q = { rows->data, NULL, (int)rows->ld, ld, rows->n, rows->c, rows->c };
+    if (!swin__is_s8(part->conv->weight.type)) return NULL;
+    rows->data = q.out = swin__alloc(p, swin__floats(rows->n, ld));
+    rows->ld = (size_t)ld;
     swin__add_quantise(p, part->name, part->level, &q);
-    return out;
+    return q.out;
 }
 
 /* Adds the step of source i's products; returns where they lie. */
@@ -10242,10 +10244,10 @@ static swin__tap_rows swin__plan_tap(swin__plan *p, const swin__part *part, int 
     swin__job job = swin__part_job(part, swin__tap, 9 * shares, 0, 9 * madds * pixels);
     swin__rows rows = swin__map_rows(&conv->source[i].map, 0, pixels);
     swin__tap_layer l = { conv, &conv->source[i], rows, { NULL, 0, 0 } };
-    if (swin__is_s8(conv->weight.type)) l.in = swin__plan_quantised(p, part, rows);
+    float *room = swin__plan_quantised(p, part, &l.in);
     l.products = swin__alloc_taps(p, 9, pixels, conv->out.ld);
     swin__add_step(p, &job, &l, sizeof l);
-    if (swin__is_s8(conv->weight.type)) swin__release(p, l.in.data);
+    if (room) swin__release(p, room);
     return l.products;
 }
 
@@ -10455,6 +10457,12 @@ static float *swin__tile_plane(const swin__winograd_layer *l, float *tiles, int 
            (size_t)p * swin__skewed(floats);
 }
 
+/* The floats of a plane of a tile: its channels or, with eight, the quantised row of them. */
+static int swin__tile_width(const swin__winograd *w, int depth)
+{
+    return w->eight ? swin__quantised(depth) : depth;
+}
+
 /* The strip's transformed weights of a plane. */
 static swin__panels swin__plane_weights(const swin__winograd_layer *l, int plane)
 {
@@ -10552,14 +10560,17 @@ static const float *swin__seen(const swin_context *c, const swin__winograd *w,
     return spare;
 }
 
-/* Transforms a tile of a block, source after source. Scratch holds a row of zeros and the pixels of
-   a resized source that the tile sees. */
+/* Transforms a tile of a block, source after source, and quantises it with eight. Scratch holds a
+   row of zeros, the pixels of a resized source that the tile sees and, with eight, the planes that
+   are to be quantised. */
 static void swin__winograd_in(const swin_context *c, const swin__step *s, int unit, float *scratch)
 {
     const swin__winograd_layer *l = (const swin__winograd_layer *)s->layer;
     const swin__winograd *w = l->all;
     const swin__spot spot = swin__tile_spot(&w->tiling, l->first + unit);
-    float *to = swin__tile_plane(l, w->tiles, unit, 0, l->depth), *spare = scratch + l->depth;
+    int width = swin__tile_width(w, l->depth);
+    float *tile = swin__tile_plane(l, w->tiles, unit, 0, width), *spare = scratch + l->depth;
+    float *planes = w->eight ? scratch + (SWIN__WINO_PLANES + 1) * l->depth : tile, *to = planes;
     swin__clear(scratch, l->depth);
     for (int i = 0; i < w->conv->sources; i++) {
         const swin__slice slice = swin__strip_slice(l, i);
@@ -10576,11 +10587,9 @@ static void swin__winograd_in(const swin_context *c, const swin__step *s, int un
                                spot.pairs_w, w->eight);
         to += slice.count;
     }
-    if (w->eight) {
-        float *rows = swin__tile_plane(l, w->tiles, unit, 0, l->depth);
-        size_t ld = swin__skewed(l->depth);
-        c->kernels->quantise(rows, ld, rows, ld, w->tiling.planes, l->depth, 0);
-    }
+    if (w->eight)
+        c->kernels->quantise(tile, swin__skewed(width), planes, swin__skewed(l->depth),
+                             w->tiling.planes, l->depth, 0);
 }
 
 /* The product of one plane for a share of a block's tiles, a group's columns. */
@@ -10590,6 +10599,7 @@ static void swin__winograd_product(const swin_context *c, const swin__step *s, i
     const swin__winograd_layer *l = (const swin__winograd_layer *)s->layer;
     const swin__winograd *w = l->all;
     int planes = w->tiling.planes, plane = unit % planes, low, high, from, to;
+    int width = swin__tile_width(w, l->depth);
     swin__product p;
     (void)scratch;
     swin__share(l->tiles, s->units / planes, unit / planes, &low, &high);
@@ -10599,8 +10609,8 @@ static void swin__winograd_product(const swin_context *c, const swin__step *s, i
     p.m = to - from;
     p.n = l->col_count;
     p.k = l->depth;
-    p.lda = swin__tile_floats(planes, l->depth);
-    p.a = swin__tile_plane(l, w->tiles, low + from, plane, l->depth);
+    p.lda = swin__tile_floats(planes, width);
+    p.a = swin__tile_plane(l, w->tiles, low + from, plane, width);
     swin__use_panels(&p, swin__panels_from(swin__plane_weights(l, plane), l->column, 0));
     p.ldc = p.ldi = swin__tile_floats(planes, l->col_count);
     p.c = swin__tile_plane(l, w->products, low + from, plane, l->col_count);
@@ -10700,8 +10710,9 @@ static void swin__add_block(swin__plan *p, const swin__part *part, swin__winogra
     const swin__fmap *out = &w->conv->out;
     int planes = w->tiling.planes, shares = swin__divide_up(l.tiles, SWIN__TILES_A_BLOCK);
     int rows = 0;               /* of all planes' products */
-    swin__add_winograd(p, swin__part_job(part, swin__winograd_in, l.tiles,
-                                         swin__floats(SWIN__WINO_PLANES + 1, l.depth), 0), &l);
+    uint64_t scratch = swin__floats(SWIN__WINO_PLANES + 1, l.depth);
+    if (w->eight) scratch += (size_t)planes * swin__skewed(l.depth);
+    swin__add_winograd(p, swin__part_job(part, swin__winograd_in, l.tiles, scratch, 0), &l);
     for (int plane = 0, from, to; plane < planes; plane++) {
         swin__plane_tiles(&w->tiling, plane, l.first, l.tiles, &from, &to);
         rows += to - from;
@@ -10765,7 +10776,8 @@ static void swin__plan_winograd(swin__plan *p, const swin__part *part, int taps_
                                    swin__weight_plane(w.strip, conv->out.ld, w.eight));
     if (w.eight) w.scales = swin__alloc(p, swin__floats(w.tiling.planes, conv->out.ld));
     w.products = swin__alloc(p, block * swin__tile_floats(w.tiling.planes, w.group));
-    w.tiles = swin__alloc(p, block * swin__tile_floats(w.tiling.planes, w.strip));
+    w.tiles = swin__alloc(p, block * swin__tile_floats(w.tiling.planes,
+                                                     swin__tile_width(&w, w.strip)));
     all = (const swin__winograd *)swin__keep_copy(p, &w, sizeof w);
     for (int start = 0; start < w.depth && p->status == SWIN_OK; start += w.strip)
         swin__add_strip(p, part, all, start);
@@ -10935,14 +10947,14 @@ static void swin__plan_doubled(swin__plan *p, const swin__part *part, const swin
     const swin__fmap *map = &source->map, *out = &conv->out;
     int longer = swin__max(map->h, map->w);
     double madds = (double)map->c * out->c;
-    int eight = swin__is_s8(conv->weight.type);
     swin__part between = *part;
     swin__rows pixels = swin__map_rows(map, 0, swin__pixels(map));
     swin__doubled_layer l = { conv, source, pixels, part->act, { NULL, 0, 0 } };
+    float *room;
     swin__job job;
     between.act = SWIN__LINEAR;
     for (int way = 1; way < 4; way++) swin__plan_winograd(p, &between, 1 + way / 2, 1 + way % 2);
-    if (eight) l.in = swin__plan_quantised(p, part, pixels);
+    room = swin__plan_quantised(p, part, &l.in);
     l.edges = swin__alloc_taps(p, 3 * SWIN__EDGES, longer, out->ld);
     job = swin__part_job(part, swin__on_pixels, map->h, 0, madds * swin__pixels(map));
     swin__add_step(p, &job, &l, sizeof l);
@@ -10953,7 +10965,7 @@ static void swin__plan_doubled(swin__plan *p, const swin__part *part, const swin
                          8.0 * swin__pixels(out) * out->c);
     swin__add_step(p, &job, &l, sizeof l);
     swin__release(p, l.edges.data);
-    if (eight) swin__release(p, l.in.data);
+    if (room) swin__release(p, room);
 }
 
 /* --- direct ----------------------------------------------------------------------------------- */
