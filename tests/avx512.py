@@ -169,12 +169,16 @@ def test_kernels(emulated):
     assert re.search(r"^scalar which nothing but its name chooses: ok$", r.stdout, re.M), r.stdout
 
 
+@pytest.fixture(scope="module")
+def tensor(emulated):
+    return build(emulated, "examples/tensor.c")
+
+
 @pytest.mark.parametrize("case", ["seg-glam-upernet-g5-opti", "seg-swin-fcn-w3"])
-def test_same_bits_as_scalar(emulated, root, convert, tmp_path, case):
-    program = build(emulated, "examples/tensor.c")
+def test_same_bits_as_scalar(tensor, root, convert, tmp_path, case):
     picture = root / "tests" / "golden" / case / "input-0.npy"
     results = {}
     for cpu in ("avx512", "scalar"):
-        subprocess.run([program, convert(case), picture, tmp_path / cpu, "--cpu", cpu], check=True)
+        subprocess.run([tensor, convert(case), picture, tmp_path / cpu, "--cpu", cpu], check=True)
         results[cpu] = {f.name.split(".", 1)[1]: f.read_bytes() for f in tmp_path.glob(cpu + ".*")}
     assert results["avx512"] == results["scalar"] and len(results["scalar"]) >= 3

@@ -53,6 +53,9 @@ static void line(const char *name, int which, int numbers, swin_desc d, int kept
     free(b.bytes);
 }
 
+/* Models that are run with weights of floats alone. */
+static int is_slow(int which) { return which == WIDE_UPER || which == ONEFORMER; }
+
 int main(int argc, char **argv)
 {
     static const int types[] = {FLOATS, HALVES, EIGHT};
@@ -60,7 +63,7 @@ int main(int argc, char **argv)
     memset(&d, 0, sizeof d);
     d.flags = argc > 1 && !strcmp(argv[1], "direct") ? SWIN_RUN_DIRECT : 0;
     for (int which = 0; which < MODELS; which++)
-        for (int i = 0; i < (which == WIDE_UPER ? 1 : 3); i++)
+        for (int i = 0; i < (is_slow(which) ? 1 : 3); i++)
             line(model_names[which], which, types[i], d, 0);
     line("average", FCN_HEAD, FLOATS, d, 1);
     d.outputs = SWIN_OUT_CLASSES | SWIN_OUT_LOGITS;
