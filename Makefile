@@ -167,8 +167,8 @@ test-setup: $(OUT)/venv/.ready $(OUT)/venv-parity/.ready $(OUT)/stb-newer
 test: all lib game gst page test-setup
 	"$(BUILD)/venv/bin/python" tests/run
 
-fuzz: need
-	$(PYTHON) tests/run --fuzz $(or $(MINUTES),60)
+fuzz: $(OUT)/venv/.ready
+	"$(BUILD)/venv/bin/python" tests/run --fuzz $(or $(MINUTES),60)
 
 coverage: need
 	"$(PYTHON)" tests/coverage

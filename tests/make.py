@@ -183,6 +183,16 @@ def test_what_each_goal_needs(goals):
         GOALS[goals].split()]
 
 
+@pytest.mark.parametrize("goal, venv", [
+    ("test", "venv"), ("fuzz", "venv"), ("ports", "venv"), ("bench", "venv-bench"),
+    ("bench-web", "venv-bench")])
+def test_what_needs_libraries_of_python_has_a_venv(goal, venv, tmp_path):
+    said = run("make", "-n", goal, f"BUILD={tmp_path}").stdout.splitlines()
+    made = [i for i, line in enumerate(said) if line.startswith(f'tools/venv "{tmp_path}/{venv}" ')]
+    last = [i for i, line in enumerate(said) if line.startswith(f'"{tmp_path}/{venv}/bin/python" ')]
+    assert len(made) == len(last) == 1 and made < last == [len(said) - 1]
+
+
 # what is installed --------------------------------------------------------------------------------
 
 APT = """echo "$@" >> '{log}'
