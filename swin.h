@@ -15708,12 +15708,6 @@ static void swin__plan_birefnet(swin__plan *p, swin__fmap feature[SWIN_MAX_STAGE
     swin__fmap whole[SWIN__REFINED], half[SWIN__REFINED], input, halved;
     memset(whole, 0, sizeof whole);
     memset(half, 0, sizeof half);
-    if (p->crops.h % SWIN__REFINED_SIDES || p->crops.w % SWIN__REFINED_SIDES) {
-        p->status = swin__fail(p->err, SWIN_SIZE, "BiRefNet takes inputs and crops whose sides are "
-                               "multiples of %d, not %d x %d", SWIN__REFINED_SIDES, p->crops.w,
-                               p->crops.h);
-        return;
-    }
     input = swin__plan_input(p);
     halved = swin__plan_half(p, input);
     swin__plan_pass(p, &halved, half);
