@@ -1,7 +1,6 @@
 """The header as strangers compile it: languages, compilers, strict warnings, each option alone,
 what an object refers to; and the program of its first comment."""
 
-import importlib.util
 import platform
 import re
 import shutil
@@ -9,11 +8,9 @@ import subprocess
 
 import pytest
 
-from conftest import BUILD, ROOT
+from conftest import BUILD, tool
 
-spec = importlib.util.spec_from_file_location("sizes", ROOT / "tools/sizes.py")
-sizes = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(sizes)
+sizes = tool("sizes")
 
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wundef", "-Wcast-align",
           "-Werror"]

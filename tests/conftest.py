@@ -1,5 +1,6 @@
 """What the tests in Python share: the places, and models converted from the golden cases."""
 
+import importlib.util
 import json
 import os
 import pathlib
@@ -16,6 +17,14 @@ GOLDEN = ROOT / "tests" / "golden"
 # A shell's background jobs ignore SIGINT, those of nohup SIGHUP; the programs under test would, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def tool(name):
+    """tools/NAME.py as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -1,19 +1,16 @@
 """What builds leave out (SWIN_NO_UNET and its like): each alone and all together compile without a
 warning, run what they have, refuse the rest by name, and save what the README says."""
 
-import importlib.util
 import re
 import subprocess
 
 import pytest
 
-from conftest import BUILD, ROOT
+from conftest import BUILD, ROOT, tool
 
 STRICT = "-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wundef -Wcast-align -Werror".split()
 
-spec = importlib.util.spec_from_file_location("sizes", ROOT / "tools/sizes.py")
-sizes = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(sizes)
+sizes = tool("sizes")
 
 # What each line of tests/options.c needs, beside what its types of weights do: models of s8 have
 # tables or layers of f16, too, where HALVES_BESIDE says so. SWIN_NO_WINOGRAD refuses nothing.
