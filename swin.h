@@ -1423,11 +1423,15 @@ typedef struct swin__v16 { float x[16]; } swin__v16;
     for (int i = 0; i < 16; i++) r.x[i] = (expression); \
     return r
 #define SWIN__V swin__v16
-/* What the product does not need stays a call: inlined, these loops of 16 take compilers ages. */
+/* What the product does not need stays a call: inlined, these loops of 16 take compilers ages. So
+   does what kernels share, but for clang, which makes vectors of it. */
 #if defined(__GNUC__) || defined(__clang__)
 #define SWIN__OUTLINE static __attribute__((noinline))
 #else
 #define SWIN__OUTLINE static
+#endif
+#ifndef __clang__
+#define SWIN__REPEATED SWIN__OUTLINE
 #endif
 SWIN__INLINE SWIN__V swin__vload(const float *p) { SWIN__EACH(p[i]); }
 SWIN__INLINE void swin__vstore(float *p, SWIN__V v) { for (int i = 0; i < 16; i++) p[i] = v.x[i]; }
@@ -1544,7 +1548,6 @@ SWIN__OUTLINE void swin__vtranspose(SWIN__V *a, SWIN__V *b, SWIN__V *c, SWIN__V 
 }
 #undef SWIN__EACH
 #undef SWIN__V
-#undef SWIN__OUTLINE
 
 /* --- AVX-512: one register -------------------------------------------------------------------- */
 
@@ -2318,11 +2321,16 @@ SWIN__INLINE float swin__vwidest(swin__v16 v)
 
 #if defined(SWIN__PASS) && !defined(SWIN__ONLY_8)
 
+/* What kernels share is inlined into each, anew for the shapes that are constants there. */
+#ifndef SWIN__REPEATED
+#define SWIN__REPEATED SWIN__INLINE
+#endif
+
 /* exp(x) for x <= 88, within 2 units in the last place; below -87, where floats get denormal,
    exactly 0. x = n ln 2 + r with whole n and |r| <= ln 2 / 2; ln 2 is taken away in two parts, the
    first short enough for n * part to be exact. exp(r) = 1 + r Q(r), Q of degree 4 minimising the
    largest relative error (9.2e-8), found by linear programming and rounded to floats. */
-SWIN__INLINE swin__v16 SWIN__FN(exp)(swin__v16 x)
+SWIN__REPEATED swin__v16 SWIN__FN(exp)(swin__v16 x)
 {
     const swin__v16 magic = swin__vset1(SWIN__MAGIC), one = swin__vset1(1.0f);
     const swin__v16 t = swin__vfma(x, swin__vset1(1.44269504f), magic); /* x / ln 2, rounded */
@@ -2342,7 +2350,7 @@ SWIN__INLINE swin__v16 SWIN__FN(exp)(swin__v16 x)
    Phi(-t) is close to a polynomial: degree 8 on [0, 5.6] brings Phi(-t) within 5.2e-8 (weighted
    minimax by linear programming, rounded to floats). Beyond 5.6 the term is below 1e-10. Largest
    error of all, rounding included: 1.4e-7 max(1, |x|); with the exact erf in floats 1.1e-7. */
-SWIN__INLINE swin__v16 SWIN__FN(gelu16)(swin__v16 x)
+SWIN__REPEATED swin__v16 SWIN__FN(gelu16)(swin__v16 x)
 {
     const swin__v16 t = swin__vmin(swin__vabs(x), swin__vset1(5.6f));
     swin__v16 p = swin__vset1(-3.40829706e-06f);
@@ -3500,9 +3508,9 @@ static void SWIN__FN(pixels)(float *dst, const unsigned char *src, int n, float 
 
 /* Four pixels side by side of what depthwise makes, below, or one: each load of weights serves them
    all. */
-SWIN__INLINE void SWIN__FN(depthwise_pixels)(float *dst, size_t ldd, const float *src, size_t ld,
-                                             size_t row, int four, int n16, const float *weight,
-                                             size_t ldw, const float *bias)
+SWIN__REPEATED void SWIN__FN(depthwise_pixels)(float *dst, size_t ldd, const float *src, size_t ld,
+                                               size_t row, int four, int n16, const float *weight,
+                                               size_t ldw, const float *bias)
 {
     for (int c = 0; c < n16; c += 16) {
         swin__v16 x0 = swin__vload(bias + c), x1 = x0, x2 = x0, x3 = x0;
@@ -3604,7 +3612,7 @@ SWIN__INLINE void SWIN__FN(wino_taps)(float *d, int stride, const float *g, int 
 
 /* Two or three filter taps become the values of their polynomial at the eight points, each divided
    by the product of (point - other point) over the other points. One tap stays what it is. */
-SWIN__INLINE void SWIN__FN(wino_g)(float *d, int stride, const float *g, int taps)
+SWIN__REPEATED void SWIN__FN(wino_g)(float *d, int stride, const float *g, int taps)
 {
     const float a2 = SWIN__SQUARE_A, b2 = SWIN__SQUARE_B, c2 = SWIN__SQUARE_C;
     const float zero = -1 / (a2 * b2 * c2), a = 1 / (2 * a2 * (a2 - b2) * (a2 - c2));
@@ -3656,7 +3664,7 @@ SWIN__INLINE void SWIN__FN(wino_pair)(float *d, int stride, const float *x, floa
 
 /* 2 pairs + 2 pixels x become as many values, each at the place it has among eight. eight: by the
    points of eight bits. */
-SWIN__INLINE void SWIN__FN(wino_b)(float *d, int stride, const float *x, int pairs, int eight)
+SWIN__REPEATED void SWIN__FN(wino_b)(float *d, int stride, const float *x, int pairs, int eight)
 {
     const float a2 = eight ? SWIN__SQUARE_A8 : SWIN__SQUARE_A, c2 = SWIN__SQUARE_C;
     const float b2 = eight ? SWIN__SQUARE_B8 : SWIN__SQUARE_B;
@@ -3687,8 +3695,8 @@ SWIN__INLINE swin__v16 SWIN__FN(wino_sum)(swin__v16 x, float a, swin__v16 y, flo
    pixel i is the sum over the pairs of the i-th power of their point p times the sum (i even) or
    difference (i odd) of their values at p and -p. The value at 0 belongs to the first pixel, the
    one at infinity to the last. */
-SWIN__INLINE void SWIN__FN(wino_a)(float *d, int stride, const float *x, int pairs, int taps,
-                                   int eight)
+SWIN__REPEATED void SWIN__FN(wino_a)(float *d, int stride, const float *x, int pairs, int taps,
+                                     int eight)
 {
     const float o = eight ? 1 : swin__wino_left_out(0, pairs);
     const float a2 = eight ? SWIN__SQUARE_A8 : SWIN__SQUARE_A, c2 = SWIN__SQUARE_C;
@@ -3735,9 +3743,9 @@ SWIN__INLINE swin__v16 SWIN__FN(weights)(const void *src, int type, size_t at)
                               : swin__vload((const float *)src + at);
 }
 
-/* The body of wino_weights, below: inlined once for each number of taps that is worth it. */
-SWIN__INLINE void SWIN__FN(wino_filter)(float *dst, size_t stride, const void *src, int type,
-                                        size_t tap, int k, int taps_h, int taps_w)
+/* The body of wino_weights, below: repeated for each number of taps that is worth it. */
+SWIN__REPEATED void SWIN__FN(wino_filter)(float *dst, size_t stride, const void *src, int type,
+                                          size_t tap, int k, int taps_h, int taps_w)
 {
     const int h = swin__wino_values(taps_h - 1, 0), w = swin__wino_values(taps_w - 1, 0);
     SWIN__ALIGNED float line[3 * 16], d[24 * 16], u[64 * 16]; /* d: [h][3][16], u: [h][w][16] */
@@ -3772,7 +3780,7 @@ static void SWIN__FN(wino_weights)(float *dst, size_t stride, const void *src, i
 
 /* Two or three filter taps become the values of their polynomial at the six points of eight bits,
    divided as in wino_g. One tap stays what it is. */
-SWIN__INLINE void SWIN__FN(wino8_g)(float *d, int stride, const float *g, int taps)
+SWIN__REPEATED void SWIN__FN(wino8_g)(float *d, int stride, const float *g, int taps)
 {
     const float a2 = SWIN__SQUARE_A8, b2 = SWIN__SQUARE_B8;
     const float zero = 1 / (a2 * b2), a = 1 / (2 * a2 * (a2 - b2)), b = 1 / (2 * b2 * (b2 - a2));
@@ -3788,8 +3796,8 @@ SWIN__INLINE void SWIN__FN(wino8_g)(float *d, int stride, const float *g, int ta
 
 /* The values u, [plane][16], of one channel of 16 filters: `quads` are those of its tap 0 that hold
    it, as byte `at`. */
-SWIN__INLINE void SWIN__FN(wino8_filter)(float *u, const float *quads, size_t tap, int at,
-                                         int taps_h, int taps_w)
+SWIN__REPEATED void SWIN__FN(wino8_filter)(float *u, const float *quads, size_t tap, int at,
+                                           int taps_h, int taps_w)
 {
     const int h = swin__wino_values(taps_h - 1, 1), w = swin__wino_values(taps_w - 1, 1);
     SWIN__ALIGNED float line[3 * 16], d[18 * 16]; /* d: [h][3][16] */
@@ -3846,9 +3854,9 @@ static void SWIN__FN(wino8_weights)(float *dst, size_t stride, float *column, si
     }
 }
 
-/* The body of wino_input, below: inlined once for whole tiles of each kind, once for all others. */
-SWIN__INLINE void SWIN__FN(wino_in)(float *dst, size_t stride, const float *const *rows, int n16,
-                                    int pairs_h, int pairs_w, int eight)
+/* The body of wino_input, below: repeated for whole tiles of each kind, and for all others. */
+SWIN__REPEATED void SWIN__FN(wino_in)(float *dst, size_t stride, const float *const *rows, int n16,
+                                      int pairs_h, int pairs_w, int eight)
 {
     const int values = swin__wino_values(pairs_w, eight);
     SWIN__ALIGNED float d[64 * 16], line[8 * 16]; /* d: [8][8][16] */
@@ -3900,10 +3908,9 @@ SWIN__INLINE void SWIN__FN(wino_pixel)(const swin__wino_output *w, float *row, i
     }
 }
 
-/* The body of wino_output, below: inlined once for whole tiles of each kind, once for all
-   others. */
-SWIN__INLINE void SWIN__FN(wino_out)(const swin__wino_output *w, int pairs_h, int pairs_w,
-                                     int taps, int eight)
+/* The body of wino_output, below: repeated for whole tiles of each kind, and for all others. */
+SWIN__REPEATED void SWIN__FN(wino_out)(const swin__wino_output *w, int pairs_h, int pairs_w,
+                                       int taps, int eight)
 {
     const int values = swin__wino_values(pairs_w, eight);
     SWIN__ALIGNED float d[7 * 8 * 16], line[8 * 16]; /* d: [7][8][16] */
@@ -4826,6 +4833,8 @@ static const swin__kernels SWIN__FN_8(kernels) = {
 #undef SWIN__NMADD
 #undef SWIN__MICROTILE_2_BY_REGISTER
 #undef SWIN__ONLY_8
+#undef SWIN__REPEATED
+#undef SWIN__OUTLINE
 #ifdef SWIN__TARGET
 #undef SWIN__TARGET
 #if defined(__clang__)
