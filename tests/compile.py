@@ -125,7 +125,10 @@ def test_api_is_the_linkage_of_all_functions(build):
     assert len(public) > 20 and {visibility for _, visibility, _ in public} == {"HIDDEN"}
 
 
+# Static, so that all which is not called is left out.
 SIZE = """
+#define SWIN_STATIC
+#define SWIN_IMPLEMENTATION
 #include "swin.h"
 #include <string.h>
 int main(void)          /* is a picture of this size too large? */
@@ -146,7 +149,7 @@ int main(void)          /* is a picture of this size too large? */
     ("32767", "(1<<27)", (32767, 4096), False), ("32767", "(1<<27)", (32767, 4097), True),
     ("32767", "(1<<27)", (32768, 1), True)])
 def test_largest_sizes(build, side, pixels, size, refused):
-    program = build("gcc", {"size.c": IMPLEMENTATION + SIZE}, *PLAINLY,
+    program = build("gcc", {"size.c": SIZE}, *PLAINLY,
                     f"-DSWIN_MAX_SIDE={side}", f"-DSWIN_MAX_PIXELS={pixels}",
                     f"-DWIDTH={size[0]}", f"-DHEIGHT={size[1]}")
     assert run(program).returncode == refused
