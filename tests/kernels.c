@@ -369,20 +369,31 @@ static int8_t *quads_of(int n, int k, const int8_t *w)
    before them, or of that many pieces. */
 typedef struct eight { int m, n, k, lead, pieces, extreme, act, onto; } eight;
 
-/* The plain sum for row i, column j, and what becomes of it; a: [rows][k] floats, w: [n][terms]. */
-static float plain_eight(const eight *e, const float *a, size_t lda, const int8_t *w, int terms,
-                         int i, int j, float column, float init)
+/* The rows a as whole numbers [rows][k], which free() takes, and the scale of each; pieces share
+   one. */
+static int *whole_rows(const eight *e, int rows, const float *a, size_t lda, float *scale)
 {
-    const int pieces = e->pieces ? e->pieces : 1;
-    uint32_t top = 0;
+    int *numbers = (int *)malloc((size_t)rows * (size_t)e->k * sizeof *numbers), *to = numbers;
+    uint32_t all = 0;
+    if (!numbers) exit(2);
+    for (int i = 0; i < rows; i++) all = largest_bits(a + (size_t)i * lda, e->k, all);
+    for (int i = 0; i < rows; i++, a += lda) {
+        const uint32_t top = e->pieces ? all : largest_bits(a, e->k, 0);
+        scale[i] = scale_of(top);
+        for (int t = 0; t < e->k; t++) *to++ = whole(a[t], top);
+    }
+    return numbers;
+}
+
+/* The plain sum for a row and column, and what becomes of it; w: the column's weights. A piece's
+   row follows the one before it. */
+static float plain_eight(const eight *e, const int *row, float scale, const int8_t *w,
+                         float column, float init)
+{
+    const int terms = (e->pieces ? e->pieces : 1) * e->k;
     int64_t sum = 0;
-    for (int r = 0; r < (e->pieces ? e->m + pieces - 1 : 1); r++)
-        top = largest_bits(a + (size_t)(e->pieces ? r : i) * lda, e->k, top);
-    for (int p = 0; p < pieces; p++)
-        for (int t = 0; t < e->k; t++)
-            sum += w[(size_t)j * (size_t)terms + (size_t)(e->lead + p * e->k + t)] *
-                   whole(a[(size_t)(i + p) * lda + (size_t)t], top);
-    return fmaf((float)sum * scale_of(top), column, init);
+    for (int t = 0; t < terms; t++) sum += w[e->lead + t] * row[t];
+    return fmaf((float)sum * scale, column, init);
 }
 
 /* quantise and gemm8 against the formulas, bit for bit. Pieces are overlapping rows of A, which
@@ -395,10 +406,12 @@ static int eight_case(eight e)
     const size_t quads = (size_t)(terms + 3) / 4, sizec = (size_t)e.m * ldc;
     float *a = room((size_t)rows * lda), *q = room((size_t)rows * ldq), *c = room(sizec), *d;
     float *column = room((size_t)n16), *init = room((size_t)n16), *x = room(sizec), *y;
+    float *scale = (float *)malloc((size_t)rows * sizeof *scale);
     int8_t *w = (int8_t *)malloc((size_t)e.n * (size_t)terms), *b;
+    int *numbers;
     size_t from[16];
     int ok = 1;
-    if (!w) exit(2);
+    if (!scale || !w) exit(2);
     for (size_t i = 0; i < (size_t)e.n * (size_t)terms; i++)
         w[i] = (int8_t)(e.extreme == 1 ? 127 : e.extreme == 2 ? (int)dice(2) * 254 - 127
                         : e.extreme == 3 ? -128 : (int)dice(255) - 127);
@@ -417,18 +430,20 @@ static int eight_case(eight e)
           e.pieces, e.extreme);
     pass->quantise(q, ldq, a, lda, rows, e.k, e.pieces > 0);
     pass->gemm8(&p);
+    numbers = whole_rows(&e, rows, a, lda, scale);
     for (int i = 0; i < e.m; i++) {
         float *row = d + (size_t)i * ldc;
         for (int j = 0; j < n16; j++)
-            row[j] = j < e.n ? plain_eight(&e, a, lda, w, terms, i, j, column[j], init[j])
+            row[j] = j < e.n ? plain_eight(&e, numbers + (size_t)i * (size_t)e.k, scale[i],
+                                           w + (size_t)j * (size_t)terms, column[j], init[j])
                              : init[j];
         if (e.act == SWIN__RELU) spec->relu(row, 0, 1, n16);
         if (e.act == SWIN__GELU) spec->gelu(row, 0, 1, n16);
         if (e.onto) spec->add(y + (size_t)i * ldc, 0, row, 0, 1, n16);
     }
     ok &= same("c", c, d, sizec) && same("onto", x, y, sizec);
-    free(a), free(q), free(c), free(d), free(x), free(y), free(column), free(init), free(w);
-    free(b);
+    free(a), free(q), free(c), free(d), free(x), free(y), free(column), free(init), free(scale);
+    free(w), free(b), free(numbers);
     return ok;
 }
 
