@@ -179,6 +179,11 @@ def test_wide_registers_are_refused():
     assert not refusal("i686-linux-gnu-gcc", "-DSWIN_ANY_BITS")
 
 
+def test_span_of_a_row():
+    assert span([460.4, 5213, None, 948], "{:.0f}".format) == "460–5213"
+    assert span([0.031, 0.034], "{:.2f}".format) == "0.03" and span([None], str) == ""
+
+
 # ---- the table ----
 
 def code_size(build, folder):
@@ -201,11 +206,9 @@ def measure(port, build, expected, folder):
 
 
 def span(values, form):
-    values = sorted(form(v) for v in values if v is not None)
-    if not values:
-        return ""
-    ends = sorted({values[0], values[-1]}, key=lambda text: float(text.split()[0]))
-    return "–".join(ends)
+    """The least and the most of numbers, of which some may be None; one where both read the same."""
+    values = [v for v in values if v is not None]
+    return "–".join(dict.fromkeys(form(end(values)) for end in (min, max))) if values else ""
 
 
 def row(port, expected):
