@@ -1424,13 +1424,13 @@ typedef struct swin__v16 { float x[16]; } swin__v16;
     return r
 #define SWIN__V swin__v16
 /* What the product does not need stays a call: inlined, these loops of 16 take compilers ages. So
-   does what kernels share, but for clang, which makes vectors of it. */
+   does what kernels share, but for clang, which makes vectors of it where size is no matter. */
 #if defined(__GNUC__) || defined(__clang__)
 #define SWIN__OUTLINE static __attribute__((noinline))
 #else
 #define SWIN__OUTLINE static
 #endif
-#ifndef __clang__
+#if !defined(__clang__) || defined(__OPTIMIZE_SIZE__)
 #define SWIN__REPEATED SWIN__OUTLINE
 #endif
 SWIN__INLINE SWIN__V swin__vload(const float *p) { SWIN__EACH(p[i]); }
