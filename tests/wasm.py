@@ -71,10 +71,10 @@ def test_models_of_eight_bits_without_relaxed_simd(build, rounded_twice):
 
 
 @needs_relaxed
-def test_same_bits_where_fused(build, root):
-    """As compilers fuse that may fuse anything; by the usual rule test_kernels_where_fused."""
+@pytest.mark.parametrize("contract", ["on", "fast"])
+def test_same_bits_where_fused(build, root, contract):
     expected = ports.checked(build(root / "tests" / "same_bits.c", "gcc", ["-O1"])).splitlines()
-    program = build(root / "tests" / "same_bits.c", WASM, [*RELAXED, "-ffp-contract=fast"])
+    program = build(root / "tests" / "same_bits.c", WASM, [*RELAXED, f"-ffp-contract={contract}"])
     assert len(expected) > 60
     assert ports.differences(ports.checked(*ports.NODE, program).splitlines(),
                              expected) == []
