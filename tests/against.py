@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from checkpoints.convert import blob, load_tool
+from checkpoints.convert import blob
 from cli import CASE, GOLDEN, NORMALISATION, SEGMENT, load, names, pixels, refused, run
-from conftest import ROOT
+from conftest import ROOT, load_tool
 
 miou = load_tool("miou")
 CLASSES, UNKNOWN = 5, 255

@@ -8,9 +8,9 @@ import subprocess
 
 import pytest
 
-from conftest import BUILD, tool
+from conftest import BUILD, load_tool
 
-sizes = tool("sizes")
+sizes = load_tool("sizes")
 
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wundef", "-Wcast-align",
           "-Werror"]

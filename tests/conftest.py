@@ -19,9 +19,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-def tool(name):
-    """tools/NAME.py as a module."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+def load_tool(name):
+    """tools/NAME.py as a module, whatever the tests beside it are called."""
+    spec = importlib.util.spec_from_file_location("tools_" + name, ROOT / "tools" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -15,10 +15,10 @@ from hypothesis import given, settings, strategies as st
 
 from checkpoints import (DEEP, FCN, GLAM, ODD, SMALL, WIDTHS, File, backbone_state, fcn_state,
                          safetensors, uper_state, upstream_names)
-from checkpoints.convert import (blob, canonical, checkpoint, convert_state, load_tool, options,
-                                 run, tool, write_small)
+from checkpoints.convert import (blob, canonical, checkpoint, convert_state, options, run, tool,
+                                 write_small)
 from checkpoints.families import hucao_state
-from conftest import GOLDEN, ROOT
+from conftest import GOLDEN, ROOT, load_tool
 from swinblob import heads
 from swinblob.canonical import Refused
 from swinblob.families import foreign, mmseg_config, mmseg_pictures

@@ -17,10 +17,10 @@ import pytest
 
 from checkpoints import (SMALL, Call, File, Global, backbone_state, dumps, safetensors,
                          upstream_names)
-from checkpoints.convert import blob, checkpoint, convert_state, load_tool, run
+from checkpoints.convert import blob, checkpoint, convert_state, run
 from checkpoints.families import (glam_unet_state, hucao_state, hugging_face_state, moby_state,
                                   official_state, simmim_state, timm_state, torchvision_state)
-from conftest import ROOT
+from conftest import ROOT, load_tool
 from swinblob.canonical import Refused
 
 V1 = official_state()

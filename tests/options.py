@@ -6,11 +6,11 @@ import subprocess
 
 import pytest
 
-from conftest import BUILD, ROOT, tool
+from conftest import BUILD, ROOT, load_tool
 
 STRICT = "-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wundef -Wcast-align -Werror".split()
 
-sizes = tool("sizes")
+sizes = load_tool("sizes")
 
 # What each line of tests/options.c needs, beside what its types of weights do: models of s8 have
 # tables or layers of f16, too, where HALVES_BESIDE says so. SWIN_NO_WINOGRAD refuses nothing.

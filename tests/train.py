@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import ROOT
+from conftest import ROOT, load_tool
 
 sys.path.append(str(ROOT / "tools"))
 import miou  # noqa: E402
@@ -43,11 +43,7 @@ CONFIG = {
 
 @pytest.fixture(scope="module")
 def train():
-    """tools/train.py as a module; its name is this file's, too."""
-    import importlib.util
-    spec = importlib.util.spec_from_file_location("swin_train", TOOLS / "train.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_tool("train")
     torch.set_num_threads(1)
     return module
 

@@ -1,25 +1,16 @@
 """The converter, within reach of the tests: its modules, and a model made without files."""
 
-import importlib.util
 import sys
 
-from conftest import ROOT
+from conftest import ROOT, load_tool
 
 sys.path.insert(0, str(ROOT / "tools"))
 from swinblob import blob, canonical, checkpoint, classes, families          # noqa: E402
 
 from . import SMALL                                                          # noqa: E402
 
-
-def load_tool(name):
-    """A module of tools/, whatever the tests beside it are called."""
-    spec = importlib.util.spec_from_file_location("tools_" + name, ROOT / "tools" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 tool = load_tool("convert")
+
 
 def memory(arrays, config=None, preprocessor=None, **meta):
     """A checkpoint that never was in a file; config, preprocessor: dicts of a hub's folder."""
